@@ -1,0 +1,83 @@
+//! How much of anything foreign is taken in. Every buffer in this crate is a constant or one of these fields.
+
+use std::io::Read;
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// Bounds on what a registry or an image may ask of this machine. Each error names the field that it hit.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Bytes of one manifest, index or image config. Default: 4 MiB, what registries themselves accept.
+    pub document: usize,
+    /// Bytes of a token endpoint's answer. Default: 64 KiB.
+    pub token: usize,
+    /// Bytes of an error body that are read for its message. Default: 8 KiB.
+    pub error_body: usize,
+    /// Layers of one image. Default: 1,000; overlayfs takes 500, Docker 127.
+    pub layers: usize,
+    /// Indexes within indexes. Default: 3.
+    pub index_depth: usize,
+    /// Redirects of one request. Default: 10.
+    pub redirects: usize,
+    /// Names in a repository's tag list. Default: 100,000.
+    pub tags: usize,
+    /// Bytes of all unpacked layers of an image together, holes of sparse files included. Default: 256 GiB.
+    pub unpacked: u64,
+    /// Archive entries of all layers of an image together. Default: 10,000,000.
+    pub entries: u64,
+    /// Bytes of the extension records (long names, pax) of one archive entry. Default: 1 MiB, as in Go.
+    pub extensions: usize,
+    /// Bytes of a zstd frame's window. Default: 8 MiB, what RFC 8878 asks every decoder to support.
+    pub zstd_window: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            document: 4 << 20,
+            token: 64 << 10,
+            error_body: 8 << 10,
+            layers: 1000,
+            index_depth: 3,
+            redirects: 10,
+            tags: 100_000,
+            unpacked: 256 << 30,
+            entries: 10_000_000,
+            extensions: 1 << 20,
+            zstd_window: 8 << 20,
+        }
+    }
+}
+
+impl Limits {
+    /// The error for something foreign that is larger than the limit `name` allows.
+    pub(crate) fn exceeded(name: &str, limit: impl std::fmt::Display) -> Error {
+        Error::new(ErrorKind::Unsafe, format!("limit exceeded: more than {limit} {name}"))
+    }
+}
+
+/// Reads all of `reader` if it has at most `limit` bytes: one byte more is asked for, so that a long body is an error
+/// and never a silently short slice. Reserves nothing ahead. `Ok(None)` says that there was more.
+pub(crate) fn read_capped(reader: impl Read, limit: usize) -> std::io::Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    reader.take(limit as u64 + 1).read_to_end(&mut bytes)?;
+    Ok((bytes.len() <= limit).then_some(bytes))
+}
+
+/// What [`read_capped`] read, or the error that names the limit.
+pub(crate) fn within(bytes: Option<Vec<u8>>, name: &str, limit: usize) -> Result<Vec<u8>> {
+    bytes.ok_or_else(|| Limits::exceeded(name, limit))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_up_to_the_limit_and_not_one_byte_more() {
+        assert_eq!(read_capped(&b"12345"[..], 5).ok().flatten().as_deref(), Some(&b"12345"[..]));
+        assert_eq!(read_capped(&b"123456"[..], 5).ok().flatten(), None);
+        assert_eq!(read_capped(std::io::repeat(0), 1 << 16).ok().flatten(), None);
+    }
+}
