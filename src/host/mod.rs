@@ -1,0 +1,28 @@
+//! What the machine says of itself. The only room that reads the environment: here the choices of the user's shell
+//! and of the kernel become values that the rest is given.
+
+use std::env;
+use std::path::PathBuf;
+
+use crate::image::platform::Platform;
+
+/// The platform on which this program runs; on ARM with the variant that the kernel reports.
+pub(crate) fn platform() -> Platform {
+    let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").ok();
+    let machine = rustix::system::uname().machine().to_string_lossy().into_owned();
+    Platform::of_machine(env::consts::ARCH, cpuinfo.as_deref(), &machine)
+}
+
+/// The default store: `$PULLET_STORE`, else `/var/lib/pullet` for root, else `$XDG_DATA_HOME/pullet`
+/// (`~/.local/share/pullet`). `None` where none of them can be told.
+pub(crate) fn store_folder() -> Option<PathBuf> {
+    let folder = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    if let Some(store) = folder("PULLET_STORE") {
+        return Some(store);
+    }
+    if rustix::process::geteuid().is_root() {
+        return Some(PathBuf::from("/var/lib/pullet"));
+    }
+    let data = folder("XDG_DATA_HOME").or_else(|| folder("HOME").map(|home| home.join(".local/share")));
+    data.map(|data| data.join("pullet"))
+}

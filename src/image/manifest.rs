@@ -1,0 +1,339 @@
+//! Manifests and indexes: parsed strictly, checked whole, and only then handed on. Media types, digests and sizes are
+//! looked at here, before any layer byte moves; nothing is fetched.
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use super::media_type::{self, Compression, DocumentKind};
+use super::platform::Platform;
+use crate::digest::Digest;
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits::Limits;
+
+/// A checked pointer to content: media type, digest and size in bytes (image-spec, descriptor.md).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Descriptor {
+    /// The content's media type, as written.
+    pub media_type: String,
+    /// The content's digest.
+    pub digest: Digest,
+    /// The content's bytes.
+    pub size: u64,
+}
+
+/// A document that a name can point to.
+#[derive(Clone, Debug)]
+pub(crate) enum Document {
+    Manifest(Manifest),
+    Index(Index),
+}
+
+/// An image manifest, OCI or Docker schema 2: a config and layers of supported kinds, in order from the base up.
+#[derive(Clone, Debug)]
+pub(crate) struct Manifest {
+    pub(crate) config: Descriptor,
+    pub(crate) layers: Vec<Layer>,
+}
+
+/// One layer of a manifest.
+#[derive(Clone, Debug)]
+pub(crate) struct Layer {
+    pub(crate) blob: Descriptor,
+    pub(crate) compression: Compression,
+}
+
+/// An image index, OCI or Docker manifest list.
+#[derive(Clone, Debug)]
+pub(crate) struct Index {
+    entries: Vec<Entry>,
+}
+
+#[derive(Clone, Debug)]
+struct Entry {
+    descriptor: Descriptor,
+    platform: Option<Platform>,
+}
+
+impl Document {
+    /// Parses a document. `content_type` is what the server called it, `expected` what the descriptor that led to it
+    /// did, and both must agree with what it calls itself (CVE-2021-41190). Gives the media type too.
+    pub(crate) fn parse(
+        bytes: &[u8],
+        content_type: &str,
+        expected: Option<&str>,
+        limits: &Limits,
+    ) -> Result<(Self, String)> {
+        let content_type = media_type::essence(content_type);
+        if media_type::is_schema_1(&content_type) {
+            return Err(unsupported("Docker image manifest schema 1"));
+        }
+        if !media_type::is_generic(&content_type) && media_type::document(&content_type).is_none() {
+            return Err(unsupported(&format!("media type \"{content_type}\" for a manifest")));
+        }
+        let raw: RawDocument = serde_json::from_slice(bytes).map_err(|e| malformed(format!("{e}")))?;
+        let media_type = raw.media_type(&content_type, expected)?;
+        let document = match media_type::document(&media_type) {
+            Some(DocumentKind::Manifest) => Self::Manifest(raw.manifest(limits)?),
+            Some(DocumentKind::Index) => Self::Index(raw.index()?),
+            None => return Err(unsupported(&format!("media type \"{media_type}\" for a manifest"))),
+        };
+        Ok((document, media_type))
+    }
+}
+
+impl Manifest {
+    /// Bytes of config and layers together.
+    pub(crate) fn size(&self) -> u64 {
+        self.layers.iter().fold(self.config.size, |sum, layer| sum.saturating_add(layer.blob.size))
+    }
+}
+
+impl Index {
+    /// The entry that runs best on `platform`; the first of equals. One without a platform is the last resort.
+    pub(crate) fn choose(&self, platform: &Platform) -> Result<&Descriptor> {
+        let rank = |entry: &&Entry| match &entry.platform {
+            Some(other) => platform.rank(other),
+            None => Some(usize::MAX),
+        };
+        let chosen = self.entries.iter().filter(|entry| rank(entry).is_some()).min_by_key(|entry| rank(entry));
+        chosen.map(|entry| &entry.descriptor).ok_or_else(|| self.no_match(platform))
+    }
+
+    fn no_match(&self, platform: &Platform) -> Error {
+        let mut offered: Vec<String> = Vec::new();
+        for platform in self.entries.iter().filter_map(|entry| entry.platform.as_ref()).map(Platform::to_string) {
+            if !platform.starts_with("unknown/") && !offered.contains(&platform) {
+                offered.push(platform);
+            }
+        }
+        let error = Error::new(ErrorKind::Unsupported, format!("no image for platform {platform}"));
+        match offered.as_slice() {
+            [] => error,
+            some => error.with_hint(format!("this name offers {}: choose with --platform", some.join(", "))),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawDocument {
+    schema_version: Option<u64>,
+    media_type: Option<String>,
+    artifact_type: Option<String>,
+    config: Option<RawDescriptor>,
+    layers: Option<Vec<RawDescriptor>>,
+    manifests: Option<Vec<RawDescriptor>>,
+    fs_layers: Option<IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawDescriptor {
+    #[serde(default)]
+    media_type: String,
+    digest: String,
+    size: u64,
+    platform: Option<RawPlatform>,
+    urls: Option<Vec<String>>,
+}
+
+#[derive(Deserialize)]
+struct RawPlatform {
+    #[serde(default)]
+    os: String,
+    #[serde(default)]
+    architecture: String,
+    #[serde(default)]
+    variant: String,
+}
+
+impl RawDocument {
+    /// The one media type on which header, descriptor, member and shape agree.
+    fn media_type(&self, content_type: &str, expected: Option<&str>) -> Result<String> {
+        let shape = self.shape()?;
+        let member = self.media_type.as_deref().unwrap_or_default();
+        let served = if media_type::is_generic(content_type) { "" } else { content_type };
+        let mut agreed = "";
+        for claim in [expected.unwrap_or_default(), served, member] {
+            if !claim.is_empty() && !agreed.is_empty() && claim != agreed {
+                return Err(malformed(format!("media types disagree: \"{agreed}\" and \"{claim}\"")));
+            }
+            agreed = if claim.is_empty() { agreed } else { claim };
+        }
+        match (media_type::document(agreed), shape) {
+            (None, _) if !agreed.is_empty() => Ok(agreed.to_owned()),
+            (None, DocumentKind::Manifest) => Ok("application/vnd.oci.image.manifest.v1+json".to_owned()),
+            (None, DocumentKind::Index) => Ok("application/vnd.oci.image.index.v1+json".to_owned()),
+            (Some(kind), shape) if kind == shape => Ok(agreed.to_owned()),
+            _ => Err(malformed(format!("it calls itself \"{agreed}\" and has the members of something else"))),
+        }
+    }
+
+    fn shape(&self) -> Result<DocumentKind> {
+        match (self.schema_version, &self.fs_layers) {
+            (Some(1), _) | (_, Some(_)) => return Err(unsupported("Docker image manifest schema 1")),
+            (Some(2), None) => {}
+            (Some(other), None) => return Err(unsupported(&format!("manifest schema {other}"))),
+            (None, None) => return Err(malformed("it has no schemaVersion".to_owned())),
+        }
+        match (&self.manifests, &self.config, &self.layers) {
+            (Some(_), None, None) => Ok(DocumentKind::Index),
+            (Some(_), _, _) => Err(malformed("it has \"manifests\" together with \"config\" or \"layers\"".to_owned())),
+            (None, Some(_), Some(_)) => Ok(DocumentKind::Manifest),
+            (None, None, _) => Err(malformed("it has neither \"manifests\" nor \"config\"".to_owned())),
+            (None, _, None) => Err(malformed("it has no \"layers\"".to_owned())),
+        }
+    }
+
+    fn manifest(self, limits: &Limits) -> Result<Manifest> {
+        let (Some(config), Some(layers)) = (self.config, self.layers) else {
+            return Err(malformed("it has no config or no layers".to_owned()));
+        };
+        if !media_type::is_config(&config.media_type) {
+            let what = self.artifact_type.unwrap_or(config.media_type);
+            return Err(unsupported(&format!("an artifact of type \"{what}\", which is no image,")));
+        }
+        if layers.len() > limits.layers {
+            return Err(Limits::exceeded("layers", limits.layers));
+        }
+        let config = config.check("config")?;
+        if config.size > limits.document as u64 {
+            return Err(Limits::exceeded("bytes of config", limits.document));
+        }
+        let layers: Vec<Layer> = layers.into_iter().map(RawDescriptor::layer).collect::<Result<_>>()?;
+        let total = layers.iter().try_fold(config.size, |sum, layer| sum.checked_add(layer.blob.size));
+        match total.filter(|&total| i64::try_from(total).is_ok()) {
+            Some(_) => Ok(Manifest { config, layers }),
+            None => Err(malformed("the sizes of its layers overflow".to_owned())),
+        }
+    }
+
+    fn index(self) -> Result<Index> {
+        let entries = self.manifests.unwrap_or_default().into_iter();
+        // Artifacts beside the image may have types of their own; they are no candidates.
+        let candidates = entries.filter(|raw| media_type::document(&raw.media_type).is_some());
+        Ok(Index { entries: candidates.map(RawDescriptor::entry).collect::<Result<_>>()? })
+    }
+}
+
+impl RawDescriptor {
+    fn check(self, what: &str) -> Result<Descriptor> {
+        let digest = self.digest.parse::<Digest>().map_err(|e| match e.kind() {
+            ErrorKind::Unsupported => e.context(what),
+            _ => malformed(format!("{what}: {e}")),
+        })?;
+        if i64::try_from(self.size).is_err() {
+            return Err(malformed(format!("{what}: size {} is out of range", self.size)));
+        }
+        Ok(Descriptor { media_type: self.media_type, digest, size: self.size })
+    }
+
+    fn layer(self) -> Result<Layer> {
+        let Some(compression) = media_type::layer(&self.media_type) else {
+            return Err(unsupported(&format!("a layer of media type \"{}\"", self.media_type)));
+        };
+        if self.urls.as_ref().is_some_and(|urls| !urls.is_empty()) {
+            return Err(unsupported("a foreign layer, to be had from other URLs than the registry's,"));
+        }
+        Ok(Layer { blob: self.check("layer")?, compression })
+    }
+
+    fn entry(self) -> Result<Entry> {
+        let platform = self.platform.as_ref().map(|p| Platform::new(&p.os, &p.architecture, &p.variant));
+        Ok(Entry { descriptor: self.check("index entry")?, platform })
+    }
+}
+
+fn malformed(why: String) -> Error {
+    Error::new(ErrorKind::Unsafe, format!("malformed manifest: {why}"))
+}
+
+fn unsupported(what: &str) -> Error {
+    Error::new(ErrorKind::Unsupported, format!("{what} is not supported"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OCI: &str = "application/vnd.oci.image.manifest.v1+json";
+    const DOCKER: &str = "application/vnd.docker.distribution.manifest.v2+json";
+    const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+    const D: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+    fn manifest(extra: &str) -> String {
+        format!(
+            r#"{{"schemaVersion":2,{extra}"config":{{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"{D}","size":2}},
+            "layers":[{{"mediaType":"application/vnd.oci.image.layer.v1.tar+gzip","digest":"{D}","size":3}}]}}"#
+        )
+    }
+
+    fn parse(text: &str, served: &str, expected: Option<&str>) -> std::result::Result<Document, ErrorKind> {
+        let parsed = Document::parse(text.as_bytes(), served, expected, &Limits::default());
+        parsed.map(|(document, _)| document).map_err(|e| e.kind())
+    }
+
+    #[track_caller]
+    fn refused(text: &str, kind: ErrorKind) {
+        assert_eq!(parse(text, "application/json", None).map(drop), Err(kind), "{text}");
+    }
+
+    #[test]
+    fn media_types_must_agree() {
+        let own = manifest(&format!(r#""mediaType":"{OCI}","#));
+        assert!(parse(&own, OCI, None).is_ok());
+        assert!(parse(&own, &format!("{OCI}; charset=utf-8"), Some(OCI)).is_ok());
+        assert!(parse(&own, "text/plain", Some(OCI)).is_ok());
+        assert!(parse(&manifest(""), "", None).is_ok());
+        for (served, expected) in [(DOCKER, None), (INDEX, None), (OCI, Some(DOCKER)), (OCI, Some(INDEX))] {
+            assert_eq!(parse(&own, served, expected).map(drop), Err(ErrorKind::Unsafe), "{served} {expected:?}");
+        }
+        assert_eq!(parse(&own, "text/html", None).map(drop), Err(ErrorKind::Unsupported));
+    }
+
+    #[test]
+    fn refuses_the_malformed_and_the_ambiguous() {
+        let good = manifest("");
+        refused(&manifest(r#""manifests":[],"#), ErrorKind::Unsafe);
+        refused(&manifest(r#""schemaVersion":2,"#), ErrorKind::Unsafe);
+        refused(&good.replace("\"size\":3", "\"size\":-3"), ErrorKind::Unsafe);
+        refused(&good.replace("\"size\":3", "\"size\":3.0"), ErrorKind::Unsafe);
+        refused(&good.replace("\"size\":3", "\"size\":9223372036854775808"), ErrorKind::Unsafe);
+        refused(&good.replace("\"size\":3", "\"size\":9223372036854775807"), ErrorKind::Unsafe);
+        refused(&good.replace(D, "sha256:../../../etc/passwd"), ErrorKind::Unsafe);
+        refused(&good.replace(D, "md5:d41d8cd98f00b204e9800998ecf8427e"), ErrorKind::Unsupported);
+        refused(&format!("{good}x"), ErrorKind::Unsafe);
+        refused(&format!("\u{feff}{good}"), ErrorKind::Unsafe);
+        refused("", ErrorKind::Unsafe);
+        refused("null", ErrorKind::Unsafe);
+        refused(&"[".repeat(100_000), ErrorKind::Unsafe);
+        refused(&good.replace("\"schemaVersion\":2", "\"schemaVersion\":1"), ErrorKind::Unsupported);
+        refused(&good.replace("tar+gzip", "tar+xz"), ErrorKind::Unsupported);
+        refused(&good.replace("image.config", "something"), ErrorKind::Unsupported);
+        refused(&good.replace("\"size\":3", "\"size\":3,\"urls\":[\"https://x/\"]"), ErrorKind::Unsupported);
+        refused(&good.replace("\"schemaVersion\":2,", ""), ErrorKind::Unsafe);
+    }
+
+    #[test]
+    fn an_index_gives_the_best_platform_and_names_what_there_is() {
+        let entry = |platform: &str, size: usize| {
+            format!(r#"{{"mediaType":"{OCI}","digest":"{D}","size":{size},"platform":{platform}}}"#)
+        };
+        let entries = [
+            entry(r#"{"os":"unknown","architecture":"unknown"}"#, 1),
+            entry(r#"{"os":"linux","architecture":"arm","variant":"v6"}"#, 2),
+            entry(r#"{"os":"linux","architecture":"arm","variant":"v7"}"#, 3),
+            entry(r#"{"os":"linux","architecture":"arm64","variant":"v8"}"#, 4),
+        ];
+        let text = format!(r#"{{"schemaVersion":2,"manifests":[{}]}}"#, entries.join(","));
+        let Ok(Document::Index(index)) = parse(&text, INDEX, None) else { panic!("no index") };
+        for (platform, size) in [("linux/arm/v7", 3), ("linux/arm/v6", 2), ("linux/arm64", 4), ("linux/arm/v8", 3)] {
+            let chosen = platform.parse().and_then(|platform| index.choose(&platform).map(|d| d.size));
+            assert_eq!(chosen.ok(), Some(size), "{platform}");
+        }
+        let none = "linux/amd64".parse().and_then(|platform| index.choose(&platform).cloned());
+        let hint = none.err().and_then(|e| e.hint().map(|h| h.to_string())).unwrap_or_default();
+        assert!(hint.contains("linux/arm/v6, linux/arm/v7, linux/arm64"), "{hint}");
+    }
+}

@@ -1,0 +1,108 @@
+//! The media types of manifests, configs and layers, Docker's and OCI's. Says what a type is, not whether to trust it.
+
+/// What a document is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DocumentKind {
+    Manifest,
+    Index,
+}
+
+/// How a layer is compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Compression {
+    None,
+    Gzip,
+    Zstd,
+}
+
+const DOCUMENTS: [(&str, DocumentKind); 4] = [
+    ("application/vnd.oci.image.manifest.v1+json", DocumentKind::Manifest),
+    ("application/vnd.docker.distribution.manifest.v2+json", DocumentKind::Manifest),
+    ("application/vnd.oci.image.index.v1+json", DocumentKind::Index),
+    ("application/vnd.docker.distribution.manifest.list.v2+json", DocumentKind::Index),
+];
+
+const CONFIGS: [&str; 2] =
+    ["application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"];
+
+/// Types with which registries and proxies serve a document that they know nothing about.
+const GENERIC: [&str; 5] = ["", "application/json", "application/octet-stream", "text/plain", "binary/octet-stream"];
+
+/// Docker's schema 1, signed and not, which is of another shape altogether.
+const SCHEMA_1: [&str; 2] = [
+    "application/vnd.docker.distribution.manifest.v1+json",
+    "application/vnd.docker.distribution.manifest.v1+prettyjws",
+];
+
+const LAYER_PREFIXES: [&str; 4] = [
+    "application/vnd.oci.image.layer.v1.tar",
+    "application/vnd.oci.image.layer.nondistributable.v1.tar",
+    "application/vnd.docker.image.rootfs.diff.tar",
+    "application/vnd.docker.image.rootfs.foreign.diff.tar",
+];
+
+/// The `Accept` header for manifests: what [`document`] knows.
+pub(crate) fn accepted() -> String {
+    DOCUMENTS.map(|(media_type, _)| media_type).join(", ")
+}
+
+/// The kind of a document's media type, without its parameters.
+pub(crate) fn document(media_type: &str) -> Option<DocumentKind> {
+    DOCUMENTS.iter().find(|(known, _)| *known == media_type).map(|(_, kind)| *kind)
+}
+
+pub(crate) fn is_generic(media_type: &str) -> bool {
+    GENERIC.contains(&media_type)
+}
+
+pub(crate) fn is_schema_1(media_type: &str) -> bool {
+    SCHEMA_1.contains(&media_type)
+}
+
+pub(crate) fn is_config(media_type: &str) -> bool {
+    CONFIGS.contains(&media_type)
+}
+
+/// How a layer of this media type is compressed; `None` if it is no layer that pullet knows.
+pub(crate) fn layer(media_type: &str) -> Option<Compression> {
+    let suffix = LAYER_PREFIXES.iter().find_map(|prefix| media_type.strip_prefix(prefix))?;
+    match suffix {
+        "" => Some(Compression::None),
+        "+gzip" | ".gzip" => Some(Compression::Gzip),
+        "+zstd" | ".zstd" => Some(Compression::Zstd),
+        _ => None,
+    }
+}
+
+/// The type proper of a `Content-Type` header: lower case and without parameters.
+pub(crate) fn essence(content_type: &str) -> String {
+    content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn knows_layers_of_both_houses() {
+        for (media_type, compression) in [
+            ("application/vnd.oci.image.layer.v1.tar", Some(Compression::None)),
+            ("application/vnd.oci.image.layer.v1.tar+gzip", Some(Compression::Gzip)),
+            ("application/vnd.oci.image.layer.v1.tar+zstd", Some(Compression::Zstd)),
+            ("application/vnd.docker.image.rootfs.diff.tar.gzip", Some(Compression::Gzip)),
+            ("application/vnd.docker.image.rootfs.diff.tar", Some(Compression::None)),
+            ("application/vnd.docker.image.rootfs.diff.tar.zstd", Some(Compression::Zstd)),
+            ("application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", Some(Compression::Gzip)),
+            ("application/vnd.oci.image.layer.v1.tar+xz", None),
+            ("application/vnd.oci.image.layer.v1.tarball", None),
+            ("text/plain", None),
+        ] {
+            assert_eq!(layer(media_type), compression, "{media_type}");
+        }
+    }
+
+    #[test]
+    fn strips_parameters() {
+        assert_eq!(essence("Application/JSON; charset=utf-8"), "application/json");
+    }
+}

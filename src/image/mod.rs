@@ -1,0 +1,8 @@
+//! The nouns of an image, pure: names, platforms, manifests, configs. No IO, no registry, no disk; whatever comes in
+//! as foreign text or JSON goes out as a checked type or not at all.
+
+pub(crate) mod config;
+pub(crate) mod manifest;
+pub(crate) mod media_type;
+pub(crate) mod platform;
+pub(crate) mod reference;

@@ -1,0 +1,346 @@
+//! Image names: the grammar and the normalisation of distribution/reference (`reference.go`, `normalize.go`).
+//! Says why a name is refused; resolves nothing.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::digest::Digest;
+use crate::error::{Error, ErrorKind, Result};
+
+const DEFAULT_DOMAIN: &str = "docker.io";
+const LEGACY_DOMAIN: &str = "index.docker.io";
+const OFFICIAL_PREFIX: &str = "library/";
+const DEFAULT_TAG: &str = "latest";
+/// Bytes of a repository's path, without its domain (`RepositoryNameTotalLengthMax`).
+const PATH_LIMIT: usize = 255;
+/// Bytes of a tag.
+const TAG_LIMIT: usize = 128;
+
+/// A normalised image name: `[domain/]path[:tag][@digest]`, with a tag, a digest or both.
+///
+/// ```
+/// let name: pullet::Reference = "alpine".parse()?;
+/// assert_eq!(name.to_string(), "docker.io/library/alpine:latest");
+/// assert_eq!(name.familiar_repository(), "alpine");
+/// # Ok::<(), pullet::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Reference {
+    domain: String,
+    path: String,
+    tag: Option<String>,
+    digest: Option<Digest>,
+}
+
+impl Reference {
+    /// The registry as named: host and optional port. `docker.io` for Docker Hub.
+    pub fn domain(&self) -> &str {
+        &self.domain
+    }
+
+    /// The host and port that speak the registry's API; differs from the domain for Docker Hub only.
+    pub fn api_host(&self) -> &str {
+        match self.domain.as_str() {
+            DEFAULT_DOMAIN => "registry-1.docker.io",
+            other => other,
+        }
+    }
+
+    /// The repository within its registry, as `library/alpine`.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Domain and path, as `docker.io/library/alpine`.
+    pub fn repository(&self) -> String {
+        format!("{}/{}", self.domain, self.path)
+    }
+
+    /// The repository as people write it: without `docker.io/` and `library/`.
+    pub fn familiar_repository(&self) -> String {
+        match (self.domain.as_str(), self.path.strip_prefix(OFFICIAL_PREFIX)) {
+            (DEFAULT_DOMAIN, Some(official)) if !official.contains('/') => official.to_owned(),
+            (DEFAULT_DOMAIN, _) => self.path.clone(),
+            _ => self.repository(),
+        }
+    }
+
+    /// The tag. Beside a digest it is a label only: the digest decides.
+    pub fn tag(&self) -> Option<&str> {
+        self.tag.as_deref()
+    }
+
+    /// The digest to which the name is pinned.
+    pub fn digest(&self) -> Option<&Digest> {
+        self.digest.as_ref()
+    }
+
+    /// What a registry is asked for: the digest if there is one, else the tag.
+    pub fn selector(&self) -> String {
+        match (&self.digest, &self.tag) {
+            (Some(digest), _) => digest.to_string(),
+            (None, Some(tag)) => tag.clone(),
+            (None, None) => DEFAULT_TAG.to_owned(),
+        }
+    }
+
+    /// The same repository under another tag and without a digest. Fails if `tag` is none.
+    pub fn with_tag(&self, tag: &str) -> Result<Self> {
+        check_tag(tag, tag)?;
+        Ok(Self { tag: Some(tag.to_owned()), digest: None, ..self.clone() })
+    }
+
+    /// Parses a name that must have neither tag nor digest: a repository. The result has the default tag.
+    pub fn parse_repository(text: &str) -> Result<Self> {
+        match parse(text)? {
+            name if name.tag.is_none() && name.digest.is_none() => Ok(name.with_default_tag()),
+            _ => Err(invalid(text, "a repository was expected, without tag and digest")),
+        }
+    }
+
+    fn with_default_tag(mut self) -> Self {
+        if self.tag.is_none() && self.digest.is_none() {
+            self.tag = Some(DEFAULT_TAG.to_owned());
+        }
+        self
+    }
+}
+
+impl FromStr for Reference {
+    type Err = Error;
+
+    /// Normalises as Docker does; a name without tag and digest gets `latest`. Fails with [`ErrorKind::Usage`].
+    fn from_str(text: &str) -> Result<Self> {
+        Ok(parse(text)?.with_default_tag())
+    }
+}
+
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.domain, self.path)?;
+        if let Some(tag) = &self.tag {
+            write!(f, ":{tag}")?;
+        }
+        match &self.digest {
+            Some(digest) => write!(f, "@{digest}"),
+            None => Ok(()),
+        }
+    }
+}
+
+fn parse(text: &str) -> Result<Reference> {
+    if text.is_empty() {
+        return Err(invalid(text, "it is empty"));
+    }
+    if text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+        return Err(invalid(text, "64 hexadecimal digits are an image ID, not a repository"));
+    }
+    let (name, digest) = split_digest(text)?;
+    let (domain, remote) = split_domain(name);
+    let (path, tag) = split_tag(text, remote)?;
+    let path = match domain == DEFAULT_DOMAIN && !path.contains('/') {
+        true => format!("{OFFICIAL_PREFIX}{path}"),
+        false => path.to_owned(),
+    };
+    check_domain(text, domain)?;
+    check_path(text, &path)?;
+    Ok(Reference { domain: domain.to_owned(), path, tag: tag.map(str::to_owned), digest })
+}
+
+fn split_digest(text: &str) -> Result<(&str, Option<Digest>)> {
+    match text.split_once('@') {
+        None => Ok((text, None)),
+        Some((name, digest)) => match digest.parse() {
+            Ok(digest) => Ok((name, Some(digest))),
+            Err(error) => Err(error.context(format!("invalid reference \"{text}\""))),
+        },
+    }
+}
+
+/// The first component is a domain only if it could not be a path: it has a dot or a colon, is `localhost`, or has
+/// an upper-case letter (which paths may not have).
+fn split_domain(name: &str) -> (&str, &str) {
+    match name.split_once('/') {
+        Some((LEGACY_DOMAIN, rest)) => (DEFAULT_DOMAIN, rest),
+        Some((first, rest)) if is_domain(first) => (first, rest),
+        _ => (DEFAULT_DOMAIN, name),
+    }
+}
+
+fn is_domain(component: &str) -> bool {
+    component == "localhost" || component.contains(['.', ':']) || component.contains(|c: char| c.is_uppercase())
+}
+
+fn split_tag<'a>(text: &str, remote: &'a str) -> Result<(&'a str, Option<&'a str>)> {
+    match remote.split_once(':') {
+        None => Ok((remote, None)),
+        Some((path, tag)) => check_tag(text, tag).map(|()| (path, Some(tag))),
+    }
+}
+
+fn check_tag(text: &str, tag: &str) -> Result<()> {
+    let is_word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+    match tag.as_bytes() {
+        [] => Err(invalid(text, "the tag behind \":\" is empty")),
+        tag if tag.len() > TAG_LIMIT => Err(invalid(text, &format!("a tag has at most {TAG_LIMIT} characters"))),
+        [first, rest @ ..] if is_word(*first) && rest.iter().all(|&b| is_word(b) || b == b'.' || b == b'-') => Ok(()),
+        _ => Err(invalid(
+            text,
+            "a tag consists of letters, digits, \"_\", \".\" and \"-\" and starts with none of the last two",
+        )),
+    }
+}
+
+fn check_domain(text: &str, domain: &str) -> Result<()> {
+    let (host, port) = match domain.strip_prefix('[') {
+        Some(rest) => match rest.split_once(']') {
+            Some((address, port)) => return check_ipv6(text, address, port),
+            None => return Err(invalid(text, "the IPv6 host lacks its \"]\"")),
+        },
+        None => domain.split_once(':').map_or((domain, None), |(host, port)| (host, Some(port))),
+    };
+    let is_label = |label: &str| {
+        let alphanumeric = |b: Option<&u8>| b.is_some_and(u8::is_ascii_alphanumeric);
+        label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+            && alphanumeric(label.as_bytes().first())
+            && alphanumeric(label.as_bytes().last())
+    };
+    if !host.split('.').all(is_label) {
+        return Err(invalid(text, "the host is malformed"));
+    }
+    port.map_or(Ok(()), |port| check_port(text, port))
+}
+
+fn check_ipv6(text: &str, address: &str, rest: &str) -> Result<()> {
+    if address.is_empty() || !address.bytes().all(|b| b.is_ascii_hexdigit() || b == b':') {
+        return Err(invalid(text, "the IPv6 host is malformed"));
+    }
+    match rest.strip_prefix(':') {
+        Some(port) => check_port(text, port),
+        None if rest.is_empty() => Ok(()),
+        None => Err(invalid(text, "the IPv6 host is malformed")),
+    }
+}
+
+/// The grammar says digits; a number above 65535 could only fail later and less clearly.
+fn check_port(text: &str, port: &str) -> Result<()> {
+    match !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok() {
+        true => Ok(()),
+        false => Err(invalid(text, "the port is malformed")),
+    }
+}
+
+fn check_path(text: &str, path: &str) -> Result<()> {
+    if path.contains(|c: char| c.is_uppercase()) {
+        return Err(invalid(text, "the repository must be lower-case"));
+    }
+    if path.len() > PATH_LIMIT {
+        return Err(invalid(text, &format!("a repository has at most {PATH_LIMIT} characters")));
+    }
+    match path.split('/').all(is_path_component) {
+        true => Ok(()),
+        false => Err(invalid(
+            text,
+            "a repository consists of lower-case letters and digits with single \".\", \"_\", \"__\" or dashes between",
+        )),
+    }
+}
+
+/// `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*`
+fn is_path_component(component: &str) -> bool {
+    let is_alphanumeric = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let separators = component.split(is_alphanumeric).filter(|separator| !separator.is_empty());
+    component.starts_with(is_alphanumeric)
+        && component.ends_with(is_alphanumeric)
+        && separators.into_iter().all(|s| matches!(s, "." | "_" | "__") || s.bytes().all(|b| b == b'-'))
+}
+
+fn invalid(text: &str, why: &str) -> Error {
+    Error::new(ErrorKind::Usage, format!("invalid reference \"{text}\": {why}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEX: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+    #[track_caller]
+    fn good(text: &str, canonical: &str) {
+        match text.parse::<Reference>() {
+            Ok(name) => assert_eq!(name.to_string(), canonical, "{text}"),
+            Err(error) => panic!("{text}: {error}"),
+        }
+    }
+
+    #[track_caller]
+    fn bad(text: &str, why: &str) {
+        match text.parse::<Reference>() {
+            Ok(name) => panic!("{text} is taken for {name}"),
+            Err(error) => assert!(error.to_string().contains(why), "{text}: {error}"),
+        }
+    }
+
+    #[test]
+    fn normalises_as_docker_does() {
+        good("alpine", "docker.io/library/alpine:latest");
+        good("alpine:3.20", "docker.io/library/alpine:3.20");
+        good("grafana/loki", "docker.io/grafana/loki:latest");
+        good("docker.io/alpine", "docker.io/library/alpine:latest");
+        good("index.docker.io/alpine", "docker.io/library/alpine:latest");
+        good("docker.io/library/alpine", "docker.io/library/alpine:latest");
+        good("localhost/alpine", "localhost/alpine:latest");
+        good("localhost:5000/a/b:t", "localhost:5000/a/b:t");
+        good("host:5000", "docker.io/library/host:5000");
+        good("quay.io/a/b-c__d.e", "quay.io/a/b-c__d.e:latest");
+        good("Upper/alpine", "Upper/alpine:latest");
+        good("REGISTRY.example.com:443/x", "REGISTRY.example.com:443/x:latest");
+        good("[::1]:5000/a", "[::1]:5000/a:latest");
+        good("[2001:db8::1]/a:b", "[2001:db8::1]/a:b");
+        good("a---b/c", "docker.io/a---b/c:latest");
+        good("xn--n3h.com/app", "xn--n3h.com/app:latest");
+        good(&format!("{HEX}:tag"), &format!("docker.io/library/{HEX}:tag"));
+        good(&format!("alpine@sha256:{HEX}"), &format!("docker.io/library/alpine@sha256:{HEX}"));
+        good(&format!("a:t@sha256:{HEX}"), &format!("docker.io/library/a:t@sha256:{HEX}"));
+        good(&format!("a@sha512:{HEX}{HEX}"), &format!("docker.io/library/a@sha512:{HEX}{HEX}"));
+        good(&format!("a:{}", "t".repeat(128)), &format!("docker.io/library/a:{}", "t".repeat(128)));
+        good(&format!("h.io/{}", "p".repeat(255)), &format!("h.io/{}:latest", "p".repeat(255)));
+    }
+
+    #[test]
+    fn refuses_with_a_reason() {
+        bad("", "empty");
+        bad("alpine:", "empty");
+        bad(HEX, "image ID");
+        bad("Alpine", "lower-case");
+        bad("docker.io/Alpine", "lower-case");
+        bad("a:b:c", "tag");
+        bad("a:-b", "tag");
+        bad("a:.b", "tag");
+        bad("a:ü", "tag");
+        bad(&format!("a:{}", "t".repeat(129)), "at most 128");
+        bad(&format!("h.io/{}", "p".repeat(256)), "at most 255");
+        for malformed in ["-a", "a-", "a..b", "a___b", "a._b", "a//b", "a/", "h.io/", "a b", "a\n", "/a", ".a"] {
+            bad(malformed, "invalid reference");
+        }
+        bad("-h.io/a", "host");
+        bad("h..io/a", "host");
+        bad("h.io:/a", "port");
+        bad("h.io:99999/a", "port");
+        bad("h.io:+1/a", "port");
+        bad("[::1/a", "IPv6");
+        bad("[::g]:1/a", "IPv6");
+        bad("a@", "digest");
+        bad("a@sha256:abc", "digest");
+        bad(&format!("a@md5:{HEX}"), "algorithm");
+        bad(&format!("a@sha256:{}", HEX.to_uppercase()), "digest");
+        bad("../../etc/passwd", "invalid reference");
+    }
+
+    #[test]
+    fn the_digest_decides_and_the_tag_is_a_label() {
+        let both: Option<Reference> = format!("a:t@sha256:{HEX}").parse().ok();
+        assert_eq!(both.as_ref().map(Reference::selector), Some(format!("sha256:{HEX}")));
+        assert_eq!(both.as_ref().and_then(Reference::tag), Some("t"));
+    }
+}
