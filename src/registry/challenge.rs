@@ -1,0 +1,156 @@
+//! Parses `WWW-Authenticate` (RFC 9110, sections 11.3 and 11.6.1), pure: several challenges in one header or in
+//! several, tokens and quoted strings, blanks where they may be. A malformed rest is dropped, what stood before it counts.
+
+/// One challenge: a scheme and its parameters, both names in lower case.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Challenge {
+    pub(super) scheme: String,
+    parameters: Vec<(String, String)>,
+}
+
+impl Challenge {
+    /// The parameter `name`; the first one counts.
+    pub(super) fn parameter(&self, name: &str) -> Option<&str> {
+        self.parameters.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// All challenges of all header values, in order.
+pub(super) fn parse<'a>(headers: impl IntoIterator<Item = &'a str>) -> Vec<Challenge> {
+    let mut challenges = Vec::new();
+    for header in headers {
+        let mut scanner = Scanner { rest: header };
+        while scanner.challenge(&mut challenges).is_some() {}
+    }
+    challenges
+}
+
+struct Scanner<'a> {
+    rest: &'a str,
+}
+
+impl<'a> Scanner<'a> {
+    /// Reads one challenge. Where a parameter ends and a new scheme begins is told by what follows the word: only a
+    /// parameter has `=`.
+    fn challenge(&mut self, challenges: &mut Vec<Challenge>) -> Option<()> {
+        self.skip(|c| is_blank(c) || c == ',');
+        let scheme = self.token()?.to_ascii_lowercase();
+        challenges.push(Challenge { scheme, parameters: Vec::new() });
+        let current = challenges.last_mut()?;
+        if self.rest.starts_with(is_blank) {
+            self.skip(is_blank);
+            self.skip_token68();
+        }
+        loop {
+            self.skip(|c| is_blank(c) || c == ',');
+            let before = self.rest;
+            let Some(name) = self.token() else { return (!self.rest.is_empty()).then_some(()).and(None) };
+            self.skip(is_blank);
+            if !self.rest.starts_with('=') {
+                self.rest = before;
+                return Some(());
+            }
+            self.rest = self.rest.get(1..)?;
+            self.skip(is_blank);
+            let value = if self.rest.starts_with('"') { self.quoted()? } else { self.token()?.to_owned() };
+            current.parameters.push((name.to_ascii_lowercase(), value));
+        }
+    }
+
+    /// A token68 stands alone before a comma or the end; nothing here needs it.
+    fn skip_token68(&mut self) {
+        let is_token68 = |c: char| c.is_ascii_alphanumeric() || "-._~+/".contains(c);
+        let rest = self.rest.trim_start_matches(is_token68).trim_start_matches('=').trim_start_matches(is_blank);
+        if rest.len() < self.rest.len() && (rest.is_empty() || rest.starts_with(',')) {
+            self.rest = rest;
+        }
+    }
+
+    fn skip(&mut self, what: impl Fn(char) -> bool) {
+        self.rest = self.rest.trim_start_matches(what);
+    }
+
+    fn token(&mut self) -> Option<&'a str> {
+        let is_token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+        let (token, rest) = self.rest.split_at(self.rest.find(|c| !is_token(c)).unwrap_or(self.rest.len()));
+        self.rest = rest;
+        (!token.is_empty()).then_some(token)
+    }
+
+    /// A quoted string with its escapes resolved; `None` if it is not closed.
+    fn quoted(&mut self) -> Option<String> {
+        let mut value = String::new();
+        let mut chars = self.rest.char_indices().skip(1);
+        while let Some((at, c)) = chars.next() {
+            match c {
+                '"' => {
+                    self.rest = self.rest.get(at + 1..)?;
+                    return Some(value);
+                }
+                '\\' => value.push(chars.next()?.1),
+                c => value.push(c),
+            }
+        }
+        None
+    }
+}
+
+fn is_blank(c: char) -> bool {
+    c == ' ' || c == '\t'
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(headers: &[&str], expected: &[(&str, &[(&str, &str)])]) {
+        let own = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+        let expected: Vec<_> = expected
+            .iter()
+            .map(|(scheme, parameters)| Challenge {
+                scheme: (*scheme).to_owned(),
+                parameters: parameters.iter().map(own).collect(),
+            })
+            .collect();
+        assert_eq!(parse(headers.iter().copied()), expected, "{headers:?}");
+    }
+
+    #[test]
+    fn parses_what_registries_send() {
+        check(
+            &[r#"Bearer realm="https://auth.io/token",service="r.io",scope="repository:a/b:pull,push""#],
+            &[(
+                "bearer",
+                &[("realm", "https://auth.io/token"), ("service", "r.io"), ("scope", "repository:a/b:pull,push")],
+            )],
+        );
+        check(&["Basic realm=\"x\""], &[("basic", &[("realm", "x")])]);
+        check(&["bEaReR\t  REALM = \"a\" ,, service=b ,"], &[("bearer", &[("realm", "a"), ("service", "b")])]);
+        check(
+            &[r#"Bearer realm="a \"quoted\" \\ one",x=y"#],
+            &[("bearer", &[("realm", "a \"quoted\" \\ one"), ("x", "y")])],
+        );
+    }
+
+    #[test]
+    fn tells_several_challenges_apart() {
+        check(
+            &[r#"Negotiate, Basic realm="a, b", Bearer realm="c",service="d""#],
+            &[("negotiate", &[]), ("basic", &[("realm", "a, b")]), ("bearer", &[("realm", "c"), ("service", "d")])],
+        );
+        check(&["Basic realm=a", "Bearer realm=b"], &[("basic", &[("realm", "a")]), ("bearer", &[("realm", "b")])]);
+        check(&["NTLM TlRMTVNTUAAB==, Basic realm=a"], &[("ntlm", &[]), ("basic", &[("realm", "a")])]);
+        check(&[", ,Basic"], &[("basic", &[])]);
+    }
+
+    #[test]
+    fn drops_a_malformed_rest() {
+        check(&[r#"Basic realm="a", Bearer realm="never closed"#], &[("basic", &[("realm", "a")]), ("bearer", &[])]);
+        check(&["Bearer realm=\"a\\"], &[("bearer", &[])]);
+        check(&["Bearer =x"], &[("bearer", &[])]);
+        check(&["", "   ", "\"", "=", "@"], &[]);
+        let long = format!("Bearer {}", "a=b,".repeat(20_000));
+        assert_eq!(parse([long.as_str()]).len(), 1);
+    }
+}

@@ -1,0 +1,193 @@
+//! One HTTP exchange: the only file that names ureq. No redirect is followed here, no challenge answered, no status
+//! judged, and no variable of the environment read (ureq would take proxies from it).
+
+use std::io::{self, Read};
+use std::time::Duration;
+
+use ureq::unversioned::resolver::DefaultResolver;
+use ureq::unversioned::transport::{Connector, TcpConnector};
+
+use super::tls::Tls;
+use super::url::Url;
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits::read_capped;
+
+/// Longest wait for a connection, TLS included.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest wait for an answer's headers.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// Longest wait for the next bytes of a body.
+const STALL_TIMEOUT: Duration = Duration::from_secs(60);
+/// One socket read; the headers of an answer must fit in it too.
+const INPUT_BUFFER: usize = 64 << 10;
+/// The longest request header is a token.
+const OUTPUT_BUFFER: usize = 16 << 10;
+const HEADER_LIMIT: usize = 32 << 10;
+/// Bytes of a token that fit beside the rest in the output buffer.
+pub(super) const TOKEN_LIMIT: usize = 12 << 10;
+
+/// The client: one kept-alive connection per origin.
+pub(super) struct Http {
+    agent: ureq::Agent,
+}
+
+/// What a request says beside its URL.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Headers<'a> {
+    pub(super) accept: Option<&'a str>,
+    pub(super) authorization: Option<&'a str>,
+}
+
+/// An answer whose body was not read yet.
+pub(super) struct Answer {
+    response: ureq::http::Response<ureq::Body>,
+    url: Url,
+}
+
+impl Http {
+    pub(super) fn new(tls: Tls) -> Self {
+        let config = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .proxy(None)
+            .user_agent(concat!("pullet/", env!("CARGO_PKG_VERSION")))
+            .accept_encoding("identity")
+            .timeout_connect(Some(CONNECT_TIMEOUT))
+            .timeout_recv_response(Some(ANSWER_TIMEOUT))
+            .timeout_per_read(Some(STALL_TIMEOUT))
+            .max_response_header_size(HEADER_LIMIT)
+            .input_buffer_size(INPUT_BUFFER)
+            .output_buffer_size(OUTPUT_BUFFER)
+            .build();
+        let connector = ().chain(TcpConnector::default()).chain(tls);
+        Self { agent: ureq::Agent::with_parts(config, connector, DefaultResolver::default()) }
+    }
+
+    /// One GET. Whatever the status, an answer is no error.
+    pub(super) fn get(&self, url: &Url, headers: Headers<'_>) -> Result<Answer> {
+        let mut request = self.agent.get(url.whole());
+        if let Some(accept) = headers.accept {
+            request = request.header("accept", accept);
+        }
+        if let Some(authorization) = headers.authorization {
+            request = request.header("authorization", authorization);
+        }
+        let response = request.call().map_err(|e| exchange_error(url, e))?;
+        let answer = Answer { response, url: url.clone() };
+        answer.check_framing()?;
+        Ok(answer)
+    }
+}
+
+impl Answer {
+    pub(super) fn status(&self) -> u16 {
+        self.response.status().as_u16()
+    }
+
+    pub(super) fn url(&self) -> &Url {
+        &self.url
+    }
+
+    /// All values of a header that are text.
+    pub(super) fn headers<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.response.headers().get_all(name).iter().filter_map(|value| value.to_str().ok())
+    }
+
+    pub(super) fn header<'a>(&'a self, name: &'a str) -> Option<&'a str> {
+        self.headers(name).next()
+    }
+
+    pub(super) fn into_body(self) -> Body {
+        Body { reader: self.response.into_body().into_reader(), url: self.url }
+    }
+
+    /// The whole body if it has at most `limit` bytes, else `None`.
+    pub(super) fn read(self, limit: usize) -> Result<Option<Vec<u8>>> {
+        let url = self.url.clone();
+        read_capped(self.into_body(), limit).map_err(|e| Error::through_read(e, |e| body_error(&url, e)))
+    }
+
+    /// Lengths that contradict each other are how requests are smuggled (RFC 9112, section 6.3); an encoding was not
+    /// asked for and could hide a bomb.
+    fn check_framing(&self) -> Result<()> {
+        let refuse = |what: &str| Err(Error::new(ErrorKind::Network, format!("GET {}: {what}", self.url)));
+        let lengths: Vec<&str> = self.headers("content-length").flat_map(|v| v.split(',')).map(str::trim).collect();
+        let differ = lengths.windows(2).any(|pair| pair.first() != pair.last());
+        let malformed = lengths.iter().any(|v| !v.bytes().all(|b| b.is_ascii_digit()) || v.parse::<u64>().is_err());
+        if differ || malformed || (!lengths.is_empty() && self.header("transfer-encoding").is_some()) {
+            return refuse("contradictory or malformed Content-Length");
+        }
+        match self.header("content-encoding") {
+            Some(encoding) if !encoding.eq_ignore_ascii_case("identity") => {
+                refuse(&format!("unasked content encoding \"{encoding}\""))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A body on its way. Its errors are typed and name the URL.
+pub(crate) struct Body {
+    reader: ureq::BodyReader<'static>,
+    url: Url,
+}
+
+impl Read for Body {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.reader.read(buf).map_err(|e| match e.kind() {
+            io::ErrorKind::Interrupted => e,
+            _ => body_error(&self.url, e).into(),
+        })
+    }
+}
+
+fn exchange_error(url: &Url, error: ureq::Error) -> Error {
+    let what = format!("GET {url}");
+    let network = |text: &str| Error::new(ErrorKind::Network, text).context(&what);
+    match error {
+        ureq::Error::Other(inner) => match inner.downcast::<Error>() {
+            Ok(ours) => ours.context(&what),
+            Err(foreign) => network(&foreign.to_string()),
+        },
+        ureq::Error::Io(e) => io_error(&e).context(&what).caused_by(e),
+        ureq::Error::HostNotFound => network("host not found"),
+        ureq::Error::Timeout(ureq::Timeout::Connect) => network("no connection within 30 s"),
+        ureq::Error::Timeout(_) => network("no answer within 60 s"),
+        ureq::Error::Protocol(e) => network(&format!("not HTTP as it should be: {e}")),
+        ureq::Error::LargeResponseHeader(..) => {
+            Error::new(ErrorKind::Unsafe, format!("limit exceeded: more than {HEADER_LIMIT} bytes of header"))
+                .context(&what)
+        }
+        other => network(&other.to_string()),
+    }
+}
+
+fn body_error(url: &Url, error: io::Error) -> Error {
+    let what = format!("GET {url}");
+    let error = match error.downcast::<ureq::Error>() {
+        Ok(error) => return timeout_or(url, error),
+        Err(error) => error,
+    };
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => Error::new(ErrorKind::Network, "the body ended too soon").context(what),
+        _ => io_error(&error).context(what).caused_by(error),
+    }
+}
+
+fn timeout_or(url: &Url, error: ureq::Error) -> Error {
+    match error {
+        ureq::Error::Timeout(_) => Error::new(ErrorKind::Network, format!("GET {url}: stalled: no bytes for 60 s")),
+        other => exchange_error(url, other),
+    }
+}
+
+fn io_error(error: &io::Error) -> Error {
+    let text = match error.kind() {
+        io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
+        io::ErrorKind::ConnectionReset => "connection reset".to_owned(),
+        io::ErrorKind::UnexpectedEof => "the connection was closed without an answer".to_owned(),
+        _ => error.to_string(),
+    };
+    Error::new(ErrorKind::Network, text)
+}

@@ -1,0 +1,273 @@
+//! Talks to a registry (distribution-spec): manifests, blobs and tags of one repository over one kept-alive
+//! connection. Follows redirects by hand, answers challenges, and says what went wrong. It verifies no content, keeps
+//! nothing, and never retries.
+
+mod auth;
+mod challenge;
+mod http;
+mod problem;
+mod tls;
+mod url;
+
+use serde::Deserialize;
+
+pub use self::auth::Credentials;
+pub(crate) use self::http::Body;
+
+use self::auth::Auth;
+use self::http::{Answer, Headers, Http};
+use self::tls::Tls;
+use self::url::Url;
+use crate::digest::Digest;
+use crate::error::{Error, ErrorKind, Result};
+use crate::image::media_type;
+use crate::image::reference::Reference;
+use crate::limits::{Limits, within};
+use crate::progress::{Event, Progress};
+
+/// What this room needs to know.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Config {
+    pub(crate) credentials: Option<Credentials>,
+    pub(crate) ca_pem: Option<Vec<u8>>,
+    pub(crate) limits: Limits,
+}
+
+/// The connections, shared by the repositories of one client.
+pub(crate) struct Connections {
+    http: Http,
+    config: Config,
+}
+
+impl Connections {
+    pub(crate) fn new(config: Config) -> Result<Self> {
+        let tls = Tls::new(config.ca_pem.as_deref())?;
+        Ok(Self { http: Http::new(tls), config })
+    }
+}
+
+/// One repository of one registry.
+pub(crate) struct Repository<'a> {
+    connections: &'a Connections,
+    progress: &'a dyn Progress,
+    path: String,
+    /// Where the registry may be; one root is left after the first contact.
+    roots: Vec<Url>,
+    auth: Auth,
+}
+
+/// A manifest or index as it came, and what the server called it.
+pub(crate) struct Manifest {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) content_type: String,
+}
+
+#[derive(Deserialize)]
+struct TagList {
+    #[serde(default)]
+    tags: Option<Vec<String>>,
+}
+
+impl<'a> Repository<'a> {
+    /// No request is made yet. Loopback registries may speak plain HTTP, as with Docker; they are asked so first,
+    /// unless a CA is given.
+    pub(crate) fn open(connections: &'a Connections, name: &Reference, progress: &'a dyn Progress) -> Result<Self> {
+        let host = name.api_host();
+        let order: &[bool] = match (is_loopback(host), &connections.config.ca_pem) {
+            (false, _) => &[true],
+            (true, None) => &[false, true],
+            (true, Some(_)) => &[true, false],
+        };
+        let roots = order.iter().map(|&https| Url::root(https, host)).collect::<Result<_>>()?;
+        let auth = Auth::new(connections.config.credentials.clone(), name.path());
+        Ok(Self { connections, progress, path: name.path().to_owned(), roots, auth })
+    }
+
+    /// The manifest or index under a tag or digest. The bytes are not verified.
+    pub(crate) fn manifest(&mut self, selector: &str) -> Result<Manifest> {
+        let answer = self.get(&format!("/v2/{}/manifests/{selector}", self.path), Some(&media_type::accepted()))?;
+        let content_type = answer.header("content-type").unwrap_or_default().to_owned();
+        let limit = self.connections.config.limits.document;
+        let bytes = within(answer.read(limit)?, "bytes of manifest", limit)?;
+        Ok(Manifest { bytes, content_type })
+    }
+
+    /// The blob's bytes as they come, not verified.
+    pub(crate) fn blob(&mut self, digest: &Digest) -> Result<Body> {
+        Ok(self.get(&format!("/v2/{}/blobs/{digest}", self.path), None)?.into_body())
+    }
+
+    /// All tags, in the registry's order; pages are followed by `Link`.
+    pub(crate) fn tags(&mut self) -> Result<Vec<String>> {
+        let limits = &self.connections.config.limits;
+        let (most, page_limit) = (limits.tags, limits.document);
+        let mut tags = Vec::new();
+        let mut next = Some(format!("/v2/{}/tags/list?n=1000", self.path));
+        while let Some(target) = next {
+            let answer = self.get(&target, None)?;
+            next = self.next_page(&answer)?.filter(|next| *next != target);
+            let page: TagList =
+                serde_json::from_slice(&within(answer.read(page_limit)?, "bytes of tag list", page_limit)?)
+                    .map_err(|e| Error::new(ErrorKind::Network, format!("malformed tag list: {e}")))?;
+            let page = page.tags.unwrap_or_default();
+            // A page without tags that leads on would lead on for ever.
+            next = next.filter(|_| !page.is_empty());
+            tags.extend(page);
+            if tags.len() > most {
+                return Err(Limits::exceeded("tags", most));
+            }
+        }
+        Ok(tags)
+    }
+
+    /// `Link: </v2/…?last=x>; rel="next"` (RFC 8288), on the same origin only.
+    fn next_page(&self, answer: &Answer) -> Result<Option<String>> {
+        let links = answer.headers("link").flat_map(|value| value.split(',')).filter(|link| link.contains("next"));
+        let Some(target) = links.filter_map(|link| link.split('<').nth(1)?.split('>').next()).next() else {
+            return Ok(None);
+        };
+        let next = answer.url().join(target)?;
+        match next.same_origin(answer.url()) {
+            true => Ok(Some(next.target().to_owned())),
+            false => Err(Error::new(ErrorKind::Unsafe, format!("the tag list goes on at another server, {next}"))),
+        }
+    }
+
+    /// GETs `target` from the registry: in, through a challenge if there is one, along redirects, to a 200.
+    fn get(&mut self, target: &str, accept: Option<&str>) -> Result<Answer> {
+        let mut answer = self.contact(target, accept)?;
+        if answer.status() == 401 {
+            answer = self.authorise(answer, target, accept)?;
+        }
+        let answer = self.follow(answer, accept)?;
+        match answer.status() {
+            200 => Ok(answer),
+            _ => Err(self.refusal(answer)),
+        }
+    }
+
+    /// Sends the request to the registry itself; at the first contact, to each root until one speaks.
+    fn contact(&mut self, target: &str, accept: Option<&str>) -> Result<Answer> {
+        let mut failure: Option<Error> = None;
+        for root in self.roots.clone() {
+            let is_last = self.roots.last() == Some(&root);
+            let url = root.at(target);
+            match self.connections.http.get(&url, Headers { accept, authorization: self.auth.header() }) {
+                // How TLS servers answer a plain request.
+                Ok(answer) if answer.status() == 400 && !root.is_https() && !is_last => {
+                    failure = Some(self.refusal(answer));
+                }
+                Ok(answer) => {
+                    self.roots = vec![root];
+                    self.report(&answer);
+                    return Ok(answer);
+                }
+                Err(error) => failure = Some(more_telling(failure, error)),
+            }
+        }
+        Err(failure.unwrap_or_else(|| Error::new(ErrorKind::Internal, "no registry to contact")))
+    }
+
+    /// Answers the challenge of a 401 and asks again, once: a token may have expired, but never twice in a row.
+    fn authorise(&mut self, refused: Answer, target: &str, accept: Option<&str>) -> Result<Answer> {
+        let progress = self.progress;
+        let connections = self.connections;
+        self.auth
+            .answer(&connections.http, &refused, &connections.config.limits, &|answer| report(progress, answer))?;
+        // The refusal's body is read to its end, for only then is the connection kept alive.
+        refused.read(connections.config.limits.error_body)?;
+        self.contact(target, accept)
+    }
+
+    /// Follows redirects. The credential stays behind at the first hop to another origin and is never picked up again.
+    fn follow(&self, mut answer: Answer, accept: Option<&str>) -> Result<Answer> {
+        let limits = &self.connections.config.limits;
+        let mut authorization = self.auth.header();
+        let mut hops = 0;
+        while matches!(answer.status(), 301 | 302 | 303 | 307 | 308) {
+            hops += 1;
+            if hops > limits.redirects {
+                return Err(Limits::exceeded("redirects", limits.redirects).context(format!("GET {}", answer.url())));
+            }
+            let next = location(&answer)?;
+            if !next.same_origin(answer.url()) {
+                authorization = None;
+            }
+            answer.read(limits.error_body)?;
+            answer = self.connections.http.get(&next, Headers { accept, authorization })?;
+            self.report(&answer);
+        }
+        Ok(answer)
+    }
+
+    fn refusal(&self, answer: Answer) -> Error {
+        let (url, status) = (answer.url().to_string(), answer.status());
+        let retry_after = answer.header("retry-after").map(str::to_owned);
+        let body = answer.read(self.connections.config.limits.error_body);
+        problem::refusal(&url, status, &body.ok().flatten().unwrap_or_default(), retry_after.as_deref())
+    }
+
+    fn report(&self, answer: &Answer) {
+        report(self.progress, answer);
+    }
+}
+
+fn report(progress: &dyn Progress, answer: &Answer) {
+    progress.report(Event::Answered { method: "GET", url: &answer.url().to_string(), status: answer.status() });
+}
+
+/// Where a redirect leads: exactly one `Location`, to http or https, and never from https down to http.
+fn location(answer: &Answer) -> Result<Url> {
+    let refuse = |what: &str| {
+        let text = format!("GET {}: refused redirect: {what}", answer.url());
+        Err(Error::new(ErrorKind::Unsafe, text))
+    };
+    let mut locations = answer.headers("location");
+    let (Some(location), None) = (locations.next(), locations.next()) else {
+        return refuse("it has not exactly one Location");
+    };
+    match answer.url().join(location) {
+        Ok(next) if answer.url().is_https() && !next.is_https() => refuse("it leads from https to http"),
+        Ok(next) => Ok(next),
+        Err(error) => refuse(&error.to_string()),
+    }
+}
+
+/// Of two failed first contacts: a TLS failure says more than that plain HTTP was not spoken either.
+fn more_telling(first: Option<Error>, second: Error) -> Error {
+    match first {
+        Some(first) if second.kind() != ErrorKind::Tls => first,
+        _ => second,
+    }
+}
+
+/// `localhost`, 127.0.0.0/8 and ::1, as dockerd takes them for insecure by default.
+fn is_loopback(authority: &str) -> bool {
+    let host = match authority.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => authority.split(':').next().unwrap_or_default(),
+    };
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tells_loopback_apart() {
+        for (authority, expected) in [
+            ("localhost", true),
+            ("localhost:5000", true),
+            ("127.0.0.1:5000", true),
+            ("127.9.9.9", true),
+            ("[::1]:5000", true),
+            ("10.0.0.1:5000", false),
+            ("localhost.evil.io", false),
+            ("127.0.0.1.evil.io", false),
+            ("[2001:db8::1]", false),
+        ] {
+            assert_eq!(is_loopback(authority), expected, "{authority}");
+        }
+    }
+}

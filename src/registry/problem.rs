@@ -1,0 +1,111 @@
+//! Turns a refusal, status and body, into an error: the distribution-spec's JSON where there is some, else the text.
+//! Never fails to produce a message, and takes no word of it for more than words.
+
+use serde::Deserialize;
+
+use crate::error::{Error, ErrorKind};
+
+#[derive(Deserialize)]
+struct Problems {
+    errors: Vec<Problem>,
+}
+
+#[derive(Deserialize)]
+struct Problem {
+    #[serde(default)]
+    code: String,
+    #[serde(default)]
+    message: String,
+}
+
+/// The error for a refused `GET url`. `retry_after` is the header of that name, as sent.
+pub(super) fn refusal(url: &str, status: u16, body: &[u8], retry_after: Option<&str>) -> Error {
+    let (code, message) = message(body);
+    let said = match (code.is_empty(), message.is_empty()) {
+        (true, true) => String::new(),
+        (true, false) => format!(" ({message})"),
+        (false, true) => format!(" ({code})"),
+        (false, false) => format!(" ({code}: {message})"),
+    };
+    let kind = kind(status, &code);
+    let error = Error::new(kind, format!("GET {url}: {status} {}{said}", phrase(status)));
+    match (kind, retry_after) {
+        (ErrorKind::RateLimited, Some(when)) => error.with_hint(format!("the registry says: retry after {when}")),
+        (ErrorKind::RateLimited, None) => {
+            error.with_hint("try again later, or with --creds USER: accounts have limits of their own")
+        }
+        (ErrorKind::Denied, _) => error.with_hint(
+            "give credentials with --creds USER, or look at the name: registries answer so too for what does not exist",
+        ),
+        _ => error,
+    }
+}
+
+fn kind(status: u16, code: &str) -> ErrorKind {
+    match (status, code) {
+        (429, _) | (_, "TOOMANYREQUESTS") => ErrorKind::RateLimited,
+        (401 | 403 | 451, _) => ErrorKind::Denied,
+        (404 | 410, _) => ErrorKind::NotFound,
+        (408 | 425 | 500..=599, _) => ErrorKind::Network,
+        _ => ErrorKind::Unsupported,
+    }
+}
+
+/// Code and message of the first error, or a line of the text.
+fn message(body: &[u8]) -> (String, String) {
+    let text = String::from_utf8_lossy(body);
+    if let Some(first) = serde_json::from_str::<Problems>(&text).ok().and_then(|p| p.errors.into_iter().next()) {
+        return (clip(&first.code), clip(&first.message));
+    }
+    match text.trim_start().starts_with(['<', '{']) {
+        true => Default::default(),
+        false => (String::new(), clip(text.trim().lines().next().unwrap_or_default())),
+    }
+}
+
+fn clip(text: &str) -> String {
+    text.chars().take(200).collect()
+}
+
+fn phrase(status: u16) -> &'static str {
+    match status {
+        400 => "bad request",
+        401 => "unauthorized",
+        403 => "forbidden",
+        404 => "not found",
+        408 => "request timeout",
+        410 => "gone",
+        416 => "range not satisfiable",
+        429 => "too many requests",
+        451 => "unavailable for legal reasons",
+        500 => "internal server error",
+        502 => "bad gateway",
+        503 => "service unavailable",
+        504 => "gateway timeout",
+        _ => "unexpected answer",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(status: u16, body: &str, kind: ErrorKind, text: &str) {
+        let error = refusal("https://r.io/v2/a", status, body.as_bytes(), None);
+        assert_eq!(error.kind(), kind);
+        assert_eq!(error.to_string(), format!("GET https://r.io/v2/a: {text}"));
+    }
+
+    #[test]
+    fn reads_the_registrys_words() {
+        let json = r#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown","detail":{}}]}"#;
+        check(404, json, ErrorKind::NotFound, "404 not found (MANIFEST_UNKNOWN: manifest unknown)");
+        check(401, r#"{"errors":[{"code":"DENIED"}]}"#, ErrorKind::Denied, "401 unauthorized (DENIED)");
+        check(429, "slow down\nplease", ErrorKind::RateLimited, "429 too many requests (slow down)");
+        check(503, "<html>oh</html>", ErrorKind::Network, "503 service unavailable");
+        check(418, "", ErrorKind::Unsupported, "418 unexpected answer");
+        check(500, "\u{1b}[2J", ErrorKind::Network, "500 internal server error (\\u{1b}[2J)");
+        check(500, r#"{"errors":[]}"#, ErrorKind::Network, "500 internal server error");
+    }
+}

@@ -1,0 +1,202 @@
+//! Absolute HTTP URLs, pure: just enough to follow redirects by hand and to compare origins. What is no clean http or
+//! https URL is refused here, so nothing else can smuggle a line break, a file or a password into a request.
+
+use std::fmt;
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// An absolute http or https URL without user information and fragment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Url {
+    https: bool,
+    /// Lower case, IPv6 addresses in brackets.
+    host: String,
+    port: u16,
+    /// Path and query, starting with `/`.
+    target: String,
+}
+
+impl Url {
+    /// The root of the server at `authority` (host and optional port, as in an image name).
+    pub(super) fn root(https: bool, authority: &str) -> Result<Self> {
+        let scheme = if https { "https" } else { "http" };
+        Self::parse(&format!("{scheme}://{authority}/"))
+    }
+
+    pub(super) fn parse(text: &str) -> Result<Self> {
+        let malformed = || Error::new(ErrorKind::Unsafe, format!("malformed URL \"{text}\""));
+        if !text.bytes().all(|b| b.is_ascii_graphic()) {
+            return Err(malformed());
+        }
+        let (scheme, rest) = text.split_once("://").ok_or_else(malformed)?;
+        let https = match scheme.to_ascii_lowercase().as_str() {
+            "https" => true,
+            "http" => false,
+            _ => return Err(Error::new(ErrorKind::Unsafe, format!("URL \"{text}\" is neither http nor https"))),
+        };
+        let rest = rest.split('#').next().unwrap_or_default();
+        let (authority, target) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+        let authority = authority.rsplit('@').next().unwrap_or_default();
+        let (host, port) = split_port(authority, https).ok_or_else(malformed)?;
+        let target = if target.starts_with('/') { target.to_owned() } else { format!("/{target}") };
+        Ok(Self { https, host: host.to_ascii_lowercase(), port, target })
+    }
+
+    /// The same server's `target` (path and query, starting with `/`).
+    pub(super) fn at(&self, target: impl Into<String>) -> Self {
+        Self { target: target.into(), ..self.clone() }
+    }
+
+    /// Where a `Location` or `Link` found at this URL leads (RFC 3986, section 5, without dot segments).
+    pub(super) fn join(&self, reference: &str) -> Result<Self> {
+        let scheme = if self.https { "https" } else { "http" };
+        let is_absolute = reference.split(['/', '?', '#']).next().is_some_and(|first| first.contains(':'));
+        if is_absolute {
+            return Self::parse(reference);
+        }
+        if let Some(rest) = reference.strip_prefix("//") {
+            return Self::parse(&format!("{scheme}://{rest}"));
+        }
+        let path = self.target.split('?').next().unwrap_or_default();
+        let target = match reference.chars().next() {
+            Some('/') => reference.to_owned(),
+            Some('?') => format!("{path}{reference}"),
+            _ => format!("{}/{reference}", path.rsplit_once('/').map_or("", |(folder, _)| folder)),
+        };
+        Self::parse(&format!("{scheme}://{}{target}", self.authority()))
+    }
+
+    /// The same scheme, host and port: the only place where a credential may go. A comparison by host alone is
+    /// GHSA-vh4v-2xq2-g5cg.
+    pub(super) fn same_origin(&self, other: &Self) -> bool {
+        (self.https, &self.host, self.port) == (other.https, &other.host, other.port)
+    }
+
+    pub(super) fn is_https(&self) -> bool {
+        self.https
+    }
+
+    pub(super) fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// Path and query.
+    pub(super) fn target(&self) -> &str {
+        &self.target
+    }
+
+    /// Appends `key=value` to the query, percent-encoded.
+    pub(super) fn with_query(mut self, key: &str, value: &str) -> Self {
+        self.target.push(if self.target.contains('?') { '&' } else { '?' });
+        self.target.push_str(key);
+        self.target.push('=');
+        for byte in value.bytes() {
+            match byte {
+                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' | b':' | b',' => {
+                    self.target.push(char::from(byte));
+                }
+                _ => self.target.push_str(&format!("%{byte:02X}")),
+            }
+        }
+        self
+    }
+
+    /// The whole URL, for the wire. Queries may hold signatures: people are shown `Display`.
+    pub(super) fn whole(&self) -> String {
+        let scheme = if self.https { "https" } else { "http" };
+        format!("{scheme}://{}{}", self.authority(), self.target)
+    }
+
+    fn authority(&self) -> String {
+        match (self.https, self.port) {
+            (true, 443) | (false, 80) => self.host.clone(),
+            (_, port) => format!("{}:{port}", self.host),
+        }
+    }
+}
+
+/// Without the query: signed URLs carry secrets there.
+impl fmt::Display for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let whole = self.whole();
+        f.write_str(whole.split('?').next().unwrap_or_default())
+    }
+}
+
+fn split_port(authority: &str, https: bool) -> Option<(&str, u16)> {
+    let default = if https { 443 } else { 80 };
+    let end = authority.rfind(']').map_or(0, |bracket| bracket + 1);
+    let (host, port) = match authority.get(end..)?.rfind(':') {
+        Some(colon) => (authority.get(..end + colon)?, authority.get(end + colon + 1..)?),
+        None => (authority, ""),
+    };
+    let port = if port.is_empty() { default } else { parse_port(port)? };
+    let is_host = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
+    let is_address = |b: u8| b.is_ascii_hexdigit() || matches!(b, b':' | b'.');
+    let valid = match host.strip_prefix('[').map(|rest| rest.strip_suffix(']')) {
+        Some(Some(address)) => !address.is_empty() && address.bytes().all(is_address),
+        Some(None) => false,
+        None => !host.is_empty() && host.bytes().all(is_host),
+    };
+    valid.then_some((host, port))
+}
+
+fn parse_port(text: &str) -> Option<u16> {
+    text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn whole(base: &str, reference: &str) -> Option<String> {
+        Url::parse(base).and_then(|url| url.join(reference)).ok().map(|url| url.whole())
+    }
+
+    #[test]
+    fn joins_what_servers_send() {
+        let base = "https://r.io/v2/a/blobs/x?y=1";
+        for (reference, expected) in [
+            ("https://cdn.io/b?sig=1", Some("https://cdn.io/b?sig=1")),
+            ("http://u:p@cdn.io:80/b", Some("http://cdn.io/b")),
+            ("//cdn.io/b", Some("https://cdn.io/b")),
+            ("/b", Some("https://r.io/b")),
+            ("b", Some("https://r.io/v2/a/blobs/b")),
+            ("?n=1", Some("https://r.io/v2/a/blobs/x?n=1")),
+            ("/b#fragment", Some("https://r.io/b")),
+            ("HTTPS://CDN.io", Some("https://cdn.io/")),
+            ("https://[::1]:5000/b", Some("https://[::1]:5000/b")),
+            ("/token?a=http://b/c", Some("https://r.io/token?a=http://b/c")),
+            ("file:///etc/passwd", None),
+            ("ftp://r.io/b", None),
+            ("data:text/plain,x", None),
+            ("https://", None),
+            ("https:///b", None),
+            ("https://r.io:99999/b", None),
+            ("/b\r\nX: y", None),
+            ("/b c", None),
+        ] {
+            assert_eq!(whole(base, reference).as_deref(), expected, "{reference}");
+        }
+    }
+
+    #[test]
+    fn an_origin_is_scheme_host_and_port() {
+        let same = |a: &str, b: &str| match (Url::parse(a), Url::parse(b)) {
+            (Ok(a), Ok(b)) => a.same_origin(&b),
+            _ => panic!("{a} {b}"),
+        };
+        assert!(same("https://r.io/a", "https://R.io:443/b?c"));
+        assert!(!same("https://r.io/a", "http://r.io/a"));
+        assert!(!same("https://r.io/a", "https://r.io:444/a"));
+        assert!(!same("https://r.io/a", "https://r.io.evil/a"));
+    }
+
+    #[test]
+    fn shows_no_query_and_encodes_what_it_appends() {
+        let url = Url::parse("https://a.io/token?x=1").map(|url| url.with_query("scope", "repository:a/b:pull c&d"));
+        let url = url.unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!(url.whole(), "https://a.io/token?x=1&scope=repository:a/b:pull%20c%26d");
+        assert_eq!(url.to_string(), "https://a.io/token");
+    }
+}
