@@ -1,0 +1,119 @@
+//! The store's few operations on files, with the care that power cuts and strange folders ask for: what is no regular
+//! file is never opened as one, and a name is durable only after its folder was synced.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
+
+use crate::digest::Digest;
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits::{Limits, read_capped};
+
+/// Bytes that are read and written at once.
+pub(super) const BUFFER: usize = 64 << 10;
+
+/// Opens a regular file for reading; `None` if it does not exist. A link, FIFO or device in its place could block or
+/// lead out of the store, so it is an error.
+pub(super) fn open_regular(path: &Path) -> Result<Option<File>> {
+    let file = match options().read(true).open(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        other => other.map_err(|e| Error::disk("open", path, e))?,
+    };
+    require_regular(path, file).map(Some)
+}
+
+/// Opens a file for writing, made if it does not exist; its content stays.
+pub(super) fn open_or_create(path: &Path) -> Result<File> {
+    let file = options().read(true).write(true).create(true).truncate(false).open(path);
+    require_regular(path, file.map_err(|e| Error::disk("create", path, e))?)
+}
+
+/// A whole small file; `None` if it does not exist.
+pub(super) fn read_small(path: &Path, limit: usize) -> Result<Option<Vec<u8>>> {
+    let Some(file) = open_regular(path)? else { return Ok(None) };
+    match read_capped(file, limit).map_err(|e| Error::disk("read", path, e))? {
+        Some(bytes) => Ok(Some(bytes)),
+        None => Err(Limits::exceeded("bytes", limit).context(path.display())),
+    }
+}
+
+/// Replaces a small file in one step: temporary file, fsync, rename, fsync of the folder.
+pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+    let temporary = path.with_added_extension("new");
+    let written = options().write(true).create(true).truncate(true).open(&temporary).and_then(|mut file| {
+        file.write_all(bytes)?;
+        file.sync_all()
+    });
+    written.map_err(|e| Error::disk("write", &temporary, e))?;
+    rename(&temporary, path)
+}
+
+/// Renames within the store and makes the new name durable.
+pub(super) fn rename(from: &Path, to: &Path) -> Result<()> {
+    fs::rename(from, to).map_err(|e| Error::disk("rename to", to, e))?;
+    sync_parent(to)
+}
+
+/// Makes a folder and its missing parents durable, one after the other.
+pub(super) fn create_folder(path: &Path) -> Result<()> {
+    match fs::create_dir(path) {
+        Ok(()) => sync_parent(path),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            create_folder(path.parent().filter(|p| *p != path).ok_or_else(|| Error::disk("create", path, e))?)?;
+            create_folder(path)
+        }
+        Err(e) => Err(Error::disk("create folder", path, e)),
+    }
+}
+
+/// Removes a file; one that does not exist is fine.
+pub(super) fn remove(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::disk("remove", path, e)),
+        _ => Ok(()),
+    }
+}
+
+/// The digests of all blobs, sorted. Names that are no digest are none of ours.
+pub(super) fn blobs(root: &Path) -> Result<Vec<Digest>> {
+    let mut digests = Vec::new();
+    for algorithm in ["sha256", "sha512"] {
+        let folder = root.join("blobs").join(algorithm);
+        let entries = match fs::read_dir(&folder) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+            other => other.map_err(|e| Error::disk("read", &folder, e))?,
+        };
+        for entry in entries {
+            let name = entry.map_err(|e| Error::disk("read", &folder, e))?.file_name();
+            digests.extend(name.to_str().and_then(|hex| format!("{algorithm}:{hex}").parse::<Digest>().ok()));
+        }
+    }
+    digests.sort_unstable();
+    Ok(digests)
+}
+
+fn options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    options.custom_flags(flags.bits().cast_signed());
+    options
+}
+
+fn require_regular(path: &Path, file: File) -> Result<File> {
+    match file.metadata().map_err(|e| Error::disk("read", path, e))?.is_file() {
+        true => Ok(file),
+        false => Err(Error::new(ErrorKind::Disk, format!("open {}: not a regular file", path.display()))),
+    }
+}
+
+fn sync_parent(path: &Path) -> Result<()> {
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
+        _ => PathBuf::from("."),
+    };
+    File::open(&parent).and_then(|folder| folder.sync_all()).map_err(|e| Error::disk("sync", &parent, e))
+}

@@ -1,0 +1,149 @@
+//! The files of an OCI image layout: `oci-layout` and `index.json`. Entries and annotations that are not ours are kept
+//! as they are.
+
+use std::path::Path;
+
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::disk::{open_or_create, read_small, replace};
+use crate::digest::Digest;
+use crate::error::{Error, ErrorKind, Result};
+use crate::image::manifest::Descriptor;
+use crate::image::platform::Platform;
+
+/// Where other tools look for an entry's name; the whole name, for one store holds many repositories.
+const REF_NAME: &str = "org.opencontainers.image.ref.name";
+/// Where containerd looks.
+const IMAGE_NAME: &str = "io.containerd.image.name";
+/// The digest to which the name resolved, where that is an index and not the manifest itself.
+const RESOLVED: &str = "pullet.resolved.digest";
+const VERSION: &str = "1.0.0";
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+const INDEX_LIMIT: usize = 16 << 20;
+
+/// A named manifest of the index.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    pub(crate) name: String,
+    /// What the name resolved to at the registry: the index's digest, or the manifest's own.
+    pub(crate) resolved: Digest,
+    pub(crate) manifest: Descriptor,
+    pub(crate) platform: Platform,
+}
+
+#[derive(Deserialize)]
+struct LayoutFile {
+    #[serde(rename = "imageLayoutVersion")]
+    version: String,
+}
+
+/// Writes the two files where they are missing. A layout of another version is refused.
+pub(super) fn create(root: &Path) -> Result<()> {
+    let path = root.join("oci-layout");
+    match read_small(&path, INDEX_LIMIT)? {
+        Some(bytes) => check_version(&path, &bytes)?,
+        None => replace(&path, json!({ "imageLayoutVersion": VERSION }).to_string().as_bytes())?,
+    }
+    let path = root.join("index.json");
+    match read_small(&path, INDEX_LIMIT)? {
+        Some(_) => Ok(()),
+        None => write(&path, json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": [] })),
+    }
+}
+
+/// The entries that have a name, in order. Others, and those whose descriptor is malformed, are not ours to use.
+pub(super) fn entries(root: &Path) -> Result<Vec<Entry>> {
+    let layout = root.join("oci-layout");
+    if let Some(bytes) = read_small(&layout, INDEX_LIMIT)? {
+        check_version(&layout, &bytes)?;
+    }
+    let path = root.join("index.json");
+    match read_small(&path, INDEX_LIMIT)? {
+        None => Ok(Vec::new()),
+        Some(bytes) => Ok(manifests(&parse(&path, &bytes)?).iter().filter_map(entry).collect()),
+    }
+}
+
+/// Puts `entry` into the index in place of what had its name, under a lock that dies with its process.
+pub(super) fn name(root: &Path, entry: &Entry) -> Result<()> {
+    let lock = root.join("lock");
+    let held = open_or_create(&lock)?;
+    held.lock().map_err(|e| Error::disk("lock", &lock, e))?;
+    let path = root.join("index.json");
+    let bytes = read_small(&path, INDEX_LIMIT)?.unwrap_or_else(|| b"{\"schemaVersion\":2}".to_vec());
+    let mut index = parse(&path, &bytes)?;
+    let mut list = manifests(&index).to_vec();
+    let others_name = |value: &Value| annotation(value, REF_NAME) != Some(&entry.name);
+    let position = list.iter().position(|value| !others_name(value));
+    list.retain(others_name);
+    list.insert(position.unwrap_or(list.len()).min(list.len()), descriptor(entry));
+    index.insert("manifests".to_owned(), Value::Array(list));
+    write(&path, Value::Object(index))
+}
+
+fn check_version(path: &Path, bytes: &[u8]) -> Result<()> {
+    let layout: LayoutFile = serde_json::from_slice(bytes).map_err(|e| broken(path, &e))?;
+    match layout.version.as_str() {
+        VERSION => Ok(()),
+        other => {
+            let text = format!("{}: image layout version \"{other}\" is not supported", path.display());
+            Err(Error::new(ErrorKind::Unsupported, text))
+        }
+    }
+}
+
+fn parse(path: &Path, bytes: &[u8]) -> Result<Map<String, Value>> {
+    serde_json::from_slice(bytes).map_err(|e| broken(path, &e))
+}
+
+fn write(path: &Path, index: Value) -> Result<()> {
+    replace(path, index.to_string().as_bytes())
+}
+
+fn manifests(index: &Map<String, Value>) -> &[Value] {
+    index.get("manifests").and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+fn annotation<'a>(value: &'a Value, key: &str) -> Option<&'a str> {
+    value.get("annotations")?.get(key)?.as_str()
+}
+
+fn entry(value: &Value) -> Option<Entry> {
+    let text = |key: &str| value.get(key).and_then(Value::as_str);
+    let of_platform = |key: &str| value.get("platform").and_then(|p| p.get(key)).and_then(Value::as_str).unwrap_or("");
+    let manifest = Descriptor {
+        media_type: text("mediaType")?.to_owned(),
+        digest: text("digest")?.parse().ok()?,
+        size: value.get("size")?.as_u64()?,
+    };
+    Some(Entry {
+        name: annotation(value, REF_NAME)?.to_owned(),
+        resolved: annotation(value, RESOLVED).and_then(|text| text.parse().ok()).unwrap_or(manifest.digest),
+        manifest,
+        platform: Platform::new(of_platform("os"), of_platform("architecture"), of_platform("variant")),
+    })
+}
+
+fn descriptor(entry: &Entry) -> Value {
+    let mut platform = json!({ "os": entry.platform.os(), "architecture": entry.platform.architecture() });
+    if !entry.platform.variant().is_empty() {
+        platform["variant"] = entry.platform.variant().into();
+    }
+    let mut annotations = json!({ REF_NAME: entry.name, IMAGE_NAME: entry.name });
+    if entry.resolved != entry.manifest.digest {
+        annotations[RESOLVED] = entry.resolved.to_string().into();
+    }
+    json!({
+        "mediaType": entry.manifest.media_type,
+        "digest": entry.manifest.digest.to_string(),
+        "size": entry.manifest.size,
+        "platform": platform,
+        "annotations": annotations,
+    })
+}
+
+fn broken(path: &Path, why: &dyn std::fmt::Display) -> Error {
+    Error::new(ErrorKind::Disk, format!("read {}: {why}", path.display()))
+        .with_hint("the store's own files are damaged; the blobs in it may still be good: see pullet verify")
+}

@@ -1,0 +1,165 @@
+//! The store: an OCI image layout (image-spec, image-layout.md) that skopeo, umoci, podman, crane and regctl read as it
+//! is. A blob gets its name only by proof of its digest; the index changes by one rename. It fetches nothing and
+//! unpacks nothing.
+
+mod disk;
+mod ingest;
+mod layout;
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+pub(crate) use self::ingest::Ingested;
+pub(crate) use self::layout::Entry;
+
+use self::disk::{create_folder, open_regular};
+use crate::cancel::Cancel;
+use crate::digest::Digest;
+use crate::error::{Error, ErrorKind, Result};
+use crate::image::manifest::Descriptor;
+use crate::limits::{read_capped, within};
+use crate::verify::{Size, Verified};
+
+/// A folder of verified images. Opening one for reading changes nothing; writers make what is missing.
+///
+/// ```no_run
+/// let store = pullet::Store::open("/var/lib/pullet");
+/// for image in store.images()? {
+///     println!("{} {}", image.name(), image.digest());
+/// }
+/// # Ok::<(), pullet::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Store {
+    root: PathBuf,
+}
+
+/// What [`Store::verify`] found of one blob.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Check {
+    /// The digest that the blob's name promises.
+    pub digest: Digest,
+    /// Why it is not what it promises; `None` for a good one.
+    pub fault: Option<String>,
+}
+
+impl Store {
+    /// The store in `folder`, which need not exist yet.
+    pub fn open(folder: impl Into<PathBuf>) -> Self {
+        Self { root: folder.into() }
+    }
+
+    /// The store's folder.
+    pub fn folder(&self) -> &Path {
+        &self.root
+    }
+
+    /// The named images, in the order of the index. A store that does not exist has none.
+    pub(crate) fn entries(&self) -> Result<Vec<Entry>> {
+        layout::entries(&self.root)
+    }
+
+    /// Makes the layout's folders and files where they are missing.
+    pub(crate) fn create(&self) -> Result<()> {
+        create_folder(&self.root.join("blobs"))?;
+        create_folder(&self.root.join("ingest"))?;
+        layout::create(&self.root)
+    }
+
+    /// Whether the blob is there, with the size that the descriptor says.
+    pub(crate) fn contains(&self, blob: &Descriptor) -> Result<bool> {
+        let path = self.blob_path(&blob.digest);
+        match open_regular(&path)? {
+            None => Ok(false),
+            Some(file) => Ok(file.metadata().map_err(|e| Error::disk("read", &path, e))?.len() == blob.size),
+        }
+    }
+
+    /// A committed blob, to be read from its start. Its digest was proven when it was committed.
+    pub(crate) fn blob(&self, blob: &Descriptor) -> Result<File> {
+        let path = self.blob_path(&blob.digest);
+        open_regular(&path)?.ok_or_else(|| missing(blob))
+    }
+
+    /// The bytes of a small blob, verified anew.
+    pub(crate) fn document(&self, blob: &Descriptor, limit: usize) -> Result<Vec<u8>> {
+        let path = self.blob_path(&blob.digest);
+        let read =
+            |e| Error::through_read(e, |e| Error::disk("read", &path, e)).context(format!("blob {}", blob.digest));
+        let mut file = Verified::new(self.blob(blob)?, blob.digest, Size::Exactly(blob.size), Cancel::default());
+        let bytes = within(read_capped(&mut file, limit).map_err(read)?, "bytes of document", limit)?;
+        file.finish().map_err(|e| e.context(format!("blob {}", blob.digest)))?;
+        Ok(bytes)
+    }
+
+    /// Begins to take in a blob, or says that another process has just committed it.
+    pub(crate) fn ingest(&self, blob: &Descriptor) -> Result<Ingested> {
+        ingest::begin(self, blob)
+    }
+
+    /// Puts bytes that are already in memory into the store, in place of a damaged blob if there is one.
+    pub(crate) fn put(&self, blob: &Descriptor, bytes: &[u8]) -> Result<()> {
+        match self.document(blob, bytes.len()) {
+            Ok(_) => return Ok(()),
+            Err(error) if error.kind() == ErrorKind::Mismatch => disk::remove(&self.blob_path(&blob.digest))?,
+            Err(_) => {}
+        }
+        match self.ingest(blob)? {
+            Ingested::Exists => Ok(()),
+            Ingested::Missing(ingest) => ingest.fill(bytes, Cancel::default(), &mut |_| {}),
+        }
+    }
+
+    /// Names `entry` in the index, in place of what had its name.
+    pub(crate) fn name(&self, entry: &Entry) -> Result<()> {
+        layout::name(&self.root, entry)
+    }
+
+    /// Reads every blob of the store back and compares it with its digest, calling `report` for each. With
+    /// `remove_corrupt`, blobs that are not what they promise are removed; the next pull fetches them anew.
+    pub fn verify(&self, remove_corrupt: bool, cancel: &Cancel, report: &mut dyn FnMut(&Check)) -> Result<()> {
+        for digest in disk::blobs(&self.root)? {
+            self.verify_blob(digest, remove_corrupt, cancel, report)?;
+        }
+        Ok(())
+    }
+
+    /// The same for one blob; one that is missing is a fault too.
+    pub(crate) fn verify_blob(
+        &self,
+        digest: Digest,
+        remove_corrupt: bool,
+        cancel: &Cancel,
+        report: &mut dyn FnMut(&Check),
+    ) -> Result<()> {
+        let fault = self.fault(digest, cancel)?;
+        if remove_corrupt && fault.is_some() {
+            disk::remove(&self.blob_path(&digest))?;
+        }
+        report(&Check { digest, fault });
+        Ok(())
+    }
+
+    fn fault(&self, digest: Digest, cancel: &Cancel) -> Result<Option<String>> {
+        let path = self.blob_path(&digest);
+        let Some(file) = open_regular(&path)? else { return Ok(Some("missing, or no regular file".to_owned())) };
+        let mut file = Verified::new(file, digest, Size::AtMost(u64::MAX, "bytes"), cancel.clone());
+        let drained = file.drain(&mut vec![0; disk::BUFFER]);
+        drained.map_err(|e| Error::through_read(e, |e| Error::disk("read", &path, e)))?;
+        match file.finish() {
+            Ok(_) => Ok(None),
+            Err(error) if error.kind() == ErrorKind::Mismatch => Ok(Some(error.to_string())),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn blob_path(&self, digest: &Digest) -> PathBuf {
+        self.root.join("blobs").join(digest.algorithm()).join(digest.hex())
+    }
+}
+
+fn missing(blob: &Descriptor) -> Error {
+    let text = format!("blob {} is missing from the store", blob.digest);
+    Error::new(ErrorKind::NotFound, text).with_hint("pull the image again: only what is missing is fetched")
+}
