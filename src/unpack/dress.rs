@@ -1,0 +1,164 @@
+//! Gives what was just made its owner, xattrs, mode and times, in this order: chown clears setuid and capabilities,
+//! and a read-only file takes no xattrs from an ordinary user.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
+
+use rustix::fs::{self, AtFlags, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags};
+use rustix::io::Errno;
+
+use super::Tally;
+use super::entries::{Entry, Kind};
+use super::folder::Folder;
+use super::records::Time;
+
+/// What this process may do to files.
+#[derive(Clone, Copy)]
+pub(super) struct Policy {
+    /// Owners are set. An ordinary user cannot, and leaves them out.
+    pub(super) owners: bool,
+    /// Device nodes are made.
+    pub(super) devices: bool,
+    uid: u32,
+    gid: u32,
+}
+
+impl Policy {
+    /// That of this process; `devices` are made only if it is root.
+    pub(super) fn of_process(devices: bool) -> Self {
+        let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
+        Self { owners: uid.is_root(), devices: devices && uid.is_root(), uid: uid.as_raw(), gid: gid.as_raw() }
+    }
+}
+
+/// Dresses a regular file or directory through its descriptor. `mode` may differ from the entry's.
+pub(super) fn by_fd(
+    fd: BorrowedFd<'_>,
+    entry: &Entry,
+    mode: u32,
+    made: Made,
+    policy: &Policy,
+    tally: &mut Tally,
+) -> io::Result<()> {
+    if is_owner_due(entry, made, policy, tally) {
+        fs::fchown(fd, Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid)))?;
+    }
+    if made == Made::Existed {
+        strip_xattrs(fd, entry)?;
+    }
+    for (name, value) in &entry.xattrs {
+        if is_taken(name) {
+            tolerate(name, fs::fsetxattr(fd, name.as_slice(), value, XattrFlags::empty()), tally)?;
+        } else {
+            tally.xattrs += 1;
+        }
+    }
+    fs::fchmod(fd, Mode::from_raw_mode(mode))?;
+    Ok(fs::futimens(fd, &timestamps(entry))?)
+}
+
+/// Dresses a symlink, FIFO or device that was just made in `folder`.
+pub(super) fn by_name(
+    folder: &Folder,
+    name: &[u8],
+    entry: &Entry,
+    policy: &Policy,
+    tally: &mut Tally,
+) -> io::Result<()> {
+    if is_owner_due(entry, Made::in_folder(folder), policy, tally) {
+        let (uid, gid) = (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid));
+        fs::chownat(folder, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
+    }
+    set_xattrs_by_name(folder, name, entry, tally)?;
+    if !matches!(entry.kind, Kind::Symlink(_)) {
+        // It is no link, for we have just made it, in a directory that nobody else can enter.
+        fs::chmodat(folder, name, Mode::from_raw_mode(entry.mode), AtFlags::empty())?;
+    }
+    Ok(fs::utimensat(folder, name, &timestamps(entry), AtFlags::SYMLINK_NOFOLLOW)?)
+}
+
+/// How a file came to be, as far as its owner depends on it.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Made {
+    /// With this process's owner and group.
+    Ours,
+    /// In a setgid directory, with that one's group.
+    Inherited,
+    /// By an earlier layer.
+    Existed,
+}
+
+impl Made {
+    pub(super) fn in_folder(folder: &Folder) -> Self {
+        if folder.is_setgid() { Self::Inherited } else { Self::Ours }
+    }
+}
+
+/// Whether chown has something to do and may do it; what it may not is counted.
+fn is_owner_due(entry: &Entry, made: Made, policy: &Policy, tally: &mut Tally) -> bool {
+    let differs = (entry.uid, entry.gid) != (policy.uid, policy.gid);
+    if !policy.owners {
+        tally.owners += u64::from(differs);
+        return false;
+    }
+    differs || made != Made::Ours
+}
+
+/// Attributes that belong to an image: users' own, and those by which files are privileged, measured and labelled.
+/// `trusted.overlay.*` and the like would speak to this machine's kernel instead.
+fn is_taken(name: &[u8]) -> bool {
+    name.starts_with(b"user.") || matches!(name, b"security.capability" | b"security.ima" | b"security.selinux")
+}
+
+/// Where the filesystem has no xattrs, or not for us, they are left out and counted.
+fn tolerate(name: &[u8], result: rustix::io::Result<()>, tally: &mut Tally) -> io::Result<()> {
+    match result {
+        Err(Errno::OPNOTSUPP | Errno::PERM) => tally.xattrs += 1,
+        Err(Errno::INVAL) if name.starts_with(b"security.") => tally.xattrs += 1,
+        other => other?,
+    }
+    Ok(())
+}
+
+/// A directory that is there already gets exactly its new entry's attributes. SELinux labels are never taken away:
+/// without one of its own the entry keeps what the policy gave it.
+fn strip_xattrs(fd: BorrowedFd<'_>, entry: &Entry) -> io::Result<()> {
+    let mut names = vec![0; 64 << 10];
+    let length = match fs::flistxattr(fd, names.as_mut_slice()) {
+        Ok(length) => length,
+        Err(Errno::OPNOTSUPP) => 0,
+        Err(e) => return Err(e.into()),
+    };
+    for name in names.get(..length).unwrap_or_default().split(|&b| b == 0).filter(|name| !name.is_empty()) {
+        let stays = entry.xattrs.iter().any(|(new, _)| new == name) || name == b"security.selinux";
+        if is_taken(name) && !stays {
+            fs::fremovexattr(fd, name)?;
+        }
+    }
+    Ok(())
+}
+
+/// There is no call to set an xattr by directory and name that all kernels have; `/proc` leads to the very inode.
+fn set_xattrs_by_name(folder: &Folder, name: &[u8], entry: &Entry, tally: &mut Tally) -> io::Result<()> {
+    if entry.xattrs.is_empty() {
+        return Ok(());
+    }
+    let fd = fs::openat(folder, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+    let path = format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd());
+    for (name, value) in &entry.xattrs {
+        if is_taken(name) {
+            match fs::setxattr(path.as_str(), name.as_slice(), value, XattrFlags::empty()) {
+                Err(Errno::NOENT) => tally.xattrs += 1,
+                other => tolerate(name, other, tally)?,
+            }
+        } else {
+            tally.xattrs += 1;
+        }
+    }
+    Ok(())
+}
+
+fn timestamps(entry: &Entry) -> Timestamps {
+    let spec = |time: Time| Timespec { tv_sec: time.seconds, tv_nsec: time.nanoseconds as fs::Nsecs };
+    Timestamps { last_access: spec(entry.atime), last_modification: spec(entry.mtime) }
+}

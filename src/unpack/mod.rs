@@ -1,0 +1,211 @@
+//! Makes trees: one layer after the other into a staging tree beside the target, and at the end the target by one
+//! rename. It takes bytes whose blob was proven, proves each layer's diff_id itself, and fetches nothing.
+
+mod clear;
+mod decoder;
+mod dress;
+mod entries;
+mod folder;
+mod path;
+mod place;
+mod records;
+mod root;
+mod staging;
+mod whiteout;
+
+use std::io::Read;
+use std::path::Path;
+
+use self::clear::Written;
+use self::decoder::Decoder;
+use self::dress::Policy;
+use self::entries::{Entries, Entry, Kind};
+use self::path::{Request, SafePath};
+use self::root::Root;
+use self::staging::Staging;
+use crate::cancel::Cancel;
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+use crate::image::media_type::Compression;
+use crate::limits::Limits;
+use crate::verify::{Size, Verified};
+
+/// What this room needs to know.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    pub(crate) devices: bool,
+    pub(crate) limits: Limits,
+    pub(crate) cancel: Cancel,
+}
+
+/// What was unpacked, and what was left out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Tally {
+    /// Archive entries of all layers, whiteouts among them.
+    pub entries: u64,
+    /// Bytes of all layers, uncompressed.
+    pub bytes: u64,
+    /// Entries whose owner was left out, because only root can give files away.
+    pub owners: u64,
+    /// Device nodes that were left out.
+    pub devices: u64,
+    /// Extended attributes that were left out: not an image's to set, or refused by the filesystem.
+    pub xattrs: u64,
+}
+
+/// A tree that grows.
+pub(crate) struct Tree {
+    root: Root,
+    staging: Staging,
+    config: Config,
+    policy: Policy,
+    tally: Tally,
+    deferred: Vec<Deferred>,
+    layers: usize,
+    /// Bytes of holes in sparse files, which the archive does not have but the limit counts.
+    holes: u64,
+}
+
+/// A directory's mode that comes at the end.
+struct Deferred {
+    path: Vec<u8>,
+    mode: u32,
+}
+
+/// One layer's way into the tree.
+struct Layer<'a> {
+    root: &'a mut Root,
+    policy: Policy,
+    tally: &'a mut Tally,
+    deferred: &'a mut Vec<Deferred>,
+    /// `None` on the first layer: there is nothing below it that a whiteout could mean.
+    written: Option<Written>,
+}
+
+impl Tree {
+    /// Begins a tree for `target`, which must not exist or be an empty folder.
+    pub(crate) fn begin(target: &Path, config: Config) -> Result<Self> {
+        let staging = Staging::create(target)?;
+        let root = Root::new(staging.open_tree()?);
+        let policy = Policy::of_process(config.devices);
+        let mut tree =
+            Self { root, staging, config, policy, tally: Tally::default(), deferred: Vec::new(), layers: 0, holes: 0 };
+        tree.dress_root()?;
+        Ok(tree)
+    }
+
+    /// Applies the next layer. On failure the tree is worthless.
+    pub(crate) fn apply(&mut self, blob: impl Read, compression: Compression, diff_id: Digest) -> Result<()> {
+        let decoder = Decoder::new(blob, compression, &self.config.limits)?;
+        let left = self.config.limits.unpacked.saturating_sub(self.tally.bytes + self.holes);
+        let size = Size::AtMost(left, "bytes of unpacked layers");
+        let tar = Verified::new(decoder, diff_id, size, self.config.cancel.clone());
+        let mut entries = Entries::new(tar, &self.config.limits);
+        let written = (self.layers > 0).then(Written::default);
+        self.each_entry(&mut entries, written)?;
+        self.root.leave()?;
+        self.layers += 1;
+        self.prove(entries.into_inner(), diff_id)
+    }
+
+    /// Gives the tree its place.
+    pub(crate) fn publish(mut self) -> Result<Tally> {
+        self.root.leave()?;
+        let root_mode = self.set_deferred_modes()?;
+        let tree = self.staging.open_tree()?;
+        self.staging.publish()?;
+        if let Some(mode) = root_mode {
+            // Moving a directory to another parent needs the right to write it.
+            rustix::fs::fchmod(&tree, mode).map_err(|e| Error::disk("set mode of", "the target", e))?;
+        }
+        Ok(self.tally)
+    }
+
+    fn each_entry<R: Read>(&mut self, entries: &mut Entries<R>, written: Option<Written>) -> Result<()> {
+        let limits = &self.config.limits;
+        let mut layer = Layer {
+            root: &mut self.root,
+            policy: self.policy,
+            tally: &mut self.tally,
+            deferred: &mut self.deferred,
+            written,
+        };
+        while let Some(entry) = entries.next()? {
+            layer.tally.entries += 1;
+            if layer.tally.entries > limits.entries {
+                return Err(Limits::exceeded("archive entries", limits.entries));
+            }
+            self.holes = self.holes.saturating_add(holes(&entry));
+            if self.holes > limits.unpacked {
+                return Err(Limits::exceeded("bytes of unpacked layers", limits.unpacked));
+            }
+            layer.apply(&entry, entries)?;
+        }
+        Ok(())
+    }
+
+    /// What follows the archive's end is no part of the tree, but the diff_id covers it.
+    fn prove<R: Read>(&mut self, mut tar: Verified<R>, diff_id: Digest) -> Result<()> {
+        tar.drain(&mut [0; 16 << 10]).map_err(|e| Error::through_read(e, |e| records::malformed(&e.to_string())))?;
+        self.tally.bytes += tar.count();
+        tar.finish().map(drop).map_err(|e| e.context(format!("diff_id {diff_id}")))
+    }
+
+    /// An image need not name its root; then it is as a Debian root is.
+    fn dress_root(&mut self) -> Result<()> {
+        use rustix::fs::{Mode, Timespec, Timestamps};
+        let epoch = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let tree = self.staging.open_tree()?;
+        let dressed = rustix::fs::fchmod(&tree, Mode::from_raw_mode(0o755))
+            .and_then(|()| rustix::fs::futimens(&tree, &Timestamps { last_access: epoch, last_modification: epoch }));
+        dressed.map_err(|e| Error::disk("set attributes of", "the tree", e))
+    }
+
+    /// Sets the modes that had to wait, the deepest first; the root's own is returned.
+    fn set_deferred_modes(&mut self) -> Result<Option<rustix::fs::Mode>> {
+        let mut root_mode = None;
+        self.deferred.sort_by(|a, b| b.path.cmp(&a.path));
+        for Deferred { path, mode } in std::mem::take(&mut self.deferred) {
+            let mode = rustix::fs::Mode::from_raw_mode(mode);
+            let safe = SafePath::parse(&path).unwrap_or_default();
+            if safe.is_root() {
+                root_mode = Some(mode);
+            } else if let Some(Ok(folder)) = self.root.open(safe.parent())?.map(|parent| parent.open(safe.name())) {
+                // What a later layer put in its place is no directory and has its mode already.
+                rustix::fs::fchmod(&folder, mode).map_err(|e| root::failed("set mode of", &path, e.into()))?;
+            }
+        }
+        Ok(root_mode)
+    }
+}
+
+impl Layer<'_> {
+    fn apply<R: Read>(&mut self, entry: &Entry, entries: &mut Entries<R>) -> Result<()> {
+        let path = SafePath::parse(&entry.path)?;
+        match (path.request()?, &mut self.written) {
+            (Request::Create, _) => place::place(self, &path, entry, entries),
+            (Request::Whiteout(name), Some(written)) => whiteout::whiteout(self.root, path.parent(), name, written),
+            (Request::Opaque, Some(written)) => whiteout::opaque(self.root, path.parent(), written),
+            (Request::Metadata, _) | (_, None) => Ok(()),
+        }
+    }
+
+    /// Remembers that this layer wrote `path`, whose folder is the current one.
+    fn written(&mut self, path: &SafePath) -> Result<()> {
+        if let Some(written) = &mut self.written {
+            written.add(self.root.current()?.inode(), path.name());
+        }
+        Ok(())
+    }
+}
+
+fn holes(entry: &Entry) -> u64 {
+    match &entry.kind {
+        Kind::Regular(content) => match &content.sparse {
+            Some(map) => content.size - map.iter().map(|(_, length)| length).sum::<u64>(),
+            None => 0,
+        },
+        _ => 0,
+    }
+}

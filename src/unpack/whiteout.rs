@@ -1,0 +1,30 @@
+//! Whiteouts (image-spec, layer.md): what a layer says is gone from the layers below it. Its own entries stay, in
+//! whatever order they and the whiteouts come.
+
+use super::clear::{Written, clear, remove_tree};
+use super::folder::is_directory;
+use super::root::{Root, failed};
+use crate::error::Result;
+
+/// Removes `name` in `folder`, as far as lower layers brought it there. What is not there is fine.
+pub(super) fn whiteout(root: &mut Root, folder: &[u8], name: &[u8], written: &mut Written) -> Result<()> {
+    let Some(parent) = root.enter_existing(folder)? else { return Ok(()) };
+    let removed = match parent.stat(name) {
+        Ok(None) => Ok(()),
+        Ok(Some(stat)) if is_directory(&stat) => parent.open(name).and_then(|fd| clear(fd, written)).and_then(|left| {
+            let stays = left || written.has(parent.inode(), name);
+            if stays { Ok(()) } else { remove_tree(parent, name) }
+        }),
+        Ok(Some(_)) if written.has(parent.inode(), name) => Ok(()),
+        Ok(Some(_)) => parent.unlink(name),
+        Err(e) => Err(e),
+    };
+    removed.map_err(|e| failed("remove", &[folder, b"/", name].concat(), e))
+}
+
+/// Removes all that lower layers brought into `folder`.
+pub(super) fn opaque(root: &mut Root, folder: &[u8], written: &mut Written) -> Result<()> {
+    let Some(directory) = root.enter_existing(folder)? else { return Ok(()) };
+    let cleared = directory.open(b".").and_then(|fd| clear(fd, written));
+    cleared.map(drop).map_err(|e| failed("clear", folder, e))
+}
