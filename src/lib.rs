@@ -1,0 +1,115 @@
+//! A `docker pull` for small machines: a name goes in, a verified image comes out, in a store that other tools can read
+//! or as a root filesystem.
+//!
+//! ```text
+//! Reference ─→ Client::resolve ─→ Resolved ─→ Client::fetch ─→ Image ─→ Image::unpack ─→ a root filesystem
+//!              manifest, platform              config, layers   in a Store
+//! ```
+//!
+//! Everything blocks, nothing spawns a thread, and memory is a few fixed buffers however large the image is.
+//!
+//! # Names
+//!
+//! A [`Reference`] is parsed and normalised as Docker does it:
+//!
+//! ```
+//! use pullet::Reference;
+//!
+//! let name: Reference = "ghcr.io/owner/app:1.2".parse()?;
+//! assert_eq!((name.domain(), name.path(), name.tag()), ("ghcr.io", "owner/app", Some("1.2")));
+//! let refused = "Alpine".parse::<Reference>();
+//! assert!(refused.is_err_and(|e| e.to_string().contains("lower-case")));
+//! # Ok::<(), pullet::Error>(())
+//! ```
+//!
+//! # Pulling
+//!
+//! [`Client::pull`] is the paved path. What the store has is not fetched again; an image that is up to date costs one
+//! request.
+//!
+//! ```no_run
+//! use pullet::{Client, Options, Silent, Store, UnpackOptions};
+//! use std::path::Path;
+//!
+//! let client = Client::new(Options::new().platform("linux/arm64".parse()?))?;
+//! let store = Store::open("/var/lib/pullet");
+//! let pulled = client.pull(&"debian:bookworm".parse()?, &store, &Silent)?;
+//! pulled.image.unpack(Path::new("/srv/root"), &UnpackOptions::new(), &Silent)?;
+//! # Ok::<(), pullet::Error>(())
+//! ```
+//!
+//! [`Client::resolve`] alone asks what a name is, and so whether there is an update, without writing anything.
+//!
+//! # Trust
+//!
+//! Nothing that came from outside is trusted. A blob has a name in the store only after its digest was proven; an
+//! [`Image`] can be had only from a fetch or from the store; a tree appears under its name only after every layer's
+//! diff_id was proven. Sizes and counts have [`Limits`].
+//!
+//! # Errors
+//!
+//! An [`Error`] has a [`kind`](Error::kind) for programs, a text for people, and sometimes a [`hint`](Error::hint):
+//!
+//! ```
+//! use pullet::{ErrorKind, Platform};
+//!
+//! let error = "linux/".parse::<Platform>().unwrap_err();
+//! assert_eq!(error.kind(), ErrorKind::Usage);
+//! assert!(!error.kind().is_transient());
+//! ```
+//!
+//! # Progress
+//!
+//! Whoever wants to show progress implements [`Progress`]; it is called from the working thread.
+//!
+//! ```
+//! use pullet::{Event, LayerState, Progress};
+//!
+//! struct Lines;
+//!
+//! impl Progress for Lines {
+//!     fn report(&self, event: Event<'_>) {
+//!         if let Event::Layer { layer, state: LayerState::Complete } = event {
+//!             println!("{} of {}", layer.index + 1, layer.total);
+//!         }
+//!     }
+//! }
+//! ```
+
+mod cancel;
+mod digest;
+mod error;
+mod escape;
+mod host;
+mod image;
+mod limits;
+mod local;
+mod options;
+mod progress;
+mod pull;
+mod registry;
+mod store;
+mod unpack;
+mod verify;
+
+pub use cancel::Cancel;
+pub use digest::Digest;
+pub use error::{Error, ErrorKind, Result};
+pub use escape::Escaped;
+pub use image::manifest::Descriptor;
+pub use image::platform::Platform;
+pub use image::reference::Reference;
+pub use limits::Limits;
+pub use local::Image;
+pub use options::{Options, UnpackOptions};
+pub use progress::{Event, Layer, LayerState, Progress, Silent};
+pub use pull::{Client, Pulled, Resolved};
+pub use registry::Credentials;
+pub use store::{Check, Store};
+pub use unpack::Tally;
+
+/// The default store's folder: `$PULLET_STORE`, else `/var/lib/pullet` for root, else `$XDG_DATA_HOME/pullet`
+/// (`~/.local/share/pullet`). `None` where none of them can be told.
+pub fn default_store() -> Option<std::path::PathBuf> {
+    host::store_folder()
+}

@@ -1,0 +1,185 @@
+//! Images that are here: found in the store, listed, checked and unpacked. An [`Image`] can be had only from a fetch or
+//! from the store, so unpacking what nobody verified does not compile.
+
+use std::io::{self, Read};
+use std::path::Path;
+
+use crate::cancel::Cancel;
+use crate::digest::Digest;
+use crate::error::{Error, ErrorKind, Result};
+use crate::image::config::Config;
+use crate::image::manifest::{Document, Manifest};
+use crate::image::platform::Platform;
+use crate::image::reference::Reference;
+use crate::limits::Limits;
+use crate::options::UnpackOptions;
+use crate::progress::{Event, Layer, Progress};
+use crate::store::{Check, Entry, Store};
+use crate::unpack::{Tally, Tree};
+
+/// Bytes of a layer's blob between two reports of its unpacking.
+const REPORT_INTERVAL: u64 = 1 << 20;
+
+/// A verified image in a store.
+#[derive(Clone, Debug)]
+pub struct Image {
+    store: Store,
+    entry: Entry,
+    manifest: Manifest,
+    config: Config,
+}
+
+impl Store {
+    /// The named images, in the order of the index. Entries that are no image, or whose documents are missing or
+    /// damaged, are passed over: [`Store::verify`] tells of them. A store that does not exist has none.
+    pub fn images(&self) -> Result<Vec<Image>> {
+        let limits = Limits::default();
+        Ok(self.entries()?.into_iter().filter_map(|entry| Image::load(self, entry, &limits).ok()).collect())
+    }
+
+    /// The image of this name. A digest in the name may be the manifest's or that of the index it was chosen from.
+    /// Fails with [`ErrorKind::NotFound`] if there is none.
+    pub fn image(&self, name: &Reference) -> Result<Image> {
+        let found = self.entries()?.into_iter().find(|entry| is_named(entry, name));
+        Image::load(self, found.ok_or_else(|| self.absent(name))?, &Limits::default())
+    }
+
+    /// The error for an image that is not in this store, or not whole.
+    pub fn absent(&self, name: &Reference) -> Error {
+        let text = format!("image {name} is not in the store {}", self.folder().display());
+        Error::new(ErrorKind::NotFound, text).with_hint(format!("pullet pull {name}"))
+    }
+}
+
+impl Image {
+    pub(crate) fn load(store: &Store, entry: Entry, limits: &Limits) -> Result<Self> {
+        let bytes = store.document(&entry.manifest, limits.document)?;
+        let manifest = match Document::parse(&bytes, &entry.manifest.media_type, None, limits)? {
+            (Document::Manifest(manifest), _) => manifest,
+            (Document::Index(_), _) => {
+                return Err(Error::new(ErrorKind::Unsupported, format!("image {}: it is an index", entry.name)));
+            }
+        };
+        let config = Config::parse(&store.document(&manifest.config, limits.document)?, &manifest)?;
+        Ok(Self { store: store.clone(), entry, manifest, config })
+    }
+
+    /// The full name, as the index has it.
+    pub fn name(&self) -> &str {
+        &self.entry.name
+    }
+
+    /// The digest to which the name resolved at the registry: that of the index, or the manifest's own.
+    pub fn digest(&self) -> &Digest {
+        &self.entry.resolved
+    }
+
+    /// The manifest's digest.
+    pub fn manifest_digest(&self) -> &Digest {
+        &self.entry.manifest.digest
+    }
+
+    /// The image ID: the config's digest.
+    pub fn id(&self) -> &Digest {
+        &self.manifest.config.digest
+    }
+
+    /// The platform that the config names.
+    pub fn platform(&self) -> &Platform {
+        &self.config.platform
+    }
+
+    /// When the image was made, as its config says (RFC 3339).
+    pub fn created(&self) -> Option<&str> {
+        self.config.created.as_deref()
+    }
+
+    /// Bytes of config and layers in the store, compressed as they are.
+    pub fn size(&self) -> u64 {
+        self.manifest.size()
+    }
+
+    /// Reads the image's blobs back: manifest, config and layers.
+    pub fn verify(&self, remove_corrupt: bool, cancel: &Cancel, report: &mut dyn FnMut(&Check)) -> Result<()> {
+        let mut digests = vec![self.entry.manifest.digest, self.manifest.config.digest];
+        digests.extend(self.manifest.layers.iter().map(|layer| layer.blob.digest));
+        digests.iter().try_for_each(|digest| self.store.verify_blob(*digest, remove_corrupt, cancel, report))
+    }
+
+    /// Whether an image of this architecture and variant is what a machine of `platform` would be given.
+    pub fn runs_on(&self, platform: &Platform) -> bool {
+        let own = &self.config.platform;
+        own.architecture() == platform.architecture() && platform.rank(own).is_some()
+    }
+
+    /// Whether the store has all blobs of the image, by name and size.
+    pub fn is_complete(&self) -> Result<bool> {
+        for layer in &self.manifest.layers {
+            if !self.store.contains(&layer.blob)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Unpacks the layers, from the base up, into `target`, which must not exist or be an empty folder. Each layer's
+    /// diff_id is proven; the target appears by one rename, whole, or not at all.
+    pub fn unpack(&self, target: &Path, options: &UnpackOptions, progress: &dyn Progress) -> Result<Tally> {
+        let context = |e: Error| e.context(format!("unpack {}", self.entry.name));
+        let mut tree = Tree::begin(target, options.unpack()).map_err(context)?;
+        let total = self.manifest.layers.len();
+        for (index, (layer, diff_id)) in self.manifest.layers.iter().zip(&self.config.diff_ids).enumerate() {
+            let place = Layer { index, total, digest: layer.blob.digest, size: layer.blob.size };
+            let read = self.store.blob(&layer.blob).and_then(|blob| {
+                tree.apply(Reported { blob, read: 0, reported: 0, place, progress }, layer.compression, *diff_id)
+            });
+            let shown = |e: Error| e.context(format!("layer {} of {total} ({})", index + 1, layer.blob.digest.short()));
+            read.map_err(shown).map_err(context)?;
+            progress.report(Event::Unpacking { layer: place, read: place.size });
+        }
+        let tally = tree.publish().map_err(context)?;
+        self.note_left_out(&tally, progress);
+        Ok(tally)
+    }
+
+    fn note_left_out(&self, tally: &Tally, progress: &dyn Progress) {
+        let left_out = [
+            (tally.owners, "owners left out: only root can give files away"),
+            (tally.devices, "device nodes left out"),
+            (tally.xattrs, "extended attributes left out: not for images to set, or refused by the filesystem"),
+        ];
+        for (count, what) in left_out.iter().filter(|(count, _)| *count > 0) {
+            progress.report(Event::Note(&format!("{count} {what}")));
+        }
+    }
+}
+
+/// A named digest must be that of the entry; else the whole name must be equal.
+fn is_named(entry: &Entry, name: &Reference) -> bool {
+    let same_repository = || entry.name.parse::<Reference>().is_ok_and(|other| other.repository() == name.repository());
+    match name.digest() {
+        Some(digest) => [entry.resolved, entry.manifest.digest].contains(digest) && same_repository(),
+        None => entry.name == name.to_string(),
+    }
+}
+
+/// A blob whose reading is reported.
+struct Reported<'a, R> {
+    blob: R,
+    read: u64,
+    reported: u64,
+    place: Layer,
+    progress: &'a dyn Progress,
+}
+
+impl<R: Read> Read for Reported<'_, R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if self.read >= self.reported {
+            self.progress.report(Event::Unpacking { layer: self.place, read: self.read });
+            self.reported = self.read + REPORT_INTERVAL;
+        }
+        let n = self.blob.read(buf)?;
+        self.read += n as u64;
+        Ok(n)
+    }
+}

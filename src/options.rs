@@ -1,0 +1,107 @@
+//! What a caller may choose. Cuts for each room the narrow configuration that it needs; nobody below sees the whole.
+
+use crate::cancel::Cancel;
+use crate::image::platform::Platform;
+use crate::limits::Limits;
+use crate::registry::Credentials;
+use crate::{registry, unpack};
+
+/// The choices of a [`Client`](crate::Client) and of what it fetches. Setters take values that are parsed already.
+///
+/// ```
+/// let options = pullet::Options::new().platform("linux/arm/v7".parse()?);
+/// # Ok::<(), pullet::Error>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    pub(crate) platform: Option<Platform>,
+    pub(crate) cancel: Cancel,
+    credentials: Option<Credentials>,
+    ca_pem: Option<Vec<u8>>,
+    limits: Limits,
+}
+
+impl Options {
+    /// The defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The platform that is chosen from an index. Default: this machine's, with its fallbacks.
+    pub fn platform(self, platform: Platform) -> Self {
+        Self { platform: Some(platform), ..self }
+    }
+
+    /// Credentials for the registries that are asked. They go to the registry's own origin and to token endpoints
+    /// that may have them. Default: none.
+    pub fn credentials(self, credentials: Credentials) -> Self {
+        Self { credentials: Some(credentials), ..self }
+    }
+
+    /// Certificates in PEM that are trusted beside the built-in roots. Default: none.
+    pub fn ca_pem(self, pem: Vec<u8>) -> Self {
+        Self { ca_pem: Some(pem), ..self }
+    }
+
+    /// Bounds on what is taken in. Default: [`Limits::default`].
+    pub fn limits(self, limits: Limits) -> Self {
+        Self { limits, ..self }
+    }
+
+    /// A flag that stops the work. Default: one that nobody raises.
+    pub fn cancel(self, cancel: Cancel) -> Self {
+        Self { cancel, ..self }
+    }
+
+    pub(crate) fn bounds(&self) -> &Limits {
+        &self.limits
+    }
+
+    pub(crate) fn registry(&self) -> registry::Config {
+        registry::Config {
+            credentials: self.credentials.clone(),
+            ca_pem: self.ca_pem.clone(),
+            limits: self.limits.clone(),
+        }
+    }
+}
+
+/// The choices of an unpacking.
+#[derive(Clone, Debug)]
+pub struct UnpackOptions {
+    devices: bool,
+    limits: Limits,
+    pub(crate) cancel: Cancel,
+}
+
+impl Default for UnpackOptions {
+    fn default() -> Self {
+        Self { devices: true, limits: Limits::default(), cancel: Cancel::default() }
+    }
+}
+
+impl UnpackOptions {
+    /// The defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Whether device nodes are made, where this process may. Default: yes.
+    pub fn devices(self, devices: bool) -> Self {
+        Self { devices, ..self }
+    }
+
+    /// Bounds on what is taken in. Default: [`Limits::default`].
+    pub fn limits(self, limits: Limits) -> Self {
+        Self { limits, ..self }
+    }
+
+    /// A flag that stops the work. Default: one that nobody raises.
+    pub fn cancel(self, cancel: Cancel) -> Self {
+        Self { cancel, ..self }
+    }
+
+    pub(crate) fn unpack(&self) -> unpack::Config {
+        unpack::Config { devices: self.devices, limits: self.limits.clone(), cancel: self.cancel.clone() }
+    }
+}

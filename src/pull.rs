@@ -1,0 +1,299 @@
+//! The story: a name is resolved to a manifest for this platform, its config is checked against it, and its layers
+//! are fetched into the store, one after the other. Start reading here.
+
+use crate::digest::Digest;
+use crate::error::{Error, ErrorKind, Result};
+use crate::host;
+use crate::image::config::Config;
+use crate::image::manifest::{self, Descriptor, Document, Manifest};
+use crate::image::platform::Platform;
+use crate::image::reference::Reference;
+use crate::limits::{read_capped, within};
+use crate::local::Image;
+use crate::options::Options;
+use crate::progress::{Event, Layer, LayerState, Progress};
+use crate::registry::{Connections, Repository};
+use crate::store::{Entry, Ingested, Store};
+use crate::verify::{Size, Verified};
+
+/// Pulls images from registries. One client keeps its connections; its methods may be called many times.
+///
+/// ```no_run
+/// use pullet::{Client, Options, Silent, Store};
+///
+/// let client = Client::new(Options::new())?;
+/// let store = Store::open("/var/lib/pullet");
+/// let pulled = client.pull(&"alpine:3.20".parse()?, &store, &Silent)?;
+/// println!("{} is {}", pulled.image.name(), pulled.image.digest());
+/// # Ok::<(), pullet::Error>(())
+/// ```
+pub struct Client {
+    options: Options,
+    platform: Platform,
+    connections: Connections,
+}
+
+/// What a name means at its registry, for one platform. Holds the session, so that a fetch goes on with its token.
+pub struct Resolved<'a> {
+    name: Reference,
+    digest: Digest,
+    descriptor: Descriptor,
+    bytes: Vec<u8>,
+    manifest: Manifest,
+    repository: Repository<'a>,
+    progress: &'a dyn Progress,
+}
+
+/// The result of a pull.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Pulled {
+    /// The image, in the store.
+    pub image: Image,
+    /// Whether the store was changed; `false` says that the image was up to date.
+    pub is_new: bool,
+}
+
+impl Client {
+    /// Fails with [`ErrorKind::Usage`] if the options contradict themselves; never replaces a bad one by its default.
+    pub fn new(options: Options) -> Result<Self> {
+        let platform = options.platform.clone().unwrap_or_else(host::platform);
+        let connections = Connections::new(options.registry())?;
+        Ok(Self { options, platform, connections })
+    }
+
+    /// Resolves `name` and fetches what `store` lacks of it.
+    pub fn pull(&self, name: &Reference, store: &Store, progress: &dyn Progress) -> Result<Pulled> {
+        let label = name.digest().map_or_else(|| name.selector(), Digest::to_string);
+        progress.report(Event::Pulling { label: &label, path: name.path() });
+        let resolved = self.resolve(name, Some(store), progress)?;
+        self.fetch(resolved, store)
+    }
+
+    /// Asks the registry what `name` is: one request, and one more for each index on the way. Documents that `known`
+    /// has are not fetched again. Nothing is written.
+    pub fn resolve<'a>(
+        &'a self,
+        name: &Reference,
+        known: Option<&Store>,
+        progress: &'a dyn Progress,
+    ) -> Result<Resolved<'a>> {
+        self.resolve_inner(name, known, progress).map_err(|e| e.context(format!("pull {name}")))
+    }
+
+    /// Fetches what `store` lacks of an image: its config, then its layers in order, each verified before it has a
+    /// name. Nothing is named in the store's index before all of it is there.
+    pub fn fetch(&self, resolved: Resolved<'_>, store: &Store) -> Result<Pulled> {
+        let name = resolved.name.clone();
+        self.fetch_inner(resolved, store).map_err(|e| e.context(format!("pull {name}")))
+    }
+
+    /// All tags of a repository.
+    pub fn tags(&self, repository: &Reference, progress: &dyn Progress) -> Result<Vec<String>> {
+        let tags = Repository::open(&self.connections, repository, progress).and_then(|mut session| session.tags());
+        tags.map_err(|e| e.context(format!("list tags of {}", repository.repository())))
+    }
+
+    fn resolve_inner<'a>(
+        &'a self,
+        name: &Reference,
+        known: Option<&Store>,
+        progress: &'a dyn Progress,
+    ) -> Result<Resolved<'a>> {
+        let limits = self.options.bounds();
+        let mut repository = Repository::open(&self.connections, name, progress)?;
+        let answer = repository.manifest(&name.selector())?;
+        let digest = proven_digest(name, &answer.bytes)?;
+        let (mut document, mut media_type) = Document::parse(&answer.bytes, &answer.content_type, None, limits)?;
+        let mut bytes = answer.bytes;
+        let mut descriptor = Descriptor { media_type: media_type.clone(), digest, size: bytes.len() as u64 };
+        for _ in 0..=limits.index_depth {
+            match document {
+                Document::Manifest(manifest) => {
+                    return Ok(Resolved {
+                        name: name.clone(),
+                        digest,
+                        descriptor,
+                        bytes,
+                        manifest,
+                        repository,
+                        progress,
+                    });
+                }
+                Document::Index(index) => {
+                    descriptor = index.choose(&self.platform)?.clone();
+                    let content_type;
+                    (bytes, content_type) = self.document(&descriptor, &mut repository, known)?;
+                    (document, media_type) =
+                        Document::parse(&bytes, &content_type, Some(&descriptor.media_type), limits)?;
+                    descriptor.media_type.clone_from(&media_type);
+                }
+            }
+        }
+        Err(Error::new(
+            ErrorKind::Unsafe,
+            format!("limit exceeded: more than {} indexes within each other", limits.index_depth),
+        ))
+    }
+
+    /// A manifest or index by digest, from the store or the registry, verified.
+    fn document(
+        &self,
+        descriptor: &Descriptor,
+        repository: &mut Repository<'_>,
+        known: Option<&Store>,
+    ) -> Result<(Vec<u8>, String)> {
+        if let Some(store) = known.filter(|store| store.contains(descriptor).unwrap_or(false)) {
+            if let Ok(bytes) = store.document(descriptor, self.options.bounds().document) {
+                return Ok((bytes, String::new()));
+            }
+        }
+        let answer = repository.manifest(&descriptor.digest.to_string())?;
+        let bytes = self.verify(descriptor, answer.bytes.as_slice())?;
+        Ok((bytes, answer.content_type))
+    }
+
+    fn fetch_inner(&self, mut resolved: Resolved<'_>, store: &Store) -> Result<Pulled> {
+        let before = store.entries()?.into_iter().find(|entry| entry.name == resolved.name.to_string());
+        store.create()?;
+        let config_bytes = self.config(&mut resolved, store)?;
+        let config = Config::parse(&config_bytes, &resolved.manifest)?;
+        self.check_platform(&config, &resolved)?;
+        let fetched = self.fetch_layers(&mut resolved, store)?;
+        store.put(&resolved.manifest.config, &config_bytes)?;
+        store.put(&resolved.descriptor, &resolved.bytes)?;
+        let entry = resolved.entry(&config);
+        let is_new = fetched > 0 || before.is_none_or(|before| !is_same(&before, &entry));
+        if is_new {
+            store.name(&entry)?;
+        }
+        Ok(Pulled { image: Image::load(store, entry, self.options.bounds())?, is_new })
+    }
+
+    fn config(&self, resolved: &mut Resolved<'_>, store: &Store) -> Result<Vec<u8>> {
+        let descriptor = resolved.manifest.config.clone();
+        if store.contains(&descriptor)? {
+            if let Ok(bytes) = store.document(&descriptor, self.options.bounds().document) {
+                return Ok(bytes);
+            }
+        }
+        let body = resolved.repository.blob(&descriptor.digest)?;
+        self.verify(&descriptor, body).map_err(|e| e.context("config"))
+    }
+
+    /// A single manifest may be for another machine. Where a platform was asked for that is an error, as with Docker.
+    fn check_platform(&self, config: &Config, resolved: &Resolved<'_>) -> Result<()> {
+        let is_index = resolved.digest != resolved.descriptor.digest;
+        if is_index || config.platform.os().is_empty() || self.platform.rank(&config.platform).is_some() {
+            return Ok(());
+        }
+        let text = format!("the image is for {} and not for {}", config.platform, self.platform);
+        match self.options.platform {
+            Some(_) => Err(Error::new(ErrorKind::Unsupported, text)),
+            None => {
+                resolved.progress.report(Event::Note(&text));
+                Ok(())
+            }
+        }
+    }
+
+    /// Fetches the layers that the store lacks, in order, and tells how many those were.
+    fn fetch_layers(&self, resolved: &mut Resolved<'_>, store: &Store) -> Result<usize> {
+        let layers = resolved.layers();
+        let mut missing = Vec::new();
+        for (layer, descriptor) in &layers {
+            let is_repeated = missing.iter().any(|(other, _): &(Layer, Descriptor)| other.digest == layer.digest);
+            let state = match is_repeated || store.contains(descriptor)? {
+                true => LayerState::Exists,
+                false => LayerState::Waiting,
+            };
+            resolved.progress.report(Event::Layer { layer: *layer, state });
+            if state == LayerState::Waiting {
+                missing.push((*layer, descriptor.clone()));
+            }
+        }
+        for (layer, descriptor) in &missing {
+            self.fetch_layer(resolved, store, *layer, descriptor).map_err(|e| {
+                e.context(format!("layer {} of {} ({})", layer.index + 1, layer.total, layer.digest.short()))
+            })?;
+        }
+        Ok(missing.len())
+    }
+
+    fn fetch_layer(&self, resolved: &mut Resolved<'_>, store: &Store, layer: Layer, blob: &Descriptor) -> Result<()> {
+        self.options.cancel.check()?;
+        let progress = resolved.progress;
+        let Ingested::Missing(ingest) = store.ingest(blob)? else {
+            progress.report(Event::Layer { layer, state: LayerState::Exists });
+            return Ok(());
+        };
+        let body = resolved.repository.blob(&blob.digest)?;
+        let report = &mut |count| progress.report(Event::Layer { layer, state: LayerState::Downloading(count) });
+        ingest.fill(body, self.options.cancel.clone(), report)?;
+        progress.report(Event::Layer { layer, state: LayerState::Complete });
+        Ok(())
+    }
+
+    /// Reads all of a small body and proves that it is what the descriptor promises.
+    fn verify(&self, descriptor: &Descriptor, body: impl std::io::Read) -> Result<Vec<u8>> {
+        let limit = self.options.bounds().document;
+        let size = Size::Exactly(descriptor.size);
+        let mut body = Verified::new(body, descriptor.digest, size, self.options.cancel.clone());
+        let bytes = read_capped(&mut body, limit)
+            .map_err(|e| Error::through_read(e, |e| Error::new(ErrorKind::Network, e.to_string())))?;
+        let bytes = within(bytes, "bytes of document", limit)?;
+        body.finish()?;
+        Ok(bytes)
+    }
+}
+
+impl Resolved<'_> {
+    /// The digest that the name resolved to: that of an index, or the manifest's own.
+    pub fn digest(&self) -> &Digest {
+        &self.digest
+    }
+
+    /// The manifest for the platform.
+    pub fn manifest(&self) -> &Descriptor {
+        &self.descriptor
+    }
+
+    /// Bytes of config and layers together.
+    pub fn size(&self) -> u64 {
+        self.manifest.size()
+    }
+
+    fn layers(&self) -> Vec<(Layer, Descriptor)> {
+        let total = self.manifest.layers.len();
+        let place = |(index, layer): (usize, &manifest::Layer)| {
+            let blob = layer.blob.clone();
+            (Layer { index, total, digest: blob.digest, size: blob.size }, blob)
+        };
+        self.manifest.layers.iter().enumerate().map(place).collect()
+    }
+
+    fn entry(&self, config: &Config) -> Entry {
+        Entry {
+            name: self.name.to_string(),
+            resolved: self.digest,
+            manifest: self.descriptor.clone(),
+            platform: config.platform.clone(),
+        }
+    }
+}
+
+/// The digest of what a tag gave, or the proof that a pinned digest gave just that.
+fn proven_digest(name: &Reference, bytes: &[u8]) -> Result<Digest> {
+    match name.digest() {
+        None => Ok(Digest::sha256(bytes)),
+        Some(digest) if digest.matches(bytes) => Ok(*digest),
+        Some(digest) => {
+            let got = Digest::sha256(bytes);
+            Err(Error::new(ErrorKind::Mismatch, format!("digest mismatch: expected {digest}, got {got}")))
+        }
+    }
+}
+
+fn is_same(before: &Entry, entry: &Entry) -> bool {
+    (before.manifest.digest, before.resolved) == (entry.manifest.digest, entry.resolved)
+}
