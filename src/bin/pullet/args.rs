@@ -1,0 +1,252 @@
+//! What was typed, as values. Nothing is opened here but standard input for `--creds -`; a contradiction or a malformed
+//! word is refused before anything begins. The only file that names lexopt.
+
+use std::ffi::OsString;
+use std::io::Read as _;
+use std::path::PathBuf;
+
+use lexopt::prelude::*;
+use pullet::{Credentials, Platform, Reference};
+
+use crate::exit::Failure;
+
+/// Options of every command.
+#[derive(Default)]
+pub(crate) struct Common {
+    pub(crate) store: Option<PathBuf>,
+    pub(crate) progress: ProgressMode,
+    pub(crate) is_quiet: bool,
+    pub(crate) is_verbose: bool,
+}
+
+/// How progress is shown.
+#[derive(Clone, Copy, Default, PartialEq)]
+pub(crate) enum ProgressMode {
+    #[default]
+    Auto,
+    Tty,
+    Plain,
+    Json,
+    None,
+}
+
+/// One command and what is its own.
+pub(crate) enum Command {
+    Help(Topic),
+    Images,
+    Pull(Pull),
+    Unpack(Unpack),
+    Verify(Verify),
+    Version,
+}
+
+/// What help is about.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Topic {
+    Program,
+    Images,
+    Pull,
+    Unpack,
+    Verify,
+}
+
+/// Options of the commands that talk to a registry.
+#[derive(Default)]
+pub(crate) struct Registry {
+    pub(crate) platform: Option<Platform>,
+    pub(crate) credentials: Option<Credentials>,
+    pub(crate) ca_file: Option<PathBuf>,
+}
+
+pub(crate) struct Pull {
+    pub(crate) registry: Registry,
+    pub(crate) all_tags: bool,
+    pub(crate) names: Vec<Reference>,
+}
+
+pub(crate) struct Unpack {
+    pub(crate) registry: Registry,
+    pub(crate) when: PullWhen,
+    pub(crate) devices: bool,
+    pub(crate) name: Reference,
+    pub(crate) target: PathBuf,
+}
+
+pub(crate) struct Verify {
+    pub(crate) remove_corrupt: bool,
+    pub(crate) names: Vec<Reference>,
+}
+
+/// When `unpack` asks the registry.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum PullWhen {
+    Missing,
+    Always,
+    Never,
+}
+
+/// All that any command may have; each takes its own out and refuses the rest.
+#[derive(Default)]
+struct Typed {
+    common: Common,
+    registry: Registry,
+    all_tags: bool,
+    when: Option<PullWhen>,
+    no_devices: bool,
+    remove_corrupt: bool,
+    help: bool,
+    version: bool,
+    words: Vec<OsString>,
+}
+
+/// Parses the words behind the program's name.
+pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<(Common, Command), Failure> {
+    let mut topic = None;
+    let mut typed = Typed::default();
+    let mut parser = lexopt::Parser::from_args(words);
+    while let Some(argument) = parser.next().map_err(|e| misused(topic, e))? {
+        match argument {
+            Value(word) if topic.is_none() => topic = Some(command_named(&word)?),
+            Value(word) => typed.words.push(word),
+            Short(letter) => typed.take(&format!("-{letter}"), topic, &mut parser)?,
+            Long(word) => {
+                let option = format!("--{word}");
+                typed.take(&option, topic, &mut parser)?;
+            }
+        }
+    }
+    if typed.version {
+        return Ok((typed.common, Command::Version));
+    }
+    match topic {
+        _ if typed.help => Ok((typed.common, Command::Help(topic.unwrap_or(Topic::Program)))),
+        None => Err(misused(None, "a command is missing")),
+        Some(topic) => typed.command(topic),
+    }
+}
+
+impl Typed {
+    fn take(&mut self, option: &str, topic: Option<Topic>, parser: &mut lexopt::Parser) -> Result<(), Failure> {
+        let pulls = matches!(topic, Some(Topic::Pull | Topic::Unpack));
+        match option {
+            "-h" | "--help" => self.help = true,
+            "-V" | "--version" => self.version = true,
+            "-q" | "--quiet" => self.common.is_quiet = true,
+            "-v" | "--verbose" => self.common.is_verbose = true,
+            "--store" => self.common.store = Some(path(parser, topic)?),
+            "--progress" => self.common.progress = choice(parser, topic, option, &PROGRESS_MODES)?,
+            "--platform" if pulls => self.registry.platform = Some(string(parser, topic)?.parse()?),
+            "--creds" if pulls => self.registry.credentials = Some(credentials(&string(parser, topic)?)?),
+            "--ca-file" if pulls => self.registry.ca_file = Some(path(parser, topic)?),
+            "-a" | "--all-tags" if topic == Some(Topic::Pull) => self.all_tags = true,
+            "--pull" if topic == Some(Topic::Unpack) => self.when = Some(choice(parser, topic, option, &PULL_WHEN)?),
+            "--no-devices" if topic == Some(Topic::Unpack) => self.no_devices = true,
+            "--remove-corrupt" if topic == Some(Topic::Verify) => self.remove_corrupt = true,
+            unknown => return Err(misused(topic, format!("unknown option {unknown}"))),
+        }
+        Ok(())
+    }
+
+    fn command(self, topic: Topic) -> Result<(Common, Command), Failure> {
+        let Self { common, registry, words, .. } = self;
+        let command = match topic {
+            Topic::Program => Command::Help(Topic::Program),
+            Topic::Images => {
+                if let Some(word) = words.first() {
+                    return Err(misused(Some(topic), format!("unexpected argument {word:?}")));
+                }
+                Command::Images
+            }
+            Topic::Pull if words.is_empty() => return Err(misused(Some(topic), "a NAME is missing")),
+            Topic::Pull => {
+                let parse = if self.all_tags { Reference::parse_repository } else { str::parse };
+                Command::Pull(Pull { registry, all_tags: self.all_tags, names: names(&words, parse)? })
+            }
+            Topic::Unpack => {
+                let [name, target] = <[OsString; 2]>::try_from(words)
+                    .map_err(|_| misused(Some(topic), "exactly a NAME and a DIR are needed"))?;
+                let name = text(&name)?.parse()?;
+                let when = self.when.unwrap_or(PullWhen::Missing);
+                Command::Unpack(Unpack { registry, when, devices: !self.no_devices, name, target: target.into() })
+            }
+            Topic::Verify => {
+                Command::Verify(Verify { remove_corrupt: self.remove_corrupt, names: names(&words, str::parse)? })
+            }
+        };
+        Ok((common, command))
+    }
+}
+
+const PROGRESS_MODES: [(&str, ProgressMode); 5] = [
+    ("auto", ProgressMode::Auto),
+    ("tty", ProgressMode::Tty),
+    ("plain", ProgressMode::Plain),
+    ("json", ProgressMode::Json),
+    ("none", ProgressMode::None),
+];
+
+const PULL_WHEN: [(&str, PullWhen); 3] =
+    [("missing", PullWhen::Missing), ("always", PullWhen::Always), ("never", PullWhen::Never)];
+
+const COMMANDS: [(&str, Topic); 4] =
+    [("images", Topic::Images), ("pull", Topic::Pull), ("unpack", Topic::Unpack), ("verify", Topic::Verify)];
+
+fn command_named(word: &OsString) -> Result<Topic, Failure> {
+    let known = COMMANDS.iter().find(|(name, _)| word == *name);
+    known.map(|(_, topic)| *topic).ok_or_else(|| misused(None, format!("unknown command {word:?}")))
+}
+
+fn choice<T: Copy>(
+    parser: &mut lexopt::Parser,
+    topic: Option<Topic>,
+    option: &str,
+    known: &[(&str, T)],
+) -> Result<T, Failure> {
+    let value = parser.value().map_err(|e| misused(topic, e))?;
+    let found = known.iter().find(|(word, _)| value == *word).map(|(_, choice)| *choice);
+    let words: Vec<&str> = known.iter().map(|(word, _)| *word).collect();
+    found.ok_or_else(|| misused(topic, format!("{option} {value:?} is none of {}", words.join(", "))))
+}
+
+fn path(parser: &mut lexopt::Parser, topic: Option<Topic>) -> Result<PathBuf, Failure> {
+    match parser.value() {
+        Ok(value) if value.is_empty() => Err(misused(topic, "a path is empty")),
+        Ok(value) => Ok(value.into()),
+        Err(e) => Err(misused(topic, e)),
+    }
+}
+
+fn string(parser: &mut lexopt::Parser, topic: Option<Topic>) -> Result<String, Failure> {
+    parser.value().and_then(|value| value.string()).map_err(|e| misused(topic, e))
+}
+
+fn names(words: &[OsString], parse: impl Fn(&str) -> pullet::Result<Reference>) -> Result<Vec<Reference>, Failure> {
+    words.iter().map(|word| Ok(parse(text(word)?)?)).collect()
+}
+
+fn text(word: &OsString) -> Result<&str, Failure> {
+    let hint = "a NAME is plain text: see pullet --help";
+    word.to_str().ok_or_else(|| Failure::Usage(format!("invalid reference {word:?}: not UTF-8"), hint.to_owned()))
+}
+
+/// `USER[:PASSWORD]`, or `-` for the same on standard input, where no process list shows it.
+fn credentials(text: &str) -> Result<Credentials, Failure> {
+    let mut typed = text.to_owned();
+    if text == "-" {
+        typed.clear();
+        let read = std::io::stdin().take(64 << 10).read_to_string(&mut typed);
+        read.map_err(|e| {
+            Failure::Usage(
+                format!("read credentials from standard input: {e}"),
+                String::from("USER:PASSWORD is expected there"),
+            )
+        })?;
+    }
+    let (user, password) = typed.trim_end_matches(['\r', '\n']).split_once(':').unwrap_or((typed.trim_end(), ""));
+    Ok(Credentials::new(user, password)?)
+}
+
+fn misused(topic: Option<Topic>, what: impl std::fmt::Display) -> Failure {
+    let name = COMMANDS.iter().find(|(_, other)| Some(*other) == topic).map(|(name, _)| format!(" {name}"));
+    Failure::Usage(what.to_string(), format!("see pullet{} --help", name.unwrap_or_default()))
+}

@@ -1,0 +1,107 @@
+//! The help texts. What they say is checked by tests: every option named here exists.
+
+use crate::args::Topic;
+
+/// The help for the program or one of its commands.
+pub(crate) fn of(topic: Topic) -> String {
+    match topic {
+        Topic::Program => PROGRAM.to_owned(),
+        Topic::Images => format!("{IMAGES}\n{COMMON}"),
+        Topic::Pull => format!("{PULL}\n{REGISTRY}\n{COMMON}\n{NAMES}"),
+        Topic::Unpack => format!("{UNPACK}\n{REGISTRY}\n{COMMON}\n{NAMES}"),
+        Topic::Verify => format!("{VERIFY}\n{COMMON}"),
+    }
+}
+
+const PROGRAM: &str = "\
+pullet: a docker pull for small machines
+
+Usage: pullet COMMAND [OPTION]… [ARGUMENT]…
+
+Commands:
+  pull      fetch and verify images into the store
+  unpack    make a root filesystem out of an image
+  images    list the images in the store
+  verify    read the store back and check every digest
+
+`pullet COMMAND --help` tells the options of a command.
+
+Exit codes:
+  0  done, or up to date            6  rate limited: later
+  1  a fault of pullet's own        7  TLS: certificate, name, time
+  2  bad option or name             8  digest, size or diff_id mismatch
+  3  not found                      9  disk: space, permission, in the way
+  4  not authorised                10  media type or platform not supported
+  5  network: try again            11  hostile content, or a limit exceeded
+                                  130  interrupted
+";
+
+const PULL: &str = "\
+Fetch and verify images into the store. What is there already is not fetched again.
+
+Usage: pullet pull [OPTION]… NAME…
+
+Several names are pulled one after the other; the first failure ends it.
+
+Options:
+  -a, --all-tags         every tag of the repository NAME
+  -q, --quiet            print nothing but the full name
+";
+
+const UNPACK: &str = "\
+Make a root filesystem out of an image: layers merged, whiteouts applied, every diff_id proven.
+DIR must not exist or be an empty folder; it appears whole, by one rename.
+
+Usage: pullet unpack [OPTION]… NAME DIR
+
+Options:
+      --pull WHEN        ask the registry if the image is `missing` in the store (the default),
+                         `always`, or `never`
+      --no-devices       leave device nodes out (an ordinary user's always are)
+  -q, --quiet            show no progress
+";
+
+const IMAGES: &str = "\
+List the images in the store. SIZE is what config and layers take there, compressed as they are.
+
+Usage: pullet images [OPTION]…
+
+Options:
+  -q, --quiet            print the image IDs only
+";
+
+const VERIFY: &str = "\
+Read blobs back from the store and compare them with their digests: those of the images named,
+or all. Prints those that are not what they promise; repairs nothing.
+
+Usage: pullet verify [OPTION]… [NAME…]
+
+Options:
+      --remove-corrupt   remove them; the next pull fetches them anew
+  -q, --quiet            print nothing
+";
+
+const REGISTRY: &str = "\
+Registry:
+      --platform OS[/ARCH[/VARIANT]]
+                         choose this platform and not this machine's
+      --creds USER[:PASSWORD]
+                         credentials; `-` reads them from standard input
+      --ca-file PEM      trust these certificates beside the built-in roots
+";
+
+const COMMON: &str = "\
+Common:
+      --store DIR        the store, an OCI image layout (default: $PULLET_STORE, else
+                         /var/lib/pullet for root, else ~/.local/share/pullet)
+      --progress auto|tty|plain|json|none
+                         how progress is shown on standard error; json is an object a line
+  -v, --verbose          name each request
+  -h, --help             this text
+  -V, --version          the version
+";
+
+const NAMES: &str = "\
+NAME is as with Docker: [HOST[:PORT]/]REPOSITORY[:TAG][@DIGEST]. A registry on loopback may speak
+plain HTTP.
+";

@@ -1,0 +1,39 @@
+//! The command line: what was typed becomes a command, the command runs on the library's public API, and its outcome
+//! becomes an exit code.
+
+mod args;
+mod exit;
+mod help;
+mod images;
+mod pull;
+mod report;
+mod text;
+mod unpack;
+mod verify;
+
+use std::process::ExitCode;
+
+use crate::args::Command;
+use crate::exit::Failure;
+use crate::report::Reporter;
+
+fn main() -> ExitCode {
+    let (common, command) = match args::parse(std::env::args_os().skip(1)) {
+        Ok(parsed) => parsed,
+        Err(failure) => return Reporter::default().end(Err(failure)),
+    };
+    let reporter = Reporter::new(&common);
+    let outcome = run(&common, command, &reporter);
+    reporter.end(outcome)
+}
+
+fn run(common: &args::Common, command: Command, reporter: &Reporter) -> Result<(), Failure> {
+    match command {
+        Command::Help(topic) => text::print(help::of(topic)),
+        Command::Version => text::print(concat!("pullet ", env!("CARGO_PKG_VERSION"), "\n")),
+        Command::Images => images::run(common),
+        Command::Pull(pull) => pull::run(common, pull, reporter),
+        Command::Unpack(unpack) => unpack::run(common, unpack, reporter),
+        Command::Verify(verify) => verify::run(common, verify),
+    }
+}

@@ -1,0 +1,58 @@
+//! `pullet pull`: images into the store, told in Docker's lines.
+
+use pullet::{Client, Options, Pulled, Reference};
+
+use crate::args::{Common, Pull, Registry};
+use crate::exit::Failure;
+use crate::report::{self, Reporter};
+use crate::text;
+
+/// Pulls each name, or each tag of it.
+pub(crate) fn run(common: &Common, pull: Pull, reporter: &Reporter) -> Result<(), Failure> {
+    let store = report::store(common)?;
+    let client = client(&pull.registry)?;
+    for name in &pull.names {
+        for name in tags(&client, name, pull.all_tags, reporter)? {
+            tell(common, &client.pull(&name, &store, reporter)?)?;
+        }
+    }
+    Ok(())
+}
+
+/// The client that the registry options describe.
+pub(crate) fn client(registry: &Registry) -> Result<Client, Failure> {
+    let mut options = Options::new();
+    if let Some(platform) = &registry.platform {
+        options = options.platform(platform.clone());
+    }
+    if let Some(credentials) = &registry.credentials {
+        options = options.credentials(credentials.clone());
+    }
+    if let Some(path) = &registry.ca_file {
+        let pem = std::fs::read(path).map_err(|e| {
+            let hint = "--ca-file takes a file of certificates in PEM".to_owned();
+            Failure::Usage(format!("read {}: {e}", path.display()), hint)
+        })?;
+        options = options.ca_pem(pem);
+    }
+    Ok(Client::new(options)?)
+}
+
+fn tags(client: &Client, name: &Reference, all: bool, reporter: &Reporter) -> Result<Vec<Reference>, Failure> {
+    match all {
+        false => Ok(vec![name.clone()]),
+        true => Ok(client.tags(name, reporter)?.iter().map(|tag| name.with_tag(tag)).collect::<Result<_, _>>()?),
+    }
+}
+
+fn tell(common: &Common, pulled: &Pulled) -> Result<(), Failure> {
+    let name = pulled.image.name();
+    if common.is_quiet {
+        return text::print(format!("{name}\n"));
+    }
+    let status = match pulled.is_new {
+        true => "Downloaded newer image for",
+        false => "Image is up to date for",
+    };
+    text::print(format!("Digest: {}\nStatus: {status} {name}\n{name}\n", pulled.image.digest()))
+}
