@@ -143,10 +143,9 @@ impl Client {
         repository: &mut Repository<'_>,
         known: Option<&Store>,
     ) -> Result<(Vec<u8>, String)> {
-        if let Some(store) = known.filter(|store| store.contains(descriptor).unwrap_or(false)) {
-            if let Ok(bytes) = store.document(descriptor, self.options.bounds().document) {
-                return Ok((bytes, String::new()));
-            }
+        let limit = self.options.bounds().document;
+        if let Some(bytes) = known.and_then(|store| store.document(descriptor, limit).ok()) {
+            return Ok((bytes, String::new()));
         }
         let answer = repository.manifest(&descriptor.digest.to_string())?;
         let bytes = self.verify(descriptor, answer.bytes.as_slice())?;
@@ -172,10 +171,8 @@ impl Client {
 
     fn config(&self, resolved: &mut Resolved<'_>, store: &Store) -> Result<Vec<u8>> {
         let descriptor = resolved.manifest.config.clone();
-        if store.contains(&descriptor)? {
-            if let Ok(bytes) = store.document(&descriptor, self.options.bounds().document) {
-                return Ok(bytes);
-            }
+        if let Ok(bytes) = store.document(&descriptor, self.options.bounds().document) {
+            return Ok(bytes);
         }
         let body = resolved.repository.blob(&descriptor.digest)?;
         self.verify(&descriptor, body).map_err(|e| e.context("config"))

@@ -94,7 +94,7 @@ impl FromStr for Platform {
             !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
         };
         let parts: Vec<&str> = text.split('/').collect();
-        if !parts.iter().all(|part| is_word(&part)) {
+        if !parts.iter().all(is_word) {
             return Err(invalid(text));
         }
         match parts.as_slice() {

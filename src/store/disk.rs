@@ -42,7 +42,9 @@ pub(super) fn read_small(path: &Path, limit: usize) -> Result<Option<Vec<u8>>> {
 
 /// Replaces a small file in one step: temporary file, fsync, rename, fsync of the folder.
 pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
-    let temporary = path.with_added_extension("new");
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".new");
+    let temporary = PathBuf::from(temporary);
     let written = options().write(true).create(true).truncate(true).open(&temporary).and_then(|mut file| {
         file.write_all(bytes)?;
         file.sync_all()

@@ -127,12 +127,12 @@ fn entry(value: &Value) -> Option<Entry> {
 
 fn descriptor(entry: &Entry) -> Value {
     let mut platform = json!({ "os": entry.platform.os(), "architecture": entry.platform.architecture() });
-    if !entry.platform.variant().is_empty() {
-        platform["variant"] = entry.platform.variant().into();
+    if let (Some(object), false) = (platform.as_object_mut(), entry.platform.variant().is_empty()) {
+        object.insert("variant".to_owned(), entry.platform.variant().into());
     }
     let mut annotations = json!({ REF_NAME: entry.name, IMAGE_NAME: entry.name });
-    if entry.resolved != entry.manifest.digest {
-        annotations[RESOLVED] = entry.resolved.to_string().into();
+    if let (Some(object), true) = (annotations.as_object_mut(), entry.resolved != entry.manifest.digest) {
+        object.insert(RESOLVED.to_owned(), entry.resolved.to_string().into());
     }
     json!({
         "mediaType": entry.manifest.media_type,

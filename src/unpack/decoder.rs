@@ -1,7 +1,7 @@
 //! From a layer's blob to its tar: gzip of any number of members, zstd of any number of frames, or plain, by media
 //! type alone. The only file that names flate2 and ruzstd. No decompressor is ever run from outside.
 
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufReader, Read};
 
 use flate2::bufread::MultiGzDecoder;
 
@@ -19,7 +19,7 @@ pub(super) enum Decoder<R: Read> {
     /// (RFC 1952; cgr.dev serves layers of many).
     Gzip(MultiGzDecoder<BufReader<R>>),
     #[cfg(feature = "zstd")]
-    Zstd(zstd::Frames<BufReader<R>>),
+    Zstd(Box<zstd::Frames<BufReader<R>>>),
 }
 
 impl<R: Read> Decoder<R> {
@@ -29,7 +29,8 @@ impl<R: Read> Decoder<R> {
             Compression::Gzip => Ok(Self::Gzip(MultiGzDecoder::new(BufReader::with_capacity(INPUT_BUFFER, blob)))),
             #[cfg(feature = "zstd")]
             Compression::Zstd => {
-                Ok(Self::Zstd(zstd::Frames::new(BufReader::with_capacity(INPUT_BUFFER, blob), limits.zstd_window)))
+                let blob = BufReader::with_capacity(INPUT_BUFFER, blob);
+                Ok(Self::Zstd(Box::new(zstd::Frames::new(blob, limits.zstd_window))))
             }
             #[cfg(not(feature = "zstd"))]
             Compression::Zstd => {
@@ -64,9 +65,12 @@ fn typed(format: &str, error: io::Error) -> io::Error {
 mod zstd {
     //! Frames of zstd one after the other, skippable ones skipped (RFC 8878, section 3.1).
 
-    use super::{BufRead, Error, ErrorKind, Limits, Read, io};
+    use std::io::BufRead;
+
     use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
     use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
+
+    use super::{Error, ErrorKind, Limits, Read, io};
 
     pub(in super::super) struct Frames<R> {
         blob: R,

@@ -93,6 +93,7 @@ impl AsFd for Folder {
     }
 }
 
+#[allow(clippy::unnecessary_cast, reason = "the fields have other types on 32-bit targets")]
 pub(super) fn times_of(stat: &Stat) -> Timestamps {
     let time = |seconds: i64, nanoseconds: u64| fs::Timespec { tv_sec: seconds, tv_nsec: nanoseconds as fs::Nsecs };
     Timestamps {

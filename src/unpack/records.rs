@@ -208,10 +208,8 @@ pub(super) fn header_number(field: &[u8]) -> Option<u64> {
     match field {
         [first, rest @ ..] if first & 0x80 != 0 => {
             let is_negative = first & 0x40 != 0;
-            let value = std::iter::once(first & 0x3f).chain(rest.iter().copied());
-            let value = value.fold(Some(0_u64), |sum, b| {
-                Some((sum? << 8) | u64::from(b)).filter(|_| sum.is_some_and(|s| s >> 56 == 0))
-            });
+            let mut bytes = std::iter::once(first & 0x3f).chain(rest.iter().copied());
+            let value = bytes.try_fold(0_u64, |sum, b| (sum >> 56 == 0).then_some((sum << 8) | u64::from(b)));
             value.filter(|_| !is_negative)
         }
         _ => octal(field),

@@ -30,10 +30,14 @@ fn row(image: &Image) -> [String; 5] {
 
 /// Columns three blanks apart, as Docker's.
 fn table(rows: &[[String; 5]]) -> String {
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0) + 3;
-    let widths: [usize; 5] = std::array::from_fn(width);
+    let mut widths = [0; 5];
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.chars().count().max(*width);
+        }
+    }
     let line = |row: &[String; 5]| {
-        let cells: String = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        let cells: String = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}   ")).collect();
         format!("{}\n", cells.trim_end())
     };
     rows.iter().map(line).collect()

@@ -14,20 +14,20 @@ pub(crate) fn print(text: impl AsRef<str>) -> Result<(), Failure> {
     }
 }
 
-/// Bytes for people, decimal as Docker shows them: `1.23MB`.
+/// Bytes for people, decimal and in three digits as Docker shows them: `1.23MB`.
 pub(crate) fn bytes(count: u64) -> String {
-    const UNITS: [&str; 6] = ["B", "kB", "MB", "GB", "TB", "PB"];
     let mut value = count as f64;
-    let mut unit = 0;
-    while value >= 999.5 && unit < UNITS.len() - 1 {
+    let mut units = ["kB", "MB", "GB", "TB", "PB", "EB"].into_iter();
+    let mut unit = "B";
+    while value >= 999.5 {
         value /= 1000.0;
-        unit += 1;
+        unit = units.next().unwrap_or("EB");
     }
-    match (unit, value) {
-        (0, _) => format!("{count}B"),
-        (_, v) if v < 9.995 => format!("{v:.2}{}", UNITS[unit]),
-        (_, v) if v < 99.95 => format!("{v:.1}{}", UNITS[unit]),
-        (_, v) => format!("{v:.0}{}", UNITS[unit]),
+    match value {
+        _ if unit == "B" => format!("{count}B"),
+        v if v < 9.995 => format!("{v:.2}{unit}"),
+        v if v < 99.95 => format!("{v:.1}{unit}"),
+        v => format!("{v:.0}{unit}"),
     }
 }
 
