@@ -7,10 +7,10 @@ use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
 use rustix::fs::{self, AtFlags, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
 
-use super::Tally;
 use super::entries::{Entry, Kind};
 use super::folder::Folder;
 use super::records::Time;
+use super::tally::Tally;
 
 /// What this process may do to files.
 #[derive(Clone, Copy)]

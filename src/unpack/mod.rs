@@ -6,20 +6,25 @@ mod decoder;
 mod dress;
 mod entries;
 mod folder;
+mod layer;
 mod path;
 mod place;
 mod records;
 mod root;
 mod staging;
+mod tally;
 mod whiteout;
 
 use std::io::Read;
 use std::path::Path;
 
+pub use self::tally::Tally;
+
 use self::clear::Written;
 use self::decoder::Decoder;
 use self::dress::Policy;
 use self::entries::{Entries, Entry, Kind};
+use self::layer::{Deferred, Layer};
 use self::path::{Request, SafePath};
 use self::root::Root;
 use self::staging::Staging;
@@ -38,22 +43,6 @@ pub(crate) struct Config {
     pub(crate) cancel: Cancel,
 }
 
-/// What was unpacked, and what was left out.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Tally {
-    /// Archive entries of all layers, whiteouts among them.
-    pub entries: u64,
-    /// Bytes of all layers, uncompressed.
-    pub bytes: u64,
-    /// Entries whose owner was left out, because only root can give files away.
-    pub owners: u64,
-    /// Device nodes that were left out.
-    pub devices: u64,
-    /// Extended attributes that were left out: not an image's to set, or refused by the filesystem.
-    pub xattrs: u64,
-}
-
 /// A tree that grows.
 pub(crate) struct Tree {
     root: Root,
@@ -65,22 +54,6 @@ pub(crate) struct Tree {
     layers: usize,
     /// Bytes of holes in sparse files, which the archive does not have but the limit counts.
     holes: u64,
-}
-
-/// A directory's mode that comes at the end.
-struct Deferred {
-    path: Vec<u8>,
-    mode: u32,
-}
-
-/// One layer's way into the tree.
-struct Layer<'a> {
-    root: &'a mut Root,
-    policy: Policy,
-    tally: &'a mut Tally,
-    deferred: &'a mut Vec<Deferred>,
-    /// `None` on the first layer: there is nothing below it that a whiteout could mean.
-    written: Option<Written>,
 }
 
 impl Tree {
@@ -140,7 +113,7 @@ impl Tree {
             if self.holes > limits.unpacked {
                 return Err(Limits::exceeded("bytes of unpacked layers", limits.unpacked));
             }
-            layer.apply(&entry, entries)?;
+            apply(&mut layer, &entry, entries)?;
         }
         Ok(())
     }
@@ -180,23 +153,13 @@ impl Tree {
     }
 }
 
-impl Layer<'_> {
-    fn apply<R: Read>(&mut self, entry: &Entry, entries: &mut Entries<R>) -> Result<()> {
-        let path = SafePath::parse(&entry.path)?;
-        match (path.request()?, &mut self.written) {
-            (Request::Create, _) => place::place(self, &path, entry, entries),
-            (Request::Whiteout(name), Some(written)) => whiteout::whiteout(self.root, path.parent(), name, written),
-            (Request::Opaque, Some(written)) => whiteout::opaque(self.root, path.parent(), written),
-            (Request::Metadata, _) | (_, None) => Ok(()),
-        }
-    }
-
-    /// Remembers that this layer wrote `path`, whose folder is the current one.
-    fn written(&mut self, path: &SafePath) -> Result<()> {
-        if let Some(written) = &mut self.written {
-            written.add(self.root.current()?.inode(), path.name());
-        }
-        Ok(())
+fn apply<R: Read>(layer: &mut Layer<'_>, entry: &Entry, entries: &mut Entries<R>) -> Result<()> {
+    let path = SafePath::parse(&entry.path)?;
+    match (path.request()?, &mut layer.written) {
+        (Request::Create, _) => place::place(layer, &path, entry, entries),
+        (Request::Whiteout(name), Some(written)) => whiteout::whiteout(layer.root, path.parent(), name, written),
+        (Request::Opaque, Some(written)) => whiteout::opaque(layer.root, path.parent(), written),
+        (Request::Metadata, _) | (_, None) => Ok(()),
     }
 }
 

@@ -11,9 +11,9 @@ use super::clear::remove_tree;
 use super::dress::{self, Made};
 use super::entries::{Content, Entries, Entry, Kind};
 use super::folder::{Folder, is_directory};
+use super::layer::{Deferred, Layer};
 use super::path::SafePath;
 use super::root::failed;
-use super::{Deferred, Layer};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Places `entry` at `path` and writes its content from `entries`.
@@ -76,7 +76,7 @@ fn place_file<R: Read>(
     let folder = layer.root.current()?;
     let fd = instead(folder, path, &|folder, name| folder.create_file(name))?;
     let made = Made::in_folder(folder);
-    layer.written(path)?;
+    layer.remember(path)?;
     let mut file = File::from(fd);
     match &content.sparse {
         None => write_plain(&mut file, entries, path)?,
@@ -138,7 +138,7 @@ fn place_directory(layer: &mut Layer<'_>, path: &SafePath, entry: &Entry) -> Res
     }
     let fd = folder.open(path.name()).map_err(io)?;
     let made = if existed { Made::Existed } else { Made::in_folder(folder) };
-    layer.written(path)?;
+    layer.remember(path)?;
     dress_directory(layer, path.as_bytes(), fd, entry, made)
 }
 
@@ -167,7 +167,7 @@ fn place_node(
         .map_err(|e| if is_device { e.with_hint("leave devices out with --no-devices") } else { e })?;
     dress::by_name(folder, path.name(), entry, &layer.policy, layer.tally)
         .map_err(|e| failed("set attributes of", path.as_bytes(), e))?;
-    layer.written(path)
+    layer.remember(path)
 }
 
 /// A hard link: to what is in the tree by now, of this layer or a lower one, never a directory and never followed.
@@ -190,7 +190,7 @@ fn place_hard_link(layer: &mut Layer<'_>, path: &SafePath, target: &[u8]) -> Res
             if there.is_none_or(|there| (there.st_dev, there.st_ino) != (stat.st_dev, stat.st_ino)) {
                 instead(folder, path, &|folder, name| folder.create_hard_link(name, &from, safe.name()))?;
             }
-            layer.written(path)
+            layer.remember(path)
         }
         _ if !layer.policy.devices && layer.tally.devices > 0 => {
             // It may be a further name of a device that was left out.
