@@ -92,7 +92,7 @@ impl Root {
         };
         match in_one_call {
             Ok(fd) => return Ok(Some(fd)),
-            Err(Errno::NOENT) if missing == Missing::Tell => return Ok(None),
+            Err(Errno::NOENT | Errno::NOTDIR) if missing == Missing::Tell => return Ok(None),
             Err(Errno::NOTDIR) => return Err(not_a_directory(path)),
             Err(Errno::LOOP) => return Err(too_many_links(path)),
             // An old kernel. EPERM is no such proof: a filter may be there today and gone tomorrow (crun#546).
@@ -136,7 +136,11 @@ impl<'a> Walk<'a> {
                 Ok(fd) => self.down(fd),
                 Err(Errno::NOENT) if missing == Missing::Tell => return Ok(None),
                 Err(Errno::NOENT) => self.create(&component, path)?,
-                Err(Errno::NOTDIR | Errno::LOOP) => self.follow(&component, path, &mut ahead)?,
+                Err(Errno::NOTDIR | Errno::LOOP) => match self.read_link(&component, path)? {
+                    Some(target) => self.follow(&target, path, &mut ahead)?,
+                    None if missing == Missing::Tell => return Ok(None),
+                    None => return Err(not_a_directory(path)),
+                },
                 Err(e) => return Err(failed("open", path, e.into())),
             }
         }
@@ -157,12 +161,16 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    fn follow(&mut self, component: &[u8], path: &[u8], ahead: &mut Vec<Vec<u8>>) -> Result<()> {
-        let target = match fs::readlinkat(&self.at, component, Vec::new()) {
-            Ok(target) => target.into_bytes(),
-            Err(Errno::INVAL) => return Err(not_a_directory(path)),
-            Err(e) => return Err(failed("read link in", path, e.into())),
-        };
+    /// Where a link leads; `None` if the component is something else.
+    fn read_link(&self, component: &[u8], path: &[u8]) -> Result<Option<Vec<u8>>> {
+        match fs::readlinkat(&self.at, component, Vec::new()) {
+            Ok(target) => Ok(Some(target.into_bytes())),
+            Err(Errno::INVAL) => Ok(None),
+            Err(e) => Err(failed("read link in", path, e.into())),
+        }
+    }
+
+    fn follow(&mut self, target: &[u8], path: &[u8], ahead: &mut Vec<Vec<u8>>) -> Result<()> {
         self.links += 1;
         if self.links > LINK_LIMIT {
             return Err(too_many_links(path));
@@ -171,7 +179,7 @@ impl<'a> Walk<'a> {
             self.at = reopen(self.root)?;
             self.depth = 0;
         }
-        push_components(ahead, &target);
+        push_components(ahead, target);
         Ok(())
     }
 
@@ -279,7 +287,8 @@ mod tests {
         assert_eq!(resolve(&root, "chain", Missing::Tell), inside("usr/lib/deep"));
         assert_eq!(resolve(&root, "conf", Missing::Tell), Ok(None));
         assert_eq!(resolve(&root, "loop/x", Missing::Tell), Err(ErrorKind::Unsafe));
-        assert_eq!(resolve(&root, "file/x", Missing::Tell), Err(ErrorKind::Unsafe));
+        assert_eq!(resolve(&root, "file/x", Missing::Tell), Ok(None));
+        assert_eq!(resolve(&root, "file/x", Missing::Create), Err(ErrorKind::Unsafe));
         assert_eq!(resolve(&root, "file", Missing::Create), Err(ErrorKind::Unsafe));
         assert_eq!(resolve(&root, "conf/new", Missing::Create), inside("etc/new"));
         assert_eq!(resolve(&root, "dead", Missing::Create), inside("missing/dir"));

@@ -1,0 +1,61 @@
+//! The workspace and cargo: where things are, and pullet built as its users have it.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::{Result, shell};
+
+/// The folder of the workspace.
+pub fn root() -> PathBuf {
+    let compiled = || env!("CARGO_MANIFEST_DIR").into();
+    let xtask: PathBuf = std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(compiled, PathBuf::from);
+    xtask.parent().unwrap_or(Path::new(".")).to_owned()
+}
+
+/// The same cargo that runs us, in the folder of the workspace.
+pub fn command(arguments: &[&str]) -> Command {
+    let cargo = std::env::var_os("CARGO").unwrap_or("cargo".into());
+    let mut command = Command::new(cargo);
+    command.current_dir(root()).args(arguments);
+    command
+}
+
+/// The folder that cargo builds in, wherever the environment or a configuration file has put it.
+pub fn target() -> Result<PathBuf> {
+    let metadata = shell::read(&mut command(&["metadata", "--format-version=1", "--no-deps", "--offline"]))?;
+    let folder = text_field(&metadata, "target_directory");
+    folder.map(PathBuf::from).ok_or_else(|| "cargo metadata names no target directory".into())
+}
+
+/// Builds pullet in the given profile and gives the path of its binary.
+pub fn build(profile: &str) -> Result<PathBuf> {
+    let build = ["build", "--quiet", "--package", "pullet", "--bin", "pullet"];
+    let mut command = command(&build);
+    command.args(["--profile", profile, "--message-format=json-render-diagnostics"]);
+    let messages = shell::read(&mut command)?;
+    let binary = messages.lines().rev().find_map(|line| text_field(line, "executable"));
+    binary.map(PathBuf::from).ok_or_else(|| "cargo build names no executable".into())
+}
+
+/// A path below the workspace as one would type it there.
+pub fn shown(path: &Path) -> String {
+    path.strip_prefix(root()).unwrap_or(path).display().to_string()
+}
+
+/// The value of a field of text in cargo's compact JSON. Paths with quotes in them are nobody's.
+fn text_field<'a>(json: &'a str, name: &str) -> Option<&'a str> {
+    let (_, value) = json.split_once(&format!("\"{name}\":\""))?;
+    value.split('"').next()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_of_text() {
+        let json = r#"{"executable":null,"executable":"/t/release/pullet","x":"y"}"#;
+        assert_eq!(text_field(json, "executable"), Some("/t/release/pullet"));
+        assert_eq!(text_field(r#"{"executable":null}"#, "executable"), None);
+    }
+}

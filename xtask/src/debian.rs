@@ -1,0 +1,79 @@
+//! Set-up on Debian: what a task needs is there afterwards, or the error is the command that brings it.
+
+use std::path::{Path, PathBuf};
+
+use crate::{Result, shell};
+
+/// What the tests need: each program with the package that brings it.
+pub const FOR_TESTS: &[(&str, &str)] = &[
+    ("debootstrap", "debootstrap"),
+    ("docker-registry", "docker-registry"),
+    ("setcap", "libcap2-bin"),
+    ("setfattr", "attr"),
+    ("skopeo", "skopeo"),
+    ("strace", "strace"),
+    ("time", "time"),
+    ("umoci", "umoci"),
+    ("zstd", "zstd"),
+];
+
+/// The registry that the demo and `mem` pull from.
+pub const REGISTRY: (&str, &str) = ("docker-registry", "docker-registry");
+
+/// Makes sure of programs. Missing packages are installed as root; anybody else is told how.
+pub fn need(programs: &[(&str, &str)]) -> Result {
+    let packages = missing(programs);
+    if packages.is_empty() {
+        return Ok(());
+    }
+    let install = format!("apt-get install -y --no-install-recommends {}", packages.join(" "));
+    if !is_root()? {
+        let missing = packages.join(", ");
+        return Err(format!("missing on this machine: {missing}\nhint: sudo apt-get update && sudo {install}"));
+    }
+    println!("installing {}", packages.join(", "));
+    apt_get(&["update"])?;
+    apt_get(&install.split(' ').skip(1).collect::<Vec<_>>())?;
+    match missing(programs) {
+        still if still.is_empty() => Ok(()),
+        still => Err(format!("{install}: done, and yet missing: {}", still.join(", "))),
+    }
+}
+
+/// The path of a program, or nothing where it is not installed.
+pub fn find(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let administrators = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
+    let mut folders = std::env::split_paths(&path).chain(administrators);
+    folders.find_map(|folder| Some(folder.join(program)).filter(|path| is_executable(path)))
+}
+
+pub fn is_root() -> Result<bool> {
+    Ok(shell::read(shell::program("id").arg("-u"))?.trim() == "0")
+}
+
+fn missing<'a>(programs: &[(&str, &'a str)]) -> Vec<&'a str> {
+    programs.iter().filter(|(program, _)| find(program).is_none()).map(|(_, package)| *package).collect()
+}
+
+fn apt_get(arguments: &[&str]) -> Result {
+    let mut command = shell::program("apt-get");
+    command.args(["-o", "Dpkg::Use-Pty=0"]).args(arguments);
+    shell::run(command.env("DEBIAN_FRONTEND", "noninteractive"))
+}
+
+fn is_executable(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    path.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_there_is_found_and_what_is_not_is_missing() {
+        assert!(find("sh").is_some());
+        assert_eq!(missing(&[("sh", "dash"), ("no-such-program", "nowhere")]), ["nowhere"]);
+    }
+}

@@ -1,0 +1,150 @@
+//! Makes images as the OCI specification writes them: gzip layers, a config, a manifest. The bytes pass through
+//! `gzip` and `sha256sum`, so nothing of pullet's own takes part in what pullet is judged by.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Stdio};
+
+use crate::{Result, disk, shell};
+
+pub const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
+const CONFIG_TYPE: &str = "application/vnd.oci.image.config.v1+json";
+const LAYER_TYPE: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+
+pub struct Image {
+    pub layers: Vec<Layer>,
+    pub config: Blob,
+    pub manifest: Blob,
+}
+
+pub struct Layer {
+    pub blob: Blob,
+    pub diff_id: String,
+    pub unpacked: u64,
+}
+
+/// A file and its digest.
+pub struct Blob {
+    pub file: PathBuf,
+    pub digest: String,
+    pub size: u64,
+}
+
+impl Image {
+    /// Writes the config and the manifest for these layers into the folder.
+    pub fn new(folder: &Path, layers: Vec<Layer>) -> Result<Self> {
+        let config = Blob::new(folder.join("config.json"), &config(&layers))?;
+        let manifest = Blob::new(folder.join("manifest.json"), &manifest(&config, &layers))?;
+        Ok(Self { layers, config, manifest })
+    }
+}
+
+impl Layer {
+    /// Compresses the tar that `fill` writes. It passes by once: the uncompressed tar is never on the disk.
+    pub fn new(file: PathBuf, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<Self> {
+        let mut gzip = spawn("gzip", &["-1", "--no-name"], disk::create(&file)?.into())?;
+        let mut sha256sum = spawn("sha256sum", &[], Stdio::piped())?;
+        let mut tee = Tee { into: [input(&mut gzip), input(&mut sha256sum)], count: 0 };
+        disk::named("compress", &file, fill(&mut tee))?;
+        let unpacked = tee.count;
+        drop(tee);
+        finish("gzip", gzip)?;
+        let diff_id = digest_in(&finish("sha256sum", sha256sum)?)?;
+        Ok(Self { blob: Blob::of(file)?, diff_id, unpacked })
+    }
+}
+
+impl Blob {
+    fn new(file: PathBuf, text: &str) -> Result<Self> {
+        disk::write(&file, text)?;
+        Self::of(file)
+    }
+
+    fn of(file: PathBuf) -> Result<Self> {
+        let digest = digest_in(&shell::read(shell::program("sha256sum").arg(&file))?)?;
+        Ok(Self { size: disk::size(&file)?, digest, file })
+    }
+
+    fn descriptor(&self, media_type: &str) -> String {
+        let Self { digest, size, .. } = self;
+        format!(r#"{{"mediaType":"{media_type}","digest":"{digest}","size":{size}}}"#)
+    }
+}
+
+fn config(layers: &[Layer]) -> String {
+    let diff_ids: Vec<String> = layers.iter().map(|layer| format!("\"{}\"", layer.diff_id)).collect();
+    format!(
+        r#"{{{},"os":"linux","config":{{"Cmd":["/bin/sh"]}},"rootfs":{{"type":"layers","diff_ids":[{}]}}}}"#,
+        architecture(),
+        diff_ids.join(",")
+    )
+}
+
+fn manifest(config: &Blob, layers: &[Layer]) -> String {
+    let layers: Vec<String> = layers.iter().map(|layer| layer.blob.descriptor(LAYER_TYPE)).collect();
+    format!(
+        r#"{{"schemaVersion":2,"mediaType":"{MANIFEST_TYPE}","config":{},"layers":[{}]}}"#,
+        config.descriptor(CONFIG_TYPE),
+        layers.join(",")
+    )
+}
+
+/// This machine in Go's words, which are the specification's.
+fn architecture() -> String {
+    let name = match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "x86" => "386",
+        "aarch64" => "arm64",
+        "arm" => return r#""architecture":"arm","variant":"v7""#.into(),
+        "powerpc64" => "ppc64le",
+        other => other,
+    };
+    format!(r#""architecture":"{name}""#)
+}
+
+/// Writes to several places and counts.
+struct Tee {
+    into: [ChildStdin; 2],
+    count: u64,
+}
+
+impl Write for Tee {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        for place in &mut self.into {
+            place.write_all(bytes)?;
+        }
+        self.count += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn spawn(name: &str, arguments: &[&str], output: Stdio) -> Result<Child> {
+    let mut command = shell::program(name);
+    command.args(arguments).stdin(Stdio::piped()).stdout(output);
+    command.spawn().map_err(|e| format!("start {name}: {e}"))
+}
+
+fn input(child: &mut Child) -> ChildStdin {
+    child.stdin.take().expect("spawned with a pipe")
+}
+
+/// Waits for the program and gives what it wrote.
+fn finish(name: &str, child: Child) -> Result<String> {
+    let output = child.wait_with_output().map_err(|e| format!("wait for {name}: {e}"))?;
+    if !output.status.success() {
+        return Err(format!("{name}: {}", output.status));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// The digest in a line of `sha256sum`, which is `<hex>  <file>`.
+fn digest_in(line: &str) -> Result<String> {
+    match line.split_whitespace().next() {
+        Some(hex) if hex.len() == 64 => Ok(format!("sha256:{hex}")),
+        _ => Err(format!("sha256sum: no digest in {line:?}")),
+    }
+}

@@ -1,0 +1,59 @@
+//! pullet's own tasks, `cargo xtask COMMAND`: the dispatch only. Each command is a file or a folder of its own.
+
+mod cargo;
+mod debian;
+mod demo;
+mod disk;
+mod image;
+mod mem;
+mod push;
+mod registry;
+mod shell;
+mod show;
+mod size;
+mod test;
+mod tidy;
+
+use std::process::ExitCode;
+
+/// What a task ends with: nothing, or the sentence that says why not.
+type Result<T = ()> = std::result::Result<T, String>;
+
+const HELP: &str = "\
+cargo xtask COMMAND
+
+  demo         pull, unpack, prove and run an image made of this machine's own files
+  demo NAME    the same with a real image from a real registry
+  test         format, clippy, tidy, every test, the manual, memory and size; what .ci/run calls
+  tidy         the law of imports, one owner per dependency, 500 lines, ARCHITECTURE.md
+  mem          the peak memory of a pull and an unpack, with a small layer and with one of 1 GiB
+  size         the bytes of the release binaries
+";
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let outcome = match words[..] {
+        ["demo"] => demo::of_this_machine(),
+        ["demo", name] => demo::of(name),
+        ["mem"] => mem::run(),
+        ["size"] => size::run(),
+        ["test"] => test::run(),
+        ["tidy"] => tidy::run(),
+        [] | ["help" | "-h" | "--help"] => {
+            print!("{HELP}");
+            Ok(())
+        }
+        _ => {
+            eprint!("xtask: no such command: {:?}\n\n{HELP}", words.join(" "));
+            return ExitCode::from(2);
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(reason) => {
+            eprintln!("xtask: {reason}");
+            ExitCode::FAILURE
+        }
+    }
+}

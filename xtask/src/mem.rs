@@ -1,0 +1,187 @@
+//! `cargo xtask mem`: the peak memory of the release binary while it pulls and unpacks, with a small layer and with one
+//! of 1 GiB. Both must stay within the budget, and the big one must not need more than the small one.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use crate::disk::Temporary;
+use crate::image::{Image, Layer};
+use crate::registry::Registry;
+use crate::{Result, cargo, debian, disk, push, shell, show};
+
+const MIB: u64 = 1024 * 1024;
+const BUDGET: u64 = 8 * MIB;
+/// What the big layer may cost above the small one: the noise of pages and allocators, no more.
+const GROWTH: u64 = MIB;
+
+/// Changes with what the images are made of; the images of another version are made anew.
+const VERSION: &str = "images-1";
+const REPOSITORY: &str = "mem";
+const SMALL: Subject = Subject { tag: "small", name: "1 MiB", size: MIB };
+const BIG: Subject = Subject { tag: "big", name: "1 GiB", size: 1024 * MIB };
+
+/// An image of one layer with one file.
+struct Subject {
+    tag: &'static str,
+    name: &'static str,
+    size: u64,
+}
+
+/// Peak resident memory, in bytes.
+struct Peaks {
+    pull: u64,
+    unpack: u64,
+}
+
+pub fn run() -> Result {
+    debian::need(&[debian::REGISTRY, ("time", "time")])?;
+    let binary = cargo::build("release")?;
+    let folder = cargo::target()?.join("xtask").join("mem");
+    let registry = registry_with_images(&folder)?;
+    println!("{:<24}{:>10}{:>10}{:>10}", "step", "MiB", "budget", "time");
+    let small = measure(&binary, &folder, &registry, &SMALL)?;
+    let big = measure(&binary, &folder, &registry, &BIG)?;
+    judge(&small, &big)
+}
+
+/// A registry that holds both images. They are made once and kept, as the big one takes a minute.
+fn registry_with_images(folder: &Path) -> Result<Registry> {
+    let images = folder.join(VERSION);
+    let complete = images.join("complete");
+    if complete.exists() {
+        return Registry::start(&images);
+    }
+    println!("making the images, once");
+    disk::fresh(folder)?;
+    let registry = Registry::start(&images)?;
+    for subject in [SMALL, BIG] {
+        let work = Temporary::new(folder.join("work"))?;
+        let layer = Layer::new(work.path().join("layer.tar.gz"), |tar| write_tar(tar, subject.size))?;
+        let image = Image::new(work.path(), vec![layer])?;
+        push::image(registry.address(), REPOSITORY, subject.tag, &image)?;
+    }
+    disk::write(&complete, "")?;
+    Ok(registry)
+}
+
+/// Pulls into a fresh store and unpacks from it, each as a process of its own.
+fn measure(binary: &Path, folder: &Path, registry: &Registry, subject: &Subject) -> Result<Peaks> {
+    let work = Temporary::new(folder.join("work"))?;
+    let (store, tree) = (work.path().join("store"), work.path().join("tree"));
+    let name = format!("{}/{REPOSITORY}:{}", registry.address(), subject.tag);
+    let words = |command: &str| vec![command.to_owned(), "--store".into(), store.display().to_string(), name.clone()];
+    let pull = peak(binary, words("pull"), work.path(), subject)?;
+    let mut unpack = words("unpack");
+    unpack.push(tree.display().to_string());
+    let unpack = peak(binary, unpack, work.path(), subject)?;
+    match disk::size(&tree.join(FILE)) {
+        Ok(size) if size == subject.size => Ok(Peaks { pull, unpack }),
+        other => Err(format!("unpacked {FILE}: expected {} bytes, got {other:?}", subject.size)),
+    }
+}
+
+/// Runs pullet under GNU time. The kernel counts a process's peak from its fork, so the parent must be a small one.
+fn peak(binary: &Path, words: Vec<String>, folder: &Path, subject: &Subject) -> Result<u64> {
+    let report: PathBuf = folder.join("time");
+    let mut time = shell::program("time");
+    time.arg("--format=%M").arg("--output").arg(&report).arg(binary).args(&words);
+    let start = Instant::now();
+    shell::run(&mut time)?;
+    let kib = disk::read(&report)?;
+    let kib: u64 = kib.trim().parse().map_err(|e| format!("time: {kib:?}: {e}"))?;
+    let step = format!("{} {}", words[0], subject.name);
+    let took = show::seconds(start.elapsed());
+    println!("{step:<24}{:>10.2}{:>10.2}{took:>10}", show::mebibytes(kib * 1024), show::mebibytes(BUDGET));
+    Ok(kib * 1024)
+}
+
+fn judge(small: &Peaks, big: &Peaks) -> Result {
+    for (step, small, big) in [("pull", small.pull, big.pull), ("unpack", small.unpack, big.unpack)] {
+        if small.max(big) >= BUDGET {
+            return Err(format!("{step}: {} is not below {}", show::bytes(small.max(big)), show::bytes(BUDGET)));
+        }
+        if big > small + GROWTH {
+            let (small, big) = (show::bytes(small), show::bytes(big));
+            return Err(format!(
+                "{step}: memory grows with the layer: {small} for the small one, {big} for the big one"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// A pattern longer than gzip's window, half noise and half text, so that the repeats of it compress no better.
+const PATTERN: usize = 8 * 1024 * 1024;
+const STRIPE: usize = 64 * 1024;
+const FILE: &str = "file";
+
+/// A tar with one file, written as it goes.
+fn write_tar(tar: &mut dyn Write, size: u64) -> io::Result<()> {
+    tar.write_all(&header(FILE, size))?;
+    let pattern = pattern();
+    let mut left = size;
+    while left > 0 {
+        let part = pattern.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        tar.write_all(&pattern[..part])?;
+        left -= part as u64;
+    }
+    // Every size used is a multiple of a record, so no padding; two empty records are the end.
+    tar.write_all(&[0; 1024])
+}
+
+fn pattern() -> Vec<u8> {
+    let text = b"nothing grows with the size of a layer; ".iter().copied().cycle();
+    let mut pattern: Vec<u8> = text.take(PATTERN).collect();
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    for word in pattern.chunks_mut(2 * STRIPE).flat_map(|stripes| stripes[..STRIPE].chunks_mut(8)) {
+        // Xorshift: noise enough for gzip, and the same on every machine.
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        word.copy_from_slice(&state.to_le_bytes());
+    }
+    pattern
+}
+
+/// The ustar header of a regular file.
+fn header(name: &str, size: u64) -> [u8; 512] {
+    let mut header = [0; 512];
+    let mut put = |at: usize, text: &str| header[at..at + text.len()].copy_from_slice(text.as_bytes());
+    put(0, name);
+    put(100, "0000644\0");
+    put(108, "0000000\0");
+    put(116, "0000000\0");
+    put(124, &format!("{size:011o}\0"));
+    put(136, "00000000000\0");
+    put(148, "        ");
+    put(156, "0");
+    put(257, "ustar\x0000");
+    let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
+    header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    header
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_budget_and_the_growth_are_both_judged() {
+        let peaks = |pull, unpack| Peaks { pull: pull * MIB / 10, unpack: unpack * MIB / 10 };
+        assert!(judge(&peaks(40, 40), &peaks(45, 45)).is_ok());
+        assert!(judge(&peaks(75, 40), &peaks(80, 40)).unwrap_err().contains("not below"));
+        assert!(judge(&peaks(40, 40), &peaks(40, 51)).unwrap_err().contains("unpack: memory grows"));
+    }
+
+    #[test]
+    fn tar_reads_what_is_written() {
+        let file = std::env::temp_dir().join(format!("pullet-xtask-{}.tar", std::process::id()));
+        let mut bytes = Vec::new();
+        write_tar(&mut bytes, 4096).unwrap();
+        std::fs::write(&file, bytes).unwrap();
+        let listing = shell::read(shell::program("tar").arg("-tvf").arg(&file)).unwrap();
+        std::fs::remove_file(&file).unwrap();
+        assert!(listing.contains("-rw-r--r-- 0/0") && listing.contains("4096"), "{listing}");
+    }
+}

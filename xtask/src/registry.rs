@@ -1,0 +1,94 @@
+//! Debian's docker-registry on a free port of loopback, stopped however the task ends.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use crate::{Result, disk, shell};
+
+pub struct Registry {
+    process: Child,
+    address: SocketAddr,
+    access_log: PathBuf,
+}
+
+const PATIENCE: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(10);
+
+impl Registry {
+    /// Starts a registry that keeps its blobs, its configuration and its logs in the folder.
+    pub fn start(folder: &Path) -> Result<Self> {
+        disk::create_folder(folder)?;
+        let address = free_address()?;
+        let configuration = folder.join("config.yml");
+        disk::write(&configuration, &self::configuration(&folder.join("storage"), address))?;
+        let access_log = folder.join("access.log");
+        let mut command = shell::program("docker-registry");
+        command.arg("serve").arg(&configuration).stdin(Stdio::null());
+        // Its settings can be overridden by the environment, which is not ours to trust.
+        command.env_clear().stdout(disk::create(&access_log)?).stderr(disk::create(&folder.join("error.log"))?);
+        let process = command.spawn().map_err(|e| format!("start docker-registry: {e}"))?;
+        let mut registry = Self { process, address, access_log };
+        registry.wait_until_it_listens(&folder.join("error.log"))?;
+        Ok(registry)
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// How many reading requests the registry has answered so far. It writes a request's line after the last byte,
+    /// so a client may be done before the line is there: waits until as many as expected are.
+    pub fn reads(&self, expected: usize) -> Result<usize> {
+        let start = Instant::now();
+        loop {
+            let log = disk::read(&self.access_log)?;
+            let reads = log.lines().filter(|line| line.contains("\"GET ") || line.contains("\"HEAD ")).count();
+            if reads >= expected || start.elapsed() > PATIENCE {
+                return Ok(reads);
+            }
+            sleep(PAUSE);
+        }
+    }
+
+    fn wait_until_it_listens(&mut self, error_log: &Path) -> Result {
+        let start = Instant::now();
+        while TcpStream::connect(self.address).is_err() {
+            let ended = self.process.try_wait().map_err(|e| format!("wait for docker-registry: {e}"))?;
+            if ended.is_some() || start.elapsed() > PATIENCE {
+                let said = disk::read(error_log)?;
+                return Err(format!("docker-registry does not answer on {}\n{}", self.address, said.trim_end()));
+            }
+            sleep(PAUSE);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        let stopped = self.process.kill().and_then(|()| self.process.wait());
+        if let Err(e) = stopped {
+            eprintln!("xtask: stop docker-registry: {e}");
+        }
+    }
+}
+
+/// An address that nobody listens on now.
+fn free_address() -> Result<SocketAddr> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr());
+    listener.map_err(|e| format!("find a free port: {e}"))
+}
+
+/// The access log is on standard output and on by default. A secret keeps the registry from warning that it has none.
+fn configuration(storage: &Path, address: SocketAddr) -> String {
+    format!(
+        "version: 0.1\n\
+         log:\n  level: warn\n\
+         storage:\n  filesystem:\n    rootdirectory: {}\n\
+         http:\n  addr: {address}\n  secret: loopback\n",
+        storage.display()
+    )
+}

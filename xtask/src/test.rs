@@ -1,0 +1,54 @@
+//! `cargo xtask test`: everything that must hold before a commit, cheapest first, up to the first failure.
+
+use std::process::Command;
+use std::time::Instant;
+
+use crate::{Result, cargo, debian, mem, shell, show, size, tidy};
+
+struct Step {
+    name: &'static str,
+    run: fn() -> Result,
+}
+
+const STEPS: &[Step] = &[
+    Step { name: "format", run: format },
+    Step { name: "clippy", run: clippy },
+    Step { name: "tidy", run: tidy::run },
+    Step { name: "mem", run: mem::run },
+    Step { name: "size", run: size::run },
+    Step { name: "manual", run: manual },
+    Step { name: "tests", run: tests },
+];
+
+pub fn run() -> Result {
+    debian::need(debian::FOR_TESTS)?;
+    let start = Instant::now();
+    for (index, step) in STEPS.iter().enumerate() {
+        println!("{}", show::bold(format!("[{}/{}] {}", index + 1, STEPS.len(), step.name)));
+        (step.run)().map_err(|reason| format!("{} failed: {reason}", step.name))?;
+    }
+    println!("{}", show::bold(format!("all {} steps passed in {}", STEPS.len(), show::seconds(start.elapsed()))));
+    Ok(())
+}
+
+fn format() -> Result {
+    shell::watch(&mut cargo::command(&["fmt", "--all", "--check"]))
+}
+
+fn clippy() -> Result {
+    let everything = ["clippy", "--quiet", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"];
+    shell::watch(&mut cargo::command(&everything))
+}
+
+/// The documentation, where a broken link is an error.
+fn manual() -> Result {
+    let mut doc: Command = cargo::command(&["doc", "--quiet", "--no-deps", "--all-features"]);
+    shell::watch(doc.env("RUSTDOCFLAGS", "-D warnings"))
+}
+
+/// Unit, integration and doc tests. The last step, so that their counts are the last lines.
+fn tests() -> Result {
+    // Some of the tests run the binary as its users have it.
+    cargo::build("release")?;
+    shell::watch(&mut cargo::command(&["test", "--workspace", "--all-features"]))
+}
