@@ -144,7 +144,7 @@ impl std::error::Error for Error {
     }
 }
 
-/// Lets a typed error dive through a `Read`; [`Error::through_read`] recovers it whole.
+/// Lets a typed error dive through a `Read`; `Error::through_read` recovers it whole.
 impl From<Error> for io::Error {
     fn from(error: Error) -> Self {
         io::Error::other(error)

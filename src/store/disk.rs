@@ -10,10 +10,25 @@ use rustix::fs::OFlags;
 
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
+use crate::image::manifest::Descriptor;
 use crate::limits::{Limits, read_capped};
 
 /// Bytes that are read and written at once.
 pub(super) const BUFFER: usize = 64 << 10;
+
+/// Where a blob lies in the store at `root`.
+pub(super) fn blob_path(root: &Path, digest: &Digest) -> PathBuf {
+    root.join("blobs").join(digest.algorithm()).join(digest.hex())
+}
+
+/// Whether a blob is there, with the size that its descriptor says.
+pub(super) fn has_blob(root: &Path, blob: &Descriptor) -> Result<bool> {
+    let path = blob_path(root, &blob.digest);
+    match open_regular(&path)? {
+        None => Ok(false),
+        Some(file) => Ok(file.metadata().map_err(|e| Error::disk("read", &path, e))?.len() == blob.size),
+    }
+}
 
 /// Opens a regular file for reading; `None` if it does not exist. A link, FIFO or device in its place could block or
 /// lead out of the store, so it is an error.

@@ -4,9 +4,8 @@
 use std::fs::{self, File, TryLockError};
 use std::io::{Read, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::MetadataExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use super::Store;
 use super::disk::{self, BUFFER, create_folder, open_or_create};
 use crate::cancel::Cancel;
 use crate::error::{Error, Result};
@@ -24,7 +23,7 @@ pub(crate) enum Ingested {
 /// A partial blob that this process alone writes.
 #[must_use]
 pub(crate) struct Ingest {
-    store: Store,
+    root: PathBuf,
     blob: Descriptor,
     path: PathBuf,
     file: File,
@@ -32,9 +31,9 @@ pub(crate) struct Ingest {
 
 /// Opens and locks the blob's partial file. Two processes that want the same blob fetch it once: the second waits for
 /// the first, whose lock dies with it.
-pub(super) fn begin(store: &Store, blob: &Descriptor) -> Result<Ingested> {
+pub(super) fn begin(root: &Path, blob: &Descriptor) -> Result<Ingested> {
     let name = format!("{}-{}.partial", blob.digest.algorithm(), blob.digest.hex());
-    let path = store.root.join("ingest").join(name);
+    let path = root.join("ingest").join(name);
     loop {
         let file = open_or_create(&path)?;
         match file.try_lock() {
@@ -42,13 +41,13 @@ pub(super) fn begin(store: &Store, blob: &Descriptor) -> Result<Ingested> {
             Err(TryLockError::WouldBlock) => file.lock().map_err(|e| Error::disk("lock", &path, e))?,
             Err(TryLockError::Error(e)) => return Err(Error::disk("lock", &path, e)),
         }
-        if store.contains(blob)? {
+        if disk::has_blob(root, blob)? {
             disk::remove(&path)?;
             return Ok(Ingested::Exists);
         }
         // Whoever held the lock may have renamed or removed the file that we opened.
         if is_at(&file, &path) {
-            return Ok(Ingested::Missing(Ingest { store: store.clone(), blob: blob.clone(), path, file }));
+            return Ok(Ingested::Missing(Ingest { root: root.to_owned(), blob: blob.clone(), path, file }));
         }
     }
 }
@@ -85,13 +84,13 @@ impl Ingest {
     /// fsync, rename, fsync of the folder: in that order a power cut leaves the blob whole or not there.
     fn commit(self, proof: &Proof) -> Result<()> {
         self.file.sync_all().map_err(|e| Error::disk("sync", &self.path, e))?;
-        let blob = self.store.blob_path(proof.digest());
-        create_folder(blob.parent().unwrap_or(&self.store.root))?;
+        let blob = disk::blob_path(&self.root, proof.digest());
+        create_folder(blob.parent().unwrap_or(&self.root))?;
         disk::rename(&self.path, &blob)
     }
 }
 
-fn is_at(file: &File, path: &std::path::Path) -> bool {
+fn is_at(file: &File, path: &Path) -> bool {
     match (file.metadata(), fs::symlink_metadata(path)) {
         (Ok(ours), Ok(there)) => (ours.dev(), ours.ino()) == (there.dev(), there.ino()),
         _ => false,

@@ -69,11 +69,7 @@ impl Store {
 
     /// Whether the blob is there, with the size that the descriptor says.
     pub(crate) fn contains(&self, blob: &Descriptor) -> Result<bool> {
-        let path = self.blob_path(&blob.digest);
-        match open_regular(&path)? {
-            None => Ok(false),
-            Some(file) => Ok(file.metadata().map_err(|e| Error::disk("read", &path, e))?.len() == blob.size),
-        }
+        disk::has_blob(&self.root, blob)
     }
 
     /// A committed blob, to be read from its start. Its digest was proven when it was committed.
@@ -95,7 +91,7 @@ impl Store {
 
     /// Begins to take in a blob, or says that another process has just committed it.
     pub(crate) fn ingest(&self, blob: &Descriptor) -> Result<Ingested> {
-        ingest::begin(self, blob)
+        ingest::begin(&self.root, blob)
     }
 
     /// Puts bytes that are already in memory into the store, in place of a damaged blob if there is one.
@@ -155,7 +151,7 @@ impl Store {
     }
 
     fn blob_path(&self, digest: &Digest) -> PathBuf {
-        self.root.join("blobs").join(digest.algorithm()).join(digest.hex())
+        disk::blob_path(&self.root, digest)
     }
 }
 

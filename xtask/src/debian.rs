@@ -1,8 +1,7 @@
 //! Set-up on Debian: what a task needs is there afterwards, or the error is the command that brings it.
 
-use std::path::{Path, PathBuf};
-
-use crate::{Result, shell};
+use crate::Result;
+use crate::shell::{self, find};
 
 /// What the tests need: each program with the package that brings it.
 pub const FOR_TESTS: &[(&str, &str)] = &[
@@ -40,14 +39,6 @@ pub fn need(programs: &[(&str, &str)]) -> Result {
     }
 }
 
-/// The path of a program, or nothing where it is not installed.
-pub fn find(program: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let administrators = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
-    let mut folders = std::env::split_paths(&path).chain(administrators);
-    folders.find_map(|folder| Some(folder.join(program)).filter(|path| is_executable(path)))
-}
-
 pub fn is_root() -> Result<bool> {
     Ok(shell::read(shell::program("id").arg("-u"))?.trim() == "0")
 }
@@ -60,11 +51,6 @@ fn apt_get(arguments: &[&str]) -> Result {
     let mut command = shell::program("apt-get");
     command.args(["-o", "Dpkg::Use-Pty=0"]).args(arguments);
     shell::run(command.env("DEBIAN_FRONTEND", "noninteractive"))
-}
-
-fn is_executable(path: &Path) -> bool {
-    use std::os::unix::fs::PermissionsExt;
-    path.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
 }
 
 #[cfg(test)]

@@ -1,15 +1,24 @@
 //! Runs other programs: silent while all goes well, and telling everything they said when they fail.
 
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use crate::Result;
 
 /// A program by name, looked for in the folders of administrators too, which an ordinary user's `PATH` lacks.
 pub fn program(name: &str) -> Command {
-    match crate::debian::find(name) {
+    match find(name) {
         Some(path) => Command::new(path),
         None => Command::new(name),
     }
+}
+
+/// The path of a program, or nothing where it is not installed.
+pub fn find(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let administrators = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
+    let mut folders = std::env::split_paths(&path).chain(administrators);
+    folders.find_map(|folder| Some(folder.join(program)).filter(|path| is_executable(path)))
 }
 
 /// Runs the command and gives what it wrote to standard output.
@@ -50,6 +59,11 @@ pub fn words(command: &Command) -> String {
     let arguments = command.get_args().map(|word| quoted(&word.to_string_lossy()));
     let program = quoted(&command.get_program().to_string_lossy());
     std::iter::once(program).chain(arguments).collect::<Vec<_>>().join(" ")
+}
+
+fn is_executable(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    path.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
 }
 
 fn quoted(word: &str) -> String {
