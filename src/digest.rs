@@ -100,10 +100,11 @@ impl FromStr for Digest {
         let value = match algorithm {
             "sha256" => decode(hex).map(Value::Sha256),
             "sha512" => decode(hex).map(Value::Sha512),
-            _ => {
+            other if other.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"+._-".contains(&b)) => {
                 let text = format!("parse digest \"{text}\": unsupported algorithm");
                 return Err(Error::new(ErrorKind::Unsupported, text).with_hint("sha256 and sha512 are supported"));
             }
+            _ => return Err(malformed("no algorithm")),
         };
         value.map(Self).ok_or_else(|| malformed("not as many lower-case hexadecimal digits as its algorithm has"))
     }

@@ -44,6 +44,22 @@ impl Store {
         Image::load(self, found.ok_or_else(|| self.absent(name))?, &Limits::default())
     }
 
+    /// Reads every blob back and compares it with its digest, calling `report` for each; a blob that a named image needs
+    /// and the store lacks is a fault too. With `remove_corrupt`, blobs that are not what they promise are removed; the
+    /// next pull fetches them anew.
+    pub fn verify(&self, remove_corrupt: bool, cancel: &Cancel, report: &mut dyn FnMut(&Check)) -> Result<()> {
+        let mut digests = self.blobs()?;
+        for entry in self.entries()? {
+            digests.push(entry.manifest.digest);
+            if let Ok(image) = Image::load(self, entry, &Limits::default()) {
+                digests.extend(image.blobs());
+            }
+        }
+        digests.sort_unstable();
+        digests.dedup();
+        digests.iter().try_for_each(|digest| self.verify_blob(*digest, remove_corrupt, cancel, report))
+    }
+
     /// The error for an image that is not in this store, or not whole.
     pub fn absent(&self, name: &Reference) -> Error {
         let text = format!("image {name} is not in the store {}", self.folder().display());
@@ -101,9 +117,13 @@ impl Image {
 
     /// Reads the image's blobs back: manifest, config and layers.
     pub fn verify(&self, remove_corrupt: bool, cancel: &Cancel, report: &mut dyn FnMut(&Check)) -> Result<()> {
-        let mut digests = vec![self.entry.manifest.digest, self.manifest.config.digest];
-        digests.extend(self.manifest.layers.iter().map(|layer| layer.blob.digest));
-        digests.iter().try_for_each(|digest| self.store.verify_blob(*digest, remove_corrupt, cancel, report))
+        self.blobs().iter().try_for_each(|digest| self.store.verify_blob(*digest, remove_corrupt, cancel, report))
+    }
+
+    /// Manifest, config and layers.
+    fn blobs(&self) -> Vec<Digest> {
+        let layers = self.manifest.layers.iter().map(|layer| layer.blob.digest);
+        [self.entry.manifest.digest, self.manifest.config.digest].into_iter().chain(layers).collect()
     }
 
     /// Whether an image of this architecture and variant is what a machine of `platform` would be given.

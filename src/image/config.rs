@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 
+use super::json;
 use super::manifest::Manifest;
 use super::platform::Platform;
 use crate::digest::Digest;
@@ -40,7 +41,7 @@ impl Config {
     /// Parses the config of `manifest` and compares the number of diff_ids with that of its layers: a peer that did
     /// not index diff_ids by layer number unchecked, and died of too few or passed too many.
     pub(crate) fn parse(bytes: &[u8], manifest: &Manifest) -> Result<Self> {
-        let raw: RawConfig = serde_json::from_slice(bytes).map_err(|e| malformed(&e))?;
+        let raw: RawConfig = json::parse(bytes).map_err(|e| malformed(&e))?;
         if !matches!(raw.rootfs.kind.as_str(), "layers" | "") {
             return Err(malformed(&format!("rootfs type \"{}\"", raw.rootfs.kind)));
         }

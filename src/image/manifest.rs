@@ -4,6 +4,7 @@
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+use super::json;
 use super::media_type::{self, Compression, DocumentKind};
 use super::platform::Platform;
 use crate::digest::Digest;
@@ -71,7 +72,7 @@ impl Document {
         if !media_type::is_generic(&content_type) && media_type::document(&content_type).is_none() {
             return Err(unsupported(&format!("media type \"{content_type}\" for a manifest")));
         }
-        let raw: RawDocument = serde_json::from_slice(bytes).map_err(|e| malformed(format!("{e}")))?;
+        let raw: RawDocument = json::parse(bytes).map_err(malformed)?;
         let media_type = raw.media_type(&content_type, expected)?;
         let document = match media_type::document(&media_type) {
             Some(DocumentKind::Manifest) => Self::Manifest(raw.manifest(limits)?),
@@ -204,6 +205,7 @@ impl RawDocument {
         let layers: Vec<Layer> = layers.into_iter().map(RawDescriptor::layer).collect::<Result<_>>()?;
         let total = layers.iter().try_fold(config.size, |sum, layer| sum.checked_add(layer.blob.size));
         match total.filter(|&total| i64::try_from(total).is_ok()) {
+            Some(total) if total > limits.unpacked => Err(Limits::exceeded("bytes of layers", limits.unpacked)),
             Some(_) => Ok(Manifest { config, layers }),
             None => Err(malformed("the sizes of its layers overflow".to_owned())),
         }

@@ -152,7 +152,7 @@ fn split_digest(text: &str) -> Result<(&str, Option<Digest>)> {
         None => Ok((text, None)),
         Some((name, digest)) => match digest.parse() {
             Ok(digest) => Ok((name, Some(digest))),
-            Err(error) => Err(error.context(format!("invalid reference \"{text}\""))),
+            Err(error) => Err(invalid(text, &error.to_string())),
         },
     }
 }

@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
-use super::challenge::{self, Challenge};
+use super::challenge::Challenge;
 use super::http::{Answer, Headers, Http, TOKEN_LIMIT};
 use super::problem;
 use super::url::Url;
@@ -73,46 +73,44 @@ impl Auth {
     pub(super) fn answer(
         &mut self,
         http: &Http,
-        refused: &Answer,
+        registry: &Url,
+        challenges: &[Challenge],
         limits: &Limits,
         report: &dyn Fn(&Answer),
     ) -> Result<()> {
-        let challenges = challenge::parse(refused.headers("www-authenticate"));
         let by_scheme = |scheme: &str| challenges.iter().find(|challenge| challenge.scheme == scheme);
         let header = match (by_scheme("bearer"), by_scheme("basic"), &self.credentials) {
-            (Some(bearer), _, _) => format!("Bearer {}", self.token(http, refused.url(), bearer, limits, report)?),
+            (Some(bearer), _, _) => {
+                let realm = self.realm(registry, bearer)?;
+                format!("Bearer {}", self.token(http, &self.token_url(realm, bearer), limits, report)?)
+            }
             (None, Some(_), Some(credentials)) => credentials.basic(),
-            (None, Some(_), None) => return Err(denied(refused.url(), "it asks for a user name and password")),
-            (None, None, _) => return Err(denied(refused.url(), "it refuses and says not how to be let in")),
+            (None, Some(_), None) => return Err(denied(registry, "it asks for a user name and password")),
+            (None, None, _) => return Err(denied(registry, "it refuses and says not how to be let in")),
         };
         self.header = Some(header);
         Ok(())
     }
 
-    /// Asks the challenge's token endpoint (distribution's token specification).
-    fn token(
-        &self,
-        http: &Http,
-        registry: &Url,
-        bearer: &Challenge,
-        limits: &Limits,
-        report: &dyn Fn(&Answer),
-    ) -> Result<String> {
+    /// The challenge's token endpoint, if it may be asked.
+    fn realm(&self, registry: &Url, bearer: &Challenge) -> Result<Url> {
         let realm = bearer.parameter("realm").ok_or_else(|| denied(registry, "its challenge names no realm"))?;
         let realm = Url::parse(realm).map_err(|e| e.context(format!("token realm of {registry}")))?;
-        self.check_realm(registry, &realm)?;
-        let answer = http.get(
-            &self.token_url(realm, bearer),
-            Headers { accept: None, authorization: self.credentials.as_ref().map(Credentials::basic).as_deref() },
-        )?;
+        self.check_realm(registry, &realm).map(|()| realm)
+    }
+
+    /// Asks a token endpoint (distribution's token specification). A redirect is a refusal: it could lead anywhere.
+    fn token(&self, http: &Http, url: &Url, limits: &Limits, report: &dyn Fn(&Answer)) -> Result<String> {
+        let authorization = self.credentials.as_ref().map(Credentials::basic);
+        let answer = http.get(url, Headers { accept: None, authorization: authorization.as_deref() })?;
         report(&answer);
-        let (url, status) = (answer.url().to_string(), answer.status());
+        let status = answer.status();
         let retry_after = answer.header("retry-after").map(str::to_owned);
         let body = answer.read(limits.token)?;
+        let context = |e: Error| e.context(format!("GET {url}"));
         match status {
-            200 => parse_token(&within(body, "bytes of token answer", limits.token)?)
-                .map_err(|e| e.context(format!("GET {url}"))),
-            _ => Err(problem::refusal(&url, status, &body.unwrap_or_default(), retry_after.as_deref())),
+            200 => parse_token(&within(body, "bytes of token answer", limits.token)?).map_err(context),
+            _ => Err(problem::refusal(&url.to_string(), status, &body.unwrap_or_default(), retry_after.as_deref())),
         }
     }
 

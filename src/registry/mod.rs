@@ -9,6 +9,8 @@ mod problem;
 mod tls;
 mod url;
 
+use std::collections::HashSet;
+
 use serde::Deserialize;
 
 pub use self::auth::Credentials;
@@ -102,6 +104,7 @@ impl<'a> Repository<'a> {
         let limits = &self.connections.config.limits;
         let (most, page_limit) = (limits.tags, limits.document);
         let mut tags = Vec::new();
+        let mut known = HashSet::new();
         let mut next = Some(format!("/v2/{}/tags/list?n=1000", self.path));
         while let Some(target) = next {
             let answer = self.get(&target, None)?;
@@ -112,7 +115,7 @@ impl<'a> Repository<'a> {
             let page = page.tags.unwrap_or_default();
             // A page without tags that leads on would lead on for ever.
             next = next.filter(|_| !page.is_empty());
-            tags.extend(page);
+            tags.extend(page.into_iter().filter(|tag| known.insert(tag.clone())));
             if tags.len() > most {
                 return Err(Limits::exceeded("tags", most));
             }
@@ -170,12 +173,13 @@ impl<'a> Repository<'a> {
 
     /// Answers the challenge of a 401 and asks again, once: a token may have expired, but never twice in a row.
     fn authorise(&mut self, refused: Answer, target: &str, accept: Option<&str>) -> Result<Answer> {
+        let Connections { http, config } = self.connections;
         let progress = self.progress;
-        let connections = self.connections;
-        self.auth
-            .answer(&connections.http, &refused, &connections.config.limits, &|answer| report(progress, answer))?;
-        // The refusal's body is read to its end, for only then is the connection kept alive.
-        refused.read(connections.config.limits.error_body)?;
+        let challenges = challenge::parse(refused.headers("www-authenticate"));
+        let registry = refused.url().clone();
+        // Only a body that was read to its end leaves the connection to the next request.
+        refused.read(config.limits.error_body)?;
+        self.auth.answer(http, &registry, &challenges, &config.limits, &|answer| report(progress, answer))?;
         self.contact(target, accept)
     }
 
@@ -223,7 +227,7 @@ fn location(answer: &Answer) -> Result<Url> {
         Err(Error::new(ErrorKind::Unsafe, text))
     };
     let mut locations = answer.headers("location");
-    let (Some(location), None) = (locations.next(), locations.next()) else {
+    let (Some(location), None) = (locations.next().filter(|text| !text.is_empty()), locations.next()) else {
         return refuse("it has not exactly one Location");
     };
     match answer.url().join(location) {

@@ -47,7 +47,7 @@ impl Url {
         Self { target: target.into(), ..self.clone() }
     }
 
-    /// Where a `Location` or `Link` found at this URL leads (RFC 3986, section 5, without dot segments).
+    /// Where a `Location` or `Link` found at this URL leads (RFC 3986, section 5).
     pub(super) fn join(&self, reference: &str) -> Result<Self> {
         let scheme = if self.https { "https" } else { "http" };
         let is_absolute = reference.split(['/', '?', '#']).next().is_some_and(|first| first.contains(':'));
@@ -63,7 +63,7 @@ impl Url {
             Some('?') => format!("{path}{reference}"),
             _ => format!("{}/{reference}", path.rsplit_once('/').map_or("", |(folder, _)| folder)),
         };
-        Self::parse(&format!("{scheme}://{}{target}", self.authority()))
+        Self::parse(&format!("{scheme}://{}{}", self.authority(), without_dots(&target)))
     }
 
     /// The same scheme, host and port: the only place where a credential may go. A comparison by host alone is
@@ -123,6 +123,22 @@ impl fmt::Display for Url {
     }
 }
 
+/// Resolves `.` and `..` in a path; what would lead above the root stays at it (RFC 3986, section 5.2.4).
+fn without_dots(target: &str) -> String {
+    let (path, query) = target.split_at(target.find(['?', '#']).unwrap_or(target.len()));
+    let mut segments: Vec<&str> = Vec::new();
+    for segment in path.split('/').skip(1) {
+        match segment {
+            "." => {}
+            ".." => drop(segments.pop()),
+            segment => segments.push(segment),
+        }
+    }
+    let is_folder = path.ends_with("/.") || path.ends_with("/..");
+    let end = if is_folder && !segments.is_empty() { "/" } else { "" };
+    format!("/{}{end}{query}", segments.join("/"))
+}
+
 fn split_port(authority: &str, https: bool) -> Option<(&str, u16)> {
     let default = if https { 443 } else { 80 };
     let end = authority.rfind(']').map_or(0, |bracket| bracket + 1);
@@ -162,6 +178,9 @@ mod tests {
             ("//cdn.io/b", Some("https://cdn.io/b")),
             ("/b", Some("https://r.io/b")),
             ("b", Some("https://r.io/v2/a/blobs/b")),
+            ("../../../../b?c=../d", Some("https://r.io/b?c=../d")),
+            ("./b/../c/", Some("https://r.io/v2/a/blobs/c/")),
+            ("..", Some("https://r.io/v2/a/")),
             ("?n=1", Some("https://r.io/v2/a/blobs/x?n=1")),
             ("/b#fragment", Some("https://r.io/b")),
             ("HTTPS://CDN.io", Some("https://cdn.io/")),

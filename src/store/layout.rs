@@ -1,6 +1,7 @@
 //! The files of an OCI image layout: `oci-layout` and `index.json`. Entries and annotations that are not ours are kept
 //! as they are.
 
+use std::fs::File;
 use std::path::Path;
 
 use serde::Deserialize;
@@ -40,6 +41,7 @@ struct LayoutFile {
 
 /// Writes the two files where they are missing. A layout of another version is refused.
 pub(super) fn create(root: &Path) -> Result<()> {
+    let _held = lock(root)?;
     let path = root.join("oci-layout");
     match read_small(&path, INDEX_LIMIT)? {
         Some(bytes) => check_version(&path, &bytes)?,
@@ -65,11 +67,9 @@ pub(super) fn entries(root: &Path) -> Result<Vec<Entry>> {
     }
 }
 
-/// Puts `entry` into the index in place of what had its name, under a lock that dies with its process.
+/// Puts `entry` into the index in place of what had its name.
 pub(super) fn name(root: &Path, entry: &Entry) -> Result<()> {
-    let lock = root.join("lock");
-    let held = open_or_create(&lock)?;
-    held.lock().map_err(|e| Error::disk("lock", &lock, e))?;
+    let _held = lock(root)?;
     let path = root.join("index.json");
     let bytes = read_small(&path, INDEX_LIMIT)?.unwrap_or_else(|| b"{\"schemaVersion\":2}".to_vec());
     let mut index = parse(&path, &bytes)?;
@@ -80,6 +80,15 @@ pub(super) fn name(root: &Path, entry: &Entry) -> Result<()> {
     list.insert(position.unwrap_or(list.len()).min(list.len()), descriptor(entry));
     index.insert("manifests".to_owned(), Value::Array(list));
     write(&path, Value::Object(index))
+}
+
+/// Whoever changes the layout's files holds this lock; it dies with its process. Readers need none: the files change by
+/// renames.
+fn lock(root: &Path) -> Result<File> {
+    let path = root.join("lock");
+    let file = open_or_create(&path)?;
+    file.lock().map_err(|e| Error::disk("lock", &path, e))?;
+    Ok(file)
 }
 
 fn check_version(path: &Path, bytes: &[u8]) -> Result<()> {

@@ -34,7 +34,7 @@ pub struct Store {
     root: PathBuf,
 }
 
-/// What [`Store::verify`] found of one blob.
+/// What a verification found of one blob.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Check {
@@ -112,16 +112,12 @@ impl Store {
         layout::name(&self.root, entry)
     }
 
-    /// Reads every blob of the store back and compares it with its digest, calling `report` for each. With
-    /// `remove_corrupt`, blobs that are not what they promise are removed; the next pull fetches them anew.
-    pub fn verify(&self, remove_corrupt: bool, cancel: &Cancel, report: &mut dyn FnMut(&Check)) -> Result<()> {
-        for digest in disk::blobs(&self.root)? {
-            self.verify_blob(digest, remove_corrupt, cancel, report)?;
-        }
-        Ok(())
+    /// The digests of all blobs that are there, sorted.
+    pub(crate) fn blobs(&self) -> Result<Vec<Digest>> {
+        disk::blobs(&self.root)
     }
 
-    /// The same for one blob; one that is missing is a fault too.
+    /// Reads a blob back and compares it with its digest; one that is missing is a fault too.
     pub(crate) fn verify_blob(
         &self,
         digest: Digest,

@@ -99,33 +99,47 @@ struct Typed {
     words: Vec<OsString>,
 }
 
-/// Parses the words behind the program's name.
-pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<(Common, Command), Failure> {
+/// Parses the words behind the program's name. The options of every command are given even where the rest is wrong,
+/// so that the error is told in the way that was asked for.
+pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> (Common, Result<Command, Failure>) {
     let mut topic = None;
     let mut typed = Typed::default();
     let mut parser = lexopt::Parser::from_args(words);
-    while let Some(argument) = parser.next().map_err(|e| misused(topic, e))? {
-        match argument {
-            Value(word) if topic.is_none() => topic = Some(command_named(&word)?),
-            Value(word) => typed.words.push(word),
-            Short(letter) => typed.take(&format!("-{letter}"), topic, &mut parser)?,
-            Long(word) => {
-                let option = format!("--{word}");
-                typed.take(&option, topic, &mut parser)?;
-            }
+    let mut first_failure = None;
+    loop {
+        match typed.next(&mut parser, &mut topic) {
+            Ok(true) => {}
+            Ok(false) => break,
+            Err(failure) => first_failure = first_failure.or(Some(failure)),
         }
     }
-    if typed.version {
-        return Ok((typed.common, Command::Version));
-    }
-    match topic {
-        _ if typed.help => Ok((typed.common, Command::Help(topic.unwrap_or(Topic::Program)))),
-        None => Err(misused(None, "a command is missing")),
-        Some(topic) => typed.command(topic),
-    }
+    let common = std::mem::take(&mut typed.common);
+    let command = match (first_failure, topic) {
+        (Some(failure), _) => Err(failure),
+        (None, _) if typed.version => Ok(Command::Version),
+        (None, _) if typed.help => Ok(Command::Help(topic.unwrap_or(Topic::Program))),
+        (None, None) => Err(misused(None, "a command is missing")),
+        (None, Some(topic)) => typed.command(topic),
+    };
+    (common, command)
 }
 
 impl Typed {
+    /// Takes the next word; `false` at their end.
+    fn next(&mut self, parser: &mut lexopt::Parser, topic: &mut Option<Topic>) -> Result<bool, Failure> {
+        match parser.next().map_err(|e| misused(*topic, e))? {
+            None => return Ok(false),
+            Some(Value(word)) if topic.is_none() => *topic = Some(command_named(&word)?),
+            Some(Value(word)) => self.words.push(word),
+            Some(Short(letter)) => self.take(&format!("-{letter}"), *topic, parser)?,
+            Some(Long(word)) => {
+                let option = format!("--{word}");
+                self.take(&option, *topic, parser)?;
+            }
+        }
+        Ok(true)
+    }
+
     fn take(&mut self, option: &str, topic: Option<Topic>, parser: &mut lexopt::Parser) -> Result<(), Failure> {
         let pulls = matches!(topic, Some(Topic::Pull | Topic::Unpack));
         match option {
@@ -147,8 +161,8 @@ impl Typed {
         Ok(())
     }
 
-    fn command(self, topic: Topic) -> Result<(Common, Command), Failure> {
-        let Self { common, registry, words, .. } = self;
+    fn command(self, topic: Topic) -> Result<Command, Failure> {
+        let Self { registry, words, .. } = self;
         let command = match topic {
             Topic::Program => Command::Help(Topic::Program),
             Topic::Images => {
@@ -173,7 +187,7 @@ impl Typed {
                 Command::Verify(Verify { remove_corrupt: self.remove_corrupt, names: names(&words, str::parse)? })
             }
         };
-        Ok((common, command))
+        Ok(command)
     }
 }
 

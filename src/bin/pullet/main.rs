@@ -18,12 +18,9 @@ use crate::exit::Failure;
 use crate::report::Reporter;
 
 fn main() -> ExitCode {
-    let (common, command) = match args::parse(std::env::args_os().skip(1)) {
-        Ok(parsed) => parsed,
-        Err(failure) => return Reporter::default().end(Err(failure)),
-    };
+    let (common, command) = args::parse(std::env::args_os().skip(1));
     let reporter = Reporter::new(&common);
-    let outcome = run(&common, command, &reporter);
+    let outcome = command.and_then(|command| run(&common, command, &reporter));
     reporter.end(outcome)
 }
 

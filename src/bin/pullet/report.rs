@@ -31,12 +31,6 @@ pub(crate) fn store(common: &Common) -> Result<Store, Failure> {
     })
 }
 
-impl Default for Reporter {
-    fn default() -> Self {
-        Self { mode: ProgressMode::Plain, is_verbose: false, last: Mutex::new(None) }
-    }
-}
-
 impl Reporter {
     /// A reporter of the kind that fits options and terminal.
     pub(crate) fn new(common: &Common) -> Self {

@@ -1,0 +1,340 @@
+//! The command line as its document has it: help, usage errors, streams, progress in all its shapes.
+
+use serde_json::Value;
+
+use crate::harness::archive::file;
+use crate::harness::bench::Bench;
+use crate::harness::digest::short;
+use crate::harness::fault::on;
+use crate::harness::image::{Image, Layer};
+use crate::harness::registry::Registry;
+use crate::harness::run::{Home, Outcome};
+
+const COMMANDS: [&str; 4] = ["pull", "unpack", "images", "verify"];
+
+fn image() -> Image {
+    Image::new((0..3).map(|n| Layer::of(&[file(format!("f{n}"), format!("body {n}").repeat(100))])).collect())
+}
+
+/// The objects of `--progress json`, each on a line of its own.
+#[track_caller]
+fn objects(outcome: &Outcome) -> Vec<Value> {
+    let parse = |line: &str| {
+        serde_json::from_str(line).unwrap_or_else(|error| panic!("{line:?}: {error}\n{}", outcome.story()))
+    };
+    let objects: Vec<Value> = outcome.stderr.lines().map(parse).collect();
+    assert!(objects.iter().all(Value::is_object), "{}", outcome.story());
+    objects
+}
+
+#[test]
+fn help_goes_to_standard_output() {
+    let home = Home::new();
+    for flag in ["--help", "-h"] {
+        let outcome = home.run(&[flag]).exits_in(flag, 0);
+        assert_eq!(outcome.stderr, "", "{}", outcome.story());
+        COMMANDS.iter().for_each(|command| assert!(outcome.stdout.contains(command), "{command}\n{}", outcome.story()));
+        for command in COMMANDS {
+            let outcome = home.run(&[command, flag]).exits_in(command, 0);
+            assert_eq!(outcome.stderr, "", "{}", outcome.story());
+            for word in [command, "--store", "--progress", "--quiet", "--verbose"] {
+                assert!(outcome.stdout.contains(word), "{command}: {word}\n{}", outcome.story());
+            }
+        }
+    }
+    for (command, options) in [
+        ("pull", &["--platform", "--creds", "--ca-file", "-a"][..]),
+        ("unpack", &["--platform", "--creds", "--ca-file", "--pull", "--no-devices"]),
+        ("verify", &["--remove-corrupt"]),
+    ] {
+        let outcome = home.run(&[command, "--help"]).exits(0);
+        options
+            .iter()
+            .for_each(|option| assert!(outcome.stdout.contains(option), "{command}: {option}\n{}", outcome.story()));
+    }
+    // Help is asked for in despair: what else stands there does not matter, and nothing is touched.
+    home.run(&["pull", "NAME WITH BLANKS", "--help"]).exits(0);
+    assert!(!home.store().exists());
+}
+
+#[test]
+fn help_has_short_lines() {
+    let home = Home::new();
+    for args in
+        [&["--help"][..], &["pull", "--help"], &["unpack", "--help"], &["images", "--help"], &["verify", "--help"]]
+    {
+        let outcome = home.run(args);
+        let longest = outcome.stdout.lines().map(|line| line.chars().count()).max().unwrap_or(0);
+        assert!((20..=100).contains(&longest), "{args:?}: {longest} columns\n{}", outcome.story());
+    }
+}
+
+#[test]
+fn the_version_is_told() {
+    let home = Home::new();
+    for flag in ["--version", "-V"] {
+        let expected = format!("pullet {}\n", env!("CARGO_PKG_VERSION"));
+        home.run(&[flag]).exits(0).prints(&expected);
+    }
+}
+
+#[test]
+fn usage_errors_exit_with_two() {
+    let bench = Bench::new();
+    let name = Image::small("x").push(&bench.registry, "app", "latest");
+    let cases: &[&[&str]] = &[
+        &[],
+        &["frobnicate"],
+        &["--frobnicate"],
+        &["pull"],
+        &["pull", "--frobnicate", &name],
+        &["pull", "-Z", &name],
+        &["pull", "--platform"],
+        &["pull", &name, "--platform"],
+        &["pull", "--no-devices", &name],
+        &["pull", "--quiet=yes", &name],
+        &["pull", "--progress", "loud", &name],
+        &["pull", "--progress=", &name],
+        &["unpack"],
+        &["unpack", &name],
+        &["unpack", &name, "a", "b"],
+        &["unpack", "--pull", "perhaps", &name, "a"],
+        &["unpack", "-a", &name, "a"],
+        &["images", "--platform", "linux/amd64"],
+        &["images", "--frobnicate"],
+        &["verify", "--frobnicate"],
+        &["verify", "Bad"],
+        &["pull", "--ca-file", "/nonexistent.pem", "--store"],
+    ];
+    for args in cases {
+        bench.home.run(args).exits_in(&format!("{args:?}"), 2).fails_in_one_line().prints("");
+    }
+    assert_eq!(bench.registry.connections(), 0);
+    for (typed, meant) in [("--platfrom", "--platform"), ("--progres", "--progress"), ("--verbos", "--verbose")] {
+        let outcome = bench.home.run(&["pull", typed, "x", &name]).exits_in(typed, 2);
+        outcome.says(typed).says("hint: ").says(if meant.is_empty() { "--help" } else { "--" });
+    }
+    assert!(!bench.home.store().exists(), "a usage error touched the store");
+}
+
+#[test]
+fn options_may_stand_anywhere_and_in_both_forms() {
+    let bench = Bench::new();
+    let name = Image::small("x").push(&bench.registry, "app", "latest");
+    let full = format!("{name}\n");
+    for args in [
+        &["pull", "-q", &name][..],
+        &["pull", &name, "-q"],
+        &["pull", &name, "--quiet"],
+        &["pull", "--quiet", "--", &name],
+        &["pull", "--progress=none", "-q", &name],
+        &["pull", "--progress", "none", "--quiet", &name],
+        &["-q", "pull", &name],
+    ] {
+        // Whether options of every command may come before it is not promised; that they mean the same then is.
+        let outcome = bench.home.run(args);
+        if args[0] == "-q" && outcome.code == 2 {
+            continue;
+        }
+        outcome.exits_in(&format!("{args:?}"), 0).prints(&full);
+    }
+}
+
+#[test]
+fn plain_progress_has_dockers_lines() {
+    let bench = Bench::new();
+    let image = image();
+    bench.pull(&Image::new(image.layers[..1].to_vec())).exits(0);
+    let name = image.push(&bench.registry, "app", "2");
+    let outcome = bench.home.run(&["pull", "--progress", "plain", &name]).exits(0);
+    let outcome = outcome.says("2: Pulling from app\n");
+    let said = |layer: &Layer, what: &str| outcome.stderr.contains(&format!("{}: {what}\n", short(&layer.digest())));
+    assert!(said(&image.layers[0], "Already exists"), "{}", outcome.story());
+    for layer in &image.layers[1..] {
+        assert!(said(layer, "Pulling fs layer") && said(layer, "Pull complete"), "{}", outcome.story());
+    }
+    assert!(!outcome.stderr.contains('\u{1b}') && !outcome.stderr.contains('\r'), "{}", outcome.story());
+    assert!(!outcome.stdout.contains("Pulling"), "{}", outcome.story());
+    // Standard output does not depend on how progress is shown.
+    for mode in ["auto", "tty", "plain", "json", "none"] {
+        let bench = Bench::new();
+        let name = image.push(&bench.registry, "app", "latest");
+        let status = format!("Digest: {}\nStatus: Downloaded newer image for {name}\n{name}\n", image.digest());
+        bench.home.run(&["pull", "--progress", mode, &name]).exits_in(mode, 0).prints(&status);
+    }
+    // Where standard error is no terminal, auto is plain.
+    let auto = Bench::new();
+    let name = image.push(&auto.registry, "app", "latest");
+    auto.home.run(&["pull", &name]).exits(0).says("latest: Pulling from app\n").hides("\u{1b}");
+}
+
+#[test]
+fn silence_is_kept_where_it_was_asked_for() {
+    for options in [&["--progress", "none"][..], &["-q"], &["--progress", "none", "-q"]] {
+        let bench = Bench::new();
+        let name = image().push(&bench.registry, "app", "latest");
+        let outcome = bench.home.run(&[&["pull"], options, &[&name]].concat()).exits(0);
+        assert_eq!(outcome.stderr, "", "{options:?}\n{}", outcome.story());
+        let quiet = outcome.stdout == format!("{name}\n");
+        assert_eq!(quiet, options.contains(&"-q"), "{options:?}\n{}", outcome.story());
+        // An error is no progress.
+        bench.home.run(&[&["pull"], options, &[&bench.registry.name("missing")]].concat()).exits(3).fails_in_one_line();
+    }
+}
+
+#[test]
+fn json_progress_ends_with_the_exit_code() {
+    let bench = Bench::new();
+    let name = image().push(&bench.registry, "app", "latest");
+    let outcome = bench.home.run(&["pull", "--progress", "json", &name]).exits(0);
+    let all = objects(&outcome);
+    assert!(all.len() > 3, "{}", outcome.story());
+    let end = all.last().unwrap();
+    assert_eq!(
+        (&end["event"], &end["code"], &end["word"], &end["retry"]),
+        (&"end".into(), &0.into(), &"ok".into(), &false.into())
+    );
+    assert!(all.iter().all(|object| object["event"].is_string()), "{}", outcome.story());
+    assert_eq!(all.iter().filter(|object| object["event"] == "end").count(), 1);
+    assert!(outcome.stdout.ends_with(&format!("{name}\n")), "standard output stays what it is: {}", outcome.story());
+}
+
+#[test]
+fn json_progress_tells_every_failure_by_its_word() {
+    type Setup = fn(&Bench);
+    let cases: [(i32, &str, bool, Setup); 7] = [
+        (3, "not-found", false, |b| b.registry.fault(on("/manifests/").status(404).body("{}"))),
+        (4, "denied", false, |b| b.registry.fault(on("/manifests/").status(403).body("{}"))),
+        (5, "network", true, |b| b.registry.fault(on("/manifests/").status(503).body("{}"))),
+        (6, "rate-limited", true, |b| {
+            b.registry.fault(on("/manifests/").status(429).header("Retry-After", "0").body("{}"))
+        }),
+        (8, "mismatch", false, |b| b.registry.fault(on("/blobs/").flip(1))),
+        (10, "unsupported", false, |b| {
+            b.registry
+                .fault(on("/manifests/").without("Content-Type").header("Content-Type", "application/vnd.example+json"))
+        }),
+        (11, "unsafe", false, |b| b.registry.fault(on("/manifests/").body("{"))),
+    ];
+    for (code, word, retry, setup) in cases {
+        let bench = Bench::new();
+        let name = image().push(&bench.registry, "app", "latest");
+        setup(&bench);
+        let outcome = bench.home.run(&["pull", "--progress", "json", &name]).exits_in(word, code);
+        let all = objects(&outcome);
+        let end = all.last().unwrap();
+        assert_eq!(
+            (&end["event"], &end["code"], &end["word"], &end["retry"]),
+            (&"end".into(), &code.into(), &word.into(), &retry.into()),
+            "{}",
+            outcome.story()
+        );
+        assert_eq!(outcome.stdout, "", "{}", outcome.story());
+    }
+    let Bench { registry, home } = Bench::new();
+    let name = image().push(&registry, "app", "latest");
+    home.write("file", "");
+    for (args, code, word) in [
+        (&["pull", "--progress", "json", "--store", "file/x", &name][..], 9, "disk"),
+        (&["unpack", "--progress", "json", "--pull", "never", "localhost:1/app", "x"], 3, "not-found"),
+        (&["pull", "--progress", "json", "localhost:1/app"], 5, "network"),
+        (&["pull", "--progress", "json", "Bad"], 2, "usage"),
+    ] {
+        let outcome = home.run(args).exits_in(word, code);
+        let end = objects(&outcome).pop().unwrap();
+        assert_eq!((&end["code"], &end["word"]), (&code.into(), &word.into()), "{}", outcome.story());
+    }
+}
+
+#[test]
+fn verbose_names_the_requests() {
+    let bench = Bench::new();
+    let image = image();
+    let name = image.push(&bench.registry, "app", "latest");
+    let outcome = bench.home.run(&["pull", "-v", &name]).exits(0);
+    for path in ["/v2/app/manifests/latest".to_string(), format!("/v2/app/blobs/{}", image.config_digest())] {
+        assert!(outcome.stderr.contains(&path), "{path}\n{}", outcome.story());
+    }
+    assert_eq!(outcome.stdout.lines().count(), 3, "{}", outcome.story());
+}
+
+#[test]
+fn foreign_text_is_escaped() {
+    let evil = "\u{1b}[31mred\u{7}\u{9b}31m\u{202e}rtl\r\nfake: line";
+    let json = serde_json::json!({ "errors": [{ "code": evil, "message": evil, "detail": evil }] }).to_string();
+    let controls = |text: &str| {
+        text.chars()
+            .any(|c| (c.is_control() && c != '\n') || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'))
+    };
+    let faults = [
+        on("/manifests/").status(500).body(json.clone()),
+        on("/manifests/").status(404).body(json.clone()),
+        on("/manifests/").status(403).body(evil),
+        on("/manifests/").without("Content-Type").header("Content-Type", "text/\u{1b}[31m"),
+        on("/manifests/").body(r#"{"schemaVersion":2,"mediaType":"a\u001b[31mb","config":{},"layers":[]}"#),
+        on("/blobs/").redirect(307, "http://\u{1b}[31m/"),
+        on("/manifests/").challenge(&["Bearer realm=\"http://localhost:1/\u{1b}[31m\""]),
+    ];
+    for fault in faults {
+        let bench = Bench::new();
+        let name = image().push(&bench.registry, "app", "latest");
+        bench.registry.fault(fault.clone());
+        for options in [&["-v"][..], &["--progress", "json"]] {
+            let outcome = bench.home.run(&[&["pull"], options, &[&name]].concat());
+            assert_ne!(outcome.code, 0, "{}", outcome.story());
+            assert!(!controls(&outcome.stderr) && !controls(&outcome.stdout), "{fault:?}\n{:?}", outcome.stderr);
+            assert!(!outcome.stderr.lines().any(|line| line.starts_with("fake: ")), "{}", outcome.story());
+        }
+    }
+    let home = Home::new();
+    let outcome = home.run(&["pull", "a\u{1b}[31m\u{202e}b"]).exits(2).fails_in_one_line();
+    assert!(!controls(&outcome.stderr), "{:?}", outcome.stderr);
+    let outcome = home.run(&["\u{1b}[31m"]).exits(2).fails_in_one_line();
+    assert!(!controls(&outcome.stderr), "{:?}", outcome.stderr);
+}
+
+#[test]
+fn errors_name_what_they_are_about_and_nothing_twice() {
+    let bench = Bench::new();
+    let name = bench.registry.name("missing:1");
+    let outcome = bench.home.run(&["pull", &name]).exits(3).fails_in_one_line();
+    assert_eq!(
+        outcome.stderr.lines().filter(|line| line.contains("missing")).count(),
+        1 + usize::from(outcome.stderr.contains("Pulling from"))
+    );
+    bench.home.run(&["pull", "localhost:1/app"]).exits(5).fails_in_one_line().says("localhost:1");
+    let secure = Registry::tls(&crate::harness::authority::Authority::new());
+    let name = Image::small("x").push(&secure, "app", "latest");
+    bench.home.run(&["pull", &name]).exits_in("an authority that nobody knows", 7).fails_in_one_line();
+    let ca = bench.home.write("other.pem", crate::harness::authority::Authority::new().pem());
+    bench.home.run(&["pull", "--ca-file", &ca, &name]).exits_in("another authority", 7).fails_in_one_line();
+}
+
+#[test]
+fn a_ca_file_must_be_one() {
+    let authority = crate::harness::authority::Authority::new();
+    let (ours, wrong_name) = (Registry::tls(&authority), Registry::tls_for(&authority, &["registry.example"]));
+    let home = Home::new();
+    let name = Image::small("x").push(&ours, "app", "latest");
+    let ca = home.write("ca.pem", authority.pem());
+    home.run(&["pull", "--ca-file", &ca, &name]).exits(0);
+    let bundle = home.write(
+        "bundle.pem",
+        format!("# a comment\n{}\n{}", crate::harness::authority::Authority::new().pem(), authority.pem()),
+    );
+    home.run(&["pull", "--ca-file", &bundle, &name]).exits_in("a bundle", 0);
+    home.run(&["pull", "--ca-file", &home.arg("missing.pem"), &name])
+        .exits_among("a missing file", &[2, 7, 9])
+        .fails_in_one_line();
+    for (case, text) in [
+        ("an empty file", ""),
+        ("no certificate", "hello"),
+        ("broken base64", "-----BEGIN CERTIFICATE-----\n!!\n-----END CERTIFICATE-----\n"),
+    ] {
+        let file = home.write("bad.pem", text);
+        home.run(&["pull", "--ca-file", &file, &name]).exits_among(case, &[2, 7, 9]).fails_in_one_line();
+    }
+    let name = Image::small("x").push(&wrong_name, "app", "latest");
+    home.run(&["pull", "--ca-file", &ca, &name]).exits_in("a certificate for another name", 7).fails_in_one_line();
+    assert!(wrong_name.log().is_empty(), "something was asked all the same");
+}

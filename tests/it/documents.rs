@@ -1,0 +1,450 @@
+//! Hostile and broken manifests, indexes and configs: the right exit code, nothing in the store's index, and above all no
+//! byte of a layer asked for before everything about it was checked.
+
+use serde_json::{Value, json};
+
+use crate::harness::archive::file;
+use crate::harness::bench::Bench;
+use crate::harness::digest::{sha256, sha512};
+use crate::harness::fault::{Fault, on};
+use crate::harness::image::{
+    DOCKER_CONFIG, DOCKER_LIST, DOCKER_MANIFEST, Image, Layer, OCI_CONFIG, OCI_INDEX, OCI_MANIFEST, architecture,
+    descriptor, index, push_index,
+};
+
+fn image() -> Image {
+    Image::new(vec![Layer::of(&[file("a", "1")]), Layer::of(&[file("b", "2")])])
+}
+
+/// Serves exactly these bytes as the manifest of an image whose blobs are there, and expects this exit code.
+#[track_caller]
+fn check_bytes(case: &str, media_type: &str, bytes: &[u8], codes: &[i32]) {
+    let (bench, image) = (Bench::new(), image());
+    image.push_blobs(&bench.registry, "app");
+    bench.registry.put_manifest("app", Some("latest"), media_type, bytes);
+    bench.home.run(&["pull", &bench.registry.name("app")]).exits_among(case, codes).fails_in_one_line();
+    bench.assert_no_layer_moved(case, &image);
+    assert_eq!(bench.registry.asked("/blobs/"), 0, "{case}: {}", bench.registry.log().join("\n"));
+}
+
+/// As [`check_bytes`] with an edit of a good manifest.
+#[track_caller]
+fn check_edit(case: &str, codes: &[i32], edit: impl FnOnce(&mut Value)) {
+    check_bytes(case, OCI_MANIFEST, &image().edited(edit).manifest_bytes(), codes);
+}
+
+/// As [`check_bytes`] with a change of a good manifest's text.
+#[track_caller]
+fn check_text(case: &str, codes: &[i32], from: &str, to: &str) {
+    let text = String::from_utf8(image().manifest_bytes()).unwrap();
+    assert!(text.contains(from), "{case}: {from} is not in {text}");
+    check_bytes(case, OCI_MANIFEST, text.replacen(from, to, 1).as_bytes(), codes);
+}
+
+#[test]
+fn ambiguous_documents_are_refused() {
+    let image = image();
+    let entry = image.entry("linux/amd64");
+    check_edit("manifests beside layers", &[11], |m| m["manifests"] = json!([entry]));
+    check_edit("an empty manifests beside layers", &[11], |m| m["manifests"] = json!([]));
+    for (media_type, extra) in
+        [("layers", json!([])), ("config", descriptor(OCI_CONFIG, b"{}")), ("layers", image.manifest["layers"].clone())]
+    {
+        let mut both = index(&[image.entry(&format!("linux/{}", architecture()))]);
+        both[media_type] = extra;
+        check_bytes(&format!("{media_type} in an index"), OCI_INDEX, both.to_string().as_bytes(), &[11]);
+    }
+    let manifest = image.manifest_bytes();
+    for served in [OCI_INDEX, DOCKER_MANIFEST, DOCKER_LIST] {
+        check_bytes(&format!("served as {served}"), served, &manifest, &[11]);
+    }
+    for member in [OCI_INDEX, DOCKER_MANIFEST, DOCKER_LIST] {
+        check_edit(&format!("calls itself {member}"), &[11], |m| m["mediaType"] = json!(member));
+    }
+    let as_index = index(&[entry]).to_string();
+    check_bytes("an index served as a manifest", OCI_MANIFEST, as_index.as_bytes(), &[11]);
+    let unnamed = as_index.replace(&format!("\"mediaType\":\"{OCI_INDEX}\","), "");
+    assert_ne!(unnamed, as_index);
+    check_bytes("a nameless index served as a manifest", OCI_MANIFEST, unnamed.as_bytes(), &[11]);
+}
+
+#[test]
+fn an_index_and_what_it_names_must_agree() {
+    let (image, host) = (image(), format!("linux/{}", architecture()));
+    type Edit = fn(&mut Value);
+    let cases: [(&str, &[i32], Edit); 8] = [
+        ("another media type", &[11], |e| e["mediaType"] = json!(OCI_INDEX)),
+        ("Docker's media type", &[11], |e| e["mediaType"] = json!(DOCKER_MANIFEST)),
+        ("a byte too short", &[8], |e| e["size"] = json!(e["size"].as_u64().unwrap() - 1)),
+        ("a byte too long", &[8], |e| e["size"] = json!(e["size"].as_u64().unwrap() + 1)),
+        ("a negative size", &[11], |e| e["size"] = json!(-1)),
+        ("no size", &[11], |e| drop(e.as_object_mut().unwrap().remove("size"))),
+        ("a digest that is a path", &[11], |e| e["digest"] = json!("sha256:../../../../etc/passwd")),
+        ("five megabytes", &[8, 11], |e| e["size"] = json!(5 << 20)),
+    ];
+    for (case, codes, edit) in cases {
+        let bench = Bench::new();
+        image.push_blobs(&bench.registry, "app");
+        bench.registry.put_manifest("app", None, OCI_MANIFEST, &image.manifest_bytes());
+        let mut entry = image.entry(&host);
+        edit(&mut entry);
+        bench.registry.put_manifest("app", Some("latest"), OCI_INDEX, index(&[entry]).to_string().as_bytes());
+        bench.home.run(&["pull", &bench.registry.name("app")]).exits_among(case, codes).fails_in_one_line();
+        bench.assert_no_layer_moved(case, &image);
+    }
+}
+
+#[test]
+fn what_is_not_supported_is_called_that() {
+    check_bytes(
+        "schema 1",
+        "application/vnd.docker.distribution.manifest.v1+prettyjws",
+        br#"{"schemaVersion":1,"name":"app","tag":"latest","fsLayers":[]}"#,
+        &[10],
+    );
+    check_bytes("schema 1 by its number", OCI_MANIFEST, br#"{"schemaVersion":1,"fsLayers":[]}"#, &[10]);
+    check_bytes("HTML", "text/html", b"<html>", &[10, 11]);
+    for media_type in [
+        "application/vnd.oci.image.layer.v1.tar+xz",
+        "application/octet-stream",
+        "",
+        "application/vnd.oci.image.layer.v1.tar+gzip+gzip",
+    ] {
+        check_edit(&format!("a layer of type {media_type:?}"), &[10, 11], |m| {
+            m["layers"][1]["mediaType"] = json!(media_type)
+        });
+    }
+    check_edit("an artifact", &[10], |m| {
+        m["config"]["mediaType"] = json!("application/vnd.example.thing.config.v1+json")
+    });
+    check_edit("an empty config", &[10], |m| m["config"] = descriptor("application/vnd.oci.empty.v1+json", b"{}"));
+    check_edit("a foreign layer", &[10], |m| {
+        m["layers"][0]["mediaType"] = json!("application/vnd.docker.image.rootfs.foreign.diff.tar.gzip");
+        m["layers"][0]["urls"] = json!(["http://127.0.0.1:1/layer"]);
+    });
+}
+
+#[test]
+fn digests_are_parsed_before_they_go_anywhere() {
+    let hex = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    let bad = [
+        "".to_string(),
+        hex.to_string(),
+        "sha256:".to_string(),
+        format!("sha256:{}", hex.to_uppercase()),
+        format!("sha256:{}", &hex[1..]),
+        format!("sha256:{hex}0"),
+        format!("sha512:{hex}"),
+        format!("sha256:{hex}\r\nX-Evil: 1"),
+        format!("sha256:{hex}/../../x"),
+        format!("sha256:{}", "/".repeat(64)),
+        "sha256:../../../../etc/passwd".to_string(),
+        format!("sha256-{hex}"),
+        format!(" sha256:{hex}"),
+        format!("sha256:{}\0", &hex[1..]),
+    ];
+    for digest in &bad {
+        check_edit(&format!("config digest {digest:?}"), &[11], |m| m["config"]["digest"] = json!(digest));
+        check_edit(&format!("layer digest {digest:?}"), &[11], |m| m["layers"][1]["digest"] = json!(digest));
+    }
+    for digest in [
+        "SHA256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+        "md5:d41d8cd98f00b204e9800998ecf8427e",
+        "sha384:38b060a751ac96384cd9327eb1b1e36a",
+        "multihash+base58:QmRZxt2b1FVZPNqd8hsiykDL3TdBDeTSPX9Kv46HmX4Gx8",
+    ] {
+        check_edit(&format!("layer digest {digest:?}"), &[10, 11], |m| m["layers"][1]["digest"] = json!(digest));
+    }
+    check_edit("a digest that is a number", &[11], |m| m["layers"][0]["digest"] = json!(7));
+    check_edit("no digest", &[11], |m| drop(m["layers"][0].as_object_mut().unwrap().remove("digest")));
+}
+
+#[test]
+fn sizes_are_numbers_that_can_be() {
+    let size = image().layers[0].blob.len();
+    let from = format!("\"size\":{size}");
+    for to in [
+        "-1",
+        "-9223372036854775808",
+        "9223372036854775808",
+        "18446744073709551616",
+        "1e3",
+        "1.5",
+        "1.0",
+        "\"12\"",
+        "null",
+        "[]",
+        "0x10",
+        "012",
+        "1e400",
+    ] {
+        check_text(&format!("a layer's size is {to}"), &[11], &from, &format!("\"size\":{to}"));
+    }
+    // 2^62 is a number; no machine has the room.
+    check_text("a layer's size is 2^62", &[9, 11], &from, "\"size\":4611686018427387904");
+    check_edit("sizes that overflow together", &[9, 11], |m| {
+        m["layers"][0]["size"] = json!(i64::MAX);
+        m["layers"][1]["size"] = json!(i64::MAX);
+    });
+    check_edit("a layer without a size", &[11], |m| drop(m["layers"][0].as_object_mut().unwrap().remove("size")));
+    check_edit("a config of five megabytes", &[11], |m| m["config"]["size"] = json!(5 << 20));
+}
+
+#[test]
+fn documents_must_be_strict_json_of_the_right_shape() {
+    let good = String::from_utf8(image().manifest_bytes()).unwrap();
+    let layers = image().manifest["layers"].to_string();
+    let whole: &[(&str, Vec<u8>)] = &[
+        ("nothing", Vec::new()),
+        ("null", b"null".to_vec()),
+        ("a list", b"[]".to_vec()),
+        ("an empty object", b"{}".to_vec()),
+        ("text", b"manifest".to_vec()),
+        ("a byte order mark", format!("\u{feff}{good}").into_bytes()),
+        ("something behind it", format!("{good}x").into_bytes()),
+        ("another one behind it", format!("{good}{good}").into_bytes()),
+        ("cut in the middle", good.as_bytes()[..good.len() / 2].to_vec()),
+        (
+            "not UTF-8",
+            good.replace("schemaVersion", "x\u{1}")
+                .into_bytes()
+                .into_iter()
+                .map(|b| if b == 1 { 0xff } else { b })
+                .collect(),
+        ),
+        ("a NUL behind it", format!("{good}\0").into_bytes()),
+        ("deep as a well", format!("{{\"x\":{}{}}}", "[".repeat(5000), "]".repeat(5000)).into_bytes()),
+        ("deep and never closed", "[".repeat(1_000_000).into_bytes()),
+        (
+            "deep inside a good one",
+            good.replacen('{', &format!("{{\"x\":{}{},", "[".repeat(200), "]".repeat(200)), 1).into_bytes(),
+        ),
+        ("UTF-16", good.encode_utf16().flat_map(u16::to_le_bytes).collect()),
+    ];
+    for (case, bytes) in whole {
+        check_bytes(case, OCI_MANIFEST, bytes, &[11]);
+    }
+    let texts = [
+        ("two schemaVersions", "\"schemaVersion\":2", "\"schemaVersion\":2,\"schemaVersion\":2"),
+        ("two lists of layers", "\"layers\":[", "\"layers\":[],\"layers\":["),
+        ("two digests in a layer", "{\"digest\":", "{\"digest\":\"sha256:0\",\"digest\":"),
+        ("layers in another case", "\"layers\"", "\"Layers\""),
+        ("config in another case", "\"config\"", "\"CONFIG\""),
+        ("schemaVersion as text", "\"schemaVersion\":2", "\"schemaVersion\":\"2\""),
+        ("a comment", "{", "{/**/"),
+        ("a comma too many", "\"schemaVersion\":2", "\"schemaVersion\":2,"),
+        ("layers null", layers.as_str(), "null"),
+        ("layers an object", layers.as_str(), "{}"),
+        ("a layer null", layers.as_str(), "[null]"),
+        ("a layer that is text", layers.as_str(), "[\"sha256:x\"]"),
+    ];
+    for (case, from, to) in texts {
+        check_text(case, &[11], from, to);
+    }
+}
+
+#[test]
+fn a_document_is_not_read_without_end() {
+    let spaces = " ".repeat(5 << 20);
+    check_bytes(
+        "a manifest of five megabytes",
+        OCI_MANIFEST,
+        [image().manifest_bytes(), spaces.clone().into_bytes()].concat().as_slice(),
+        &[11],
+    );
+    let layer = image().manifest["layers"][0].clone();
+    check_edit("20,000 layers", &[11], |m| m["layers"] = json!(vec![layer.clone(); 20_000]));
+    check_edit("1,001 layers", &[11], |m| m["layers"] = json!(vec![layer.clone(); 1001]));
+    let entries = vec![image().entry("linux/s390x"); 12_000];
+    check_bytes("a wide index of others", OCI_INDEX, index(&entries).to_string().as_bytes(), &[10]);
+    // An error's body is read for its message only.
+    let bench = Bench::new();
+    let body = format!(r#"{{"errors":[{{"code":"X","message":"{}"}}]}}"#, "m".repeat(5 << 20));
+    bench.registry.fault(on("/manifests/").status(500).body(body));
+    let outcome = bench.home.run(&["pull", &bench.registry.name("app")]).exits(5).fails_in_one_line();
+    assert!(outcome.stderr.len() < 64 << 10, "{} bytes of error", outcome.stderr.len());
+}
+
+#[test]
+fn configs_are_checked_before_the_layers() {
+    let id = sha256(b"x");
+    type Edit = Box<dyn Fn(&mut Value)>;
+    let ids = |ids: Vec<Value>| -> Edit { Box::new(move |c| c["rootfs"]["diff_ids"] = json!(ids)) };
+    let cases: Vec<(&str, &[i32], Edit)> = vec![
+        ("a diff_id less", &[8], ids(vec![json!(id)])),
+        ("no diff_id", &[8], ids(vec![])),
+        ("a diff_id more", &[8], ids(vec![json!(id), json!(id), json!(id)])),
+        ("diff_ids of null", &[8, 11], ids(vec![json!(null), json!(null)])),
+        ("a malformed diff_id", &[11], ids(vec![json!(id), json!("sha256:xyz")])),
+        ("a diff_id in capitals", &[11], ids(vec![json!(id), json!(id.to_uppercase())])),
+        ("a diff_id that is a path", &[11], ids(vec![json!(id), json!("../../etc/passwd")])),
+        ("diff_ids that are text", &[11], Box::new(|c| c["rootfs"]["diff_ids"] = json!("sha256:0"))),
+        ("no diff_ids at all", &[8, 11], Box::new(|c| drop(c["rootfs"].as_object_mut().unwrap().remove("diff_ids")))),
+        ("no rootfs", &[8, 11], Box::new(|c| drop(c.as_object_mut().unwrap().remove("rootfs")))),
+        ("a rootfs of another type", &[10, 11], Box::new(|c| c["rootfs"]["type"] = json!("layers+base"))),
+        ("another rootfs type and nothing else", &[8, 10, 11], Box::new(|c| c["rootfs"] = json!({ "type": "none" }))),
+    ];
+    for (case, codes, edit) in cases {
+        let (bench, image) = (Bench::new(), Image::with_config(image().layers, edit));
+        bench.pull(&image).exits_among(case, codes).fails_in_one_line();
+        bench.assert_no_layer_moved(case, &image);
+    }
+    let good = image().config.to_string();
+    let duplicate = good.replacen("\"rootfs\":", "\"rootfs\":{\"type\":\"layers\",\"diff_ids\":[]},\"rootfs\":", 1);
+    for (case, bytes) in [
+        ("not JSON", b"config".to_vec()),
+        ("nothing", Vec::new()),
+        ("cut", good.as_bytes()[..good.len() - 1].to_vec()),
+        ("something behind it", format!("{good} x").into_bytes()),
+        ("rootfs twice", duplicate.into_bytes()),
+        ("a byte order mark", format!("\u{feff}{good}").into_bytes()),
+        ("deep", format!("{{\"x\":{}", "[".repeat(100_000)).into_bytes()),
+    ] {
+        let (bench, image) = (Bench::new(), Image::with_config_bytes(image().layers, json!({}), bytes));
+        bench.pull(&image).exits_in(case, 11).fails_in_one_line();
+        bench.assert_no_layer_moved(case, &image);
+    }
+}
+
+#[test]
+fn a_config_must_have_its_size_and_its_digest() {
+    type Break = fn(Fault) -> Fault;
+    let cases: [(&str, &[i32], Break); 5] = [
+        ("a bit flipped", &[8], |fault| fault.flip(3)),
+        ("short", &[8], |fault| fault.shorter(20)),
+        ("a byte long", &[8], |fault| fault.longer(b" ")),
+        ("cut", &[5], |fault| fault.cut(10)),
+        ("not there", &[3], |fault| fault.status(404).body("{}")),
+    ];
+    for (case, codes, fault) in cases {
+        let (bench, image) = (Bench::new(), image());
+        bench.registry.fault(fault(on(image.config_digest())));
+        bench.pull(&image).exits_among(case, codes).fails_in_one_line();
+        bench.assert_no_layer_moved(case, &image);
+    }
+    for size in [-1i64, 1] {
+        let wrong = image().edited(|m| m["config"]["size"] = json!(m["config"]["size"].as_i64().unwrap() + size));
+        let bench = Bench::new();
+        bench.pull(&wrong).exits_in(&format!("config size {size:+}"), 8).fails_in_one_line();
+        bench.assert_no_layer_moved("config size", &wrong);
+    }
+}
+
+#[test]
+fn a_pinned_digest_is_checked_against_the_bytes() {
+    let (bench, image, other) = (Bench::new(), image(), Image::small("other"));
+    image.push(&bench.registry, "app", "latest");
+    other.push_blobs(&bench.registry, "app");
+    bench.registry.put_manifest_as("app", &image.digest(), OCI_MANIFEST, &other.manifest_bytes());
+    bench.home.run(&["pull", &bench.registry.name(&format!("app@{}", image.digest()))]).exits(8).fails_in_one_line();
+    bench.assert_no_layer_moved("other bytes under a pinned digest", &other);
+    // The same for what an index names.
+    let bench = Bench::new();
+    let name = push_index(&bench.registry, "app", "latest", &[(&format!("linux/{}", architecture()), &image)]);
+    bench.registry.fault(on(image.digest()).flip(5));
+    bench.home.run(&["pull", &name]).exits(8).fails_in_one_line();
+    bench.assert_no_layer_moved("a flipped bit in what an index names", &image);
+}
+
+#[test]
+fn the_digest_is_computed_and_never_believed() {
+    for lie in [sha256(b"lie"), sha512(b"lie"), "nonsense".to_string(), "sha256:\u{1b}[31m".to_string()] {
+        let (bench, image) = (Bench::new(), image());
+        bench
+            .registry
+            .fault(on("/manifests/").without("Docker-Content-Digest").header("Docker-Content-Digest", lie.clone()));
+        let outcome = bench.pull(&image).exits_among(&lie, &[0, 5, 8]);
+        if outcome.code == 0 {
+            assert!(outcome.stdout.contains(&format!("Digest: {}\n", image.digest())), "{}", outcome.story());
+            assert_eq!(bench.home.index()[0]["digest"], image.digest());
+        }
+    }
+}
+
+#[test]
+fn what_a_document_may_have_besides_is_let_be() {
+    type Edit = fn(&mut Value);
+    let cases: [(&str, Edit); 7] = [
+        ("unknown members", |m| m["x-unknown"] = json!({ "deep": [1, { "er": null }] })),
+        ("annotations", |m| m["annotations"] = json!({ "org.example": "x" })),
+        ("no media type of its own", |m| drop(m.as_object_mut().unwrap().remove("mediaType"))),
+        ("an artifactType", |m| m["artifactType"] = json!("application/vnd.example")),
+        ("a subject", |m| m["subject"] = descriptor(OCI_MANIFEST, b"{}")),
+        ("annotations on a layer", |m| m["layers"][0]["annotations"] = json!({ "a": "b" })),
+        ("a platform on a layer", |m| m["layers"][0]["platform"] = json!({ "os": "linux", "architecture": "amd64" })),
+    ];
+    for (case, edit) in cases {
+        let bench = Bench::new();
+        bench.pull(&image().edited(edit)).exits_in(case, 0);
+    }
+    let (bench, docker) = (Bench::new(), image().docker());
+    bench.pull(&docker).exits_in("Docker schema 2", 0);
+    assert_eq!(bench.home.index()[0]["mediaType"], DOCKER_MANIFEST);
+    assert_eq!(docker.manifest["config"]["mediaType"], DOCKER_CONFIG);
+    let bench = Bench::new();
+    bench.registry.fault(
+        on("/manifests/").without("Content-Type").header("Content-Type", format!("{OCI_MANIFEST}; charset=utf-8")),
+    );
+    bench.pull(&image()).exits_in("a parameter of the media type", 0);
+}
+
+#[test]
+fn embedded_data_is_not_trusted() {
+    let (bench, image) = (Bench::new(), image());
+    // "ZXZpbA==" is "evil", and neither the config nor a layer.
+    let lying = image.edited(|m| {
+        m["config"]["data"] = json!("ZXZpbA==");
+        m["layers"][0]["data"] = json!("ZXZpbA==");
+    });
+    let outcome = bench.pull(&lying).exits_among("data that is not what the digest says", &[0, 8, 11]);
+    if outcome.code == 0 {
+        let root = bench.home.arg("root");
+        bench.home.run(&["unpack", "--pull", "never", &bench.registry.name("app"), &root]).exits(0);
+        assert_eq!(std::fs::read(bench.home.path("root/a")).unwrap(), b"1");
+    }
+}
+
+#[test]
+fn http_that_contradicts_itself_is_refused() {
+    let body = String::from_utf8(image().manifest_bytes()).unwrap();
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Type: {OCI_MANIFEST}\r\n");
+    let length = body.len();
+    let raw = |headers: &str, body: &str| on("/manifests/").raw(format!("{head}{headers}\r\n{body}"));
+    let cases: Vec<(&str, Fault)> = vec![
+        ("a negative length", on("/manifests/").length("-1")),
+        ("a length that is no number", on("/manifests/").length("many")),
+        ("a length too great to be", on("/manifests/").length("99999999999999999999999")),
+        ("a signed length", on("/manifests/").length(format!("+{length}"))),
+        ("two lengths", raw(&format!("Content-Length: {length}\r\nContent-Length: 1\r\n"), &body)),
+        ("two lengths in one", on("/manifests/").length(format!("{length}, 1"))),
+        ("a length beyond the body", on("/manifests/").length((length + 1).to_string())),
+        ("cut", on("/manifests/").cut(10)),
+        ("an encoding nobody asked for", on("/manifests/").gzip()),
+        ("chunks cut", on("/manifests/").chunks(b"5\r\n{\"sch")),
+        ("a chunk of no size", on("/manifests/").chunks(b"zz\r\n{}\r\n0\r\n\r\n")),
+        ("a chunk of a negative size", on("/manifests/").chunks(b"-2\r\n{}\r\n0\r\n\r\n")),
+        ("a huge chunk", on("/manifests/").chunks(b"ffffffffffffffffff\r\n{}\r\n0\r\n\r\n")),
+        ("a chunk without its end", on("/manifests/").chunks(b"2\r\n{}xx0\r\n\r\n")),
+        ("a flood of headers", on("/manifests/").header_flood()),
+        ("an endless header", raw(&format!("X: {}", "x".repeat(1 << 20)), "")),
+        ("not HTTP", on("/manifests/").raw("SSH-2.0-OpenSSH_9.2\r\n")),
+        ("nothing", on("/manifests/").raw("")),
+        ("half a head", on("/manifests/").raw(head.as_str())),
+        ("HTTP/9", on("/manifests/").raw("HTTP/9.9 200 OK\r\n\r\n")),
+        ("no status", on("/manifests/").raw("HTTP/1.1 OK\r\n\r\n")),
+        ("status 999999", on("/manifests/").raw("HTTP/1.1 999999 OK\r\n\r\n")),
+        ("1xx without end", on("/manifests/").raw("HTTP/1.1 100 Continue\r\n\r\n".repeat(5000))),
+    ];
+    for (case, fault) in cases {
+        let (bench, image) = (Bench::new(), image());
+        bench.registry.fault(fault);
+        bench.pull(&image).exits_among(case, &[5, 11]).fails_in_one_line();
+        bench.assert_no_layer_moved(case, &image);
+    }
+    // Honest chunks, and a body that ends with its connection, are HTTP like any other.
+    for (case, fault) in [("chunks", on("/v2/").chunked(7)), ("no length", on("/v2/").closed())] {
+        let bench = Bench::new();
+        bench.registry.fault(fault);
+        bench.pull(&image()).exits_in(case, 0);
+    }
+}

@@ -1,0 +1,36 @@
+//! Digests as the registry's documents write them, and the few number formats that the tests need.
+
+use sha2::{Digest, Sha256, Sha512};
+
+/// `sha256:<hex>` of some bytes.
+pub fn sha256(bytes: &[u8]) -> String {
+    format!("sha256:{}", hex(&Sha256::digest(bytes)))
+}
+
+/// `sha512:<hex>` of some bytes.
+pub fn sha512(bytes: &[u8]) -> String {
+    format!("sha512:{}", hex(&Sha512::digest(bytes)))
+}
+
+/// The first twelve digits of a digest's hex part, as the status lines show it.
+pub fn short(digest: &str) -> &str {
+    &digest["sha256:".len()..][..12]
+}
+
+/// Standard base64 with padding, for `Authorization: Basic`.
+pub fn base64(bytes: &[u8]) -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for chunk in bytes.chunks(3) {
+        let group = chunk.iter().fold(0u32, |sum, byte| sum << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
+        for place in 0..4 {
+            let letter = LETTERS[(group >> (18 - 6 * place)) as usize & 63];
+            text.push(if place <= chunk.len() { char::from(letter) } else { '=' });
+        }
+    }
+    text
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,232 @@
+//! Runs the binary as a user would, in a home of its own with a clean environment, and holds what came out against what should.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use serde_json::Value;
+
+/// No run of these tests takes a tenth of this; beyond it the binary hangs, and the test says so instead of hanging too.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A folder that goes with the test.
+pub struct TempDir(PathBuf);
+
+impl TempDir {
+    pub fn new() -> TempDir {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let name = format!("pullet-it-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::SeqCst));
+        // The real path: links on the way to the system's folder for temporary files are not what is tested.
+        let path = std::env::temp_dir().canonicalize().unwrap().join(name);
+        fs::create_dir(&path).unwrap_or_else(|error| panic!("create {}: {error}", path.display()));
+        TempDir(path)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for TempDir {
+    fn drop(&mut self) {
+        if fs::remove_dir_all(&self.0).is_err() {
+            unlock(&self.0);
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+}
+
+/// Gives an ordinary user back the folders that an image locked.
+fn unlock(folder: &Path) {
+    let _ = fs::set_permissions(folder, fs::Permissions::from_mode(0o700));
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for entry in entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+        unlock(&entry.path());
+    }
+}
+
+/// A home, a store and a place for targets, all in one temporary folder.
+pub struct Home {
+    dir: TempDir,
+}
+
+impl Home {
+    pub fn new() -> Home {
+        let dir = TempDir::new();
+        fs::create_dir(dir.path().join("home")).unwrap();
+        Home { dir }
+    }
+
+    /// A path in the temporary folder.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// The same as text, for an argument.
+    pub fn arg(&self, name: &str) -> String {
+        self.path(name).to_str().unwrap().to_string()
+    }
+
+    pub fn write(&self, name: &str, text: impl AsRef<[u8]>) -> String {
+        fs::write(self.path(name), text).unwrap();
+        self.arg(name)
+    }
+
+    pub fn store(&self) -> PathBuf {
+        self.path("store")
+    }
+
+    /// Runs pullet with these arguments, `PULLET_STORE` set, and nothing on its standard input.
+    pub fn run<S: AsRef<OsStr>>(&self, args: &[S]) -> Outcome {
+        self.run_with(args, b"", None)
+    }
+
+    /// As [`Home::run`], with something on standard input and, if one is given, as another user.
+    pub fn run_with<S: AsRef<OsStr>>(&self, args: &[S], stdin: &[u8], user: Option<u32>) -> Outcome {
+        let mut command = Command::new(self.binary(user));
+        command.args(args).env_clear().current_dir(self.dir.path());
+        command.env("HOME", self.path("home")).env("PULLET_STORE", self.store());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        if let Some(user) = user {
+            command.uid(user).gid(user);
+        }
+        let mut child = command.spawn().expect("the pullet binary runs");
+        let pid = rustix::process::Pid::from_child(&child);
+        // A refused command may end before it reads.
+        let _ = child.stdin.take().unwrap().write_all(stdin);
+        let (done, wait) = mpsc::channel();
+        std::thread::spawn(move || done.send(child.wait_with_output()));
+        let output = wait.recv_timeout(PATIENCE).unwrap_or_else(|_| {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            panic!("pullet {:?} hangs", strings(args));
+        });
+        let output = output.unwrap();
+        Outcome {
+            args: strings(args),
+            code: output.status.code().unwrap_or_else(|| -output.status.signal().unwrap_or_default()),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// The manifests in the store's index.json; none while there is no store.
+    pub fn index(&self) -> Vec<Value> {
+        let Ok(bytes) = fs::read(self.store().join("index.json")) else { return Vec::new() };
+        let index: Value = serde_json::from_slice(&bytes).expect("index.json is JSON");
+        index["manifests"].as_array().expect("index.json has manifests").clone()
+    }
+
+    /// The names that the store's index gives its images.
+    pub fn names(&self) -> Vec<String> {
+        let name =
+            |entry: &Value| entry["annotations"]["org.opencontainers.image.ref.name"].as_str().map(str::to_string);
+        self.index().iter().filter_map(name).collect()
+    }
+
+    /// Where the store keeps a blob.
+    pub fn blob(&self, digest: &str) -> PathBuf {
+        self.store().join("blobs").join(digest.replacen(':', "/", 1))
+    }
+
+    /// Another user can run the binary only from a place that it can reach: a copy in a home that is open to it.
+    fn binary(&self, user: Option<u32>) -> PathBuf {
+        let built = PathBuf::from(env!("CARGO_BIN_EXE_pullet"));
+        let Some(user) = user else { return built };
+        let copy = self.path("pullet");
+        if !copy.exists() {
+            // By another process: a file that this one had open for writing, and a test that forks at that moment, would
+            // make the copy "busy" and not to be run.
+            assert!(Command::new("cp").arg(&built).arg(&copy).status().expect("cp runs").success());
+        }
+        std::os::unix::fs::chown(self.dir.path(), Some(user), Some(user)).unwrap();
+        copy
+    }
+}
+
+/// Whether the tests run as root, who may do more than others when it unpacks.
+pub fn root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// What a run left behind.
+#[derive(Debug)]
+pub struct Outcome {
+    args: Vec<String>,
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Outcome {
+    /// The exit code, or the whole story.
+    #[track_caller]
+    pub fn exits(self, code: i32) -> Outcome {
+        assert!(self.code == code, "expected exit {code}, got {}\n{}", self.code, self.story());
+        self
+    }
+
+    /// As [`Outcome::exits`] with the case of a table named.
+    #[track_caller]
+    pub fn exits_in(self, case: &str, code: i32) -> Outcome {
+        assert!(self.code == code, "{case}: expected exit {code}, got {}\n{}", self.code, self.story());
+        self
+    }
+
+    /// One of several exit codes, where the contract leaves the choice.
+    #[track_caller]
+    pub fn exits_among(self, case: &str, codes: &[i32]) -> Outcome {
+        assert!(codes.contains(&self.code), "{case}: expected exit {codes:?}, got {}\n{}", self.code, self.story());
+        self
+    }
+
+    /// Standard error has this text.
+    #[track_caller]
+    pub fn says(self, text: &str) -> Outcome {
+        assert!(self.stderr.contains(text), "expected {text:?} on standard error\n{}", self.story());
+        self
+    }
+
+    /// Neither stream has this text.
+    #[track_caller]
+    pub fn hides(self, text: &str) -> Outcome {
+        assert!(!self.stderr.contains(text) && !self.stdout.contains(text), "{text:?} shows\n{}", self.story());
+        self
+    }
+
+    /// Standard output is exactly this.
+    #[track_caller]
+    pub fn prints(self, text: &str) -> Outcome {
+        assert!(self.stdout == text, "expected on standard output:\n{text}\n{}", self.story());
+        self
+    }
+
+    /// A failure as the command line promises it: `pullet: …`, one line, a second one at most and that a hint.
+    #[track_caller]
+    pub fn fails_in_one_line(self) -> Outcome {
+        let errors = self.stderr.lines().filter(|line| line.starts_with("pullet: ")).count();
+        assert!(errors == 1, "expected one line that starts with \"pullet: \"\n{}", self.story());
+        let last = self.stderr.lines().last().unwrap();
+        assert!(last.starts_with("pullet: ") || last.starts_with("hint: "), "the error is not last\n{}", self.story());
+        self
+    }
+
+    /// Everything there is to see, between rulers.
+    pub fn story(&self) -> String {
+        let (args, code) = (self.args.join(" "), self.code);
+        format!(
+            "$ pullet {args}\n----- stdout -----\n{}----- stderr -----\n{}----- exit {code} -----",
+            self.stdout, self.stderr
+        )
+    }
+}
+
+fn strings<S: AsRef<OsStr>>(args: &[S]) -> Vec<String> {
+    args.iter().map(|arg| OsString::from(arg).to_string_lossy().into_owned()).collect()
+}

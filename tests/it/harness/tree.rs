@@ -1,0 +1,244 @@
+//! A folder as a sorted list of facts, and the comparison of two such lists.
+//!
+//! Everything that a layer can say about a path is kept: type, mode with the setuid bits, owner, time to the nanosecond, content,
+//! link target, device number, extended attributes, and which paths are one inode. What only the filesystem decides is left out: inode
+//! numbers, block counts, and the sizes and link counts of folders.
+
+use rustix::fs::{lgetxattr, llistxattr, major, minor};
+use sha2::{Digest as _, Sha256};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt::Write as _;
+use std::fs::{File, Metadata};
+use std::io::Read as _;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+use std::path::Path;
+
+/// How many differing lines a failed comparison shows.
+const SHOWN: usize = 20;
+
+/// Paths as they are in the archive, without a leading slash; the root itself is `.`.
+#[derive(Clone, Debug, Default)]
+pub struct Tree(pub BTreeMap<Vec<u8>, Node>);
+
+/// One path of a tree.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    pub kind: Kind,
+    /// The twelve permission bits.
+    pub mode: u32,
+    pub uid: u32,
+    pub gid: u32,
+    /// Seconds and nanoseconds; `None` where nothing says what it must be, such as a folder that no entry names.
+    pub mtime: Option<(i64, u32)>,
+    pub xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// How many names the inode has; 1 for every folder.
+    pub nlink: u64,
+    /// The smallest path that is the same inode, if there is another than this one.
+    pub same_as: Option<Vec<u8>>,
+}
+
+/// What a path is, with what only that type has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Block(u32, u32),
+    Char(u32, u32),
+    Dir,
+    Fifo,
+    File { size: u64, sha256: String },
+    Socket,
+    Symlink(Vec<u8>),
+}
+
+impl Tree {
+    /// Reads the folder, following no link.
+    pub fn read(root: &Path) -> Tree {
+        let mut tree = Tree::default();
+        let mut first_names: HashMap<(u64, u64), Vec<u8>> = HashMap::new();
+        let mut pending = vec![b".".to_vec()];
+        while let Some(path) = pending.pop() {
+            let at = root.join(std::ffi::OsStr::from_bytes(&path));
+            let meta = at.symlink_metadata().unwrap_or_else(|e| panic!("stat {}: {e}", at.display()));
+            if meta.is_dir() {
+                pending.extend(children(&at, &path));
+            } else if meta.nlink() > 1 {
+                let first = first_names.entry((meta.dev(), meta.ino())).or_insert_with(|| path.clone());
+                if path < *first {
+                    first.clone_from(&path);
+                }
+            }
+            tree.0.insert(path, node(&at, &meta));
+        }
+        tree.name_link_groups(root, &first_names);
+        tree
+    }
+
+    /// The same tree after `change` on every node; a node for which it answers false is left out.
+    pub fn map(&self, mut change: impl FnMut(&[u8], &mut Node) -> bool) -> Tree {
+        let mut nodes = self.0.clone();
+        nodes.retain(|path, node| change(path, node));
+        Tree(nodes)
+    }
+
+    /// Panics with the differing lines between two rulers, `-` for what was expected and `+` for what came.
+    ///
+    /// A time that one side does not state is not compared.
+    #[track_caller]
+    pub fn assert_same(&self, found: &Tree, what: &str) {
+        let differing = differences(self, found);
+        if differing.is_empty() {
+            return;
+        }
+        let ruler = "-".repeat(100);
+        let shown = differing.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join("\n");
+        let (lines, expected, found) = (differing.len(), self.0.len(), found.0.len());
+        panic!("{what}: {lines} differing lines ({expected} paths expected, {found} found)\n{ruler}\n{shown}\n{ruler}");
+    }
+
+    fn name_link_groups(&mut self, root: &Path, first_names: &HashMap<(u64, u64), Vec<u8>>) {
+        for (path, node) in &mut self.0 {
+            if node.nlink < 2 {
+                continue;
+            }
+            let at = root.join(std::ffi::OsStr::from_bytes(path));
+            let meta = at.symlink_metadata().unwrap();
+            let first = &first_names[&(meta.dev(), meta.ino())];
+            node.same_as = (first != path).then(|| first.clone());
+        }
+    }
+}
+
+/// The bytes of a path or a value, printable: everything but plain ASCII as `\xNN`, so that a blank or an escape is seen.
+pub fn escaped(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for &byte in bytes {
+        match byte {
+            b'\\' => text.push_str("\\\\"),
+            b'!'..=b'~' => text.push(char::from(byte)),
+            _ => write!(text, "\\x{byte:02x}").unwrap(),
+        }
+    }
+    text
+}
+
+/// A digest in lower-case hex.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").unwrap();
+        text
+    })
+}
+
+fn children(folder: &Path, path: &[u8]) -> Vec<Vec<u8>> {
+    let prefix = if path == b"." { Vec::new() } else { [path, b"/"].concat() };
+    std::fs::read_dir(folder)
+        .unwrap_or_else(|e| panic!("list {}: {e}", folder.display()))
+        .map(|entry| [prefix.clone(), entry.unwrap().file_name().into_vec()].concat())
+        .collect()
+}
+
+fn node(at: &Path, meta: &Metadata) -> Node {
+    Node {
+        kind: kind(at, meta),
+        mode: meta.mode() & 0o7777,
+        uid: meta.uid(),
+        gid: meta.gid(),
+        mtime: Some((meta.mtime(), u32::try_from(meta.mtime_nsec()).unwrap())),
+        xattrs: xattrs(at),
+        nlink: if meta.is_dir() { 1 } else { meta.nlink() },
+        same_as: None,
+    }
+}
+
+fn kind(at: &Path, meta: &Metadata) -> Kind {
+    let of = meta.file_type();
+    let device = (major(meta.rdev()), minor(meta.rdev()));
+    if of.is_dir() {
+        Kind::Dir
+    } else if of.is_file() {
+        Kind::File { size: meta.len(), sha256: content(at) }
+    } else if of.is_symlink() {
+        Kind::Symlink(std::fs::read_link(at).unwrap().into_os_string().into_vec())
+    } else if of.is_block_device() {
+        Kind::Block(device.0, device.1)
+    } else if of.is_char_device() {
+        Kind::Char(device.0, device.1)
+    } else if of.is_fifo() {
+        Kind::Fifo
+    } else {
+        Kind::Socket
+    }
+}
+
+fn content(at: &Path) -> String {
+    let mut file = File::open(at).unwrap_or_else(|e| panic!("open {}: {e}", at.display()));
+    let (mut sha, mut buffer) = (Sha256::new(), vec![0; 1 << 16]);
+    loop {
+        match file.read(&mut buffer).unwrap_or_else(|e| panic!("read {}: {e}", at.display())) {
+            0 => return hex(&sha.finalize()),
+            n => sha.update(&buffer[..n]),
+        }
+    }
+}
+
+fn xattrs(at: &Path) -> BTreeMap<Vec<u8>, Vec<u8>> {
+    let mut names = vec![0; 1 << 16];
+    let length = llistxattr(at, &mut names[..]).unwrap_or_else(|e| panic!("list xattrs of {}: {e}", at.display()));
+    let names = names[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty());
+    names.map(|name| (name.to_vec(), xattr(at, name))).collect()
+}
+
+fn xattr(at: &Path, name: &[u8]) -> Vec<u8> {
+    let mut value = vec![0; 1 << 16];
+    let length = lgetxattr(at, name, &mut value[..])
+        .unwrap_or_else(|e| panic!("xattr {} of {}: {e}", escaped(name), at.display()));
+    value.truncate(length);
+    value
+}
+
+fn line(path: &[u8], node: &Node) -> String {
+    let (letter, detail) = match &node.kind {
+        Kind::Block(major, minor) => ('b', format!(" {major}:{minor}")),
+        Kind::Char(major, minor) => ('c', format!(" {major}:{minor}")),
+        Kind::Dir => ('d', String::new()),
+        Kind::Fifo => ('p', String::new()),
+        Kind::File { size, sha256 } => ('-', format!(" {size} {}", &sha256[..16])),
+        Kind::Socket => ('s', String::new()),
+        Kind::Symlink(target) => ('l', format!(" -> {}", escaped(target))),
+    };
+    let Node { mode, uid, gid, nlink, .. } = node;
+    let time = node.mtime.map_or("any time".to_owned(), |(s, ns)| format!("{s}.{ns:09}"));
+    let mut text = format!("{} {letter}{mode:04o} {uid}:{gid} {time}{detail}", escaped(path));
+    if *nlink > 1 {
+        write!(text, " links={nlink}").unwrap();
+    }
+    if let Some(first) = &node.same_as {
+        write!(text, " same-as={}", escaped(first)).unwrap();
+    }
+    for (name, value) in &node.xattrs {
+        write!(text, " {}={}", escaped(name), escaped(value)).unwrap();
+    }
+    text
+}
+
+fn differences(expected: &Tree, found: &Tree) -> Vec<String> {
+    let paths: BTreeSet<&Vec<u8>> = expected.0.keys().chain(found.0.keys()).collect();
+    let mut lines = Vec::new();
+    for path in paths {
+        let (old, new) = (expected.0.get(path), found.0.get(path));
+        if !same(old, new) {
+            lines.extend(old.map(|node| format!("- {}", line(path, node))));
+            lines.extend(new.map(|node| format!("+ {}", line(path, node))));
+        }
+    }
+    lines
+}
+
+fn same(old: Option<&Node>, new: Option<&Node>) -> bool {
+    let (Some(old), Some(new)) = (old, new) else {
+        return false;
+    };
+    let mtime = old.mtime.and(new.mtime);
+    let timed = |node: &Node| Node { mtime: mtime.and(node.mtime), ..node.clone() };
+    timed(old) == timed(new)
+}

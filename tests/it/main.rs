@@ -1,0 +1,33 @@
+//! The integration tests: one binary that runs the real `pullet` from outside, against registries that it starts itself.
+//!
+//! Nothing here imports the library: what a user cannot see is not tested here. Each file is one topic, and its cases are data.
+// A test fails by panicking, and what it shows is shown on purpose; the pieces of the harness are `pub` for their neighbours.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    unreachable_pub,
+    reason = "this crate is tests only"
+)]
+
+mod harness;
+
+mod auth;
+mod cli;
+mod documents;
+mod dress;
+mod hostile;
+mod malformed;
+mod merge;
+mod names;
+mod platform;
+mod real;
+mod redirect;
+mod requests;
+mod store;
+mod unpack;
+mod verify;
+mod whiteout;

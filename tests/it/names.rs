@@ -1,0 +1,189 @@
+//! Image names from outside: what is refused, with which reason, and what the good ones are called in full.
+//!
+//! `unpack --pull never` tells the full name of an image that is not there, without a word to any registry: so the whole
+//! grammar can be tried offline, and a handful of names again against a registry.
+
+use crate::harness::digest::{sha256, sha512};
+use crate::harness::image::Image;
+use crate::harness::registry::Registry;
+use crate::harness::run::Home;
+
+#[test]
+fn malformed_names_are_refused_with_a_reason() {
+    let hex = "a".repeat(64);
+    let cases: &[(&str, &str)] = &[
+        ("", "empty"),
+        ("Alpine", "lower"),
+        ("docker.io/library/Alpine", "lower"),
+        ("localhost:5000/a/B", "lower"),
+        (&hex, "64"),
+        (&format!("app:{}", "t".repeat(129)), "128"),
+        (&"p".repeat(248), "255"),
+        (&format!("localhost/{}", "p".repeat(256)), "255"),
+        ("app:", "tag"),
+        ("localhost:5000/app:", "tag"),
+        ("app:-1", "tag"),
+        ("app:.1", "tag"),
+        ("app:a:b", "tag"),
+        ("app:a/b", ""),
+        ("app:t\u{e4}g", "tag"),
+        ("app@", "digest"),
+        ("app@sha256:abc", "digest"),
+        (&format!("app@{hex}"), "digest"),
+        (&format!("app@sha256:{}", hex.to_uppercase()), "digest"),
+        (&format!("app@sha256:{hex}0"), "digest"),
+        (&format!("app@sha512:{hex}"), "digest"),
+        (&format!("app@SHA256:{hex}"), "digest"),
+        (&format!("app@sha256:{hex}@sha256:{hex}"), "digest"),
+        (&format!("app@sha256:{hex}:tag"), "digest"),
+        ("app/", ""),
+        ("/app", ""),
+        ("a//b", ""),
+        ("localhost//b", ""),
+        ("a..b", ""),
+        ("a___b", ""),
+        ("a._b", ""),
+        ("a-", ""),
+        ("_a", ""),
+        ("a b", ""),
+        ("a\nb", ""),
+        ("a\u{1b}[31mb", ""),
+        ("b\u{fc}cher", ""),
+        ("http://localhost/app", ""),
+        ("user@host/app", ""),
+        ("localhost:port/app", ""),
+        ("localhost:/app", ""),
+        ("-a.example/app", ""),
+        ("host_name.example/app", ""),
+        ("[::1/app", ""),
+        ("[::g]/app", ""),
+        ("[::1]x/app", ""),
+        ("..", ""),
+        ("../../etc/passwd", ""),
+    ];
+    let home = Home::new();
+    for (name, reason) in cases {
+        let outcome = home.run(&["pull", "--", name]).exits_in(&format!("{name:?}"), 2).fails_in_one_line().prints("");
+        assert!(outcome.stderr.to_lowercase().contains(reason), "{name:?}: no reason {reason:?}\n{}", outcome.story());
+    }
+}
+
+#[test]
+fn good_names_are_completed_as_docker_completes_them() {
+    let (short, long) = (sha256(b"x"), sha512(b"x"));
+    let hub = |rest: &str| format!("docker.io/{rest}");
+    let path = "p".repeat(247);
+    let tag = "T".repeat(128);
+    let cases: &[(&str, String)] = &[
+        ("alpine", hub("library/alpine:latest")),
+        ("alpine:3.20", hub("library/alpine:3.20")),
+        ("library/alpine", hub("library/alpine:latest")),
+        ("docker.io/alpine", hub("library/alpine:latest")),
+        ("docker.io/library/alpine:3", hub("library/alpine:3")),
+        ("index.docker.io/alpine", hub("library/alpine:latest")),
+        ("index.docker.io/user/app:1", hub("user/app:1")),
+        ("user/app", hub("user/app:latest")),
+        ("a/b/c", hub("a/b/c:latest")),
+        ("a__b/c--d/e.f/g_h", hub("a__b/c--d/e.f/g_h:latest")),
+        ("0/1", hub("0/1:latest")),
+        (&"g".repeat(64), hub(&format!("library/{}:latest", "g".repeat(64)))),
+        (&"a".repeat(63), hub(&format!("library/{}:latest", "a".repeat(63)))),
+        (&path, hub(&format!("library/{path}:latest"))),
+        (&format!("app:{tag}"), hub(&format!("library/app:{tag}"))),
+        ("app:_x.Y-z", hub("library/app:_x.Y-z")),
+        ("localhost/app", "localhost/app:latest".into()),
+        ("localhost:5000/app:1", "localhost:5000/app:1".into()),
+        ("Example/app", "Example/app:latest".into()),
+        ("EXAMPLE.com:443/app", "EXAMPLE.com:443/app:latest".into()),
+        ("example.com/a/b", "example.com/a/b:latest".into()),
+        ("192.0.2.1:5000/app", "192.0.2.1:5000/app:latest".into()),
+        ("[::1]/app", "[::1]/app:latest".into()),
+        ("[2001:db8::1]:5000/app:1", "[2001:db8::1]:5000/app:1".into()),
+        (&format!("app@{short}"), hub(&format!("library/app@{short}"))),
+        (&format!("app:1@{short}"), hub(&format!("library/app:1@{short}"))),
+        (&format!("user/app@{long}"), hub(&format!("user/app@{long}"))),
+    ];
+    let home = Home::new();
+    for (name, full) in cases {
+        let outcome = home.run(&["unpack", "--pull", "never", name, "root"]).exits_in(name, 3).fails_in_one_line();
+        let ends = |text: &str| {
+            let rest = outcome.stderr.split(text).nth(1)?.chars().next()?;
+            Some(!rest.is_ascii_alphanumeric() && !matches!(rest, '.' | '-' | '_' | '/' | '@'))
+        };
+        assert_eq!(ends(full), Some(true), "{name:?} should be {full:?}\n{}", outcome.story());
+    }
+}
+
+#[test]
+fn a_pull_ends_with_the_full_name() {
+    let registry = Registry::plain();
+    let image = Image::small("names");
+    image.push(&registry, "app", "latest");
+    image.push(&registry, "deep/er/app", "1.0");
+    let digest = image.digest();
+    let local = |rest: &str| registry.host().replace("127.0.0.1", "localhost") + rest;
+    let cases = [
+        (registry.name("app"), registry.name("app:latest")),
+        (registry.name("app:latest"), registry.name("app:latest")),
+        (registry.name("deep/er/app:1.0"), registry.name("deep/er/app:1.0")),
+        (local("/app"), local("/app:latest")),
+        (registry.name(&format!("app@{digest}")), registry.name(&format!("app@{digest}"))),
+    ];
+    for (name, full) in cases {
+        let home = Home::new();
+        home.run(&["pull", "-q", &name]).exits_in(&name, 0).prints(&format!("{full}\n"));
+        assert_eq!(home.names(), [full.as_str()], "{name}: the store's name");
+        let status = format!("Digest: {digest}\nStatus: Image is up to date for {full}\n{full}\n");
+        home.run(&["pull", &name]).exits_in(&name, 0).prints(&status);
+        let status = format!("Digest: {digest}\nStatus: Downloaded newer image for {full}\n{full}\n");
+        Home::new().run(&["pull", &name]).exits_in(&name, 0).prints(&status);
+    }
+}
+
+#[test]
+fn with_tag_and_digest_the_digest_decides() {
+    let registry = Registry::plain();
+    let (old, new) = (Image::small("old"), Image::small("new"));
+    old.push(&registry, "app", "1");
+    new.push(&registry, "app", "1");
+    let home = Home::new();
+    let name = registry.name(&format!("app:1@{}", old.digest()));
+    let outcome = home.run(&["pull", &name]).exits(0);
+    assert!(outcome.stdout.contains(&format!("Digest: {}\n", old.digest())), "{}", outcome.story());
+    assert_eq!(registry.asked("/manifests/1"), 0, "the tag was asked for:\n{}", registry.log().join("\n"));
+    assert_eq!(home.index()[0]["digest"], old.digest());
+}
+
+#[test]
+fn a_sha512_digest_is_checked_like_any_other() {
+    let registry = Registry::plain();
+    let image = Image::small("long");
+    image.push(&registry, "app", "latest");
+    let right = sha512(&image.manifest_bytes());
+    let wrong = sha512(b"something else");
+    registry.put_manifest_as("app", &right, &image.media_type, &image.manifest_bytes());
+    registry.put_manifest_as("app", &wrong, &image.media_type, &image.manifest_bytes());
+    let home = Home::new();
+    home.run(&["pull", &registry.name(&format!("app@{right}"))]).exits(0);
+    let home = Home::new();
+    home.run(&["pull", &registry.name(&format!("app@{wrong}"))]).exits(8).fails_in_one_line();
+    assert!(home.index().is_empty());
+}
+
+#[test]
+fn several_names_in_one_command() {
+    let registry = Registry::plain();
+    let names: Vec<String> =
+        ["one", "two"].iter().map(|seed| Image::small(seed).push(&registry, seed, "latest")).collect();
+    let home = Home::new();
+    home.run(&["pull", "-q", &names[0], &names[1]]).exits(0).prints(&format!("{}\n{}\n", names[0], names[1]));
+    let mut stored = home.names();
+    stored.sort();
+    assert_eq!(stored, names);
+    let missing = registry.name("three");
+    home.run(&["pull", "-q", &missing]).exits(3).fails_in_one_line();
+    // A malformed name among good ones is seen before anything is asked.
+    registry.forget();
+    home.run(&["pull", &names[0], "Bad"]).exits(2);
+    assert_eq!(registry.connections(), 0);
+}

@@ -1,0 +1,241 @@
+//! The choice of a platform in an index, as containerd makes it: variants, fallbacks, nested indexes, attestations.
+
+use serde_json::{Value, json};
+
+use crate::harness::archive::file;
+use crate::harness::bench::Bench;
+use crate::harness::image::{
+    DOCKER_LIST, DOCKER_MANIFEST, Image, Layer, OCI_INDEX, OCI_MANIFEST, architecture, descriptor, index, push_index,
+};
+
+/// An image whose only file says which platform it is for.
+fn labelled(platform: &str) -> Image {
+    Image::for_platform(vec![Layer::of(&[file("platform", platform)])], platform)
+}
+
+/// Asks an index of these platforms for one, and expects the image of another, or none.
+#[track_caller]
+fn check(offered: &[&str], asked: &str, chosen: Option<&str>) {
+    let bench = Bench::new();
+    let images: Vec<(&str, Image)> = offered.iter().map(|platform| (*platform, labelled(platform))).collect();
+    let pairs: Vec<(&str, &Image)> = images.iter().map(|(platform, image)| (*platform, image)).collect();
+    let name = push_index(&bench.registry, "app", "latest", &pairs);
+    let case = format!("{asked} from {offered:?}");
+    let outcome = bench.home.run(&["pull", "--platform", asked, &name]);
+    match chosen {
+        None => {
+            let outcome = outcome.exits_in(&case, 10).fails_in_one_line();
+            assert_eq!(bench.registry.log().len(), 1, "{case}: {}", bench.registry.log().join("\n"));
+            assert!(bench.home.index().is_empty(), "{case}");
+            offered
+                .iter()
+                .for_each(|platform| assert!(outcome.stderr.contains(platform), "{case}\n{}", outcome.story()));
+        }
+        Some(platform) => {
+            outcome.exits_in(&case, 0);
+            let digest = bench.home.index()[0]["digest"].as_str().unwrap().to_string();
+            let got = images.iter().find(|(_, image)| image.digest() == digest).map(|(platform, _)| *platform);
+            assert_eq!(got, Some(platform), "{case}");
+        }
+    }
+}
+
+#[test]
+fn arm_falls_back_to_older_arm() {
+    let all = ["linux/amd64", "linux/arm/v5", "linux/arm/v6", "linux/arm/v7", "linux/arm64"];
+    check(&all, "linux/arm/v7", Some("linux/arm/v7"));
+    check(&all, "linux/arm", Some("linux/arm/v7"));
+    check(&all, "linux/arm/v6", Some("linux/arm/v6"));
+    check(&all, "linux/arm/v5", Some("linux/arm/v5"));
+    check(&all, "linux/arm/v8", Some("linux/arm/v7"));
+    check(&["linux/arm/v5", "linux/arm/v6"], "linux/arm/v7", Some("linux/arm/v6"));
+    check(&["linux/arm/v6", "linux/arm/v5"], "linux/arm/v7", Some("linux/arm/v6"));
+    check(&["linux/arm/v5"], "linux/arm/v7", Some("linux/arm/v5"));
+    check(&["linux/arm/v7"], "linux/arm/v6", None);
+    check(&["linux/arm/v6", "linux/arm/v7"], "linux/arm/v5", None);
+    check(&["linux/arm64"], "linux/arm/v7", None);
+}
+
+#[test]
+fn arm64_falls_back_to_arm() {
+    let all = ["linux/arm/v7", "linux/arm/v8", "linux/arm64", "linux/amd64"];
+    check(&all, "linux/arm64", Some("linux/arm64"));
+    check(&all, "linux/arm64/v8", Some("linux/arm64"));
+    check(&["linux/arm/v6", "linux/arm64/v8"], "linux/arm64", Some("linux/arm64/v8"));
+    check(&["linux/arm/v6", "linux/arm/v7", "linux/arm/v8"], "linux/arm64", Some("linux/arm/v8"));
+    check(&["linux/arm/v6", "linux/arm/v7"], "linux/arm64", Some("linux/arm/v7"));
+    check(&["linux/arm/v5", "linux/arm/v6"], "linux/arm64", Some("linux/arm/v6"));
+    check(&["linux/arm/v5"], "linux/arm64/v8", Some("linux/arm/v5"));
+    check(&["linux/amd64", "linux/riscv64"], "linux/arm64", None);
+}
+
+#[test]
+fn amd64_falls_back_to_older_variants_and_386() {
+    check(&["linux/amd64", "linux/amd64/v2", "linux/amd64/v3"], "linux/amd64", Some("linux/amd64"));
+    check(&["linux/amd64", "linux/amd64/v2", "linux/amd64/v3"], "linux/amd64/v3", Some("linux/amd64/v3"));
+    check(&["linux/amd64", "linux/amd64/v2"], "linux/amd64/v3", Some("linux/amd64/v2"));
+    check(&["linux/amd64"], "linux/amd64/v4", Some("linux/amd64"));
+    check(&["linux/386", "linux/arm64"], "linux/amd64", Some("linux/386"));
+    check(&["linux/amd64/v2"], "linux/amd64", None);
+    check(&["linux/amd64"], "linux/386", None);
+}
+
+#[test]
+fn other_words_for_a_platform_are_understood() {
+    let all = ["linux/386", "linux/amd64", "linux/arm/v6", "linux/arm/v7", "linux/arm64"];
+    check(&all, "linux/x86_64", Some("linux/amd64"));
+    check(&all, "linux/x86-64", Some("linux/amd64"));
+    check(&all, "linux/aarch64", Some("linux/arm64"));
+    check(&all, "linux/armhf", Some("linux/arm/v7"));
+    check(&all, "linux/armel", Some("linux/arm/v6"));
+    check(&all, "linux/i386", Some("linux/386"));
+    check(&all, "linux/arm/6", Some("linux/arm/v6"));
+    check(&all, "Linux/ARM64", Some("linux/arm64"));
+    check(&["windows/amd64", "linux/amd64"], "windows/amd64", Some("windows/amd64"));
+    check(&["windows/amd64"], "linux/amd64", None);
+    let host = format!("linux/{}", architecture());
+    check(&["linux/s390x", "linux/ppc64le", &host], "linux", Some(&host));
+}
+
+#[test]
+fn malformed_platforms_are_usage_errors() {
+    let bench = Bench::new();
+    let name = Image::small("x").push(&bench.registry, "app", "latest");
+    for platform in
+        ["", "/", "linux/", "/amd64", "linux//v7", "a/b/c/d", "linux/amd 64", "linux/amd64/v8/", "l\u{1b}nux/amd64"]
+    {
+        bench.home.run(&["pull", "--platform", platform, &name]).exits_in(platform, 2).fails_in_one_line();
+    }
+    assert_eq!(bench.registry.connections(), 0);
+}
+
+#[test]
+fn without_an_option_it_is_the_machines_own() {
+    let bench = Bench::new();
+    let host = format!("linux/{}", architecture());
+    let (ours, other) = (labelled(&host), labelled("linux/s390x"));
+    let name = push_index(&bench.registry, "app", "latest", &[("linux/s390x", &other), (&host, &ours)]);
+    bench.home.run(&["unpack", &name, &bench.home.arg("root")]).exits(0);
+    assert_eq!(std::fs::read_to_string(bench.home.path("root/platform")).unwrap(), host);
+    // Another platform of the same name is another image: what is stored does not answer for it.
+    bench.home.run(&["unpack", "--platform", "linux/s390x", &name, &bench.home.arg("other")]).exits(0);
+    assert_eq!(std::fs::read_to_string(bench.home.path("other/platform")).unwrap(), "linux/s390x");
+}
+
+#[test]
+fn of_equals_the_first_is_taken() {
+    let bench = Bench::new();
+    let images: Vec<Image> = ["one", "two"].iter().map(|seed| Image::small(seed)).collect();
+    let host = format!("linux/{}", architecture());
+    let name = push_index(&bench.registry, "app", "latest", &[(&host, &images[0]), (&host, &images[1])]);
+    bench.home.run(&["pull", &name]).exits(0);
+    assert_eq!(bench.home.index()[0]["digest"], images[0].digest());
+}
+
+#[test]
+fn attestations_are_no_images() {
+    let host = format!("linux/{}", architecture());
+    let (ours, attestation) = (labelled(&host), labelled("unknown/unknown"));
+    for order in
+        [[("unknown/unknown", &attestation), (&host, &ours)], [(&host, &ours), ("unknown/unknown", &attestation)]]
+    {
+        let bench = Bench::new();
+        let name = push_index(&bench.registry, "app", "latest", &order);
+        bench.home.run(&["pull", &name]).exits(0);
+        assert_eq!(bench.home.index()[0]["digest"], ours.digest());
+    }
+    let bench = Bench::new();
+    let name = push_index(
+        &bench.registry,
+        "app",
+        "latest",
+        &[("unknown/unknown", &attestation), ("linux/s390x", &labelled("linux/s390x"))],
+    );
+    let outcome = bench.home.run(&["pull", "--platform", "linux/arm64", &name]).exits(10);
+    outcome.says("linux/s390x").hides("unknown");
+}
+
+#[test]
+fn an_entry_without_a_platform_is_the_last_resort() {
+    let host = format!("linux/{}", architecture());
+    let (bare, ours) = (Image::small("bare"), labelled(&host));
+    let entry = |image: &Image| descriptor(OCI_MANIFEST, &image.manifest_bytes());
+    for (entries, expected) in [(vec![entry(&bare)], &bare), (vec![entry(&bare), ours.entry(&host)], &ours)] {
+        let bench = Bench::new();
+        for image in [&bare, &ours] {
+            image.push(&bench.registry, "app", "unused");
+        }
+        bench.registry.put_manifest("app", Some("latest"), OCI_INDEX, index(&entries).to_string().as_bytes());
+        bench.home.run(&["pull", &bench.registry.name("app")]).exits(0);
+        assert_eq!(bench.home.index()[0]["digest"], expected.digest());
+    }
+}
+
+#[test]
+fn a_single_manifest_of_another_platform_is_not_what_was_asked_for() {
+    let bench = Bench::new();
+    let image = labelled("linux/s390x");
+    let name = image.push(&bench.registry, "app", "latest");
+    let outcome = bench.home.run(&["pull", "--platform", "linux/riscv64", &name]).exits(10).fails_in_one_line();
+    outcome.says("linux/s390x");
+    bench.assert_no_layer_moved("another platform", &image);
+    bench.home.run(&["pull", "--platform", "linux/s390x", &name]).exits(0);
+}
+
+/// Wraps an index entry in so many indexes and serves the outermost as `latest`.
+fn nest(bench: &Bench, entry: Value, depth: usize) -> String {
+    let mut entry = entry;
+    for level in 1..=depth {
+        let bytes = index(&[entry]).to_string().into_bytes();
+        let tag = if level == depth { Some("latest") } else { None };
+        bench.registry.put_manifest("app", tag, OCI_INDEX, &bytes);
+        entry = descriptor(OCI_INDEX, &bytes);
+    }
+    bench.registry.name("app")
+}
+
+#[test]
+fn indexes_nest_three_deep_and_no_deeper() {
+    let host = format!("linux/{}", architecture());
+    let image = labelled(&host);
+    for (depth, code) in [(1, 0), (2, 0), (3, 0), (4, 11), (10, 11)] {
+        let bench = Bench::new();
+        image.push(&bench.registry, "app", "unused");
+        let name = nest(&bench, image.entry(&host), depth);
+        bench.home.run(&["pull", &name]).exits_in(&format!("{depth} deep"), code);
+        if code == 0 {
+            assert_eq!(bench.home.index()[0]["digest"], image.digest(), "{depth} deep");
+            assert_eq!(bench.registry.asked("/manifests/"), depth + 1, "{depth} deep");
+        } else {
+            bench.assert_no_layer_moved(&format!("{depth} deep"), &image);
+        }
+    }
+}
+
+#[test]
+fn docker_manifest_lists_work_the_same_way() {
+    let bench = Bench::new();
+    let mut entries = Vec::new();
+    let images: Vec<Image> =
+        ["linux/amd64", "linux/arm/v7"].iter().map(|platform| labelled(platform).docker()).collect();
+    for (image, platform) in images.iter().zip(["linux/amd64", "linux/arm/v7"]) {
+        image.push_blobs(&bench.registry, "app");
+        bench.registry.put_manifest("app", None, DOCKER_MANIFEST, &image.manifest_bytes());
+        entries.push(image.entry(platform));
+    }
+    let list = json!({ "schemaVersion": 2, "mediaType": DOCKER_LIST, "manifests": entries });
+    bench.registry.put_manifest("app", Some("latest"), DOCKER_LIST, list.to_string().as_bytes());
+    let name = bench.registry.name("app");
+    for (asked, image) in [("linux/arm/v7", &images[1]), ("linux/amd64", &images[0])] {
+        bench.home.run(&["pull", "--platform", asked, &name]).exits_in(asked, 0);
+        assert_eq!(bench.home.index()[0]["digest"], image.digest(), "{asked}");
+    }
+    bench.home.run(&["pull", "--platform", "linux/riscv64", &name]).exits(10).says("linux/arm/v7");
+}
+
+#[test]
+fn an_empty_index_has_nothing_for_anybody() {
+    let bench = Bench::new();
+    bench.registry.put_manifest("app", Some("latest"), OCI_INDEX, index(&[]).to_string().as_bytes());
+    bench.home.run(&["pull", &bench.registry.name("app")]).exits_among("an empty index", &[10, 11]).fails_in_one_line();
+}

@@ -1,0 +1,63 @@
+//! A multi-arch image: one name, and the platform's own image out of it.
+
+use super::images::{self, Pushed};
+use crate::harness::image::architecture;
+use crate::harness::run::Home;
+
+/// What is asked for, and the image that comes: the same, or the nearest older variant, as containerd has it.
+const CHOSEN: [(&str, &str); 8] = [
+    ("linux/amd64", "linux/amd64"),
+    ("linux/arm64", "linux/arm64/v8"),
+    ("linux/arm64/v8", "linux/arm64/v8"),
+    ("linux/arm/v8", "linux/arm/v7"),
+    ("linux/arm/v7", "linux/arm/v7"),
+    ("linux/arm", "linux/arm/v7"),
+    ("linux/arm/v6", "linux/arm/v5"),
+    ("linux/arm/v5", "linux/arm/v5"),
+];
+
+#[test]
+fn an_index_gives_each_platform_its_image() {
+    choose(&images::multi_arch("real/multi:oci", &["--format=oci"]), "application/vnd.oci.image.index.v1+json");
+}
+
+#[test]
+fn a_docker_manifest_list_gives_each_platform_its_image() {
+    choose(
+        &images::multi_arch("real/multi:docker", &["--format=v2s2"]),
+        "application/vnd.docker.distribution.manifest.list.v2+json",
+    );
+}
+
+fn choose(image: &Pushed, media_type: &str) {
+    let list: serde_json::Value = serde_json::from_str(&image.document()).unwrap();
+    assert_eq!(list["mediaType"], media_type);
+    let home = Home::new();
+    for (number, (asked, chosen)) in CHOSEN.iter().enumerate() {
+        let target = home.arg(&number.to_string());
+        home.run(&["unpack", "--pull", "always", "--platform", asked, &image.name, &target]).exits(0);
+        assert_eq!(read(&target), *chosen, "asked for {asked}");
+    }
+    home.run(&["pull", "--platform", "linux/s390x", &image.name]).exits(10);
+    home.run(&["pull", "--platform", "windows/amd64", &image.name]).exits(10);
+    the_machines_own(image);
+}
+
+/// Without `--platform` the image is this machine's; one that the list does not have is refused.
+fn the_machines_own(image: &Pushed) {
+    let home = Home::new();
+    let ran = home.run(&["unpack", &image.name, &home.arg("root")]);
+    match architecture() {
+        own @ ("amd64" | "arm64") => {
+            ran.exits(0);
+            assert!(read(&home.arg("root")).starts_with(&format!("linux/{own}")));
+        }
+        // Which of the two variants runs is a matter of the processor.
+        "arm" => assert!(ran.exits(0).stdout.is_empty()),
+        _ => _ = ran.exits(10),
+    }
+}
+
+fn read(target: &str) -> String {
+    std::fs::read_to_string(format!("{target}/platform")).unwrap()
+}

@@ -1,0 +1,134 @@
+//! The store in other hands: skopeo and umoci read what pullet wrote, a second pull fetches nothing, and damage is found.
+
+use super::images::{self, Pushed, skopeo};
+use super::{assert_same_as_umoci, expected, taken};
+use crate::harness::debian::{command, run};
+use crate::harness::run::Home;
+use std::fs;
+
+#[test]
+fn skopeo_and_umoci_read_a_store_with_several_images() {
+    let home = Home::new();
+    let (small, schema2) = (images::small("real/several:latest"), images::schema2());
+    let readable = [images::debian(), images::layered(), &small];
+    let all = [&readable[..], &[&schema2]].concat();
+    for image in &all {
+        home.run(&["pull", "-q", &image.name]).exits(0).prints(&format!("{}\n", image.name));
+    }
+    let listed = home.run(&["images"]).exits(0).stdout;
+    assert_eq!(listed.lines().count(), 1 + all.len(), "{listed}");
+    home.run(&["verify"]).exits(0);
+    umoci_lists(&home, &all);
+    for image in readable {
+        inspect(&home, image);
+        copy_out(&home, image);
+        umoci_unpacks(&home, image);
+    }
+}
+
+/// skopeo and umoci look only at OCI's own media types in a layout, so neither finds this image there. Changing the manifest would
+/// change its digest: it stays what the registry has, byte for byte.
+#[test]
+fn a_docker_manifest_is_kept_as_it_is() {
+    let home = Home::new();
+    let image = images::schema2();
+    home.run(&["pull", &image.name]).exits(0);
+    let [entry] = &home.index()[..] else { panic!("one image in {:?}", home.names()) };
+    assert_eq!(entry["mediaType"], "application/vnd.docker.distribution.manifest.v2+json");
+    let kept = fs::read(home.blob(entry["digest"].as_str().unwrap())).unwrap();
+    assert_eq!(String::from_utf8(kept).unwrap(), image.document());
+}
+
+#[test]
+fn a_second_pull_asks_for_the_manifest_only() {
+    let home = Home::new();
+    let image = images::small("real/again:latest");
+    let registry = images::registry();
+    let start = registry.position();
+    home.run(&["pull", &image.name]).exits(0);
+    let first = registry.requests(start, "real/again");
+    assert_eq!(first.len(), 2 + image.layers(), "{first:#?}");
+    let middle = registry.position();
+    let second = home.run(&["pull", &image.name]).exits(0);
+    assert!(second.stdout.contains("Status: Image is up to date for"), "{}", second.story());
+    assert_eq!(registry.requests(middle, "real/again"), ["GET /v2/real/again/manifests/latest"]);
+    let end = registry.position();
+    home.run(&["unpack", "--pull", "missing", &image.name, &home.arg("root")]).exits(0);
+    assert_eq!(registry.requests(end, "real/again"), Vec::<String>::new());
+    expected(&image).assert_same(&taken(&home, "root"), "unpack --pull missing of what is there");
+}
+
+/// The layers of another image in the store are not fetched again.
+#[test]
+fn a_shared_layer_is_fetched_once() {
+    let home = Home::new();
+    let (debian, layered) = (images::debian(), images::layered());
+    home.run(&["pull", &debian.name]).exits(0);
+    let log = home.run(&["pull", "--progress", "plain", &layered.name]).exits(0).stderr;
+    assert_eq!(log.lines().filter(|line| line.ends_with(": Already exists")).count(), 1, "{log}");
+    assert_eq!(log.lines().filter(|line| line.ends_with(": Pull complete")).count(), layered.layers() - 1, "{log}");
+}
+
+/// One flipped byte in any blob of the image: found, removed when told to, and fetched anew.
+#[test]
+fn verify_finds_a_flipped_byte_in_every_blob() {
+    let home = Home::new();
+    let image = images::small("real/damaged:latest");
+    home.run(&["pull", &image.name]).exits(0);
+    home.run(&["verify"]).exits(0);
+    let mut blobs: Vec<_> =
+        fs::read_dir(home.store().join("blobs/sha256")).unwrap().map(|blob| blob.unwrap().path()).collect();
+    blobs.sort();
+    assert_eq!(blobs.len(), image.layers() + 2);
+    for blob in blobs {
+        let good = fs::read(&blob).unwrap();
+        let mut bad = good.clone();
+        bad[good.len() / 2] ^= 1;
+        fs::write(&blob, &bad).unwrap();
+        let ran = home.run(&["verify"]).exits(8);
+        let name = blob.file_name().unwrap().to_str().unwrap();
+        assert!(ran.stdout.contains(name) || ran.stderr.contains(name), "{name} is not named\n{}", ran.story());
+        home.run(&["verify", &image.name]).exits(8);
+        home.run(&["verify", "--remove-corrupt"]);
+        assert!(!blob.exists(), "--remove-corrupt leaves {name}");
+        home.run(&["pull", &image.name]).exits(0);
+        assert_eq!(fs::read(&blob).unwrap(), good);
+        home.run(&["verify"]).exits(0);
+    }
+}
+
+fn inspect(home: &Home, image: &Pushed) {
+    let here = format!("oci:{}:{}", home.store().display(), image.name);
+    let found = run(skopeo("inspect").arg("--raw").arg(here)).expect(0).stdout;
+    let there = image.document();
+    assert_eq!(found, there, "the manifest of {} is the registry's, byte for byte", image.name);
+    let here = format!("oci:{}:{}", home.store().display(), image.name);
+    run(skopeo("inspect").arg(&here)).expect(0);
+    run(skopeo("inspect").arg("--config").arg(&here)).expect(0);
+}
+
+/// Into another layout, into a folder, and into what `docker load` takes.
+fn copy_out(home: &Home, image: &Pushed) {
+    let from = format!("oci:{}:{}", home.store().display(), image.name);
+    for (kind, rest) in [("oci", ":copied"), ("dir", ""), ("docker-archive", ":localhost/copied:latest")] {
+        let to = home.path(&format!("copied-{kind}"));
+        run(skopeo("copy").args([&from, &format!("{kind}:{}{rest}", to.display())])).expect(0);
+        images::remove(&to);
+    }
+}
+
+fn umoci_lists(home: &Home, all: &[&Pushed]) {
+    let listed = run(command("umoci").args(["ls", "--layout"]).arg(home.store())).expect(0).stdout;
+    let mut names: Vec<&str> = listed.lines().collect();
+    names.sort_unstable();
+    let mut expected: Vec<&str> = all.iter().map(|image| image.name.as_str()).collect();
+    expected.sort_unstable();
+    assert_eq!(names, expected);
+}
+
+fn umoci_unpacks(home: &Home, image: &Pushed) {
+    let tag = format!("{}:{}", home.store().display(), image.name);
+    run(command("umoci").args(["stat", "--image", &tag])).expect(0);
+    let umoci = images::unpacked_by_umoci(&home.store(), &image.name);
+    assert_same_as_umoci(&umoci, &expected(image), &format!("{}: umoci unpack from pullet's store", image.name));
+}

@@ -1,0 +1,44 @@
+//! The same images as an ordinary user: what needs root is left out and said once, and all the rest is there.
+
+use super::{images, taken, without_privileges};
+use crate::harness::run::{Home, root};
+use crate::harness::tree::Kind;
+use rustix::process::{getegid, geteuid};
+
+/// Debian's `nobody` and `nogroup`.
+const NOBODY: u32 = 65_534;
+
+/// Root becomes nobody for this test; an ordinary user stays who it is, and the other tests are this one too.
+#[test]
+fn an_ordinary_user_gets_the_tree_without_owners_and_devices() {
+    let (uid, gid) = if root() { (NOBODY, NOBODY) } else { (geteuid().as_raw(), getegid().as_raw()) };
+    for image in [images::debian(), images::layered()] {
+        let home = Home::new();
+        let user = root().then_some(NOBODY);
+        home.run_with(&["pull", "-q", &image.name], b"", user).exits(0);
+        let ran = home.run_with(&["unpack", "--pull", "never", &image.name, &home.arg("root")], b"", user);
+        let ran = ran.exits(0).prints("");
+        let tree = taken(&home, "root").map(|_, node| {
+            // A kernel with SELinux but no policy lets the owner set labels, others do not; either is right.
+            node.xattrs.remove(&b"security.selinux"[..]);
+            true
+        });
+        let what = format!("{} as an ordinary user", image.name);
+        without_privileges(image.model(), uid, gid).assert_same(&tree, &what);
+        said_once(&ran.stderr, "owner");
+        if root() {
+            said_once(&ran.stderr, "device");
+        }
+        if image.layers() == 1 {
+            // With more layers it also counts what a later one deletes.
+            let devices =
+                image.model().0.values().filter(|node| matches!(node.kind, Kind::Char(..) | Kind::Block(..))).count();
+            assert_eq!(ran.stderr.contains(&format!("{devices} device")), root(), "{}", ran.story());
+        }
+    }
+}
+
+#[track_caller]
+fn said_once(stderr: &str, word: &str) {
+    assert_eq!(stderr.lines().filter(|line| line.contains(word)).count(), 1, "{word:?} in one line of\n{stderr}");
+}

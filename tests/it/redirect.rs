@@ -1,0 +1,254 @@
+//! Redirects of blobs: followed by hand, without credentials, not for ever, and not to everywhere.
+
+use crate::harness::authority::Authority;
+use crate::harness::bench::Bench;
+use crate::harness::digest::base64;
+use crate::harness::fault::on;
+use crate::harness::image::Image;
+use crate::harness::registry::Registry;
+use crate::harness::run::{Home, Outcome};
+
+const LOGIN: &str = "robot:hunter2";
+
+/// A registry that wants a login, an image in it, and a storage backend that has the image's layer at `/cdn/layer`.
+struct Scene {
+    bench: Bench,
+    cdn: Registry,
+    image: Image,
+}
+
+impl Scene {
+    fn new() -> Scene {
+        let scene = Scene { bench: Bench::new(), cdn: Registry::plain(), image: Image::small("redirect") };
+        let login = format!("Basic {}", base64(LOGIN.as_bytes()));
+        scene.bench.registry.require(&login, &[r#"Basic realm="registry""#]);
+        scene.cdn.serve("/cdn/layer", &scene.image.layers[0].blob);
+        scene
+    }
+
+    /// Redirects the layer's blob to this place and pulls.
+    fn pull_via(&self, status: u16, location: &str) -> Outcome {
+        self.redirect(status, location);
+        self.pull()
+    }
+
+    fn redirect(&self, status: u16, location: &str) {
+        let layer = format!("/v2/app/blobs/{}", self.image.layers[0].digest());
+        self.bench.registry.fault(on(layer).redirect(status, location));
+    }
+
+    fn pull(&self) -> Outcome {
+        let name = self.image.push(&self.bench.registry, "app", "latest");
+        self.bench.home.run(&["pull", "--creds", LOGIN, &name])
+    }
+
+    #[track_caller]
+    fn assert_layer_stored(&self, case: &str) {
+        let layer = &self.image.layers[0];
+        let stored = std::fs::read(self.bench.home.blob(&layer.digest())).unwrap_or_default();
+        assert!(stored == layer.blob, "{case}: the layer did not arrive");
+    }
+
+    #[track_caller]
+    fn assert_refused(&self, case: &str, outcome: Outcome) {
+        outcome.exits_among(case, &[5, 10, 11]).fails_in_one_line();
+        assert!(self.bench.home.index().is_empty(), "{case}: the index has the image");
+        assert_eq!(self.cdn.asked("/cdn/layer"), 0, "{case}: the target was asked");
+    }
+}
+
+#[test]
+fn every_kind_of_redirect_is_followed_without_the_credentials() {
+    for status in [301, 302, 303, 307, 308] {
+        let scene = Scene::new();
+        let case = status.to_string();
+        scene.pull_via(status, &scene.cdn.url("/cdn/layer")).exits_in(&case, 0);
+        scene.assert_layer_stored(&case);
+        let calls = scene.cdn.calls();
+        assert_eq!(calls.len(), 1, "{case}");
+        assert_eq!(calls[0].request.method, "GET", "{case}");
+        assert_eq!(calls[0].request.header("authorization"), None, "{case}: the credentials leaked to another port");
+        assert_eq!(calls[0].request.header("host"), Some(scene.cdn.host().as_str()), "{case}");
+    }
+}
+
+#[test]
+fn other_statuses_of_the_three_hundreds_are_no_redirects() {
+    for status in [300, 304, 305, 306] {
+        let scene = Scene::new();
+        let outcome = scene.pull_via(status, &scene.cdn.url("/cdn/layer"));
+        scene.assert_refused(&status.to_string(), outcome);
+    }
+}
+
+#[test]
+fn relative_places_are_resolved() {
+    for (location, path) in [
+        ("/cdn/layer", "/cdn/layer"),
+        ("/cdn/layer#fragment", "/cdn/layer"),
+        ("//@/cdn/layer", "/cdn/layer"),
+        ("HTTP://@/cdn/layer", "/cdn/layer"),
+        ("../../../../cdn/layer", "/cdn/layer"),
+        ("/x/../cdn/./layer", "/cdn/layer"),
+        ("layer?x=1", "/v2/app/blobs/layer?x=1"),
+    ] {
+        let scene = Scene::new();
+        let bytes = &scene.image.layers[0].blob;
+        scene.bench.registry.serve("/cdn/layer", bytes);
+        scene.bench.registry.serve("/v2/app/blobs/layer", bytes);
+        let location = location.replace('@', &scene.bench.registry.host());
+        scene.pull_via(307, &location).exits_in(&location, 0);
+        scene.assert_layer_stored(&location);
+        assert_eq!(scene.bench.registry.asked(path), 1, "{location}: {}", scene.bench.registry.log().join("\n"));
+    }
+}
+
+#[test]
+fn the_same_origin_keeps_the_credentials_and_another_does_not_give_them_back() {
+    let scene = Scene::new();
+    let digest = scene.bench.registry.put_blob("elsewhere", &scene.image.layers[0].blob);
+    scene.pull_via(307, &format!("/v2/elsewhere/blobs/{digest}")).exits(0);
+    scene.assert_layer_stored("the same origin, behind the same login");
+
+    let scene = Scene::new();
+    scene.bench.registry.serve("/back/layer", &scene.image.layers[0].blob);
+    scene.cdn.fault(on("/cdn/away").redirect(307, scene.bench.registry.url("/back/layer")));
+    scene.pull_via(307, &scene.cdn.url("/cdn/away")).exits(0);
+    let calls = scene.bench.registry.calls();
+    let back = calls.iter().find(|call| call.request.path() == "/back/layer").unwrap();
+    assert_eq!(back.request.header("authorization"), None, "picked up again on the way back");
+}
+
+#[test]
+fn what_the_url_brings_is_not_sent_as_credentials() {
+    let scene = Scene::new();
+    let location = scene.cdn.url("/cdn/layer").replace("http://", "http://someone:else@");
+    let outcome = scene.pull_via(307, &location);
+    if outcome.code == 0 {
+        scene.assert_layer_stored("userinfo in the URL");
+    }
+    for call in scene.cdn.calls() {
+        assert_eq!(call.request.header("authorization"), None, "{call}\n{}", outcome.story());
+    }
+}
+
+#[test]
+fn ten_hops_are_followed_and_eleven_are_not() {
+    for (hops, allowed) in [(10, true), (11, false), (30, false)] {
+        let scene = Scene::new();
+        for hop in 1..hops {
+            let next = if hop + 1 == hops { "/cdn/layer".to_string() } else { format!("/hop/{:02}", hop + 1) };
+            scene.cdn.fault(on(format!("/hop/{hop:02}")).redirect(302, scene.cdn.url(&next)));
+        }
+        let outcome = scene.pull_via(302, &scene.cdn.url("/hop/01"));
+        let case = format!("{hops} hops");
+        if allowed {
+            outcome.exits_in(&case, 0);
+            scene.assert_layer_stored(&case);
+        } else {
+            scene.assert_refused(&case, outcome);
+        }
+    }
+}
+
+#[test]
+fn circles_end() {
+    let scene = Scene::new();
+    scene.cdn.fault(on("/cdn/circle").redirect(307, scene.cdn.url("/cdn/circle")));
+    let outcome = scene.pull_via(307, &scene.cdn.url("/cdn/circle"));
+    scene.assert_refused("a circle of one", outcome);
+    assert!(scene.cdn.calls().len() <= 10, "{}", scene.cdn.log().join("\n"));
+    let scene = Scene::new();
+    let own = scene.bench.registry.url(&format!("/v2/app/blobs/{}", scene.image.layers[0].digest()));
+    let outcome = scene.pull_via(307, &own);
+    scene.assert_refused("to itself", outcome);
+}
+
+#[test]
+fn places_that_are_none_are_refused() {
+    for location in [
+        "file:///etc/passwd",
+        "ftp://@/cdn/layer",
+        "data:text/plain,hello",
+        "gopher://@/cdn/layer",
+        "javascript:alert(1)",
+        "http://",
+        "http:///cdn/layer",
+        "http://[::1/cdn/layer",
+        "http://@:99999/cdn/layer",
+        "http://@ /cdn/layer",
+        "",
+    ] {
+        let scene = Scene::new();
+        let location = location.replace('@', &scene.cdn.host());
+        let outcome = scene.pull_via(307, &location);
+        scene.assert_refused(&format!("{location:?}"), outcome);
+        assert_eq!(scene.cdn.connections(), 0, "{location:?}");
+    }
+    let scene = Scene::new();
+    let layer = scene.image.layers[0].digest();
+    scene.bench.registry.fault(on(format!("/v2/app/blobs/{layer}")).status(307).body(""));
+    let outcome = scene.pull();
+    scene.assert_refused("no Location", outcome);
+
+    let scene = Scene::new();
+    let (one, two) = (scene.cdn.url("/cdn/layer"), scene.cdn.url("/cdn/other"));
+    scene.bench.registry.fault(on(format!("/v2/app/blobs/{layer}")).redirect(307, one).header("Location", two));
+    let outcome = scene.pull();
+    scene.assert_refused("two Locations", outcome);
+}
+
+#[test]
+fn from_https_nothing_leads_to_http() {
+    let authority = Authority::new();
+    let image = Image::small("redirect");
+    let layer = &image.layers[0];
+    let (registry, plain, secure) = (Registry::tls(&authority), Registry::plain(), Registry::tls(&authority));
+    for cdn in [&plain, &secure] {
+        cdn.serve("/cdn/layer", &layer.blob);
+    }
+    let name = image.push(&registry, "app", "latest");
+    let home = Home::new();
+    let ca = home.write("ca.pem", authority.pem());
+    registry.fault(on(layer.digest()).redirect(307, plain.url("/cdn/layer")));
+    home.run(&["pull", "--ca-file", &ca, &name]).exits_among("https to http", &[5, 7, 11]).fails_in_one_line();
+    assert_eq!(plain.connections(), 0, "it went over to http");
+    assert!(home.index().is_empty());
+    // By way of another https origin it is no better.
+    registry.clear_faults();
+    registry.fault(on(layer.digest()).redirect(307, secure.url("/cdn/down")));
+    secure.fault(on("/cdn/down").redirect(307, plain.url("/cdn/layer")));
+    home.run(&["pull", "--ca-file", &ca, &name]).exits_among("https to https to http", &[5, 7, 11]);
+    assert_eq!(plain.connections(), 0, "it went over to http");
+    // https to https is the ordinary case.
+    registry.clear_faults();
+    registry.fault(on(layer.digest()).redirect(307, secure.url("/cdn/layer")));
+    home.run(&["pull", "--ca-file", &ca, &name]).exits(0);
+}
+
+#[test]
+fn the_target_gets_no_answer_to_its_challenge() {
+    let scene = Scene::new();
+    let challenges = [format!(r#"Bearer realm="{}""#, scene.cdn.url("/token")), r#"Basic realm="cdn""#.to_string()];
+    scene.cdn.tokens(None, r#"{"token":"t0ken"}"#);
+    scene.cdn.fault(on("/cdn/ask").challenge(&[&challenges[0], &challenges[1]]));
+    let outcome = scene.pull_via(307, &scene.cdn.url("/cdn/ask"));
+    outcome.exits_among("a challenge from the target", &[4, 5]).fails_in_one_line();
+    assert_eq!(scene.cdn.asked("/token"), 0, "{}", scene.cdn.log().join("\n"));
+    for call in scene.cdn.calls() {
+        assert_eq!(call.request.header("authorization"), None, "{call}");
+    }
+}
+
+#[test]
+fn what_the_target_sends_is_verified() {
+    for fault in [on("/cdn/layer").flip(9), on("/cdn/layer").longer(b"x"), on("/cdn/layer").shorter(20)] {
+        let scene = Scene::new();
+        scene.cdn.fault(fault);
+        scene.pull_via(307, &scene.cdn.url("/cdn/layer")).exits(8).fails_in_one_line();
+        assert!(!scene.bench.home.blob(&scene.image.layers[0].digest()).exists());
+    }
+    let scene = Scene::new();
+    scene.cdn.fault(on("/cdn/layer").status(404).body("<xml>gone</xml>"));
+    scene.pull_via(307, &scene.cdn.url("/cdn/layer")).exits_among("404 from the target", &[3, 5]);
+}

@@ -1,0 +1,274 @@
+//! What a pull asks for, counted: no needless round trip, nothing fetched twice, one connection.
+
+use crate::harness::archive::file;
+use crate::harness::bench::Bench;
+use crate::harness::digest::short;
+use crate::harness::fault::on;
+use crate::harness::image::{
+    DOCKER_LIST, DOCKER_MANIFEST, Image, Layer, OCI_INDEX, OCI_MANIFEST, architecture, push_index,
+};
+use crate::harness::listing::assert_same;
+use crate::harness::registry::Registry;
+use crate::harness::run::Home;
+
+fn layers(count: usize) -> Vec<Layer> {
+    (0..count).map(|n| Layer::of(&[file(format!("file-{n}"), format!("body {n}"))])).collect()
+}
+
+#[track_caller]
+fn assert_log(case: &str, registry: &Registry, expected: &[String]) {
+    assert_same(case, &expected.join("\n"), &registry.log().join("\n"));
+    assert_eq!(registry.connections(), 1, "{case}: connections");
+    assert!(registry.calls().iter().all(|call| call.connection == 1), "{case}: connections");
+}
+
+fn content(image: &Image) -> Vec<String> {
+    let layers = image.layers.iter().map(Layer::digest);
+    std::iter::once(image.config_digest())
+        .chain(layers)
+        .map(|digest| format!("GET /v2/app/blobs/{digest} 200"))
+        .collect()
+}
+
+#[test]
+fn a_first_pull_makes_two_requests_and_one_for_each_layer() {
+    for count in [1, 3, 8] {
+        let bench = Bench::new();
+        let image = Image::new(layers(count));
+        bench.pull(&image).exits(0);
+        let expected = [vec!["GET /v2/app/manifests/latest 200".to_string()], content(&image)].concat();
+        assert_eq!(expected.len(), 2 + count);
+        assert_log(&format!("{count} layers"), &bench.registry, &expected);
+    }
+}
+
+#[test]
+fn a_bearer_challenge_costs_two_requests_more() {
+    let bench = Bench::new();
+    bench.registry.bearer("t0ken", None);
+    let image = Image::new(layers(3));
+    bench.pull(&image).exits(0);
+    let token = "GET /token?service=test+registry&scope=repository%3Aapp%3Apull 200";
+    let calls = bench.registry.calls();
+    assert!(calls[1].request.target.starts_with("/token?"), "{}", bench.registry.log().join("\n"));
+    let mut log = bench.registry.log();
+    log[1] = token.to_string();
+    let mut expected = vec![
+        "GET /v2/app/manifests/latest 401".to_string(),
+        token.to_string(),
+        "GET /v2/app/manifests/latest 200".to_string(),
+    ];
+    expected.extend(content(&image));
+    assert_eq!(expected.len(), 4 + 3);
+    assert_same("a first pull with a challenge", &expected.join("\n"), &log.join("\n"));
+    assert_eq!(bench.registry.connections(), 1);
+
+    bench.registry.forget();
+    bench.pull(&image).exits(0);
+    assert_eq!(bench.registry.log().len(), 3, "a second pull with a challenge\n{}", bench.registry.log().join("\n"));
+    assert_eq!(bench.registry.connections(), 1);
+}
+
+#[test]
+fn a_second_pull_makes_one_request() {
+    let bench = Bench::new();
+    let image = Image::new(layers(4));
+    bench.pull(&image).exits(0);
+    bench.registry.forget();
+    let outcome = bench.pull(&image).exits(0);
+    assert!(outcome.stdout.contains("Status: Image is up to date for"), "{}", outcome.story());
+    assert_log("second pull", &bench.registry, &["GET /v2/app/manifests/latest 200".to_string()]);
+}
+
+#[test]
+fn an_index_costs_one_request_more() {
+    let bench = Bench::new();
+    let image = Image::new(layers(2));
+    let other = Image::for_platform(layers(1), "linux/s390x");
+    let host = format!("linux/{}", architecture());
+    let name = push_index(&bench.registry, "app", "latest", &[("linux/s390x", &other), (&host, &image)]);
+    bench.home.run(&["pull", &name]).exits(0);
+    let mut expected =
+        vec!["GET /v2/app/manifests/latest 200".to_string(), format!("GET /v2/app/manifests/{} 200", image.digest())];
+    expected.extend(content(&image));
+    assert_log("first pull of an index", &bench.registry, &expected);
+
+    bench.registry.forget();
+    let outcome = bench.home.run(&["pull", &name]).exits(0);
+    assert!(outcome.stdout.contains("Status: Image is up to date for"), "{}", outcome.story());
+    assert_log("second pull of an index", &bench.registry, &["GET /v2/app/manifests/latest 200".to_string()]);
+}
+
+#[test]
+fn over_tls_the_count_is_the_same() {
+    let authority = crate::harness::authority::Authority::new();
+    let registry = Registry::tls(&authority);
+    let home = Home::new();
+    let ca = home.write("ca.pem", authority.pem());
+    let image = Image::new(layers(3));
+    let name = image.push(&registry, "app", "latest");
+    home.run(&["pull", "--ca-file", &ca, &name]).exits(0);
+    let expected = [vec!["GET /v2/app/manifests/latest 200".to_string()], content(&image)].concat();
+    assert_log("over TLS", &registry, &expected);
+}
+
+#[test]
+fn nothing_but_get_and_no_ping() {
+    let bench = Bench::new();
+    bench.registry.bearer("t0ken", None);
+    bench.pull(&Image::new(layers(2))).exits(0);
+    for call in bench.registry.calls() {
+        assert_eq!(call.request.method, "GET", "{call}");
+        assert_ne!(call.request.path(), "/v2/", "{call}");
+    }
+}
+
+#[test]
+fn requests_say_what_they_accept() {
+    let bench = Bench::new();
+    bench.pull(&Image::new(layers(1))).exits(0);
+    let calls = bench.registry.calls();
+    let accept = calls[0].request.header("accept").unwrap_or_default().to_string();
+    for media_type in [OCI_MANIFEST, OCI_INDEX, DOCKER_MANIFEST, DOCKER_LIST] {
+        assert!(accept.contains(media_type), "{media_type} is not in Accept: {accept}");
+    }
+    for call in calls {
+        let encoding = call.request.header("accept-encoding").unwrap_or("identity");
+        assert_eq!(encoding, "identity", "{call}: a body is to come as it is");
+        assert!(call.request.header("user-agent").is_some_and(|agent| agent.starts_with("pullet")), "{call}");
+        assert_eq!(call.request.header("host"), Some(bench.registry.host().as_str()), "{call}");
+        assert_eq!(call.request.header("authorization"), None, "{call}");
+    }
+}
+
+#[test]
+fn a_layer_of_another_image_is_not_fetched_again() {
+    let bench = Bench::new();
+    let shared = layers(2);
+    bench.pull(&Image::new(shared.clone())).exits(0);
+    bench.registry.forget();
+    let more = Layer::of(&[file("more", "more")]);
+    let image = Image::new([shared.clone(), vec![more.clone()]].concat());
+    let name = image.push(&bench.registry, "app", "2");
+    let outcome = bench.home.run(&["pull", &name]).exits(0);
+    for layer in &shared {
+        assert!(outcome.stderr.contains(&format!("{}: Already exists", short(&layer.digest()))), "{}", outcome.story());
+    }
+    assert!(outcome.stderr.contains(&format!("{}: Pull complete", short(&more.digest()))), "{}", outcome.story());
+    let expected = [
+        "GET /v2/app/manifests/2 200".to_string(),
+        format!("GET /v2/app/blobs/{} 200", image.config_digest()),
+        format!("GET /v2/app/blobs/{} 200", more.digest()),
+    ];
+    assert_log("shared layers", &bench.registry, &expected);
+}
+
+#[test]
+fn a_layer_that_stands_twice_in_a_manifest_is_fetched_once() {
+    let bench = Bench::new();
+    let two = layers(2);
+    let (a, b) = (&two[0], &two[1]);
+    let image = Image::new(vec![a.clone(), b.clone(), a.clone(), a.clone()]);
+    bench.pull(&image).exits(0);
+    assert_eq!(bench.registry.asked(&a.digest()), 1, "{}", bench.registry.log().join("\n"));
+    assert_eq!(bench.registry.log().len(), 4);
+    let (name, root) = (bench.registry.name("app"), bench.home.arg("root"));
+    bench.home.run(&["unpack", &name, &root]).exits(0);
+}
+
+#[test]
+fn another_tag_of_the_same_image_needs_the_manifest_only() {
+    let bench = Bench::new();
+    let image = Image::new(layers(2));
+    bench.pull(&image).exits(0);
+    bench.registry.forget();
+    let name = image.push(&bench.registry, "app", "other");
+    bench.home.run(&["pull", &name]).exits(0);
+    assert_log("another tag", &bench.registry, &["GET /v2/app/manifests/other 200".to_string()]);
+    let mut names = bench.home.names();
+    names.sort();
+    assert_eq!(names, [bench.registry.name("app:latest"), name]);
+}
+
+#[test]
+fn a_tag_that_moved_is_noticed() {
+    let bench = Bench::new();
+    bench.pull(&Image::small("old")).exits(0);
+    let new = Image::small("new");
+    let outcome = bench.pull(&new).exits(0);
+    assert!(outcome.stdout.contains("Status: Downloaded newer image for"), "{}", outcome.story());
+    assert_eq!(bench.home.names(), [bench.registry.name("app:latest")]);
+    assert_eq!(bench.home.index()[0]["digest"], new.digest());
+}
+
+#[test]
+fn unpack_asks_only_when_it_must() {
+    let bench = Bench::new();
+    let image = Image::new(layers(2));
+    let name = image.push(&bench.registry, "app", "latest");
+    let unpack = |target: &str, options: &[&str]| {
+        bench.registry.forget();
+        let target = bench.home.arg(target);
+        let args = [&["unpack"], options, &[&name, &target]].concat();
+        let outcome = bench.home.run(&args);
+        (outcome, bench.registry.log().len())
+    };
+    let (outcome, requests) = unpack("never", &["--pull", "never"]);
+    outcome.exits(3).fails_in_one_line();
+    assert_eq!((requests, bench.registry.connections()), (0, 0), "--pull never without the image");
+    let (outcome, requests) = unpack("first", &[]);
+    outcome.exits(0).prints("");
+    assert_eq!(requests, 4, "the first unpack pulls");
+    for (target, options, expected) in [
+        ("second", &[][..], 0),
+        ("third", &["--pull", "missing"][..], 0),
+        ("fourth", &["--pull", "always"][..], 1),
+        ("fifth", &["--pull", "never"][..], 0),
+    ] {
+        let (outcome, requests) = unpack(target, options);
+        outcome.exits_in(target, 0).prints("");
+        assert_eq!(requests, expected, "{target}: {options:?}");
+        assert!(bench.home.path(target).join("file-1").exists(), "{target}");
+    }
+}
+
+#[test]
+fn all_tags_are_pulled_page_by_page() {
+    let bench = Bench::new();
+    bench.registry.page_size(2);
+    let tags = ["1", "2", "3", "4", "latest"];
+    for tag in tags {
+        Image::small(tag).push(&bench.registry, "app", tag);
+    }
+    let outcome = bench.home.run(&["pull", "-a", &bench.registry.name("app")]).exits(0);
+    let mut names = bench.home.names();
+    names.sort();
+    assert_eq!(names, tags.map(|tag| bench.registry.name(&format!("app:{tag}"))), "{}", outcome.story());
+    assert_eq!(bench.registry.asked("/tags/list"), 3, "{}", bench.registry.log().join("\n"));
+    assert_eq!(bench.registry.connections(), 1);
+    // A tag makes no sense beside -a.
+    bench.home.run(&["pull", "-a", &bench.registry.name("app:1")]).exits(2).fails_in_one_line();
+}
+
+#[test]
+fn a_next_page_elsewhere_is_not_asked_for() {
+    let (bench, other) = (Bench::new(), Registry::plain());
+    Image::small("a").push(&bench.registry, "app", "latest");
+    Image::small("a").push(&other, "app", "latest");
+    bench.registry.bearer("t0ken", None);
+    let link = format!("<{}>; rel=\"next\"", other.url("/v2/app/tags/list?last=latest"));
+    bench.registry.fault(on("/tags/list").header("Link", link));
+    bench.home.run(&["pull", "-a", &bench.registry.name("app")]);
+    for call in other.calls() {
+        assert_eq!(call.request.header("authorization"), None, "the token went elsewhere: {call}");
+    }
+    // A next page that is the same page must end somewhere too.
+    let bench = Bench::new();
+    Image::small("a").push(&bench.registry, "app", "latest");
+    bench.registry.fault(on("/tags/list").header("Link", "</v2/app/tags/list>; rel=\"next\""));
+    bench
+        .home
+        .run(&["pull", "-a", &bench.registry.name("app")])
+        .exits_among("a next page that is the same", &[0, 5, 11]);
+    assert!(bench.registry.asked("/tags/list") <= 3, "{}", bench.registry.log().join("\n"));
+}

@@ -1,0 +1,259 @@
+//! The store from outside: where it is and what others read in it, `images`, and `verify` on a store that is broken.
+
+use std::fs;
+
+use crate::harness::archive::file;
+use crate::harness::bench::Bench;
+use crate::harness::digest::short;
+use crate::harness::image::{Image, Layer};
+use crate::harness::listing::{assert_same, listing};
+
+fn image() -> Image {
+    Image::new((0..3).map(|n| Layer::of(&[file(format!("f{n}"), format!("body {n}").repeat(100))])).collect())
+}
+
+#[test]
+fn the_store_is_where_it_was_told_to_be() {
+    let bench = Bench::new();
+    let name = Image::small("x").push(&bench.registry, "app", "latest");
+    bench.home.run(&["pull", "-q", "--store", "elsewhere/store", &name]).exits(0);
+    assert!(bench.home.path("elsewhere/store/oci-layout").exists(), "--store");
+    assert!(!bench.home.store().exists(), "the environment ruled over the option");
+    bench.home.run(&["pull", "-q", &name]).exits(0);
+    assert_eq!(
+        fs::read_to_string(bench.home.store().join("oci-layout")).unwrap().replace([' ', '\n'], ""),
+        r#"{"imageLayoutVersion":"1.0.0"}"#
+    );
+    bench.home.write("file", "not a folder");
+    bench.home.run(&["pull", "--store", "file", &name]).exits(9).fails_in_one_line().says("file");
+    bench.home.run(&["pull", "--store", "", &name]).exits_among("an empty folder's name", &[2, 9]).fails_in_one_line();
+}
+
+#[test]
+fn the_index_carries_the_names_that_others_read() {
+    let bench = Bench::new();
+    let image = image();
+    bench.pull(&image).exits(0);
+    let entry = &bench.home.index()[0];
+    let full = bench.registry.name("app:latest");
+    assert_eq!(entry["annotations"]["org.opencontainers.image.ref.name"], full);
+    assert_eq!(entry["annotations"]["io.containerd.image.name"], full);
+    assert_eq!(entry["digest"], image.digest());
+    assert_eq!(entry["size"], image.manifest_bytes().len());
+    for (digest, bytes) in image
+        .layers
+        .iter()
+        .map(|layer| (layer.digest(), layer.blob.clone()))
+        .chain([(image.config_digest(), image.config_bytes.clone()), (image.digest(), image.manifest_bytes())])
+    {
+        assert!(fs::read(bench.home.blob(&digest)).unwrap() == bytes, "{digest}");
+    }
+    let left = fs::read_dir(bench.home.store().join("ingest")).map(Iterator::count).unwrap_or(0);
+    assert_eq!(left, 0, "partial files were left");
+}
+
+#[test]
+fn images_is_a_table() {
+    let bench = Bench::new();
+    let outcome = bench.home.run(&["images"]).exits(0);
+    assert_eq!(outcome.stdout.lines().count(), 1, "{}", outcome.story());
+    let (one, two) = (image(), Image::small("two"));
+    let names = [one.push(&bench.registry, "app", "latest"), two.push(&bench.registry, "other/app", "1.0")];
+    bench.home.run(&["pull", "-q", &names[0], &names[1]]).exits(0);
+    let outcome = bench.home.run(&["images"]).exits(0);
+    let lines: Vec<&str> = outcome.stdout.lines().collect();
+    assert_eq!(lines.len(), 3, "{}", outcome.story());
+    let words: Vec<&str> = lines[0].split_whitespace().collect();
+    assert_eq!(words[..4], ["REPOSITORY", "TAG", "IMAGE", "ID"], "{}", outcome.story());
+    assert_eq!(words.last(), Some(&"SIZE"), "{}", outcome.story());
+    for (repository, tag, image) in [("app", "latest", &one), ("other/app", "1.0", &two)] {
+        let repository = bench.registry.name(repository);
+        let line = lines.iter().find(|line| line.starts_with(&format!("{repository} "))).expect("a line for the image");
+        assert!(line.split_whitespace().any(|word| word == tag), "{line}");
+        assert!(line.contains(short(&image.config_digest())), "{line}");
+    }
+    // The columns stand under their heads.
+    let at = lines[0].find("TAG").unwrap();
+    assert!(
+        lines[1..].iter().all(|line| line.as_bytes()[at - 1] == b' ' && line.as_bytes()[at] != b' '),
+        "{}",
+        outcome.story()
+    );
+    let ids = bench.home.run(&["images", "-q"]).exits(0);
+    assert_eq!(ids.stdout.lines().count(), 2, "{}", ids.story());
+    assert!(ids.stdout.contains(short(&one.config_digest())), "{}", ids.story());
+}
+
+#[test]
+fn images_asks_nobody_and_changes_nothing() {
+    let bench = Bench::new();
+    bench.pull(&image()).exits(0);
+    bench.registry.forget();
+    let before = listing(&bench.home.store());
+    bench.home.run(&["images"]).exits(0);
+    bench.home.run(&["verify"]).exits(0);
+    assert_eq!(bench.registry.connections(), 0);
+    assert_same("the store", &before, &listing(&bench.home.store()));
+}
+
+#[test]
+fn verify_finds_what_is_broken_and_removes_it_when_told() {
+    type Damage = fn(&mut Vec<u8>);
+    let breaks: [(&str, Damage); 4] = [
+        ("a flipped bit", |bytes| bytes[10] ^= 1),
+        ("a byte less", |bytes| bytes.truncate(bytes.len() - 1)),
+        ("a byte more", |bytes| bytes.push(0)),
+        ("nothing left", |bytes| bytes.clear()),
+    ];
+    for (case, damage) in breaks {
+        let (bench, image) = (Bench::new(), image());
+        bench.pull(&image).exits(0);
+        bench.home.run(&["verify"]).exits_in(case, 0);
+        let digest = image.layers[1].digest();
+        let path = bench.home.blob(&digest);
+        let mut bytes = fs::read(&path).unwrap();
+        damage(&mut bytes);
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, bytes).unwrap();
+        let outcome = bench.home.run(&["verify"]).exits_in(case, 8);
+        assert!(
+            format!("{}{}", outcome.stdout, outcome.stderr).contains(short(&digest)),
+            "{case}\n{}",
+            outcome.story()
+        );
+        assert!(path.exists(), "{case}: repaired without being told");
+        bench.home.run(&["verify", &bench.registry.name("app")]).exits_in(&format!("{case}, by name"), 8);
+        // What was wrong is right now, and was wrong: both codes have their reason.
+        bench.home.run(&["verify", "--remove-corrupt"]).exits_among(&format!("{case}, removed"), &[0, 8]);
+        assert!(!path.exists(), "{case}: still there");
+        bench.registry.forget();
+        bench.home.run(&["pull", &bench.registry.name("app")]).exits_in(&format!("{case}, pulled again"), 0);
+        let blobs: Vec<String> = bench
+            .registry
+            .calls()
+            .iter()
+            .map(|call| call.request.target.clone())
+            .filter(|target| target.contains("/blobs/"))
+            .collect();
+        assert_eq!(blobs, [format!("/v2/app/blobs/{digest}")], "{case}");
+        bench.home.run(&["verify"]).exits_in(&format!("{case}, mended"), 0);
+    }
+}
+
+#[test]
+fn verify_looks_at_every_blob() {
+    let (bench, image) = (Bench::new(), image());
+    bench.pull(&image).exits(0);
+    let mut all: Vec<String> = image.layers.iter().map(Layer::digest).collect();
+    all.extend([image.config_digest(), image.digest()]);
+    for digest in all {
+        let path = bench.home.blob(&digest);
+        let good = fs::read(&path).unwrap();
+        let mut bad = good.clone();
+        bad[0] ^= 0x80;
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, bad).unwrap();
+        bench.home.run(&["verify"]).exits_in(&digest, 8);
+        fs::write(&path, good).unwrap();
+    }
+    bench.home.run(&["verify"]).exits(0);
+    fs::remove_file(bench.home.blob(&image.layers[0].digest())).unwrap();
+    bench.home.run(&["verify"]).exits_among("a blob that is gone", &[3, 8]);
+    bench.home.run(&["verify", &bench.registry.name("nobody")]).exits_in("an image that is not there", 3);
+}
+
+#[test]
+fn a_store_that_is_broken_is_told_of() {
+    for (case, name, text) in [
+        ("another version", "oci-layout", r#"{"imageLayoutVersion":"9.0.0"}"#),
+        ("a torn index", "index.json", r#"{"schemaVersion":2,"manif"#),
+        ("an empty index", "index.json", ""),
+        ("an index of null", "index.json", "null"),
+    ] {
+        let bench = Bench::new();
+        bench.pull(&Image::small("x")).exits(0);
+        fs::write(bench.home.store().join(name), text).unwrap();
+        for args in [&["images"][..], &["verify"], &["unpack", "--pull", "never", &bench.registry.name("app"), "root"]]
+        {
+            bench.home.run(args).exits_among(&format!("{case}, {args:?}"), &[8, 9, 10, 11]).fails_in_one_line();
+        }
+        assert_eq!(fs::read_to_string(bench.home.store().join(name)).unwrap(), text, "{case}: the file was changed");
+    }
+}
+
+#[test]
+fn what_stands_in_a_blobs_place_is_not_taken_for_it() {
+    let image = image();
+    let digest = image.layers[1].digest();
+    type Plant = fn(&std::path::Path);
+    let cases: [(&str, Plant, &[i32]); 6] = [
+        ("an empty file", |path| fs::write(path, "").unwrap(), &[0]),
+        ("a short file", |path| fs::write(path, "short").unwrap(), &[0]),
+        ("a long file", |path| fs::write(path, [0; 9999]).unwrap(), &[0]),
+        ("a folder", |path| fs::create_dir(path).unwrap(), &[9]),
+        ("a link to nowhere", |path| std::os::unix::fs::symlink("nowhere", path).unwrap(), &[0, 9]),
+        ("a FIFO", |path| rustix::fs::mkfifoat(rustix::fs::CWD, path, 0o600.into()).unwrap(), &[0, 9]),
+    ];
+    for (case, plant, codes) in cases {
+        let bench = Bench::new();
+        bench.pull(&Image::small("first")).exits(0);
+        plant(&bench.home.blob(&digest));
+        let name = image.push(&bench.registry, "app", "2");
+        let outcome = bench.home.run(&["pull", &name]).exits_among(case, codes);
+        if outcome.code == 0 {
+            assert_eq!(fs::read(bench.home.blob(&digest)).unwrap(), image.layers[1].blob, "{case}");
+            bench.home.run(&["verify"]).exits_in(case, 0);
+        } else {
+            outcome.fails_in_one_line();
+            assert_eq!(bench.home.names(), [bench.registry.name("app:latest")], "{case}");
+        }
+    }
+}
+
+#[test]
+fn a_store_may_be_shared_by_several_pulls_at_once() {
+    let bench = Bench::new();
+    let common = image().layers;
+    let names: Vec<String> = (0..4)
+        .map(|n| {
+            let own = Layer::of(&[file("own", n.to_string())]);
+            Image::new([common.clone(), vec![own]].concat()).push(&bench.registry, &format!("app{n}"), "latest")
+        })
+        .collect();
+    let bench = &bench;
+    std::thread::scope(|scope| {
+        for name in &names {
+            scope.spawn(move || bench.home.run(&["pull", "-q", name]).exits(0).prints(&format!("{name}\n")));
+        }
+    });
+    let mut stored = bench.home.names();
+    stored.sort();
+    assert_eq!(stored, names);
+    bench.home.run(&["verify"]).exits(0);
+}
+
+#[test]
+fn names_and_members_of_others_stay_in_the_index() {
+    let bench = Bench::new();
+    bench.pull(&Image::small("first")).exits(0);
+    let path = bench.home.store().join("index.json");
+    let mut index: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    index["manifests"][0]["annotations"]["org.example.note"] = "mine".into();
+    index["annotations"] = serde_json::json!({ "org.example.store": "mine too" });
+    let foreign = serde_json::json!({
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "digest": format!("sha256:{}", "0".repeat(64)),
+        "size": 2,
+        "annotations": { "org.opencontainers.image.ref.name": "somebody-elses" },
+    });
+    index["manifests"].as_array_mut().unwrap().push(foreign.clone());
+    fs::write(&path, index.to_string()).unwrap();
+    let name = Image::small("second").push(&bench.registry, "other", "latest");
+    bench.home.run(&["pull", &name]).exits(0);
+    let after: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    assert_eq!(after["annotations"]["org.example.store"], "mine too");
+    let entries = after["manifests"].as_array().unwrap();
+    assert!(entries.contains(&foreign), "{after}");
+    assert!(entries.iter().any(|entry| entry["annotations"]["org.example.note"] == "mine"), "{after}");
+    assert_eq!(entries.len(), 3, "{after}");
+}

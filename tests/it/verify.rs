@@ -1,0 +1,197 @@
+//! Bytes that are not what was promised: never under a digest's name in the store, never in a tree.
+
+use serde_json::json;
+
+use crate::harness::archive::{archive, file};
+use crate::harness::bench::{Bench, unpack_image};
+use crate::harness::digest::{sha256, sha512, short};
+use crate::harness::fault::{Fault, on};
+use crate::harness::image::{Image, Layer};
+
+fn image() -> Image {
+    Image::new((0..3).map(|n| Layer::of(&[file(format!("f{n}"), format!("body of {n}").repeat(50))])).collect())
+}
+
+type Break = fn(Fault) -> Fault;
+
+/// What a registry can do to a blob, and how that is to end.
+fn broken() -> Vec<(&'static str, i32, Break)> {
+    vec![
+        ("the first byte", 8, |fault| fault.flip(0)),
+        ("a byte inside", 8, |fault| fault.flip(40)),
+        ("a byte less", 8, |fault| fault.shorter(60)),
+        ("nothing", 8, |fault| fault.body("")),
+        ("a byte more", 8, |fault| fault.longer(b"x")),
+        ("much more", 8, |fault| fault.longer(&[0; 100_000])),
+        ("something else", 8, |fault| fault.body("<html>please log in</html>")),
+        ("more, in chunks", 8, |fault| fault.longer(b"x").chunked(10)),
+        ("less, in chunks", 8, |fault| fault.shorter(60).chunked(10)),
+        ("less, ended by the connection", 8, |fault| fault.shorter(60).closed()),
+        ("cut at the start", 5, |fault| fault.cut(0)),
+        ("cut inside", 5, |fault| fault.cut(30)),
+        ("cut in the chunks", 5, |fault| fault.chunked(10).cut(30)),
+        ("chunks that are none", 5, |fault| fault.chunks(b"5\r\nhello\r\nxyz\r\n")),
+        ("gone", 3, |fault| fault.status(404).body("{}")),
+        ("forbidden", 4, |fault| fault.status(403).body("{}")),
+        ("a server in trouble", 5, |fault| fault.status(500).body("{}")),
+        ("a partial answer to a whole question", 5, |fault| fault.status(206).header("Content-Range", "bytes 0-9/100")),
+    ]
+}
+
+#[test]
+fn a_broken_layer_is_never_kept() {
+    for (case, code, fault) in broken() {
+        for layer in 0..3 {
+            let (bench, image) = (Bench::new(), image());
+            let digest = image.layers[layer].digest();
+            bench.registry.fault(fault(on(digest.as_str())));
+            let case = format!("{case}, layer {layer}");
+            // A partial answer may be called what it is, or be measured and found wanting.
+            let codes: &[i32] = if case.starts_with("a partial") { &[0, 5, 8, 10, 11] } else { &[code] };
+            let outcome = bench.pull(&image).exits_among(&case, codes);
+            if outcome.code == 0 {
+                continue;
+            }
+            let outcome = outcome.fails_in_one_line();
+            assert!(!bench.home.blob(&digest).exists(), "{case}: kept\n{}", outcome.story());
+            assert!(bench.home.index().is_empty(), "{case}: in the index\n{}", outcome.story());
+        }
+    }
+}
+
+#[test]
+fn a_broken_layer_is_never_unpacked_and_the_next_pull_mends_it() {
+    for (case, code, fault) in [broken()[1], broken()[4], broken()[11]] {
+        let (bench, image) = (Bench::new(), image());
+        let name = image.push(&bench.registry, "app", "latest");
+        let root = bench.home.arg("root");
+        bench.registry.fault(fault(on(image.layers[1].digest())));
+        bench.home.run(&["unpack", &name, &root]).exits_in(case, code).fails_in_one_line();
+        assert!(!bench.home.path("root").exists(), "{case}");
+        bench.registry.clear_faults();
+        bench.registry.forget();
+        bench.home.run(&["unpack", &name, &root]).exits_in(case, 0);
+        assert!(bench.home.path("root/f2").exists(), "{case}");
+        assert_eq!(bench.registry.asked(&image.layers[0].digest()), 0, "{case}: what was there was fetched again");
+    }
+}
+
+#[test]
+fn what_arrived_before_a_failure_stays() {
+    let (bench, image) = (Bench::new(), image());
+    // The config and one layer arrive.
+    bench.registry.fault(on("/blobs/").after(2).status(503).body("{}"));
+    bench.pull(&image).exits(5);
+    assert!(bench.home.blob(&image.layers[0].digest()).exists());
+    assert!(bench.home.index().is_empty());
+    bench.registry.clear_faults();
+    bench.registry.forget();
+    let outcome = bench.pull(&image).exits(0).says(&format!("{}: Already exists", short(&image.layers[0].digest())));
+    let fetched: Vec<usize> = image.layers.iter().map(|layer| bench.registry.asked(&layer.digest())).collect();
+    assert_eq!(fetched, [0, 1, 1], "{}", outcome.story());
+}
+
+#[test]
+fn mismatches_name_the_blob() {
+    let (bench, image) = (Bench::new(), image());
+    let digest = image.layers[1].digest();
+    bench.registry.fault(on(digest.as_str()).flip(30));
+    bench.pull(&image).exits(8).says(short(&digest));
+}
+
+#[test]
+fn a_size_that_lies_is_a_mismatch() {
+    for (case, lie) in [("a byte less", -1i64), ("a byte more", 1), ("a thousand more", 1000)] {
+        for layer in 0..3 {
+            let bench = Bench::new();
+            let lying = image().edited(|m| {
+                let size = m["layers"][layer]["size"].as_i64().unwrap();
+                m["layers"][layer]["size"] = json!(size + lie);
+            });
+            bench.pull(&lying).exits_in(case, 8).fails_in_one_line();
+            assert!(!bench.home.blob(&lying.layers[layer].digest()).exists(), "{case}");
+            assert!(bench.home.index().is_empty(), "{case}");
+        }
+    }
+}
+
+#[test]
+fn an_empty_size_and_an_empty_blob() {
+    let zero = image().edited(|m| m["layers"][0]["size"] = json!(0));
+    let bench = Bench::new();
+    bench.pull(&zero).exits(8);
+    assert!(bench.home.index().is_empty());
+}
+
+#[test]
+fn diff_ids_are_proven_before_the_tree_is_seen() {
+    let tar = |n: u8| archive(&[file(format!("f{n}"), [n])]);
+    let layers: Vec<Layer> = (0..3).map(|n| Layer::gzip(&tar(n))).collect();
+    for wrong in 0..3 {
+        let mut lying = layers.clone();
+        lying[wrong].diff_id = sha256(b"something else");
+        unpack_image(&Image::new(lying), &[]).refused(&format!("diff_id {wrong}"), 8);
+    }
+    let mut swapped = layers.clone();
+    (swapped[0].diff_id, swapped[1].diff_id) = (layers[1].diff_id.clone(), layers[0].diff_id.clone());
+    unpack_image(&Image::new(swapped), &[]).refused("swapped", 8);
+    let mut compressed = layers.clone();
+    compressed[2].diff_id = compressed[2].digest();
+    unpack_image(&Image::new(compressed), &[]).refused("of the compressed bytes", 8);
+    let mut others = vec![Layer::plain(&tar(7))];
+    if cfg!(feature = "zstd") {
+        others.push(Layer::zstd(&tar(7)));
+    }
+    for mut layer in others {
+        layer.diff_id = sha256(b"something else");
+        let case = layer.media_type.clone();
+        unpack_image(&Image::new(vec![layer]), &[]).refused(&case, 8);
+    }
+}
+
+#[test]
+fn what_lies_behind_the_end_of_a_tar_belongs_to_its_diff_id() {
+    let padded = [archive(&[file("f", "x")]), vec![0; 10_240], b"junk".to_vec()].concat();
+    let mut layer = Layer::gzip(&padded);
+    unpack_image(&Image::new(vec![layer.clone()]), &[]).done("the padding counts");
+    layer.diff_id = sha256(&padded[..padded.len() - 4]);
+    unpack_image(&Image::new(vec![layer]), &[]).refused("a diff_id without the padding", 8);
+}
+
+#[test]
+fn sha512_is_checked_as_well() {
+    let tar = archive(&[file("f", "x")]);
+    let named = |diff_id: String, blob_id: String| {
+        let mut layer = Layer::gzip(&tar);
+        layer.diff_id = diff_id;
+        Image::new(vec![layer]).edited(|m| m["layers"][0]["digest"] = json!(blob_id))
+    };
+    let right = sha512(&Layer::gzip(&tar).blob);
+    for (case, diff_id, blob_id, code) in [
+        ("right", sha512(&tar), right.clone(), 0),
+        ("a wrong diff_id", sha512(b"x"), right, 8),
+        ("a wrong digest", sha512(&tar), sha512(b"y"), 8),
+    ] {
+        let (bench, image) = (Bench::new(), named(diff_id, blob_id.clone()));
+        let name = image.push(&bench.registry, "app", "latest");
+        bench.registry.put_blob_as("app", &blob_id, &image.layers[0].blob);
+        bench.home.run(&["unpack", &name, &bench.home.arg("root")]).exits_in(case, code);
+        assert_eq!(bench.home.path("root/f").exists(), code == 0, "{case}");
+    }
+}
+
+#[test]
+fn an_image_that_changed_in_the_store_is_not_unpacked() {
+    let (bench, image) = (Bench::new(), image());
+    bench.pull(&image).exits(0);
+    let path = bench.home.blob(&image.layers[1].digest());
+    let mut bytes = std::fs::read(&path).unwrap();
+    // A byte of the compressed data: gzip's own check would find some changes, the diff_id finds all.
+    bytes[20] ^= 1;
+    std::fs::remove_file(&path).unwrap();
+    std::fs::write(&path, &bytes).unwrap();
+    let (name, root) = (bench.registry.name("app"), bench.home.arg("root"));
+    let outcome = bench.home.run(&["unpack", "--pull", "never", &name, &root]);
+    outcome.exits_among("a changed blob", &[8, 11]).fails_in_one_line();
+    assert!(!bench.home.path("root").exists());
+}
