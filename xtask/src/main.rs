@@ -27,6 +27,7 @@ cargo xtask COMMAND
   test         format, clippy, tidy, every test, the manual, memory and size; what .ci/run calls
   tidy         the law of imports, one owner per dependency, 500 lines, ARCHITECTURE.md
   mem          the peak memory of a pull and an unpack, with a small layer and with one of 1 GiB
+  mem PROFILE  the same with another profile than release
   size         the bytes of the release binaries
 ";
 
@@ -36,7 +37,8 @@ fn main() -> ExitCode {
     let outcome = match words[..] {
         ["demo"] => demo::of_this_machine(),
         ["demo", name] => demo::of(name),
-        ["mem"] => mem::run(),
+        ["mem"] => mem::run("release"),
+        ["mem", profile] => mem::run(profile),
         ["size"] => size::run(),
         ["test"] => test::run(),
         ["tidy"] => tidy::run(),

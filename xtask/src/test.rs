@@ -14,7 +14,7 @@ const STEPS: &[Step] = &[
     Step { name: "format", run: format },
     Step { name: "clippy", run: clippy },
     Step { name: "tidy", run: tidy::run },
-    Step { name: "mem", run: mem::run },
+    Step { name: "mem", run: memory },
     Step { name: "size", run: size::run },
     Step { name: "manual", run: manual },
     Step { name: "tests", run: tests },
@@ -38,6 +38,10 @@ fn format() -> Result {
 fn clippy() -> Result {
     let everything = ["clippy", "--quiet", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"];
     shell::watch(&mut cargo::command(&everything))
+}
+
+fn memory() -> Result {
+    mem::run("release")
 }
 
 /// The documentation, where a broken link is an error.
