@@ -8,6 +8,9 @@ use std::path::Path;
 
 use crate::escape::Escaped;
 
+/// Characters of an error that are shown: foreign text in it may have any length.
+const TEXT_LIMIT: usize = 2000;
+
 /// What every fallible function of this crate returns.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -128,7 +131,11 @@ impl Error {
 
 impl Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Escaped(&self.0.text).fmt(f)
+        let text = &self.0.text;
+        match text.char_indices().nth(TEXT_LIMIT) {
+            Some((end, _)) => write!(f, "{}…", Escaped(text.get(..end).unwrap_or_default())),
+            None => Escaped(text).fmt(f),
+        }
     }
 }
 

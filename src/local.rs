@@ -44,12 +44,24 @@ impl Store {
         Image::load(self, found.ok_or_else(|| self.absent(name))?, &Limits::default())
     }
 
-    /// Reads every blob back and compares it with its digest, calling `report` for each; a blob that a named image needs
-    /// and the store lacks is a fault too. With `remove_corrupt`, blobs that are not what they promise are removed; the
-    /// next pull fetches them anew.
-    pub fn verify(&self, remove_corrupt: bool, cancel: &Cancel, report: &mut dyn FnMut(&Check)) -> Result<()> {
-        let mut digests = self.blobs()?;
-        for entry in self.entries()? {
+    /// Reads blobs back and compares them with their digests, calling `report` for each: those of the named images, or all
+    /// with no names. A blob that a named image needs and the store lacks is a fault too. With `remove_corrupt`, blobs that
+    /// are not what they promise are removed; the next pull fetches them anew. Fails with [`ErrorKind::NotFound`] for a
+    /// name that is not there.
+    pub fn verify(
+        &self,
+        names: &[Reference],
+        remove_corrupt: bool,
+        cancel: &Cancel,
+        report: &mut dyn FnMut(&Check),
+    ) -> Result<()> {
+        let mut entries = self.entries()?;
+        if let Some(absent) = names.iter().find(|name| !entries.iter().any(|entry| is_named(entry, name))) {
+            return Err(self.absent(absent));
+        }
+        let mut digests = if names.is_empty() { self.blobs()? } else { Vec::new() };
+        entries.retain(|entry| names.is_empty() || names.iter().any(|name| is_named(entry, name)));
+        for entry in entries {
             digests.push(entry.manifest.digest);
             if let Ok(image) = Image::load(self, entry, &Limits::default()) {
                 digests.extend(image.blobs());
@@ -115,15 +127,10 @@ impl Image {
         self.manifest.size()
     }
 
-    /// Reads the image's blobs back: manifest, config and layers.
-    pub fn verify(&self, remove_corrupt: bool, cancel: &Cancel, report: &mut dyn FnMut(&Check)) -> Result<()> {
-        self.blobs().iter().try_for_each(|digest| self.store.verify_blob(*digest, remove_corrupt, cancel, report))
-    }
-
     /// Manifest, config and layers.
-    fn blobs(&self) -> Vec<Digest> {
+    fn blobs(&self) -> impl Iterator<Item = Digest> {
         let layers = self.manifest.layers.iter().map(|layer| layer.blob.digest);
-        [self.entry.manifest.digest, self.manifest.config.digest].into_iter().chain(layers).collect()
+        [self.entry.manifest.digest, self.manifest.config.digest].into_iter().chain(layers)
     }
 
     /// Whether an image of this architecture and variant is what a machine of `platform` would be given.
@@ -154,12 +161,27 @@ impl Image {
                 tree.apply(Reported { blob, read: 0, reported: 0, place, progress }, layer.compression, *diff_id)
             });
             let shown = |e: Error| e.context(format!("layer {} of {total} ({})", index + 1, layer.blob.digest.short()));
-            read.map_err(shown).map_err(context)?;
+            read.map_err(|e| self.blame(e, place.digest)).map_err(shown).map_err(context)?;
             progress.report(Event::Unpacking { layer: place, read: place.size });
         }
         let tally = tree.publish().map_err(context)?;
         self.note_left_out(&tally, progress);
         Ok(tally)
+    }
+
+    /// A layer that cannot be unpacked may have been damaged since it was proven. That is another error than a bad
+    /// archive, with another way out.
+    fn blame(&self, error: Error, digest: Digest) -> Error {
+        let mut fault = None;
+        let checked =
+            self.store.verify_blob(digest, false, &Cancel::default(), &mut |check| fault = check.fault.clone());
+        match (error.kind(), checked, fault) {
+            (ErrorKind::Mismatch | ErrorKind::Unsafe, Ok(()), Some(fault)) => {
+                let text = format!("the blob was damaged in the store: {fault}");
+                Error::new(ErrorKind::Mismatch, text).with_hint("pullet verify --remove-corrupt, then pull again")
+            }
+            _ => error,
+        }
     }
 
     fn note_left_out(&self, tally: &Tally, progress: &dyn Progress) {
@@ -198,7 +220,11 @@ impl<R: Read> Read for Reported<'_, R> {
             self.progress.report(Event::Unpacking { layer: self.place, read: self.read });
             self.reported = self.read + REPORT_INTERVAL;
         }
-        let n = self.blob.read(buf)?;
+        let n = self.blob.read(buf).map_err(|e| match e.kind() {
+            io::ErrorKind::Interrupted => e,
+            // Without its name a bad disk would look like a bad archive above.
+            _ => Error::disk("read", format!("blob {}", self.place.digest), e).into(),
+        })?;
         self.read += n as u64;
         Ok(n)
     }

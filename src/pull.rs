@@ -8,7 +8,7 @@ use crate::image::config::Config;
 use crate::image::manifest::{self, Descriptor, Document, Manifest};
 use crate::image::platform::Platform;
 use crate::image::reference::Reference;
-use crate::limits::{read_capped, within};
+use crate::limits::{Limits, read_capped, within};
 use crate::local::Image;
 use crate::options::Options;
 use crate::progress::{Event, Layer, LayerState, Progress};
@@ -40,6 +40,8 @@ pub struct Resolved<'a> {
     descriptor: Descriptor,
     bytes: Vec<u8>,
     manifest: Manifest,
+    /// Whether an index said that it is for this platform.
+    is_chosen: bool,
     repository: Repository<'a>,
     progress: &'a dyn Progress,
 }
@@ -107,33 +109,24 @@ impl Client {
         let (mut document, mut media_type) = Document::parse(&answer.bytes, &answer.content_type, None, limits)?;
         let mut bytes = answer.bytes;
         let mut descriptor = Descriptor { media_type: media_type.clone(), digest, size: bytes.len() as u64 };
-        for _ in 0..=limits.index_depth {
-            match document {
+        let mut is_chosen = false;
+        for depth in 0.. {
+            let index = match document {
                 Document::Manifest(manifest) => {
-                    return Ok(Resolved {
-                        name: name.clone(),
-                        digest,
-                        descriptor,
-                        bytes,
-                        manifest,
-                        repository,
-                        progress,
-                    });
+                    let name = name.clone();
+                    return Ok(Resolved { name, digest, descriptor, bytes, manifest, is_chosen, repository, progress });
                 }
-                Document::Index(index) => {
-                    descriptor = index.choose(&self.platform)?.clone();
-                    let content_type;
-                    (bytes, content_type) = self.document(&descriptor, &mut repository, known)?;
-                    (document, media_type) =
-                        Document::parse(&bytes, &content_type, Some(&descriptor.media_type), limits)?;
-                    descriptor.media_type.clone_from(&media_type);
-                }
-            }
+                Document::Index(_) if depth == limits.index_depth => break,
+                Document::Index(index) => index,
+            };
+            (descriptor, is_chosen) = index.choose(&self.platform)?;
+            let content_type;
+            (bytes, content_type) = self.document(&descriptor, &mut repository, known)?;
+            let expected = Some(descriptor.media_type.as_str());
+            (document, media_type) = Document::parse(&bytes, &content_type, expected, limits)?;
+            descriptor.media_type.clone_from(&media_type);
         }
-        Err(Error::new(
-            ErrorKind::Unsafe,
-            format!("limit exceeded: more than {} indexes within each other", limits.index_depth),
-        ))
+        Err(Limits::exceeded("indexes within each other", limits.index_depth))
     }
 
     /// A manifest or index by digest, from the store or the registry, verified.
@@ -178,10 +171,10 @@ impl Client {
         self.verify(&descriptor, body).map_err(|e| e.context("config"))
     }
 
-    /// A single manifest may be for another machine. Where a platform was asked for that is an error, as with Docker.
+    /// A manifest that no index calls fitting may be for another machine. Where a platform was asked for that is an
+    /// error, as with Docker.
     fn check_platform(&self, config: &Config, resolved: &Resolved<'_>) -> Result<()> {
-        let is_index = resolved.digest != resolved.descriptor.digest;
-        if is_index || config.platform.os().is_empty() || self.platform.rank(&config.platform).is_some() {
+        if resolved.is_chosen || config.platform.os().is_empty() || self.platform.rank(&config.platform).is_some() {
             return Ok(());
         }
         let text = format!("the image is for {} and not for {}", config.platform, self.platform);
@@ -224,9 +217,8 @@ impl Client {
             progress.report(Event::Layer { layer, state: LayerState::Exists });
             return Ok(());
         };
-        let body = resolved.repository.blob(&blob.digest)?;
         let report = &mut |count| progress.report(Event::Layer { layer, state: LayerState::Downloading(count) });
-        ingest.fill(body, self.options.cancel.clone(), report)?;
+        ingest.fill(|| resolved.repository.blob(&blob.digest), self.options.cancel.clone(), report)?;
         progress.report(Event::Layer { layer, state: LayerState::Complete });
         Ok(())
     }

@@ -91,14 +91,16 @@ impl Manifest {
 }
 
 impl Index {
-    /// The entry that runs best on `platform`; the first of equals. One without a platform is the last resort.
-    pub(crate) fn choose(&self, platform: &Platform) -> Result<&Descriptor> {
+    /// The entry that runs best on `platform`; the first of equals. One without a platform is the last resort, and
+    /// `false` beside it says that its config must tell.
+    pub(crate) fn choose(&self, platform: &Platform) -> Result<(Descriptor, bool)> {
         let rank = |entry: &&Entry| match &entry.platform {
             Some(other) => platform.rank(other),
             None => Some(usize::MAX),
         };
         let chosen = self.entries.iter().filter(|entry| rank(entry).is_some()).min_by_key(|entry| rank(entry));
-        chosen.map(|entry| &entry.descriptor).ok_or_else(|| self.no_match(platform))
+        let found = chosen.map(|entry| (entry.descriptor.clone(), entry.platform.is_some()));
+        found.ok_or_else(|| self.no_match(platform))
     }
 
     fn no_match(&self, platform: &Platform) -> Error {
@@ -242,7 +244,9 @@ impl RawDescriptor {
     }
 
     fn entry(self) -> Result<Entry> {
-        let platform = self.platform.as_ref().map(|p| Platform::new(&p.os, &p.architecture, &p.variant));
+        // An entry without an operating system is for the client's, which is Linux here.
+        let os = |p: &RawPlatform| if p.os.is_empty() { "linux".to_owned() } else { p.os.clone() };
+        let platform = self.platform.as_ref().map(|p| Platform::new(&os(p), &p.architecture, &p.variant));
         Ok(Entry { descriptor: self.check("index entry")?, platform })
     }
 }
@@ -331,10 +335,10 @@ mod tests {
         let text = format!(r#"{{"schemaVersion":2,"manifests":[{}]}}"#, entries.join(","));
         let Ok(Document::Index(index)) = parse(&text, INDEX, None) else { panic!("no index") };
         for (platform, size) in [("linux/arm/v7", 3), ("linux/arm/v6", 2), ("linux/arm64", 4), ("linux/arm/v8", 3)] {
-            let chosen = platform.parse().and_then(|platform| index.choose(&platform).map(|d| d.size));
+            let chosen = platform.parse().and_then(|platform| index.choose(&platform).map(|(d, _)| d.size));
             assert_eq!(chosen.ok(), Some(size), "{platform}");
         }
-        let none = "linux/amd64".parse().and_then(|platform| index.choose(&platform).cloned());
+        let none = "linux/amd64".parse().and_then(|platform| index.choose(&platform));
         let hint = none.err().and_then(|e| e.hint().map(|h| h.to_string())).unwrap_or_default();
         assert!(hint.contains("linux/arm/v6, linux/arm/v7, linux/arm64"), "{hint}");
     }

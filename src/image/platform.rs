@@ -220,8 +220,7 @@ fn machine_variant(machine: &str) -> Option<String> {
 /// `5TEJ`, `6TEJ`, `7M` and so on: the generation is the first digit.
 fn arm_generation(text: &str) -> Option<String> {
     match text.chars().next() {
-        Some(digit @ '5'..='8') => Some(format!("v{digit}")),
-        Some('3' | '4') => Some("v5".to_owned()),
+        Some(digit @ '3'..='8') => Some(format!("v{digit}")),
         _ => None,
     }
 }

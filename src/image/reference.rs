@@ -65,6 +65,13 @@ impl Reference {
         }
     }
 
+    /// The whole name as people write it, as Docker's status lines do.
+    pub fn familiar(&self) -> String {
+        let canonical = self.to_string();
+        let rest = canonical.strip_prefix(&self.repository()).unwrap_or_default();
+        format!("{}{rest}", self.familiar_repository())
+    }
+
     /// The tag. Beside a digest it is a label only: the digest decides.
     pub fn tag(&self) -> Option<&str> {
         self.tag.as_deref()
@@ -176,6 +183,11 @@ fn split_tag<'a>(text: &str, remote: &'a str) -> Result<(&'a str, Option<&'a str
         None => Ok((remote, None)),
         Some((path, tag)) => check_tag(text, tag).map(|()| (path, Some(tag))),
     }
+}
+
+/// Whether `tag` is one: `[\w][\w.-]{0,127}`.
+pub(crate) fn is_tag(tag: &str) -> bool {
+    check_tag(tag, tag).is_ok()
 }
 
 fn check_tag(text: &str, tag: &str) -> Result<()> {

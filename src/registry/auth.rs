@@ -177,9 +177,7 @@ fn is_inside(host: &str) -> bool {
 }
 
 fn denied(registry: &Url, why: &str) -> Error {
-    Error::new(ErrorKind::Denied, format!("GET {registry}: not authorised: {why}")).with_hint(
-        "give credentials with --creds USER, or look at the name: registries answer so too for what does not exist",
-    )
+    Error::new(ErrorKind::Denied, format!("GET {registry}: not authorised: {why}")).with_hint(problem::DENIED_HINT)
 }
 
 #[cfg(test)]

@@ -44,7 +44,7 @@ impl<'a> Scanner<'a> {
         loop {
             self.skip(|c| is_blank(c) || c == ',');
             let before = self.rest;
-            let Some(name) = self.token() else { return (!self.rest.is_empty()).then_some(()).and(None) };
+            let name = self.token()?;
             self.skip(is_blank);
             if !self.rest.starts_with('=') {
                 self.rest = before;

@@ -159,6 +159,7 @@ fn exchange_error(url: &Url, error: ureq::Error) -> Error {
             Error::new(ErrorKind::Unsafe, format!("limit exceeded: more than {HEADER_LIMIT} bytes of header"))
                 .context(&what)
         }
+        ureq::Error::Http(_) | ureq::Error::BadUri(_) => Error::new(ErrorKind::Unsafe, "malformed URL").context(&what),
         other => network(&other.to_string()),
     }
 }

@@ -23,9 +23,12 @@ use self::url::Url;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::media_type;
-use crate::image::reference::Reference;
+use crate::image::reference::{self, Reference};
 use crate::limits::{Limits, within};
 use crate::progress::{Event, Progress};
+
+/// Bytes of a redirect's `Location`: signed URLs of object stores have up to 2 KiB.
+const LOCATION_LIMIT: usize = 8 << 10;
 
 /// What this room needs to know.
 #[derive(Clone, Debug, Default)]
@@ -113,6 +116,9 @@ impl<'a> Repository<'a> {
                 serde_json::from_slice(&within(answer.read(page_limit)?, "bytes of tag list", page_limit)?)
                     .map_err(|e| Error::new(ErrorKind::Network, format!("malformed tag list: {e}")))?;
             let page = page.tags.unwrap_or_default();
+            if !page.iter().all(|tag| reference::is_tag(tag)) {
+                return Err(Error::new(ErrorKind::Unsafe, "malformed tag list: something in it is no tag"));
+            }
             // A page without tags that leads on would lead on for ever.
             next = next.filter(|_| !page.is_empty());
             tags.extend(page.into_iter().filter(|tag| known.insert(tag.clone())));
@@ -125,8 +131,9 @@ impl<'a> Repository<'a> {
 
     /// `Link: </v2/…?last=x>; rel="next"` (RFC 8288), on the same origin only.
     fn next_page(&self, answer: &Answer) -> Result<Option<String>> {
-        let links = answer.headers("link").flat_map(|value| value.split(',')).filter(|link| link.contains("next"));
-        let Some(target) = links.filter_map(|link| link.split('<').nth(1)?.split('>').next()).next() else {
+        let links = answer.headers("link").flat_map(|value| value.split(','));
+        let mut links = links.filter_map(|link| link.trim().strip_prefix('<')?.split_once('>'));
+        let Some((target, _)) = links.find(|(_, parameters)| parameters.replace('"', "").contains("rel=next")) else {
             return Ok(None);
         };
         let next = answer.url().join(target)?;
@@ -178,7 +185,7 @@ impl<'a> Repository<'a> {
         let challenges = challenge::parse(refused.headers("www-authenticate"));
         let registry = refused.url().clone();
         // Only a body that was read to its end leaves the connection to the next request.
-        refused.read(config.limits.error_body)?;
+        let _ = refused.read(config.limits.error_body);
         self.auth.answer(http, &registry, &challenges, &config.limits, &|answer| report(progress, answer))?;
         self.contact(target, accept)
     }
@@ -197,7 +204,7 @@ impl<'a> Repository<'a> {
             if !next.same_origin(answer.url()) {
                 authorization = None;
             }
-            answer.read(limits.error_body)?;
+            let _ = answer.read(limits.error_body);
             answer = self.connections.http.get(&next, Headers { accept, authorization })?;
             self.report(&answer);
         }
@@ -230,6 +237,9 @@ fn location(answer: &Answer) -> Result<Url> {
     let (Some(location), None) = (locations.next().filter(|text| !text.is_empty()), locations.next()) else {
         return refuse("it has not exactly one Location");
     };
+    if location.len() > LOCATION_LIMIT {
+        return refuse(&format!("limit exceeded: more than {LOCATION_LIMIT} bytes of Location"));
+    }
     match answer.url().join(location) {
         Ok(next) if answer.url().is_https() && !next.is_https() => refuse("it leads from https to http"),
         Ok(next) => Ok(next),

@@ -5,6 +5,10 @@ use serde::Deserialize;
 
 use crate::error::{Error, ErrorKind};
 
+/// The way out for who is not let in.
+pub(super) const DENIED_HINT: &str =
+    "give credentials with --creds USER, or look at the name: registries answer so too for what does not exist";
+
 #[derive(Deserialize)]
 struct Problems {
     errors: Vec<Problem>,
@@ -34,9 +38,7 @@ pub(super) fn refusal(url: &str, status: u16, body: &[u8], retry_after: Option<&
         (ErrorKind::RateLimited, None) => {
             error.with_hint("try again later, or with --creds USER: accounts have limits of their own")
         }
-        (ErrorKind::Denied, _) => error.with_hint(
-            "give credentials with --creds USER, or look at the name: registries answer so too for what does not exist",
-        ),
+        (ErrorKind::Denied, _) => error.with_hint(DENIED_HINT),
         _ => error,
     }
 }

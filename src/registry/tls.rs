@@ -157,6 +157,7 @@ fn tls_error(error: &rustls::Error) -> Error {
             | Certificate::NotValidYet
             | Certificate::NotValidYetContext { .. },
         ) => ours("look at this machine's clock"),
+        rustls::Error::InvalidMessage(_) => Error::new(ErrorKind::Network, format!("what answers is not TLS: {error}")),
         _ => Error::new(ErrorKind::Tls, format!("TLS: {error}")),
     }
 }

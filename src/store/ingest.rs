@@ -1,7 +1,7 @@
 //! Takes a blob in: a partial file under an advisory lock, then, by proof of its digest, the blob. Nothing has a
 //! blob's name that is not the blob.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io::{Read, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -36,11 +36,7 @@ pub(super) fn begin(root: &Path, blob: &Descriptor) -> Result<Ingested> {
     let path = root.join("ingest").join(name);
     loop {
         let file = open_or_create(&path)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => file.lock().map_err(|e| Error::disk("lock", &path, e))?,
-            Err(TryLockError::Error(e)) => return Err(Error::disk("lock", &path, e)),
-        }
+        file.lock().map_err(|e| Error::disk("lock", &path, e))?;
         if disk::has_blob(root, blob)? {
             disk::remove(&path)?;
             return Ok(Ingested::Exists);
@@ -53,10 +49,15 @@ pub(super) fn begin(root: &Path, blob: &Descriptor) -> Result<Ingested> {
 }
 
 impl Ingest {
-    /// Fills the partial file from `reader`, verifies it and commits it. `report` hears the bytes so far. On any
+    /// Fills the partial file from what `open` opens, verifies it and commits it. `report` hears the bytes so far. On any
     /// failure nothing is committed.
-    pub(crate) fn fill(mut self, reader: impl Read, cancel: Cancel, report: &mut dyn FnMut(u64)) -> Result<()> {
-        match self.copy(reader, cancel, report) {
+    pub(crate) fn fill<R: Read>(
+        mut self,
+        open: impl FnOnce() -> Result<R>,
+        cancel: Cancel,
+        report: &mut dyn FnMut(u64),
+    ) -> Result<()> {
+        match open().and_then(|reader| self.copy(reader, cancel, report)) {
             Ok(proof) => self.commit(&proof),
             Err(error) => {
                 // What is there was not proven, and nothing yet goes on from it.

@@ -103,7 +103,7 @@ impl Store {
         }
         match self.ingest(blob)? {
             Ingested::Exists => Ok(()),
-            Ingested::Missing(ingest) => ingest.fill(bytes, Cancel::default(), &mut |_| {}),
+            Ingested::Missing(ingest) => ingest.fill(|| Ok(bytes), Cancel::default(), &mut |_| {}),
         }
     }
 
@@ -133,17 +133,24 @@ impl Store {
         Ok(())
     }
 
+    /// What is wrong with a blob. A disk that does not give it back is a fault of this blob and not the end of all.
     fn fault(&self, digest: Digest, cancel: &Cancel) -> Result<Option<String>> {
+        match self.prove(digest, cancel) {
+            Ok(true) => Ok(None),
+            Ok(false) => Ok(Some("missing".to_owned())),
+            Err(error) if matches!(error.kind(), ErrorKind::Mismatch | ErrorKind::Disk) => Ok(Some(error.to_string())),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads a blob and proves its digest; `false` if there is none.
+    fn prove(&self, digest: Digest, cancel: &Cancel) -> Result<bool> {
         let path = self.blob_path(&digest);
-        let Some(file) = open_regular(&path)? else { return Ok(Some("missing, or no regular file".to_owned())) };
+        let Some(file) = open_regular(&path)? else { return Ok(false) };
         let mut file = Verified::new(file, digest, Size::AtMost(u64::MAX, "bytes"), cancel.clone());
         let drained = file.drain(&mut vec![0; disk::BUFFER]);
         drained.map_err(|e| Error::through_read(e, |e| Error::disk("read", &path, e)))?;
-        match file.finish() {
-            Ok(_) => Ok(None),
-            Err(error) if error.kind() == ErrorKind::Mismatch => Ok(Some(error.to_string())),
-            Err(error) => Err(error),
-        }
+        file.finish().map(|_| true)
     }
 
     fn blob_path(&self, digest: &Digest) -> PathBuf {

@@ -1,16 +1,17 @@
 //! Removes trees, or of a tree what lower layers left in it. One directory is open at a time however deep the tree is,
 //! no link is ever followed, and every directory is looked through once.
 
-use std::collections::HashSet;
 use std::collections::hash_map::RandomState;
+use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasher;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{self, AtFlags, Dir, FileType, Mode, Timestamps};
+use rustix::fs::{self, AtFlags, Dir, Mode, Timestamps};
 use rustix::io::Errno;
 
 use super::folder::{DIRECTORY, times_of};
+use super::modes::is_directory;
 
 /// What one layer wrote, so that its whiteouts, which are for lower layers, spare it in whatever order they come. A few
 /// bytes per entry; the first layer, with nothing below it, keeps none.
@@ -18,9 +19,9 @@ use super::folder::{DIRECTORY, times_of};
 pub(super) struct Written {
     /// Hashes of a directory's inode and a name in it: where it is, whatever path led there.
     names: HashSet<u64>,
-    /// Inodes of directories in which nothing of a lower layer is left: they are not looked through again, so many
-    /// opaque markers cost no more than the entries there are (GHSA-rp3h-jf77-q9p4).
-    cleared: HashSet<u64>,
+    /// Inodes of directories in which nothing of a lower layer is left, and whether anything was: they are not looked
+    /// through again, so many opaque markers cost no more than the entries there are (GHSA-rp3h-jf77-q9p4).
+    cleared: HashMap<u64, bool>,
     hasher: RandomState,
 }
 
@@ -62,59 +63,75 @@ pub(super) fn remove_tree(directory: impl AsFd, name: &[u8]) -> io::Result<()> {
 /// keep their times. Tells whether anything is left.
 pub(super) fn clear(top: OwnedFd, written: &mut Written) -> io::Result<bool> {
     let mut at = top;
-    let Some(first) = look_through(&at, Vec::new(), written)? else { return Ok(true) };
+    let first = match look_through(&at, Vec::new(), written)? {
+        Looked::Now(level) => level,
+        Looked::Before(stays) => return Ok(stays),
+    };
     let mut way = vec![first];
-    while let Some(level) = way.last_mut() {
+    loop {
+        let Some(level) = way.last_mut() else { return Ok(true) };
         if let Some(name) = level.ahead.pop() {
             let inside = open(&at, &name)?;
-            match look_through(&inside, name, written)? {
-                Some(next) => {
+            match look_through(&inside, name.clone(), written)? {
+                Looked::Now(next) => {
                     way.push(next);
                     at = inside;
                 }
-                None => level.stays = true,
+                Looked::Before(stays) => level.stays |= !remove_unless(&at, &name, stays)?,
             }
             continue;
         }
-        let Some(done) = way.pop() else { break };
-        written.cleared.insert(done.inode);
-        if done.stays {
+        let Some(done) = way.pop() else { return Ok(true) };
+        written.cleared.insert(done.inode, done.stays);
+        let is_ours = way.last().is_none_or(|above| written.has(above.inode, &done.name));
+        if done.stays || is_ours {
             fs::futimens(&at, &done.times)?;
         }
         let Some(above) = way.last_mut() else { return Ok(done.stays) };
         at = fs::openat(&at, "..", DIRECTORY, Mode::empty())?;
-        let is_ours = written.has(above.inode, &done.name);
-        if done.stays || is_ours {
-            above.stays = true;
-        } else {
-            fs::unlinkat(&at, &done.name, AtFlags::REMOVEDIR)?;
-        }
+        above.stays |= !remove_unless(&at, &done.name, done.stays || is_ours)?;
     }
-    Ok(true)
 }
 
-/// Unlinks what may go and is no directory, and lists the directories. `None` if the directory was looked through before.
-fn look_through(directory: &OwnedFd, name: Vec<u8>, written: &Written) -> io::Result<Option<Level>> {
+/// Removes a directory unless it is to stay; tells whether it is gone. One that was filled meanwhile stays too.
+fn remove_unless(around: &OwnedFd, name: &[u8], stays: bool) -> io::Result<bool> {
+    match stays {
+        true => Ok(false),
+        false => match fs::unlinkat(around, name, AtFlags::REMOVEDIR) {
+            Ok(()) => Ok(true),
+            Err(Errno::NOTEMPTY | Errno::EXIST) => Ok(false),
+            Err(e) => Err(e.into()),
+        },
+    }
+}
+
+/// What was found of a directory.
+enum Looked {
+    Now(Level),
+    /// It was looked through before, and something was left in it or not.
+    Before(bool),
+}
+
+/// Unlinks what may go and is no directory, and lists the directories.
+fn look_through(directory: &OwnedFd, name: Vec<u8>, written: &Written) -> io::Result<Looked> {
     let stat = fs::fstat(directory)?;
     let inode = stat.st_ino;
-    if written.cleared.contains(&inode) {
-        return Ok(None);
+    if let Some(stays) = written.cleared.get(&inode) {
+        return Ok(Looked::Before(*stays));
     }
     let mut level = Level { name, inode, times: times_of(&stat), ahead: Vec::new(), stays: false };
+    let denied = Mode::RWXU.difference(Mode::from_raw_mode(stat.st_mode));
+    if !denied.is_empty() && !rustix::process::geteuid().is_root() {
+        // A directory of ours that denies it to its owner; root is denied nothing.
+        fs::fchmod(directory, Mode::from_raw_mode(stat.st_mode).union(Mode::RWXU))?;
+    }
     for entry in Dir::read_from(directory)? {
         let entry = entry?;
         let name = entry.file_name().to_bytes();
         if matches!(name, b"." | b"..") {
             continue;
         }
-        let is_directory = match entry.file_type() {
-            FileType::Unknown => {
-                let stat = fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
-                FileType::from_raw_mode(stat.st_mode).is_dir()
-            }
-            known => known.is_dir(),
-        };
-        if is_directory {
+        if is_directory(directory, name, entry.file_type())? {
             level.ahead.push(name.to_vec());
         } else if written.has(inode, name) {
             level.stays = true;
@@ -122,7 +139,7 @@ fn look_through(directory: &OwnedFd, name: Vec<u8>, written: &Written) -> io::Re
             fs::unlinkat(directory, name, AtFlags::empty())?;
         }
     }
-    Ok(Some(level))
+    Ok(Looked::Now(level))
 }
 
 /// Opens a directory of ours whose mode may deny it to its owner.

@@ -19,7 +19,7 @@ pub(super) enum Decoder<R: Read> {
     /// (RFC 1952; cgr.dev serves layers of many).
     Gzip(MultiGzDecoder<BufReader<R>>),
     #[cfg(feature = "zstd")]
-    Zstd(Box<zstd::Frames<BufReader<R>>>),
+    Zstd(Box<zstd::Frames<R>>),
 }
 
 impl<R: Read> Decoder<R> {
@@ -28,10 +28,7 @@ impl<R: Read> Decoder<R> {
             Compression::None => Ok(Self::Plain(blob)),
             Compression::Gzip => Ok(Self::Gzip(MultiGzDecoder::new(BufReader::with_capacity(INPUT_BUFFER, blob)))),
             #[cfg(feature = "zstd")]
-            Compression::Zstd => {
-                let blob = BufReader::with_capacity(INPUT_BUFFER, blob);
-                Ok(Self::Zstd(Box::new(zstd::Frames::new(blob, limits.zstd_window))))
-            }
+            Compression::Zstd => Ok(Self::Zstd(Box::new(zstd::Frames::new(blob, limits.zstd_window)))),
             #[cfg(not(feature = "zstd"))]
             Compression::Zstd => {
                 let _ = limits;
@@ -65,24 +62,25 @@ fn typed(format: &str, error: io::Error) -> io::Error {
 mod zstd {
     //! Frames of zstd one after the other, skippable ones skipped (RFC 8878, section 3.1).
 
-    use std::io::BufRead;
+    use std::io::BufRead as _;
 
     use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
     use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
-    use super::{Error, ErrorKind, Limits, Read, io};
+    use super::{BufReader, Error, ErrorKind, INPUT_BUFFER, Limits, Read, io};
 
-    pub(in super::super) struct Frames<R> {
-        blob: R,
+    pub(in super::super) struct Frames<R: Read> {
+        blob: BufReader<Kept<R>>,
         decoder: FrameDecoder,
         window: u64,
         in_frame: bool,
     }
 
-    impl<R: BufRead> Frames<R> {
+    impl<R: Read> Frames<R> {
         pub(super) fn new(blob: R, window: u64) -> Self {
             let mut decoder = FrameDecoder::new();
             decoder.set_max_window_size(window);
+            let blob = BufReader::with_capacity(INPUT_BUFFER, Kept { blob, error: None });
             Self { blob, decoder, window, in_frame: false }
         }
 
@@ -105,10 +103,15 @@ mod zstd {
                     Err(FrameDecoderError::WindowSizeTooBig { .. }) => {
                         return Err(Limits::exceeded("bytes of zstd window", self.window).into());
                     }
-                    Err(other) => return Err(io::Error::other(other.to_string())),
+                    Err(other) => return Err(self.failure(&other)),
                 }
             }
             Ok(false)
+        }
+
+        /// The reader's own error if there was one, else the decoder's.
+        fn failure(&mut self, error: &FrameDecoderError) -> io::Error {
+            self.blob.get_mut().error.take().unwrap_or_else(|| io::Error::other(error.to_string()))
         }
 
         fn end(&mut self) -> io::Result<()> {
@@ -122,7 +125,25 @@ mod zstd {
         }
     }
 
-    impl<R: BufRead> Read for Frames<R> {
+    /// Keeps the error of a read aside: the decoder would turn it into a text, and a bad disk into a bad archive.
+    struct Kept<R> {
+        blob: R,
+        error: Option<io::Error>,
+    }
+
+    impl<R: Read> Read for Kept<R> {
+        fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+            self.blob.read(buf).map_err(|e| match e.kind() {
+                io::ErrorKind::Interrupted => e,
+                kind => {
+                    self.error = Some(e);
+                    kind.into()
+                }
+            })
+        }
+    }
+
+    impl<R: Read> Read for Frames<R> {
         fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
             loop {
                 if self.in_frame {
@@ -135,7 +156,9 @@ mod zstd {
                         continue;
                     }
                     let one = BlockDecodingStrategy::UptoBlocks(1);
-                    self.decoder.decode_blocks(&mut self.blob, one).map_err(|e| io::Error::other(e.to_string()))?;
+                    if let Err(e) = self.decoder.decode_blocks(&mut self.blob, one) {
+                        return Err(self.failure(&e));
+                    }
                 } else if !self.begin()? {
                     return Ok(0);
                 }

@@ -11,6 +11,7 @@ use super::entries::{Entry, Kind};
 use super::folder::Folder;
 use super::records::Time;
 use super::tally::Tally;
+use crate::error::{Error, ErrorKind};
 
 /// What this process may do to files.
 #[derive(Clone, Copy)]
@@ -115,6 +116,10 @@ fn tolerate(name: &[u8], result: rustix::io::Result<()>, tally: &mut Tally) -> i
     match result {
         Err(Errno::OPNOTSUPP | Errno::PERM) => tally.xattrs += 1,
         Err(Errno::INVAL) if name.starts_with(b"security.") => tally.xattrs += 1,
+        Err(Errno::INVAL | Errno::RANGE | Errno::TOOBIG) => {
+            let text = format!("unsafe xattr \"{}\": its name or value is none", String::from_utf8_lossy(name));
+            return Err(Error::new(ErrorKind::Unsafe, text).into());
+        }
         other => other?,
     }
     Ok(())
@@ -123,12 +128,12 @@ fn tolerate(name: &[u8], result: rustix::io::Result<()>, tally: &mut Tally) -> i
 /// A directory that is there already gets exactly its new entry's attributes. SELinux labels are never taken away:
 /// without one of its own the entry keeps what the policy gave it.
 fn strip_xattrs(fd: BorrowedFd<'_>, entry: &Entry) -> io::Result<()> {
-    let mut names = vec![0; 64 << 10];
-    let length = match fs::flistxattr(fd, names.as_mut_slice()) {
-        Ok(length) => length,
-        Err(Errno::OPNOTSUPP) => 0,
+    let mut names = match fs::flistxattr(fd, &mut [0_u8; 0][..]) {
+        Ok(length) => vec![0; length],
+        Err(Errno::OPNOTSUPP) => return Ok(()),
         Err(e) => return Err(e.into()),
     };
+    let length = if names.is_empty() { 0 } else { fs::flistxattr(fd, names.as_mut_slice())? };
     for name in names.get(..length).unwrap_or_default().split(|&b| b == 0).filter(|name| !name.is_empty()) {
         let stays = entry.xattrs.iter().any(|(new, _)| new == name) || name == b"security.selinux";
         if is_taken(name) && !stays {

@@ -35,8 +35,11 @@ pub(super) enum Kind {
     Symlink(Vec<u8>),
     Directory,
     Fifo,
-    CharDevice(u32, u32),
-    BlockDevice(u32, u32),
+    /// Block or character device, major and minor number.
+    Device {
+        is_block: bool,
+        number: (u32, u32),
+    },
 }
 
 /// What a regular file holds.
@@ -221,7 +224,7 @@ impl<R: Read> Entries<R> {
         let pax = pending.pax.unwrap_or_default();
         let path = pax.path.or(pending.name).unwrap_or_else(|| name_field(header));
         let link = pax.link.or(pending.link).unwrap_or_else(|| until_nul(&header.as_old().linkname).to_vec());
-        let size = pax.size.map_or_else(|| size_field(header), Ok)?;
+        let size = pax.size.map_or_else(|| size_field(header), within_i64)?;
         let old = header.as_old();
         let sparse_name = pax.sparse.as_ref().and_then(|sparse| sparse.name.clone());
         let is_folder = path.ends_with(b"/");
@@ -235,14 +238,16 @@ impl<R: Read> Entries<R> {
             [b'S'] => self.gnu_sparse(header, size)?,
             [b'1'] => Kind::HardLink(link),
             [b'2'] => Kind::Symlink(link),
-            [b'3'] => devices(header).map(|(major, minor)| Kind::CharDevice(major, minor))?,
-            [b'4'] => devices(header).map(|(major, minor)| Kind::BlockDevice(major, minor))?,
+            [kind @ (b'3' | b'4')] => Kind::Device { is_block: kind == b'4', number: device(header)? },
             [b'5'] => Kind::Directory,
             [b'6'] => Kind::Fifo,
             [other] => return Err(malformed(&format!("an entry of unknown type {other:#04x}"))),
         };
-        if !matches!(kind, Kind::Regular(_)) && (size != 0 || has_pax_sparse) {
+        if !matches!(kind, Kind::Regular(_)) && size != 0 {
             return Err(malformed("an entry without content that has a size"));
+        }
+        if has_pax_sparse && !matches!(old.linkflag, [0 | b'0' | b'7']) {
+            return Err(malformed("pax records of a sparse file at something else"));
         }
         let mtime = pax.mtime.map_or_else(|| time_field(&old.mtime), Ok)?;
         Ok(Entry {
@@ -303,7 +308,7 @@ impl<R: Read> Entries<R> {
         let real_size = field("size", &gnu.realsize)?;
         let mut numbers = Vec::new();
         push_pairs(&mut numbers, gnu.sparse.iter().map(|pair| (&pair.offset, &pair.numbytes)))?;
-        let mut more = gnu.isextended == [1];
+        let mut more = gnu.isextended != [0];
         while more {
             self.charge_block()?;
             let block = self.block()?.ok_or_else(truncated)?;
@@ -313,7 +318,7 @@ impl<R: Read> Entries<R> {
                 .map(|pair| pair.as_chunks::<12>().0)
                 .filter_map(|halves| halves.first().zip(halves.last()));
             push_pairs(&mut numbers, pairs)?;
-            more = block.get(504) == Some(&1);
+            more = block.get(504) != Some(&0);
         }
         self.set_data(stored);
         self.sparse(&numbers, real_size)
@@ -354,7 +359,8 @@ impl Pending {
 }
 
 fn push_pairs<'a>(numbers: &mut Vec<u64>, pairs: impl Iterator<Item = (&'a [u8; 12], &'a [u8; 12])>) -> Result<()> {
-    for (offset, length) in pairs.filter(|(offset, length)| offset.first() != Some(&0) && length.first() != Some(&0)) {
+    // The first unused pair ends the list, as in GNU tar and Go.
+    for (offset, length) in pairs.take_while(|(offset, _)| offset.first() != Some(&0)) {
         numbers.extend([field("sparse offset", offset)?, field("sparse length", length)?]);
     }
     Ok(())
@@ -379,12 +385,19 @@ fn check_sum(block: &[u8; BLOCK]) -> Result<()> {
     }
 }
 
-/// Name, and in a ustar header the prefix before it.
+/// Name, and the prefix before it where the header has one. Told by the magic alone, as Go does: some writers leave the
+/// version out. Schily's star has a shorter prefix.
 fn name_field(header: &Header) -> Vec<u8> {
     let name = until_nul(&header.as_old().name);
-    match header.as_ustar().map(|ustar| until_nul(&ustar.prefix)).filter(|prefix| !prefix.is_empty()) {
-        Some(prefix) => [prefix, name].join(&b'/'),
-        None => name.to_vec(),
+    let block = header.as_bytes();
+    let prefix = match (block.get(257..263), block.get(508..)) {
+        (Some(b"ustar\0"), Some(b"tar\0")) => block.get(345..476),
+        (Some(b"ustar\0"), _) => block.get(345..500),
+        _ => None,
+    };
+    match until_nul(prefix.unwrap_or_default()) {
+        [] => name.to_vec(),
+        prefix => [prefix, name].join(&b'/'),
     }
 }
 
@@ -393,8 +406,11 @@ fn until_nul(field: &[u8]) -> &[u8] {
 }
 
 fn size_field(header: &Header) -> Result<u64> {
-    let size = field("size", &header.as_old().size)?;
-    // Room for the padding to be added.
+    field("size", &header.as_old().size).and_then(within_i64)
+}
+
+/// Leaves room for the padding to be added.
+fn within_i64(size: u64) -> Result<u64> {
     i64::try_from(size).map(|_| size).map_err(|_| malformed("a size out of range"))
 }
 
@@ -403,11 +419,12 @@ fn time_field(bytes: &[u8]) -> Result<Time> {
     Ok(Time { seconds, nanoseconds: 0 })
 }
 
-fn devices(header: &Header) -> Result<(u32, u32)> {
-    let (major, minor) = match (header.as_ustar(), header.as_gnu()) {
-        (Some(ustar), _) => (&ustar.dev_major, &ustar.dev_minor),
-        (_, Some(gnu)) => (&gnu.dev_major, &gnu.dev_minor),
-        _ => return Err(malformed("a device in an archive of the format that has none")),
+fn device(header: &Header) -> Result<(u32, u32)> {
+    let block = header.as_bytes();
+    let (Some(b"ustar\0" | b"ustar "), Some(major), Some(minor)) =
+        (block.get(257..263), block.get(329..337), block.get(337..345))
+    else {
+        return Err(malformed("a device in an archive of the format that has none"));
     };
     // Linux has 12 bits for the major number and 20 for the minor one.
     match (field("device", major)?, field("device", minor)?) {

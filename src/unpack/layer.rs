@@ -2,6 +2,8 @@
 
 use super::clear::Written;
 use super::dress::Policy;
+use super::folder::Folder;
+use super::modes::WaitingModes;
 use super::path::SafePath;
 use super::root::Root;
 use super::tally::Tally;
@@ -12,18 +14,23 @@ pub(super) struct Layer<'a> {
     pub(super) root: &'a mut Root,
     pub(super) policy: Policy,
     pub(super) tally: &'a mut Tally,
-    pub(super) deferred: &'a mut Vec<Deferred>,
+    pub(super) waiting: &'a mut WaitingModes,
+    /// Names of devices that were left out, of all layers: a hard link to one is left out too.
+    pub(super) left_out: &'a mut Written,
     /// `None` on the first layer: there is nothing below it that a whiteout could mean.
     pub(super) written: Option<Written>,
 }
 
-/// A directory's mode that comes at the end.
-pub(super) struct Deferred {
-    pub(super) path: Vec<u8>,
-    pub(super) mode: u32,
-}
-
 impl Layer<'_> {
+    /// Enters the folder of `path`, made with its parents if it is missing.
+    pub(super) fn enter(&mut self, path: &SafePath) -> Result<&Folder> {
+        self.root.enter(path.parent())?;
+        for inode in self.root.take_made() {
+            self.waiting.set(inode, None);
+        }
+        self.root.current()
+    }
+
     /// Remembers that this layer wrote `path`, whose folder is the current one.
     pub(super) fn remember(&mut self, path: &SafePath) -> Result<()> {
         if let Some(written) = &mut self.written {

@@ -7,6 +7,7 @@ mod dress;
 mod entries;
 mod folder;
 mod layer;
+mod modes;
 mod path;
 mod place;
 mod records;
@@ -24,7 +25,8 @@ use self::clear::Written;
 use self::decoder::Decoder;
 use self::dress::Policy;
 use self::entries::{Entries, Entry, Kind};
-use self::layer::{Deferred, Layer};
+use self::layer::Layer;
+use self::modes::WaitingModes;
 use self::path::{Request, SafePath};
 use self::root::Root;
 use self::staging::Staging;
@@ -50,7 +52,8 @@ pub(crate) struct Tree {
     config: Config,
     policy: Policy,
     tally: Tally,
-    deferred: Vec<Deferred>,
+    waiting: WaitingModes,
+    left_out: Written,
     layers: usize,
     /// Bytes of holes in sparse files, which the archive does not have but the limit counts.
     holes: u64,
@@ -62,8 +65,17 @@ impl Tree {
         let staging = Staging::create(target)?;
         let root = Root::new(staging.open_tree()?);
         let policy = Policy::of_process(config.devices);
-        let mut tree =
-            Self { root, staging, config, policy, tally: Tally::default(), deferred: Vec::new(), layers: 0, holes: 0 };
+        let mut tree = Self {
+            root,
+            staging,
+            config,
+            policy,
+            tally: Tally::default(),
+            waiting: WaitingModes::default(),
+            left_out: Written::default(),
+            layers: 0,
+            holes: 0,
+        };
         tree.dress_root()?;
         Ok(tree)
     }
@@ -85,10 +97,13 @@ impl Tree {
     /// Gives the tree its place.
     pub(crate) fn publish(mut self) -> Result<Tally> {
         self.root.leave()?;
-        let root_mode = self.set_deferred_modes()?;
         let tree = self.staging.open_tree()?;
+        let waited = self
+            .staging
+            .open_tree()
+            .and_then(|top| self.waiting.apply(top).map_err(|e| Error::disk("set modes in", "the tree", e)))?;
         self.staging.publish()?;
-        if let Some(mode) = root_mode {
+        if let Some(mode) = waited {
             // Moving a directory to another parent needs the right to write it.
             rustix::fs::fchmod(&tree, mode).map_err(|e| Error::disk("set mode of", "the target", e))?;
         }
@@ -101,7 +116,8 @@ impl Tree {
             root: &mut self.root,
             policy: self.policy,
             tally: &mut self.tally,
-            deferred: &mut self.deferred,
+            waiting: &mut self.waiting,
+            left_out: &mut self.left_out,
             written,
         };
         while let Some(entry) = entries.next()? {
@@ -110,7 +126,7 @@ impl Tree {
                 return Err(Limits::exceeded("archive entries", limits.entries));
             }
             self.holes = self.holes.saturating_add(holes(&entry));
-            if self.holes > limits.unpacked {
+            if self.holes.saturating_add(layer.tally.bytes) > limits.unpacked {
                 return Err(Limits::exceeded("bytes of unpacked layers", limits.unpacked));
             }
             apply(&mut layer, &entry, entries)?;
@@ -133,23 +149,6 @@ impl Tree {
         let dressed = rustix::fs::fchmod(&tree, Mode::from_raw_mode(0o755))
             .and_then(|()| rustix::fs::futimens(&tree, &Timestamps { last_access: epoch, last_modification: epoch }));
         dressed.map_err(|e| Error::disk("set attributes of", "the tree", e))
-    }
-
-    /// Sets the modes that had to wait, the deepest first; the root's own is returned.
-    fn set_deferred_modes(&mut self) -> Result<Option<rustix::fs::Mode>> {
-        let mut root_mode = None;
-        self.deferred.sort_by(|a, b| b.path.cmp(&a.path));
-        for Deferred { path, mode } in std::mem::take(&mut self.deferred) {
-            let mode = rustix::fs::Mode::from_raw_mode(mode);
-            let safe = SafePath::parse(&path).unwrap_or_default();
-            if safe.is_root() {
-                root_mode = Some(mode);
-            } else if let Some(Ok(folder)) = self.root.open(safe.parent())?.map(|parent| parent.open(safe.name())) {
-                // What a later layer put in its place is no directory and has its mode already.
-                rustix::fs::fchmod(&folder, mode).map_err(|e| root::failed("set mode of", &path, e.into()))?;
-            }
-        }
-        Ok(root_mode)
     }
 }
 

@@ -11,7 +11,7 @@ use super::clear::remove_tree;
 use super::dress::{self, Made};
 use super::entries::{Content, Entries, Entry, Kind};
 use super::folder::{Folder, is_directory};
-use super::layer::{Deferred, Layer};
+use super::layer::Layer;
 use super::path::SafePath;
 use super::root::failed;
 use crate::error::{Error, ErrorKind, Result};
@@ -27,30 +27,30 @@ pub(super) fn place<R: Read>(
         return place_root(layer, entry);
     }
     match &entry.kind {
-        Kind::CharDevice(..) | Kind::BlockDevice(..) if !layer.policy.devices => {
-            layer.tally.devices += 1;
-            return Ok(());
-        }
-        Kind::HardLink(target) => return place_hard_link(layer, path, target),
-        _ => {}
-    }
-    layer.root.enter(path.parent())?;
-    match &entry.kind {
         Kind::Regular(content) => place_file(layer, path, entry, content, entries),
         Kind::Directory => place_directory(layer, path, entry),
+        Kind::HardLink(target) => place_hard_link(layer, path, target),
         Kind::Symlink(target) => {
             check_link(path, target)?;
             place_node(layer, path, entry, &|folder, name| folder.create_symlink(name, target))
         }
         Kind::Fifo => place_node(layer, path, entry, &|folder, name| folder.create_node(name, FileType::Fifo, (0, 0))),
-        Kind::CharDevice(major, minor) => place_node(layer, path, entry, &|folder, name| {
-            folder.create_node(name, FileType::CharacterDevice, (*major, *minor))
-        }),
-        Kind::BlockDevice(major, minor) => place_node(layer, path, entry, &|folder, name| {
-            folder.create_node(name, FileType::BlockDevice, (*major, *minor))
-        }),
-        Kind::HardLink(_) => Ok(()),
+        Kind::Device { .. } if !layer.policy.devices => leave_device_out(layer, path),
+        Kind::Device { is_block, number } => {
+            let kind = if *is_block { FileType::BlockDevice } else { FileType::CharacterDevice };
+            let made = place_node(layer, path, entry, &|folder, name| folder.create_node(name, kind, *number));
+            made.map_err(|e| e.with_hint("leave devices out with --no-devices"))
+        }
     }
+}
+
+/// What the device would have replaced goes all the same.
+fn leave_device_out(layer: &mut Layer<'_>, path: &SafePath) -> Result<()> {
+    let removed = remove_tree(layer.enter(path)?, path.name());
+    removed.map_err(|e| failed("remove", path.as_bytes(), e))?;
+    layer.tally.devices += 1;
+    layer.left_out.add(0, path.as_bytes());
+    Ok(())
 }
 
 /// The root itself: an entry for it may only dress it (CVE-2021-29136 made it a link).
@@ -73,6 +73,7 @@ fn place_file<R: Read>(
     content: &Content,
     entries: &mut Entries<R>,
 ) -> Result<()> {
+    layer.enter(path)?;
     let folder = layer.root.current()?;
     let fd = instead(folder, path, &|folder, name| folder.create_file(name))?;
     let made = Made::in_folder(folder);
@@ -130,6 +131,7 @@ fn write_sparse<R: Read>(
 
 /// A directory over a directory keeps what is in it; over anything else, a link to a directory too, it replaces.
 fn place_directory(layer: &mut Layer<'_>, path: &SafePath, entry: &Entry) -> Result<()> {
+    layer.enter(path)?;
     let folder = layer.root.current()?;
     let io = |e| failed("create folder", path.as_bytes(), e);
     let existed = folder.stat(path.name()).map_err(io)?.is_some_and(|stat| is_directory(&stat));
@@ -142,15 +144,15 @@ fn place_directory(layer: &mut Layer<'_>, path: &SafePath, entry: &Entry) -> Res
     dress_directory(layer, path.as_bytes(), fd, entry, made)
 }
 
-/// An ordinary user must be able to fill a directory that denies it to its owner: such modes come at the end.
+/// An ordinary user must be able to fill a directory that denies it to its owner: such modes wait for the end.
 fn dress_directory(layer: &mut Layer<'_>, path: &[u8], fd: OwnedFd, entry: &Entry, made: Made) -> Result<()> {
     const OWNER: u32 = 0o700;
     let io = |e| failed("set attributes of", path, e);
     let now = if layer.policy.owners { entry.mode } else { entry.mode | OWNER };
     dress::by_fd(fd.as_fd(), entry, now, made, &layer.policy, layer.tally).map_err(io)?;
-    layer.deferred.retain(|deferred| deferred.path != path);
-    if now != entry.mode {
-        layer.deferred.push(Deferred { path: path.to_vec(), mode: entry.mode });
+    if !layer.policy.owners {
+        let inode = rustix::fs::fstat(&fd).map_err(|e| io(e.into()))?.st_ino;
+        layer.waiting.set(inode, (now != entry.mode).then_some(entry.mode));
     }
     Ok(())
 }
@@ -161,10 +163,9 @@ fn place_node(
     entry: &Entry,
     make: &dyn Fn(&Folder, &[u8]) -> io::Result<()>,
 ) -> Result<()> {
+    layer.enter(path)?;
     let folder = layer.root.current()?;
-    let is_device = matches!(entry.kind, Kind::CharDevice(..) | Kind::BlockDevice(..));
-    instead(folder, path, make)
-        .map_err(|e| if is_device { e.with_hint("leave devices out with --no-devices") } else { e })?;
+    instead(folder, path, make)?;
     dress::by_name(folder, path.name(), entry, &layer.policy, layer.tally)
         .map_err(|e| failed("set attributes of", path.as_bytes(), e))?;
     layer.remember(path)
@@ -182,9 +183,10 @@ fn place_hard_link(layer: &mut Layer<'_>, path: &SafePath, target: &[u8]) -> Res
         from.as_ref().map(|from| from.stat(safe.name())).transpose().map_err(|e| failed("read", target, e))?.flatten();
     match (stat, from) {
         _ if safe.is_root() => refuse("its target is the root"),
+        _ if safe.as_bytes().starts_with(&[path.as_bytes(), b"/"].concat()) => refuse("its target lies in itself"),
         (Some(stat), _) if is_directory(&stat) => refuse("its target is a directory"),
         (Some(stat), Some(from)) => {
-            let folder = layer.root.enter(path.parent())?;
+            let folder = layer.enter(path)?;
             let there = folder.stat(path.name()).map_err(|e| failed("read", path.as_bytes(), e))?;
             // Removing the name first would remove the only one it has.
             if there.is_none_or(|there| (there.st_dev, there.st_ino) != (stat.st_dev, stat.st_ino)) {
@@ -192,11 +194,7 @@ fn place_hard_link(layer: &mut Layer<'_>, path: &SafePath, target: &[u8]) -> Res
             }
             layer.remember(path)
         }
-        _ if !layer.policy.devices && layer.tally.devices > 0 => {
-            // It may be a further name of a device that was left out.
-            layer.tally.devices += 1;
-            Ok(())
-        }
+        _ if layer.left_out.has(0, safe.as_bytes()) => leave_device_out(layer, path),
         _ => refuse("its target is not there"),
     }
 }

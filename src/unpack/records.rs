@@ -43,7 +43,8 @@ pub(super) struct SparseRecords {
 const XATTR: &[u8] = b"SCHILY.xattr.";
 
 impl Pax {
-    /// Parses the records of one `x` header. Of a repeated keyword the last counts; an empty value takes it back.
+    /// Parses the records of one `x` header. Of a repeated keyword the last counts; an empty value takes it
+    /// back, but for xattrs, which may be empty.
     pub(super) fn parse(mut bytes: &[u8]) -> Result<Self> {
         let mut pax = Self::default();
         while !bytes.is_empty() {
@@ -74,7 +75,7 @@ impl Pax {
         if name.is_empty() || name.contains(&0) {
             return Err(malformed("an xattr without a proper name"));
         }
-        self.xattrs.retain(|(known, _)| known != name);
+        // A name that comes again is set again: looking for it here would be quadratic.
         self.xattrs.push((name.to_vec(), value.to_vec()));
         Ok(())
     }

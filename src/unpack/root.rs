@@ -2,7 +2,7 @@
 //! in the tree would follow them, and none leads out: `openat2` with `RESOLVE_IN_ROOT` where the kernel has it and no
 //! filter forbids it, else a walk with `O_NOFOLLOW`, component by component.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::os::fd::OwnedFd;
 
@@ -20,11 +20,13 @@ pub(super) struct Root {
     fd: OwnedFd,
     has_openat2: Cell<bool>,
     current: Option<(Vec<u8>, Folder)>,
+    /// Inodes of implied parents that were made since they were asked for.
+    made: RefCell<Vec<u64>>,
 }
 
 impl Root {
     pub(super) fn new(fd: OwnedFd) -> Self {
-        Self { fd, has_openat2: Cell::new(true), current: None }
+        Self { fd, has_openat2: Cell::new(true), current: None, made: RefCell::default() }
     }
 
     /// The directory `path`, made with its parents if it is missing.
@@ -41,6 +43,11 @@ impl Root {
             true => self.current.as_ref().map(|(_, folder)| folder),
             false => None,
         })
+    }
+
+    /// The implied parents that were made since the last call.
+    pub(super) fn take_made(&self) -> Vec<u64> {
+        self.made.take()
     }
 
     /// The directory in which the work is.
@@ -99,7 +106,7 @@ impl Root {
             Err(Errno::NOSYS) if !path.is_empty() => self.has_openat2.set(false),
             Err(_) => {}
         }
-        Walk::new(&self.fd)?.to(path, missing)
+        Walk::new(&self.fd, &self.made)?.to(path, missing)
     }
 }
 
@@ -114,14 +121,15 @@ enum Missing {
 /// at the root, for it counts how deep it is.
 struct Walk<'a> {
     root: &'a OwnedFd,
+    made: &'a RefCell<Vec<u64>>,
     at: OwnedFd,
     depth: usize,
     links: usize,
 }
 
 impl<'a> Walk<'a> {
-    fn new(root: &'a OwnedFd) -> Result<Self> {
-        Ok(Self { root, at: reopen(root)?, depth: 0, links: 0 })
+    fn new(root: &'a OwnedFd, made: &'a RefCell<Vec<u64>>) -> Result<Self> {
+        Ok(Self { root, made, at: reopen(root)?, depth: 0, links: 0 })
     }
 
     fn to(mut self, path: &[u8], missing: Missing) -> Result<Option<OwnedFd>> {
@@ -191,13 +199,17 @@ impl<'a> Walk<'a> {
     }
 
     fn create_at(&self, component: &[u8]) -> io::Result<OwnedFd> {
-        let around = times_of(&fs::fstat(&self.at)?);
+        let around = fs::fstat(&self.at)?;
         fs::mkdirat(&self.at, component, Mode::RWXU)?;
         let fd = fs::openat(&self.at, component, DIRECTORY, Mode::empty())?;
+        self.made.borrow_mut().push(fs::fstat(&fd)?.st_ino);
+        if Mode::from_raw_mode(around.st_mode).contains(Mode::SGID) {
+            fs::fchown(&fd, None, Some(rustix::process::getegid()))?;
+        }
         fs::fchmod(&fd, Mode::RWXU | Mode::RGRP | Mode::XGRP | Mode::ROTH | Mode::XOTH)?;
         let epoch = Timespec { tv_sec: 0, tv_nsec: 0 };
         fs::futimens(&fd, &Timestamps { last_access: epoch, last_modification: epoch })?;
-        fs::futimens(&self.at, &around)?;
+        fs::futimens(&self.at, &times_of(&around))?;
         Ok(fd)
     }
 }
@@ -214,7 +226,7 @@ fn reopen(directory: &OwnedFd) -> Result<OwnedFd> {
 
 /// The disk's refusal to `verb` the path, as the archive has it.
 pub(super) fn failed(verb: &str, path: &[u8], error: io::Error) -> Error {
-    Error::disk(verb, String::from_utf8_lossy(path).as_ref(), error)
+    Error::through_read(error, |error| Error::disk(verb, String::from_utf8_lossy(path).as_ref(), error))
 }
 
 fn not_a_directory(path: &[u8]) -> Error {

@@ -2,133 +2,129 @@
 //! as before or whole, never between.
 
 use std::ffi::OsString;
-use std::fs::{self, File};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::ffi::OsStringExt as _;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, Mode};
+use rustix::fs::{self, AtFlags, FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
 
 use super::clear::remove_tree;
 use super::folder::DIRECTORY;
 use crate::error::{Error, ErrorKind, Result};
 
 /// The name of the tree within the staging folder.
-const TREE: &str = "root";
+const TREE: &[u8] = b"root";
 
 /// A staging folder. Dropped without [`publish`](Staging::publish), it is removed.
 pub(super) struct Staging {
     target: PathBuf,
-    folder: PathBuf,
+    /// The target's name in its parent, which is open and so stays the one it is.
+    name: OsString,
     parent: OwnedFd,
+    folder_name: OsString,
     /// Locked: it dies with the process, and what a dead one left behind is taken for rubbish.
-    lock: OwnedFd,
-    is_published: bool,
+    folder: OwnedFd,
 }
 
 impl Staging {
     /// Makes the staging folder of `target`, which must not exist or be an empty folder.
     pub(super) fn create(target: &Path) -> Result<Self> {
-        let target = std::path::absolute(target).map_err(|e| Error::disk("find", target, e))?;
-        let (Some(parent), Some(name)) = (target.parent(), target.file_name()) else {
+        let absolute = std::path::absolute(target).map_err(|e| Error::disk("find", target, e))?;
+        let (Some(parent), Some(name)) = (absolute.parent(), absolute.file_name()) else {
             let text = format!("unpack to {}: it is no folder that could be made", target.display());
             return Err(Error::new(ErrorKind::Usage, text));
         };
-        expect_free(&target)?;
-        let parent_fd = open(parent)?;
-        let folder = parent.join(staging_name(name.as_bytes()));
-        let lock = claim(&folder)?;
-        let staging = Self { folder, parent: parent_fd, lock, is_published: false, target };
-        staging.sweep()?;
-        fs::create_dir(staging.tree()).map_err(|e| Error::disk("create", staging.tree(), e))?;
+        expect_free(&absolute, parent)?;
+        let flags = DIRECTORY.difference(OFlags::NOFOLLOW);
+        let parent_fd = fs::open(parent, flags, Mode::empty()).map_err(|e| Error::disk("open", parent, e))?;
+        let folder_name = staging_name(name.as_bytes());
+        let folder =
+            claim(&parent_fd, &folder_name).map_err(|e| e.context(format!("unpack to {}", target.display())))?;
+        let (name, target) = (name.to_owned(), target.to_owned());
+        let staging = Self { target, name, parent: parent_fd, folder_name, folder };
+        let made = remove_tree(&staging.folder, TREE).and_then(|()| make_private(&staging.folder, TREE));
+        made.map_err(|e| Error::disk("make a tree beside", &staging.target, e))?;
         Ok(staging)
     }
 
     /// Opens the tree.
     pub(super) fn open_tree(&self) -> Result<OwnedFd> {
-        open(&self.tree())
+        let tree = fs::openat(&self.folder, TREE, DIRECTORY, Mode::empty());
+        tree.map_err(|e| Error::disk("open the tree beside", &self.target, e))
     }
 
     /// Makes all of the tree durable, then gives it its place.
-    pub(super) fn publish(mut self) -> Result<()> {
-        let sync = |e: rustix::io::Errno| Error::disk("sync", &self.folder, e);
-        rustix::fs::syncfs(&self.lock).map_err(sync)?;
+    pub(super) fn publish(self) -> Result<()> {
+        fs::syncfs(&self.folder).map_err(|e| Error::disk("sync the tree beside", &self.target, e))?;
         // Renaming onto a folder replaces it only if it is empty, and fails on anything else.
-        fs::rename(self.tree(), &self.target).map_err(|e| Error::disk("rename to", &self.target, e))?;
-        self.is_published = true;
-        rustix::fs::fsync(&self.parent).map_err(sync)
-    }
-
-    fn tree(&self) -> PathBuf {
-        self.folder.join(TREE)
-    }
-
-    fn sweep(&self) -> Result<()> {
-        remove_tree(&self.lock, TREE.as_bytes()).map_err(|e| Error::disk("remove", self.tree(), e))
+        let renamed = fs::renameat(&self.folder, TREE, &self.parent, &self.name);
+        renamed.map_err(|e| Error::disk("rename the tree to", &self.target, e))?;
+        fs::fsync(&self.parent).map_err(|e| Error::disk("sync the parent of", &self.target, e))
     }
 }
 
 impl Drop for Staging {
+    /// Removes what was not published; a published tree is not in the folder any more.
     fn drop(&mut self) {
-        if !self.is_published {
-            let _ = remove_tree(&self.lock, TREE.as_bytes());
-        }
-        let _ = fs::remove_dir(&self.folder);
+        let _ = remove_tree(&self.folder, TREE);
+        let _ = fs::unlinkat(&self.parent, &self.folder_name, AtFlags::REMOVEDIR);
     }
 }
 
-fn expect_free(target: &Path) -> Result<()> {
+fn expect_free(target: &Path, parent: &Path) -> Result<()> {
     let taken = |what: &str| {
         let text = format!("unpack to {}: {what}", target.display());
         Err(Error::new(ErrorKind::Disk, text).with_hint("name a folder that does not exist, or an empty one"))
     };
-    match fs::symlink_metadata(target) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(e) => Err(Error::disk("read", target, e)),
-        Ok(there) if !there.is_dir() => taken("there is something that is not a folder"),
-        Ok(_) => match fs::read_dir(target).map_err(|e| Error::disk("read", target, e))?.next() {
-            Some(_) => taken("the folder is not empty"),
-            None => Ok(()),
-        },
+    let read = |e| Error::disk("read", target, e);
+    let there = match target.symlink_metadata() {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other.map_err(read)?,
+    };
+    if !there.is_dir() {
+        return taken("there is something that is not a folder");
+    }
+    if target.read_dir().map_err(read)?.next().is_some() {
+        return taken("the folder is not empty");
+    }
+    match parent.metadata().is_ok_and(|parent| parent.dev() != there.dev()) {
+        true => taken("it is a mount point, which no rename can replace"),
+        false => Ok(()),
     }
 }
 
-/// Makes or takes over the staging folder and locks it.
-fn claim(folder: &Path) -> Result<OwnedFd> {
-    use std::os::unix::fs::DirBuilderExt as _;
-    match fs::DirBuilder::new().mode(0o700).create(folder) {
-        Ok(()) => {}
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-        Err(e) => return Err(Error::disk("create", folder, e)),
+/// Makes or takes over the staging folder and locks it. One of somebody else's would let him into the tree before it is
+/// published.
+fn claim(parent: &OwnedFd, name: &OsString) -> Result<OwnedFd> {
+    let shown = Path::new(name);
+    match make_private(parent, name.as_bytes()) {
+        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(Error::disk("create", shown, e)),
+        _ => {}
     }
-    let fd = open(folder)?;
-    match rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive) {
+    let open = |e: Errno| Error::disk("open", shown, e);
+    let folder = fs::openat(parent, name, DIRECTORY, Mode::empty()).map_err(open)?;
+    match fs::flock(&folder, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {}
-        Err(rustix::io::Errno::WOULDBLOCK) => {
-            let text = format!("lock {}: another process unpacks to the same target", folder.display());
-            return Err(Error::new(ErrorKind::Disk, text));
+        Err(Errno::WOULDBLOCK) => {
+            return Err(Error::new(ErrorKind::Disk, "another process unpacks to the same target"));
         }
-        Err(e) => return Err(Error::disk("lock", folder, e)),
+        Err(e) => return Err(Error::disk("lock", shown, e)),
     }
-    let file = File::from(fd);
-    check_owner(folder, &file)?;
-    Ok(file.into())
+    let stat = fs::fstat(&folder).map_err(open)?;
+    if stat.st_uid != rustix::process::geteuid().as_raw() {
+        return Err(Error::new(ErrorKind::Disk, format!("{} belongs to another user", shown.display())));
+    }
+    fs::fchmod(&folder, Mode::RWXU).map_err(open)?;
+    Ok(folder)
 }
 
-/// A folder of somebody else's would let him into the tree before it is published.
-fn check_owner(folder: &Path, file: &File) -> Result<()> {
-    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-    let metadata = file.metadata().map_err(|e| Error::disk("read", folder, e))?;
-    if metadata.uid() != rustix::process::geteuid().as_raw() {
-        return Err(Error::new(ErrorKind::Disk, format!("use {}: it belongs to another user", folder.display())));
-    }
-    file.set_permissions(fs::Permissions::from_mode(0o700)).map_err(|e| Error::disk("set mode of", folder, e))
-}
-
-fn open(folder: &Path) -> Result<OwnedFd> {
-    rustix::fs::open(folder, DIRECTORY, Mode::empty()).map_err(|e| Error::disk("open", folder, e))
+/// Makes a folder for its owner alone, whatever the umask says.
+fn make_private(parent: &OwnedFd, name: &[u8]) -> io::Result<()> {
+    fs::mkdirat(parent, name, Mode::RWXU)?;
+    Ok(fs::chmodat(parent, name, Mode::RWXU, AtFlags::empty())?)
 }
 
 /// `.NAME.pullet`, cut to what a name may have.

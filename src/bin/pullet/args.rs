@@ -174,7 +174,14 @@ impl Typed {
             Topic::Pull if words.is_empty() => return Err(misused(Some(topic), "a NAME is missing")),
             Topic::Pull => {
                 let parse = if self.all_tags { Reference::parse_repository } else { str::parse };
-                Command::Pull(Pull { registry, all_tags: self.all_tags, names: names(&words, parse)? })
+                let names = names(&words, parse)?;
+                let is_shared = names
+                    .windows(2)
+                    .any(|pair| pair.first().map(Reference::domain) != pair.last().map(Reference::domain));
+                if registry.credentials.is_some() && is_shared {
+                    return Err(misused(Some(topic), "--creds is for one registry, and the names are of several"));
+                }
+                Command::Pull(Pull { registry, all_tags: self.all_tags, names })
             }
             Topic::Unpack => {
                 let [name, target] = <[OsString; 2]>::try_from(words)

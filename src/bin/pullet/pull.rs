@@ -13,7 +13,7 @@ pub(crate) fn run(common: &Common, pull: Pull, reporter: &Reporter) -> Result<()
     let client = client(&pull.registry)?;
     for name in &pull.names {
         for name in tags(&client, name, pull.all_tags, reporter)? {
-            tell(common, &client.pull(&name, &store, reporter)?)?;
+            tell(common, &name, &client.pull(&name, &store, reporter)?)?;
         }
     }
     Ok(())
@@ -45,8 +45,7 @@ fn tags(client: &Client, name: &Reference, all: bool, reporter: &Reporter) -> Re
     }
 }
 
-fn tell(common: &Common, pulled: &Pulled) -> Result<(), Failure> {
-    let name = pulled.image.name();
+fn tell(common: &Common, name: &Reference, pulled: &Pulled) -> Result<(), Failure> {
     if common.is_quiet {
         return text::print(format!("{name}\n"));
     }
@@ -54,5 +53,6 @@ fn tell(common: &Common, pulled: &Pulled) -> Result<(), Failure> {
         true => "Downloaded newer image for",
         false => "Image is up to date for",
     };
-    text::print(format!("Digest: {}\nStatus: {status} {name}\n{name}\n", pulled.image.digest()))
+    let (digest, familiar) = (pulled.image.digest(), name.familiar());
+    text::print(format!("Digest: {digest}\nStatus: {status} {familiar}\n{name}\n"))
 }

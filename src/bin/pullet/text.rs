@@ -14,7 +14,7 @@ pub(crate) fn print(text: impl AsRef<str>) -> Result<(), Failure> {
     }
 }
 
-/// Bytes for people, decimal and in three digits as Docker shows them: `1.23MB`.
+/// Bytes for people, decimal and in three digits as Docker shows them: `1.23MB`, `642kB`, `1kB`.
 pub(crate) fn bytes(count: u64) -> String {
     let mut value = count as f64;
     let mut units = ["kB", "MB", "GB", "TB", "PB", "EB"].into_iter();
@@ -23,26 +23,22 @@ pub(crate) fn bytes(count: u64) -> String {
         value /= 1000.0;
         unit = units.next().unwrap_or("EB");
     }
-    match value {
-        _ if unit == "B" => format!("{count}B"),
-        v if v < 9.995 => format!("{v:.2}{unit}"),
-        v if v < 99.95 => format!("{v:.1}{unit}"),
-        v => format!("{v:.0}{unit}"),
-    }
+    let digits = match value {
+        v if v < 9.995 => format!("{v:.2}"),
+        v if v < 99.95 => format!("{v:.1}"),
+        v => format!("{v:.0}"),
+    };
+    let digits = if digits.contains('.') { digits.trim_end_matches('0').trim_end_matches('.') } else { &digits };
+    format!("{digits}{unit}")
 }
 
 #[cfg(test)]
 mod tests {
     #[test]
     fn bytes_for_people() {
-        for (count, text) in [
-            (0, "0B"),
-            (999, "999B"),
-            (1000, "1.00kB"),
-            (1_234_567, "1.23MB"),
-            (45_600_000, "45.6MB"),
-            (999_600, "1.00MB"),
-        ] {
+        for (count, text) in
+            [(0, "0B"), (999, "999B"), (1000, "1kB"), (1_234_567, "1.23MB"), (45_600_000, "45.6MB"), (999_600, "1MB")]
+        {
             assert_eq!(super::bytes(count), text);
         }
     }

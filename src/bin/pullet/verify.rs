@@ -6,27 +6,26 @@ use crate::args::{Common, Verify};
 use crate::exit::Failure;
 use crate::{report, text};
 
-/// Checks the blobs of the named images, or all.
+/// Checks the blobs of the named images, or all, and tells of each that is not what it promises as it comes.
 pub(crate) fn run(common: &Common, verify: Verify) -> Result<(), Failure> {
     let store = report::store(common)?;
-    let (mut good, mut bad) = (0, Vec::new());
+    let (mut good, mut bad, mut told) = (0, 0, Ok(()));
     let mut take = |check: &Check| match &check.fault {
         None => good += 1,
-        Some(fault) => bad.push(format!("{}: {fault}\n", check.digest)),
+        Some(fault) => {
+            bad += 1;
+            if told.is_ok() && !common.is_quiet {
+                told = text::print(format!("{}: {fault}\n", check.digest));
+            }
+        }
     };
-    let cancel = Cancel::default();
-    if verify.names.is_empty() {
-        store.verify(verify.remove_corrupt, &cancel, &mut take)?;
-    }
-    for name in &verify.names {
-        store.image(name)?.verify(verify.remove_corrupt, &cancel, &mut take)?;
-    }
+    store.verify(&verify.names, verify.remove_corrupt, &Cancel::default(), &mut take)?;
+    told?;
     if !common.is_quiet {
-        text::print(bad.concat())?;
-        let removed = if verify.remove_corrupt && !bad.is_empty() { ", removed" } else { "" };
-        text::print(format!("{good} blobs verified, {} corrupt{removed}\n", bad.len()))?;
+        let removed = if verify.remove_corrupt && bad > 0 { ", removed" } else { "" };
+        text::print(format!("{good} blobs verified, {bad} corrupt or missing{removed}\n"))?;
     }
-    match bad.len() {
+    match bad {
         0 => Ok(()),
         _ if verify.remove_corrupt => Ok(()),
         count => Err(Failure::Corrupt(count)),

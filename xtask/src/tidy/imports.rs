@@ -10,6 +10,7 @@ use super::source::Source;
 const HOUSE: &[Floor] = &[
     Floor::InOrder(&["escape", "error", "cancel", "digest", "limits", "progress", "verify"]),
     Floor::InOrder(&[
+        "image::json",
         "image::media_type",
         "image::platform",
         "image::reference",

@@ -47,6 +47,7 @@ const SYSTEM: &[&str] = &[
     "src/unpack/clear.rs",
     "src/unpack/dress.rs",
     "src/unpack/folder.rs",
+    "src/unpack/modes.rs",
     "src/unpack/mod.rs",
     "src/unpack/place.rs",
     "src/unpack/root.rs",
