@@ -5,6 +5,7 @@
 mod auth;
 mod challenge;
 mod http;
+mod ping;
 mod problem;
 mod tls;
 mod url;
@@ -17,7 +18,9 @@ pub use self::auth::Credentials;
 pub(crate) use self::http::Body;
 
 use self::auth::Auth;
+use self::challenge::Challenge;
 use self::http::{Answer, Headers, Http};
+use self::ping::Ping;
 use self::tls::Tls;
 use self::url::Url;
 use crate::digest::Digest;
@@ -59,6 +62,8 @@ pub(crate) struct Repository<'a> {
     /// Where the registry may be; one root is left after the first contact.
     roots: Vec<Url>,
     auth: Auth,
+    /// The registry has given something or was pinged: what it refuses now, it refuses.
+    is_known: bool,
 }
 
 /// A manifest or index as it came, and what the server called it.
@@ -85,7 +90,7 @@ impl<'a> Repository<'a> {
         };
         let roots = order.iter().map(|&https| Url::root(https, host)).collect::<Result<_>>()?;
         let auth = Auth::new(connections.config.credentials.clone(), name.path());
-        Ok(Self { connections, progress, path: name.path().to_owned(), roots, auth })
+        Ok(Self { connections, progress, path: name.path().to_owned(), roots, auth, is_known: false })
     }
 
     /// The manifest or index under a tag or digest. The bytes are not verified.
@@ -151,7 +156,11 @@ impl<'a> Repository<'a> {
         }
         let answer = self.follow(answer, accept)?;
         match answer.status() {
-            200 => Ok(answer),
+            200 => {
+                self.is_known = true;
+                Ok(answer)
+            }
+            404 if !self.is_known => self.missing(answer, target, accept),
             _ => Err(self.refusal(answer)),
         }
     }
@@ -180,14 +189,48 @@ impl<'a> Repository<'a> {
 
     /// Answers the challenge of a 401 and asks again, once: a token may have expired, but never twice in a row.
     fn authorise(&mut self, refused: Answer, target: &str, accept: Option<&str>) -> Result<Answer> {
+        let mut challenges = challenge::parse(refused.headers("www-authenticate"));
+        let mut registry = refused.url().clone();
+        // Only a body that was read to its end leaves the connection to the next request.
+        let _ = refused.read(self.connections.config.limits.error_body);
+        if !ping::can_be_answered(&challenges) {
+            let ping = self.ping()?;
+            (registry, challenges) = (ping.registry, ping.challenges);
+        }
+        self.let_in(&registry, &challenges)?;
+        self.contact(target, accept)
+    }
+
+    fn let_in(&mut self, registry: &Url, challenges: &[Challenge]) -> Result<()> {
         let Connections { http, config } = self.connections;
         let progress = self.progress;
-        let challenges = challenge::parse(refused.headers("www-authenticate"));
-        let registry = refused.url().clone();
-        // Only a body that was read to its end leaves the connection to the next request.
-        let _ = refused.read(config.limits.error_body);
-        self.auth.answer(http, &registry, &challenges, &config.limits, &|answer| report(progress, answer))?;
-        self.contact(target, accept)
+        self.auth.answer(http, registry, challenges, &config.limits, &|answer| report(progress, answer))
+    }
+
+    /// The ping, to the registry itself: redirects are not followed, for only its own challenges count.
+    fn ping(&mut self) -> Result<Ping> {
+        let answer = self.contact(ping::PATH, None)?;
+        self.is_known = true;
+        Ping::read(answer, self.connections.config.limits.error_body)
+    }
+
+    /// A 404 from a server that has not given anything yet: what is asked for is not there, or is hidden from who did
+    /// not say who he is, or this is no registry.
+    fn missing(&mut self, answer: Answer, target: &str, accept: Option<&str>) -> Result<Answer> {
+        let (url, speaks_v2) = (answer.url().to_string(), ping::speaks_v2(&answer));
+        let body = answer.read(self.connections.config.limits.error_body)?.unwrap_or_default();
+        let refusal = problem::refusal(&url, 404, &body, None);
+        if speaks_v2 || problem::is_of_a_registry(&body) {
+            return Err(refusal);
+        }
+        match self.ping()? {
+            ping if ping.asks_who_we_are() && self.auth.header().is_none() => {
+                self.let_in(&ping.registry, &ping.challenges)?;
+                self.get(target, accept)
+            }
+            ping if ping.is_no_registry() => Err(problem::no_registry(&url)),
+            _ => Err(refusal),
+        }
     }
 
     /// Follows redirects. The credential stays behind at the first hop to another origin and is never picked up again.

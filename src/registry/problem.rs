@@ -43,6 +43,19 @@ pub(super) fn refusal(url: &str, status: u16, body: &[u8], retry_after: Option<&
     }
 }
 
+/// Whether a refusal's body is the distribution-spec's JSON, which only a registry sends.
+pub(super) fn is_of_a_registry(body: &[u8]) -> bool {
+    serde_json::from_slice::<Problems>(body).is_ok_and(|problems| !problems.errors.is_empty())
+}
+
+/// The error for a server that has no API of this version.
+pub(super) fn no_registry(url: &str) -> Error {
+    let text = format!("GET {url}: 404 not found, and so is /v2/: this is no registry of the v2 protocol");
+    let hint =
+        "look at the host and port; registries of the v1 protocol, which Docker gave up in 2019, are not supported";
+    Error::new(ErrorKind::Unsupported, text).with_hint(hint)
+}
+
 fn kind(status: u16, code: &str) -> ErrorKind {
     match (status, code) {
         (429, _) | (_, "TOOMANYREQUESTS") => ErrorKind::RateLimited,
@@ -97,6 +110,20 @@ mod tests {
         let error = refusal("https://r.io/v2/a", status, body.as_bytes(), None);
         assert_eq!(error.kind(), kind);
         assert_eq!(error.to_string(), format!("GET https://r.io/v2/a: {text}"));
+    }
+
+    #[test]
+    fn knows_a_registry_by_its_words() {
+        for (body, expected) in [
+            (r#"{"errors":[{"code":"NAME_UNKNOWN","message":"","detail":[]}]}"#, true),
+            (r#"{"errors":[{}]}"#, true),
+            (r#"{"errors":[]}"#, false),
+            (r#"{"error":"not found"}"#, false),
+            ("404 page not found\n", false),
+            ("", false),
+        ] {
+            assert_eq!(is_of_a_registry(body.as_bytes()), expected, "{body}");
+        }
     }
 
     #[test]
