@@ -76,7 +76,9 @@
 //! }
 //! ```
 
+mod artifact;
 mod cancel;
+mod convert;
 mod digest;
 mod error;
 mod escape;
@@ -92,6 +94,7 @@ mod store;
 mod unpack;
 mod verify;
 
+pub use artifact::{Artifact, ArtifactFile};
 pub use cancel::Cancel;
 pub use digest::Digest;
 pub use error::{Error, ErrorKind, Result};

@@ -87,6 +87,7 @@ impl Image {
             (Document::Index(_), _) => {
                 return Err(Error::new(ErrorKind::Unsupported, format!("image {}: it is an index", entry.name)));
             }
+            (Document::Artifact(artifact), _) => return Err(artifact.is_no_image(&entry.name)),
         };
         let config = Config::parse(&store.document(&manifest.config, limits.document)?, &manifest)?;
         Ok(Self { store: store.clone(), entry, manifest, config })

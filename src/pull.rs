@@ -1,18 +1,21 @@
 //! The story: a name is resolved to a manifest for this platform, its config is checked against it, and its layers
 //! are fetched into the store, one after the other. Start reading here.
 
+use crate::convert;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::host;
 use crate::image::config::Config;
-use crate::image::manifest::{self, Descriptor, Document, Manifest};
+use crate::image::manifest::{self, Artifact, Descriptor, Document, Manifest};
+use crate::image::media_type;
 use crate::image::platform::Platform;
 use crate::image::reference::Reference;
+use crate::image::schema1::{self, Schema1};
 use crate::limits::{Limits, read_capped, within};
 use crate::local::Image;
 use crate::options::Options;
 use crate::progress::{Event, Layer, LayerState, Progress};
-use crate::registry::{Connections, Repository};
+use crate::registry::{self, Body, Connections, Repository};
 use crate::store::{Entry, Ingested, Store};
 use crate::verify::{Size, Verified};
 
@@ -28,9 +31,9 @@ use crate::verify::{Size, Verified};
 /// # Ok::<(), pullet::Error>(())
 /// ```
 pub struct Client {
-    options: Options,
+    pub(crate) options: Options,
     platform: Platform,
-    connections: Connections,
+    pub(crate) connections: Connections,
 }
 
 /// What a name means at its registry, for one platform. Holds the session, so that a fetch goes on with its token.
@@ -39,11 +42,26 @@ pub struct Resolved<'a> {
     digest: Digest,
     descriptor: Descriptor,
     bytes: Vec<u8>,
-    manifest: Manifest,
+    pub(crate) content: Content,
     /// Whether an index said that it is for this platform.
     is_chosen: bool,
-    repository: Repository<'a>,
+    pub(crate) repository: Repository<'a>,
     progress: &'a dyn Progress,
+}
+
+/// What a manifest is of.
+#[derive(Clone)]
+pub(crate) enum Content {
+    Image(Manifest),
+    /// An image whose manifest and config have to be made.
+    Schema1(Schema1),
+    Artifact(Artifact),
+}
+
+/// What a fetch of config and layers came to.
+struct Fetched {
+    platform: Platform,
+    layers: usize,
 }
 
 /// The result of a pull.
@@ -96,7 +114,7 @@ impl Client {
         tags.map_err(|e| e.context(format!("list tags of {}", repository.repository())))
     }
 
-    fn resolve_inner<'a>(
+    pub(crate) fn resolve_inner<'a>(
         &'a self,
         name: &Reference,
         known: Option<&Store>,
@@ -105,32 +123,65 @@ impl Client {
         let limits = self.options.bounds();
         let mut repository = Repository::open(&self.connections, name, progress)?;
         let answer = repository.manifest(&name.selector())?;
+        if schema1::is_schema_1(&answer.bytes, &answer.content_type) {
+            return self.resolve_schema1(name, answer, repository, known, progress);
+        }
         let digest = proven_digest(name, &answer.bytes)?;
         let (mut document, mut media_type) = Document::parse(&answer.bytes, &answer.content_type, None, limits)?;
         let mut bytes = answer.bytes;
         let mut descriptor = Descriptor { media_type: media_type.clone(), digest, size: bytes.len() as u64 };
         let mut is_chosen = false;
         for depth in 0.. {
-            let index = match document {
-                Document::Manifest(manifest) => {
-                    let name = name.clone();
-                    return Ok(Resolved { name, digest, descriptor, bytes, manifest, is_chosen, repository, progress });
-                }
+            let content = match document {
+                Document::Manifest(manifest) => Content::Image(manifest),
+                Document::Artifact(artifact) => Content::Artifact(artifact),
                 Document::Index(_) if depth == limits.index_depth => break,
-                Document::Index(index) => index,
+                Document::Index(index) => {
+                    (descriptor, is_chosen) = index.choose(&self.platform)?;
+                    let content_type;
+                    (bytes, content_type) = self.document_of(&descriptor, &mut repository, known)?;
+                    let expected = Some(descriptor.media_type.as_str());
+                    (document, media_type) = Document::parse(&bytes, &content_type, expected, limits)?;
+                    descriptor.media_type.clone_from(&media_type);
+                    continue;
+                }
             };
-            (descriptor, is_chosen) = index.choose(&self.platform)?;
-            let content_type;
-            (bytes, content_type) = self.document(&descriptor, &mut repository, known)?;
-            let expected = Some(descriptor.media_type.as_str());
-            (document, media_type) = Document::parse(&bytes, &content_type, expected, limits)?;
-            descriptor.media_type.clone_from(&media_type);
+            let name = name.clone();
+            return Ok(Resolved { name, digest, descriptor, bytes, content, is_chosen, repository, progress });
         }
         Err(Limits::exceeded("indexes within each other", limits.index_depth))
     }
 
+    /// Schema 1: what was made of it before, where that is known, else what it says itself.
+    fn resolve_schema1<'a>(
+        &self,
+        name: &Reference,
+        answer: registry::Manifest,
+        repository: Repository<'a>,
+        known: Option<&Store>,
+        progress: &'a dyn Progress,
+    ) -> Result<Resolved<'a>> {
+        let limits = self.options.bounds();
+        let payload = schema1::payload(&answer.bytes)?;
+        let digest = proven_digest(name, &payload)?;
+        progress.report(Event::Note(
+            "this image has a manifest of Docker's schema 1, which is deprecated: push it anew with a current tool",
+        ));
+        let schema1 = Schema1::parse(&payload, limits)?;
+        let name = name.clone();
+        if let Some(made) = known.and_then(|store| convert::made_before(store, &digest, limits)) {
+            let (descriptor, bytes, content) = (made.descriptor, made.bytes, Content::Image(made.manifest));
+            return Ok(Resolved { name, digest, descriptor, bytes, content, is_chosen: false, repository, progress });
+        }
+        let content = Content::Schema1(schema1);
+        let descriptor =
+            Descriptor { media_type: media_type::essence(&answer.content_type), digest, size: payload.len() as u64 };
+        let bytes = answer.bytes;
+        Ok(Resolved { name, digest, descriptor, bytes, content, is_chosen: false, repository, progress })
+    }
+
     /// A manifest or index by digest, from the store or the registry, verified.
-    fn document(
+    fn document_of(
         &self,
         descriptor: &Descriptor,
         repository: &mut Repository<'_>,
@@ -147,37 +198,86 @@ impl Client {
 
     fn fetch_inner(&self, mut resolved: Resolved<'_>, store: &Store) -> Result<Pulled> {
         let before = store.entries()?.into_iter().find(|entry| entry.name == resolved.name.to_string());
-        store.create()?;
-        let config_bytes = self.config(&mut resolved, store)?;
-        let config = Config::parse(&config_bytes, &resolved.manifest)?;
-        self.check_platform(&config, &resolved)?;
-        let fetched = self.fetch_layers(&mut resolved, store)?;
-        store.put(&resolved.manifest.config, &config_bytes)?;
-        store.put(&resolved.descriptor, &resolved.bytes)?;
-        let entry = resolved.entry(&config);
-        let is_new = fetched > 0 || before.is_none_or(|before| !is_same(&before, &entry));
+        let fetched = match resolved.content.clone() {
+            Content::Image(manifest) => self.fetch_image(&mut resolved, &manifest, store)?,
+            Content::Schema1(schema1) => self.fetch_schema1(&mut resolved, &schema1, store)?,
+            Content::Artifact(artifact) => return Err(artifact.is_no_image(&resolved.name.familiar())),
+        };
+        let entry = resolved.entry(fetched.platform);
+        let is_new = fetched.layers > 0 || before.is_none_or(|before| !is_same(&before, &entry));
         if is_new {
             store.name(&entry)?;
         }
         Ok(Pulled { image: Image::load(store, entry, self.options.bounds())?, is_new })
     }
 
-    fn config(&self, resolved: &mut Resolved<'_>, store: &Store) -> Result<Vec<u8>> {
-        let descriptor = resolved.manifest.config.clone();
-        if let Ok(bytes) = store.document(&descriptor, self.options.bounds().document) {
+    fn fetch_image(&self, resolved: &mut Resolved<'_>, manifest: &Manifest, store: &Store) -> Result<Fetched> {
+        store.create()?;
+        let config_bytes = self.config(resolved, &manifest.config, store)?;
+        let platform = Config::parse(&config_bytes, manifest)?.platform;
+        self.check_platform(&platform, resolved)?;
+        let layers = self.fetch_layers(resolved, manifest, store)?;
+        store.put(&manifest.config, &config_bytes)?;
+        store.put(&resolved.descriptor, &resolved.bytes)?;
+        Ok(Fetched { platform, layers })
+    }
+
+    /// Schema 1 tells neither sizes nor diff_ids: the layers come first, and from them its documents are made.
+    fn fetch_schema1(&self, resolved: &mut Resolved<'_>, schema1: &Schema1, store: &Store) -> Result<Fetched> {
+        self.check_platform(&schema1.platform, resolved)?;
+        store.create()?;
+        let (total, mut blobs, mut layers) = (schema1.layers.len(), Vec::new(), 0);
+        for (index, digest) in schema1.layers.iter().enumerate() {
+            let known = store.size(digest)?;
+            let mut layer = Layer { index, total, digest: *digest, size: known.unwrap_or(0) };
+            let state = if known.is_some() { LayerState::Exists } else { LayerState::Waiting };
+            resolved.progress.report(Event::Layer { layer, state });
+            if known.is_none() {
+                layer.size = self.fetch_unmeasured(resolved, store, layer).map_err(|e| e.context(shown(&layer)))?;
+                layers += 1;
+            }
+            blobs.push((*digest, layer.size));
+        }
+        let made = convert::make(schema1, &blobs, store, (self.options.bounds(), &self.options.cancel))?;
+        (resolved.descriptor, resolved.bytes) = (made.descriptor, made.bytes);
+        Ok(Fetched { platform: schema1.platform.clone(), layers })
+    }
+
+    /// Fetches a layer whose size only the answer itself tells; one that does not is read twice.
+    fn fetch_unmeasured(&self, resolved: &mut Resolved<'_>, store: &Store, layer: Layer) -> Result<u64> {
+        let limit = self.options.bounds().unpacked;
+        let body = resolved.repository.blob(&layer.digest)?;
+        let (size, body) = match body.length() {
+            Some(size) if size > limit => return Err(Limits::exceeded("bytes of layers", limit)),
+            Some(size) => (size, Some(body)),
+            None => {
+                let size = Size::AtMost(limit, "bytes of layers");
+                let mut body = Verified::new(body, layer.digest, size, self.options.cancel.clone());
+                let drained = body.drain(&mut vec![0; 16 << 10]);
+                drained.map_err(|e| Error::through_read(e, |e| Error::new(ErrorKind::Network, e.to_string())))?;
+                (body.count(), None)
+            }
+        };
+        let blob = Descriptor { media_type: String::new(), digest: layer.digest, size };
+        self.fetch_layer(resolved, store, Layer { size, ..layer }, (&blob, body))?;
+        Ok(size)
+    }
+
+    fn config(&self, resolved: &mut Resolved<'_>, descriptor: &Descriptor, store: &Store) -> Result<Vec<u8>> {
+        if let Ok(bytes) = store.document(descriptor, self.options.bounds().document) {
             return Ok(bytes);
         }
         let body = resolved.repository.blob(&descriptor.digest)?;
-        self.verify(&descriptor, body).map_err(|e| e.context("config"))
+        self.verify(descriptor, body).map_err(|e| e.context("config"))
     }
 
     /// A manifest that no index calls fitting may be for another machine. Where a platform was asked for that is an
     /// error, as with Docker.
-    fn check_platform(&self, config: &Config, resolved: &Resolved<'_>) -> Result<()> {
-        if resolved.is_chosen || config.platform.os().is_empty() || self.platform.rank(&config.platform).is_some() {
+    fn check_platform(&self, platform: &Platform, resolved: &Resolved<'_>) -> Result<()> {
+        if resolved.is_chosen || platform.os().is_empty() || self.platform.rank(platform).is_some() {
             return Ok(());
         }
-        let text = format!("the image is for {} and not for {}", config.platform, self.platform);
+        let text = format!("the image is for {platform} and not for {}", self.platform);
         match self.options.platform {
             Some(_) => Err(Error::new(ErrorKind::Unsupported, text)),
             None => {
@@ -188,8 +288,8 @@ impl Client {
     }
 
     /// Fetches the layers that the store lacks, in order, and tells how many those were.
-    fn fetch_layers(&self, resolved: &mut Resolved<'_>, store: &Store) -> Result<usize> {
-        let layers = resolved.layers();
+    fn fetch_layers(&self, resolved: &mut Resolved<'_>, manifest: &Manifest, store: &Store) -> Result<usize> {
+        let layers = layers(manifest);
         let mut missing = Vec::new();
         for (layer, descriptor) in &layers {
             let is_repeated = missing.iter().any(|(other, _): &(Layer, Descriptor)| other.digest == layer.digest);
@@ -203,14 +303,19 @@ impl Client {
             }
         }
         for (layer, descriptor) in &missing {
-            self.fetch_layer(resolved, store, *layer, descriptor).map_err(|e| {
-                e.context(format!("layer {} of {} ({})", layer.index + 1, layer.total, layer.digest.short()))
-            })?;
+            self.fetch_layer(resolved, store, *layer, (descriptor, None)).map_err(|e| e.context(shown(layer)))?;
         }
         Ok(missing.len())
     }
 
-    fn fetch_layer(&self, resolved: &mut Resolved<'_>, store: &Store, layer: Layer, blob: &Descriptor) -> Result<()> {
+    /// Fetches one layer, from a body that is on its way already if there is one.
+    fn fetch_layer(
+        &self,
+        resolved: &mut Resolved<'_>,
+        store: &Store,
+        layer: Layer,
+        (blob, body): (&Descriptor, Option<Body>),
+    ) -> Result<()> {
         self.options.cancel.check()?;
         let progress = resolved.progress;
         let Ingested::Missing(ingest) = store.ingest(blob)? else {
@@ -218,7 +323,8 @@ impl Client {
             return Ok(());
         };
         let report = &mut |count| progress.report(Event::Layer { layer, state: LayerState::Downloading(count) });
-        ingest.fill(|| resolved.repository.blob(&blob.digest), self.options.cancel.clone(), report)?;
+        let open = || body.map_or_else(|| resolved.repository.blob(&blob.digest), Ok);
+        ingest.fill(open, self.options.cancel.clone(), report)?;
         progress.report(Event::Layer { layer, state: LayerState::Complete });
         Ok(())
     }
@@ -247,32 +353,40 @@ impl Resolved<'_> {
         &self.descriptor
     }
 
-    /// Bytes of config and layers together.
+    /// The manifest for the platform, byte for byte as the registry has it.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Bytes of config and layers together; of an artifact's blobs. 0 where a manifest of schema 1 does not tell.
     pub fn size(&self) -> u64 {
-        self.manifest.size()
-    }
-
-    fn layers(&self) -> Vec<(Layer, Descriptor)> {
-        let total = self.manifest.layers.len();
-        let place = |(index, layer): (usize, &manifest::Layer)| {
-            let blob = layer.blob.clone();
-            (Layer { index, total, digest: blob.digest, size: blob.size }, blob)
-        };
-        self.manifest.layers.iter().enumerate().map(place).collect()
-    }
-
-    fn entry(&self, config: &Config) -> Entry {
-        Entry {
-            name: self.name.to_string(),
-            resolved: self.digest,
-            manifest: self.descriptor.clone(),
-            platform: config.platform.clone(),
+        match &self.content {
+            Content::Image(manifest) => manifest.size(),
+            Content::Schema1(_) => 0,
+            Content::Artifact(artifact) => artifact.size(),
         }
+    }
+
+    fn entry(&self, platform: Platform) -> Entry {
+        Entry { name: self.name.to_string(), resolved: self.digest, manifest: self.descriptor.clone(), platform }
     }
 }
 
+fn layers(manifest: &Manifest) -> Vec<(Layer, Descriptor)> {
+    let total = manifest.layers.len();
+    let place = |(index, layer): (usize, &manifest::Layer)| {
+        let blob = layer.blob.clone();
+        (Layer { index, total, digest: blob.digest, size: blob.size }, blob)
+    };
+    manifest.layers.iter().enumerate().map(place).collect()
+}
+
+fn shown(layer: &Layer) -> String {
+    format!("layer {} of {} ({})", layer.index + 1, layer.total, layer.digest.short())
+}
+
 /// The digest of what a tag gave, or the proof that a pinned digest gave just that.
-fn proven_digest(name: &Reference, bytes: &[u8]) -> Result<Digest> {
+pub(crate) fn proven_digest(name: &Reference, bytes: &[u8]) -> Result<Digest> {
     match name.digest() {
         None => Ok(Digest::sha256(bytes)),
         Some(digest) if digest.matches(bytes) => Ok(*digest),

@@ -28,6 +28,25 @@ pub struct Descriptor {
 pub(crate) enum Document {
     Manifest(Manifest),
     Index(Index),
+    Artifact(Artifact),
+}
+
+/// What is no image: a manifest with another config (image-spec, manifest.md, "Guidelines for Artifact Usage").
+#[derive(Clone, Debug)]
+pub(crate) struct Artifact {
+    /// What it calls itself; foreign text.
+    pub(crate) kind: String,
+    pub(crate) blobs: Vec<Titled>,
+}
+
+/// One blob of an artifact.
+#[derive(Clone, Debug)]
+pub(crate) struct Titled {
+    pub(crate) blob: Descriptor,
+    /// The name that its file should have; foreign text.
+    pub(crate) title: Option<String>,
+    /// The file is a folder that ORAS packed.
+    pub(crate) is_packed: bool,
 }
 
 /// An image manifest, OCI or Docker schema 2: a config and layers of supported kinds, in order from the base up.
@@ -75,11 +94,24 @@ impl Document {
         let raw: RawDocument = json::parse(bytes).map_err(malformed)?;
         let media_type = raw.media_type(&content_type, expected)?;
         let document = match media_type::document(&media_type) {
-            Some(DocumentKind::Manifest) => Self::Manifest(raw.manifest(limits)?),
+            Some(DocumentKind::Manifest) => raw.manifest(limits)?,
             Some(DocumentKind::Index) => Self::Index(raw.index()?),
             None => return Err(unsupported(&format!("media type \"{media_type}\" for a manifest"))),
         };
         Ok((document, media_type))
+    }
+}
+
+impl Artifact {
+    /// Bytes of its blobs together.
+    pub(crate) fn size(&self) -> u64 {
+        self.blobs.iter().fold(0, |sum, titled| sum.saturating_add(titled.blob.size))
+    }
+
+    /// The error of who wants an image.
+    pub(crate) fn is_no_image(&self, name: &str) -> Error {
+        let error = unsupported(&format!("an artifact of type \"{}\", which is no image,", self.kind));
+        error.with_hint(format!("pullet artifact {name} DIR fetches its files"))
     }
 }
 
@@ -139,6 +171,16 @@ struct RawDescriptor {
     size: u64,
     platform: Option<RawPlatform>,
     urls: Option<Vec<String>>,
+    annotations: Option<RawAnnotations>,
+}
+
+/// Only artifacts have a use for them, so elsewhere they may be anything.
+#[derive(Deserialize)]
+struct RawAnnotations {
+    #[serde(rename = "org.opencontainers.image.title")]
+    title: Option<serde_json::Value>,
+    #[serde(rename = "io.deis.oras.content.unpack")]
+    unpack: Option<serde_json::Value>,
 }
 
 #[derive(Deserialize)]
@@ -189,28 +231,28 @@ impl RawDocument {
         }
     }
 
-    fn manifest(self, limits: &Limits) -> Result<Manifest> {
+    /// A manifest, of an image or of something else: only the config tells.
+    fn manifest(self, limits: &Limits) -> Result<Document> {
         let (Some(config), Some(layers)) = (self.config, self.layers) else {
             return Err(malformed("it has no config or no layers".to_owned()));
         };
-        if !media_type::is_config(&config.media_type) {
-            let what = self.artifact_type.unwrap_or(config.media_type);
-            return Err(unsupported(&format!("an artifact of type \"{what}\", which is no image,")));
-        }
         if layers.len() > limits.layers {
             return Err(Limits::exceeded("layers", limits.layers));
+        }
+        if !media_type::is_config(&config.media_type) {
+            let kind = self.artifact_type.unwrap_or_else(|| config.media_type.clone());
+            config.check("config")?;
+            let blobs: Vec<Titled> = layers.into_iter().map(RawDescriptor::titled).collect::<Result<_>>()?;
+            total_size(0, blobs.iter().map(|titled| &titled.blob), limits)?;
+            return Ok(Document::Artifact(Artifact { kind, blobs }));
         }
         let config = config.check("config")?;
         if config.size > limits.document as u64 {
             return Err(Limits::exceeded("bytes of config", limits.document));
         }
         let layers: Vec<Layer> = layers.into_iter().map(RawDescriptor::layer).collect::<Result<_>>()?;
-        let total = layers.iter().try_fold(config.size, |sum, layer| sum.checked_add(layer.blob.size));
-        match total.filter(|&total| i64::try_from(total).is_ok()) {
-            Some(total) if total > limits.unpacked => Err(Limits::exceeded("bytes of layers", limits.unpacked)),
-            Some(_) => Ok(Manifest { config, layers }),
-            None => Err(malformed("the sizes of its layers overflow".to_owned())),
-        }
+        total_size(config.size, layers.iter().map(|layer| &layer.blob), limits)?;
+        Ok(Document::Manifest(Manifest { config, layers }))
     }
 
     fn index(self) -> Result<Index> {
@@ -237,10 +279,29 @@ impl RawDescriptor {
         let Some(compression) = media_type::layer(&self.media_type) else {
             return Err(unsupported(&format!("a layer of media type \"{}\"", self.media_type)));
         };
-        if self.urls.as_ref().is_some_and(|urls| !urls.is_empty()) {
-            return Err(unsupported("a foreign layer, to be had from other URLs than the registry's,"));
-        }
+        self.expect_own()?;
         Ok(Layer { blob: self.check("layer")?, compression })
+    }
+
+    fn titled(self) -> Result<Titled> {
+        self.expect_own()?;
+        let annotations = self.annotations.as_ref();
+        let title = match annotations.and_then(|annotations| annotations.title.as_ref()) {
+            None => None,
+            Some(serde_json::Value::String(title)) => Some(title.clone()),
+            Some(_) => return Err(malformed("a title is no text".to_owned())),
+        };
+        let unpack = annotations.and_then(|annotations| annotations.unpack.as_ref()).and_then(|value| value.as_str());
+        let is_packed = unpack == Some("true");
+        Ok(Titled { blob: self.check("blob")?, title, is_packed })
+    }
+
+    /// A manifest's author would choose which servers are asked (CVE-2020-15157).
+    fn expect_own(&self) -> Result<()> {
+        match self.urls.as_ref().is_some_and(|urls| !urls.is_empty()) {
+            true => Err(unsupported("a foreign layer, to be had from other URLs than the registry's,")),
+            false => Ok(()),
+        }
     }
 
     fn entry(self) -> Result<Entry> {
@@ -248,6 +309,16 @@ impl RawDescriptor {
         let os = |p: &RawPlatform| if p.os.is_empty() { "linux".to_owned() } else { p.os.clone() };
         let platform = self.platform.as_ref().map(|p| Platform::new(&os(p), &p.architecture, &p.variant));
         Ok(Entry { descriptor: self.check("index entry")?, platform })
+    }
+}
+
+/// The sizes together, within what a size may be and what is allowed.
+fn total_size<'a>(first: u64, blobs: impl Iterator<Item = &'a Descriptor>, limits: &Limits) -> Result<u64> {
+    let total = blobs.into_iter().try_fold(first, |sum, blob| sum.checked_add(blob.size));
+    match total.filter(|&total| i64::try_from(total).is_ok()) {
+        Some(total) if total > limits.unpacked => Err(Limits::exceeded("bytes of layers", limits.unpacked)),
+        Some(total) => Ok(total),
+        None => Err(malformed("the sizes of its layers overflow".to_owned())),
     }
 }
 
@@ -316,9 +387,30 @@ mod tests {
         refused(&"[".repeat(100_000), ErrorKind::Unsafe);
         refused(&good.replace("\"schemaVersion\":2", "\"schemaVersion\":1"), ErrorKind::Unsupported);
         refused(&good.replace("tar+gzip", "tar+xz"), ErrorKind::Unsupported);
-        refused(&good.replace("image.config", "something"), ErrorKind::Unsupported);
         refused(&good.replace("\"size\":3", "\"size\":3,\"urls\":[\"https://x/\"]"), ErrorKind::Unsupported);
         refused(&good.replace("\"schemaVersion\":2,", ""), ErrorKind::Unsafe);
+    }
+
+    #[test]
+    fn an_artifact_is_what_has_another_config() {
+        let titled = |annotations: &str| {
+            let text = manifest("").replace("image.config", "something");
+            let text = text.replace("\"size\":3", &format!("\"size\":3,\"annotations\":{annotations}"));
+            match parse(&text, OCI, None) {
+                Ok(Document::Artifact(artifact)) => {
+                    Ok(artifact.blobs.first().map(|blob| (blob.title.clone().unwrap_or_default(), blob.is_packed)))
+                }
+                Ok(_) => Ok(None),
+                Err(kind) => Err(kind),
+            }
+        };
+        let title = r#""org.opencontainers.image.title":"a""#;
+        assert_eq!(titled("null"), Ok(Some((String::new(), false))));
+        assert_eq!(titled(&format!("{{{title}}}")), Ok(Some(("a".to_owned(), false))));
+        let unpack = r#""io.deis.oras.content.unpack":"true""#;
+        assert_eq!(titled(&format!("{{{title},{unpack}}}")), Ok(Some(("a".to_owned(), true))));
+        assert_eq!(titled(&format!("{{{title},{title}}}")), Err(ErrorKind::Unsafe));
+        assert_eq!(titled(r#"{"org.opencontainers.image.title":7}"#), Err(ErrorKind::Unsafe));
     }
 
     #[test]

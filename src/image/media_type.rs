@@ -30,8 +30,8 @@ const GENERIC: [&str; 5] = ["", "application/json", "application/octet-stream", 
 
 /// Docker's schema 1, signed and not, which is of another shape altogether.
 const SCHEMA_1: [&str; 2] = [
-    "application/vnd.docker.distribution.manifest.v1+json",
     "application/vnd.docker.distribution.manifest.v1+prettyjws",
+    "application/vnd.docker.distribution.manifest.v1+json",
 ];
 
 const LAYER_PREFIXES: [&str; 4] = [
@@ -41,9 +41,10 @@ const LAYER_PREFIXES: [&str; 4] = [
     "application/vnd.docker.image.rootfs.foreign.diff.tar",
 ];
 
-/// The `Accept` header for manifests: what [`document`] knows.
+/// The `Accept` header for manifests: what [`document`] knows, and schema 1 as the last resort.
 pub(crate) fn accepted() -> String {
-    DOCUMENTS.map(|(media_type, _)| media_type).join(", ")
+    let known = DOCUMENTS.iter().map(|(media_type, _)| *media_type);
+    known.chain(SCHEMA_1).collect::<Vec<_>>().join(", ")
 }
 
 /// The kind of a document's media type, without its parameters.

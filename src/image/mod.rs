@@ -7,3 +7,4 @@ pub(crate) mod manifest;
 pub(crate) mod media_type;
 pub(crate) mod platform;
 pub(crate) mod reference;
+pub(crate) mod schema1;

@@ -99,7 +99,8 @@ impl Answer {
     }
 
     pub(super) fn into_body(self) -> Body {
-        Body { reader: self.response.into_body().into_reader(), url: self.url }
+        let length = self.header("content-length").and_then(|length| length.trim().parse().ok());
+        Body { reader: self.response.into_body().into_reader(), url: self.url, length }
     }
 
     /// The whole body if it has at most `limit` bytes, else `None`.
@@ -131,6 +132,14 @@ impl Answer {
 pub(crate) struct Body {
     reader: ureq::BodyReader<'static>,
     url: Url,
+    length: Option<u64>,
+}
+
+impl Body {
+    /// How many bytes the server says it will send, if it says so.
+    pub(crate) fn length(&self) -> Option<u64> {
+        self.length
+    }
 }
 
 impl Read for Body {

@@ -72,6 +72,13 @@ impl Store {
         disk::has_blob(&self.root, blob)
     }
 
+    /// The bytes of a blob whose size nothing tells but itself; `None` if it is not there.
+    pub(crate) fn size(&self, digest: &Digest) -> Result<Option<u64>> {
+        let path = self.blob_path(digest);
+        let Some(file) = open_regular(&path)? else { return Ok(None) };
+        Ok(Some(file.metadata().map_err(|e| Error::disk("read", &path, e))?.len()))
+    }
+
     /// A committed blob, to be read from its start. Its digest was proven when it was committed.
     pub(crate) fn blob(&self, blob: &Descriptor) -> Result<File> {
         let path = self.blob_path(&blob.digest);

@@ -5,7 +5,9 @@ mod clear;
 mod decoder;
 mod dress;
 mod entries;
+mod files;
 mod folder;
+mod identify;
 mod layer;
 mod modes;
 mod path;
@@ -19,6 +21,8 @@ mod whiteout;
 use std::io::Read;
 use std::path::Path;
 
+pub(crate) use self::files::Files;
+pub(crate) use self::identify::{Content, identify};
 pub use self::tally::Tally;
 
 use self::clear::Written;

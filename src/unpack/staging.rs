@@ -2,8 +2,9 @@
 //! as before or whole, never between.
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,8 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// The name of the tree within the staging folder.
 const TREE: &[u8] = b"root";
+/// The name of a file that is not proven yet, outside of the tree.
+const PARTIAL: &[u8] = b"partial";
 
 /// A staging folder. Dropped without [`publish`](Staging::publish), it is removed.
 pub(super) struct Staging {
@@ -56,6 +59,18 @@ impl Staging {
         tree.map_err(|e| Error::disk("open the tree beside", &self.target, e))
     }
 
+    /// Makes the file, outside of the tree, that will be in it when it is proven.
+    pub(super) fn create_partial(&self) -> Result<File> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = fs::openat(&self.folder, PARTIAL, flags, Mode::RUSR | Mode::WUSR);
+        file.map(File::from).map_err(|e| Error::disk("create a file beside", &self.target, e))
+    }
+
+    /// Gives the partial file its name in a folder of the tree.
+    pub(super) fn move_partial(&self, folder: impl AsFd, name: &[u8]) -> io::Result<()> {
+        Ok(fs::renameat(&self.folder, PARTIAL, folder, name)?)
+    }
+
     /// Makes all of the tree durable, then gives it its place.
     pub(super) fn publish(self) -> Result<()> {
         fs::syncfs(&self.folder).map_err(|e| Error::disk("sync the tree beside", &self.target, e))?;
@@ -70,6 +85,7 @@ impl Drop for Staging {
     /// Removes what was not published; a published tree is not in the folder any more.
     fn drop(&mut self) {
         let _ = remove_tree(&self.folder, TREE);
+        let _ = fs::unlinkat(&self.folder, PARTIAL, AtFlags::empty());
         let _ = fs::unlinkat(&self.parent, &self.folder_name, AtFlags::REMOVEDIR);
     }
 }

@@ -97,10 +97,10 @@ fn an_index_and_what_it_names_must_agree() {
 #[test]
 fn what_is_not_supported_is_called_that() {
     check_bytes(
-        "schema 1",
+        "schema 1 without layers",
         "application/vnd.docker.distribution.manifest.v1+prettyjws",
         br#"{"schemaVersion":1,"name":"app","tag":"latest","fsLayers":[]}"#,
-        &[10],
+        &[11],
     );
     check_bytes("schema 1 by its number", OCI_MANIFEST, br#"{"schemaVersion":1,"fsLayers":[]}"#, &[10]);
     check_bytes("HTML", "text/html", b"<html>", &[10, 11]);
@@ -118,10 +118,30 @@ fn what_is_not_supported_is_called_that() {
         m["config"]["mediaType"] = json!("application/vnd.example.thing.config.v1+json")
     });
     check_edit("an empty config", &[10], |m| m["config"] = descriptor("application/vnd.oci.empty.v1+json", b"{}"));
-    check_edit("a foreign layer", &[10], |m| {
-        m["layers"][0]["mediaType"] = json!("application/vnd.docker.image.rootfs.foreign.diff.tar.gzip");
-        m["layers"][0]["urls"] = json!(["http://127.0.0.1:1/layer"]);
-    });
+    for url in ["http://127.0.0.1:1/layer", "https://example.com/layer", "file:///etc/passwd", ""] {
+        check_edit(&format!("a foreign layer at {url:?}"), &[10], |m| {
+            m["layers"][0]["mediaType"] = json!("application/vnd.docker.image.rootfs.foreign.diff.tar.gzip");
+            m["layers"][0]["urls"] = json!([url]);
+        });
+        check_edit(&format!("an ordinary layer with urls {url:?}"), &[10], |m| m["layers"][0]["urls"] = json!([url]));
+    }
+}
+
+/// The registry's own blob is no reason to ask elsewhere, and no `urls` is no reason to refuse.
+#[test]
+fn a_foreign_layer_is_refused_with_its_reason() {
+    let bench = Bench::new();
+    let foreign = |urls: Value| {
+        image().edited(move |m| {
+            m["layers"][0]["mediaType"] = json!("application/vnd.docker.image.rootfs.foreign.diff.tar.gzip");
+            m["layers"][0]["urls"] = urls;
+        })
+    };
+    let other = crate::harness::registry::Registry::plain();
+    other.serve("/layer", &image().layers[0].blob);
+    bench.pull(&foreign(json!([other.url("/layer")]))).exits(10).says("other URLs than the registry's");
+    assert_eq!(other.connections(), 0, "the foreign server was asked");
+    bench.pull(&foreign(json!([]))).exits_in("no urls at all", 0);
 }
 
 #[test]

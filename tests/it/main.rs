@@ -27,6 +27,7 @@ mod platform;
 mod real;
 mod redirect;
 mod requests;
+mod schema1;
 mod store;
 mod unpack;
 mod verify;

@@ -10,6 +10,7 @@ pub mod image;
 pub mod listing;
 pub mod registry;
 pub mod run;
+pub mod schema1;
 pub mod sparse;
 pub mod tree;
 pub mod wire;

@@ -16,10 +16,11 @@ const HOUSE: &[Floor] = &[
         "image::reference",
         "image::manifest",
         "image::config",
+        "image::schema1",
         "image",
     ]),
     Floor::Rooms(&["registry", "store", "unpack", "host"]),
-    Floor::InOrder(&["options", "workers", "local", "pull", "lib"]),
+    Floor::InOrder(&["options", "workers", "local", "convert", "pull", "artifact", "lib"]),
 ];
 
 enum Floor {

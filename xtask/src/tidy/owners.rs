@@ -12,7 +12,7 @@ struct Owner {
 }
 
 const OWNERS: &[Owner] = &[
-    dependency("base64", "base64", &["src/registry/auth.rs"]),
+    dependency("base64", "base64", &["src/image/schema1.rs", "src/registry/auth.rs"]),
     dependency("flate2", "flate2", &["src/unpack/decoder.rs"]),
     dependency("lexopt", "lexopt", &["src/bin/pullet/args.rs"]),
     dependency("miniz_oxide", "miniz_oxide", &["src/unpack/decoder.rs"]),
@@ -46,6 +46,7 @@ const SYSTEM: &[&str] = &[
     "src/store/",
     "src/unpack/clear.rs",
     "src/unpack/dress.rs",
+    "src/unpack/files.rs",
     "src/unpack/folder.rs",
     "src/unpack/modes.rs",
     "src/unpack/mod.rs",
