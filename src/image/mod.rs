@@ -2,7 +2,7 @@
 //! as foreign text or JSON goes out as a checked type or not at all.
 
 pub(crate) mod config;
-mod json;
+pub(crate) mod json;
 pub(crate) mod manifest;
 pub(crate) mod media_type;
 pub(crate) mod platform;

@@ -10,7 +10,7 @@ use crate::harness::image::{Image, Layer};
 use crate::harness::registry::Registry;
 use crate::harness::run::{Home, Outcome};
 
-const COMMANDS: [&str; 4] = ["pull", "unpack", "images", "verify"];
+const COMMANDS: [&str; 8] = ["pull", "unpack", "images", "verify", "tags", "digest", "manifest", "artifact"];
 
 fn image() -> Image {
     Image::new((0..3).map(|n| Layer::of(&[file(format!("f{n}"), format!("body {n}").repeat(100))])).collect())
@@ -46,6 +46,10 @@ fn help_goes_to_standard_output() {
         ("pull", &["--platform", "--creds", "--ca-file", "-a"][..]),
         ("unpack", &["--platform", "--creds", "--ca-file", "--pull", "--no-devices"]),
         ("verify", &["--remove-corrupt"]),
+        ("tags", &["--platform", "--creds", "--ca-file"]),
+        ("digest", &["--platform", "--creds", "--ca-file"]),
+        ("manifest", &["--platform", "--creds", "--ca-file", "--raw"]),
+        ("artifact", &["--platform", "--creds", "--ca-file"]),
     ] {
         let outcome = home.run(&[command, "--help"]).exits(0);
         options
@@ -60,10 +64,9 @@ fn help_goes_to_standard_output() {
 #[test]
 fn help_has_short_lines() {
     let home = Home::new();
-    for args in
-        [&["--help"][..], &["pull", "--help"], &["unpack", "--help"], &["images", "--help"], &["verify", "--help"]]
-    {
-        let outcome = home.run(args);
+    for command in [&[""][..], &COMMANDS].concat() {
+        let args: Vec<&str> = [command, "--help"].into_iter().filter(|word| !word.is_empty()).collect();
+        let outcome = home.run(&args);
         let longest = outcome.stdout.lines().map(|line| line.chars().count()).max().unwrap_or(0);
         assert!((20..=100).contains(&longest), "{args:?}: {longest} columns\n{}", outcome.story());
     }

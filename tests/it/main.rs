@@ -15,14 +15,17 @@
 
 mod harness;
 
+mod artifact;
 mod auth;
 mod cli;
+mod commands;
 mod documents;
 mod dress;
 mod hostile;
 mod malformed;
 mod merge;
 mod names;
+mod ping;
 mod platform;
 mod real;
 mod redirect;

@@ -400,6 +400,7 @@ fn what_skopeo_signs_is_read() {
         push(&bench.registry, selector, SIGNED, &bytes, &[]);
     }
     let old = bench.registry.name("app");
+    bench.home.run(&["digest", &old]).exits(0).prints(&digest);
     bench.home.run(&["pull", &format!("{old}@{}", digest.trim())]).exits(0);
     bench.home.run(&["unpack", &old, &bench.home.arg("root")]).exits(0);
     assert_same("the tree", "f 0644 b \"2\"\nf 0644 c \"3\"", &listing(&bench.home.path("root")));

@@ -32,9 +32,13 @@ pub(crate) enum ProgressMode {
 
 /// One command and what is its own.
 pub(crate) enum Command {
+    Artifact(Artifact),
+    Digest(Digest),
     Help(Topic),
     Images,
+    Manifest(Manifest),
     Pull(Pull),
+    Tags(Tags),
     Unpack(Unpack),
     Verify(Verify),
     Version,
@@ -44,10 +48,21 @@ pub(crate) enum Command {
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Topic {
     Program,
+    Artifact,
+    Digest,
     Images,
+    Manifest,
     Pull,
+    Tags,
     Unpack,
     Verify,
+}
+
+impl Topic {
+    /// Whether the command talks to a registry.
+    fn asks(self) -> bool {
+        !matches!(self, Self::Program | Self::Images | Self::Verify)
+    }
 }
 
 /// Options of the commands that talk to a registry.
@@ -56,6 +71,28 @@ pub(crate) struct Registry {
     pub(crate) platform: Option<Platform>,
     pub(crate) credentials: Option<Credentials>,
     pub(crate) ca_file: Option<PathBuf>,
+}
+
+pub(crate) struct Artifact {
+    pub(crate) registry: Registry,
+    pub(crate) name: Reference,
+    pub(crate) target: PathBuf,
+}
+
+pub(crate) struct Digest {
+    pub(crate) registry: Registry,
+    pub(crate) name: Reference,
+}
+
+pub(crate) struct Manifest {
+    pub(crate) registry: Registry,
+    pub(crate) is_raw: bool,
+    pub(crate) name: Reference,
+}
+
+pub(crate) struct Tags {
+    pub(crate) registry: Registry,
+    pub(crate) repository: Reference,
 }
 
 pub(crate) struct Pull {
@@ -94,6 +131,7 @@ struct Typed {
     when: Option<PullWhen>,
     no_devices: bool,
     remove_corrupt: bool,
+    is_raw: bool,
     help: bool,
     version: bool,
     words: Vec<OsString>,
@@ -141,7 +179,7 @@ impl Typed {
     }
 
     fn take(&mut self, option: &str, topic: Option<Topic>, parser: &mut lexopt::Parser) -> Result<(), Failure> {
-        let pulls = matches!(topic, Some(Topic::Pull | Topic::Unpack));
+        let asks = topic.is_some_and(Topic::asks);
         match option {
             "-h" | "--help" => self.help = true,
             "-V" | "--version" => self.version = true,
@@ -149,12 +187,13 @@ impl Typed {
             "-v" | "--verbose" => self.common.is_verbose = true,
             "--store" => self.common.store = Some(path(parser, topic)?),
             "--progress" => self.common.progress = choice(parser, topic, option, &PROGRESS_MODES)?,
-            "--platform" if pulls => self.registry.platform = Some(string(parser, topic)?.parse()?),
-            "--creds" if pulls => self.registry.credentials = Some(credentials(&string(parser, topic)?)?),
-            "--ca-file" if pulls => self.registry.ca_file = Some(path(parser, topic)?),
+            "--platform" if asks => self.registry.platform = Some(string(parser, topic)?.parse()?),
+            "--creds" if asks => self.registry.credentials = Some(credentials(&string(parser, topic)?)?),
+            "--ca-file" if asks => self.registry.ca_file = Some(path(parser, topic)?),
             "-a" | "--all-tags" if topic == Some(Topic::Pull) => self.all_tags = true,
             "--pull" if topic == Some(Topic::Unpack) => self.when = Some(choice(parser, topic, option, &PULL_WHEN)?),
             "--no-devices" if topic == Some(Topic::Unpack) => self.no_devices = true,
+            "--raw" if topic == Some(Topic::Manifest) => self.is_raw = true,
             "--remove-corrupt" if topic == Some(Topic::Verify) => self.remove_corrupt = true,
             unknown => return Err(misused(topic, format!("unknown option {unknown}"))),
         }
@@ -165,6 +204,22 @@ impl Typed {
         let Self { registry, words, .. } = self;
         let command = match topic {
             Topic::Program => Command::Help(Topic::Program),
+            Topic::Artifact => {
+                let [name, target] = exactly(words, topic, "exactly a NAME and a DIR are needed")?;
+                Command::Artifact(Artifact { registry, name: text(&name)?.parse()?, target: target.into() })
+            }
+            Topic::Digest => {
+                let [name] = exactly(words, topic, "exactly a NAME is needed")?;
+                Command::Digest(Digest { registry, name: text(&name)?.parse()? })
+            }
+            Topic::Manifest => {
+                let [name] = exactly(words, topic, "exactly a NAME is needed")?;
+                Command::Manifest(Manifest { registry, is_raw: self.is_raw, name: text(&name)?.parse()? })
+            }
+            Topic::Tags => {
+                let [name] = exactly(words, topic, "exactly a REPOSITORY is needed")?;
+                Command::Tags(Tags { registry, repository: Reference::parse_repository(text(&name)?)? })
+            }
             Topic::Images => {
                 if let Some(word) = words.first() {
                     return Err(misused(Some(topic), format!("unexpected argument {word:?}")));
@@ -184,8 +239,7 @@ impl Typed {
                 Command::Pull(Pull { registry, all_tags: self.all_tags, names })
             }
             Topic::Unpack => {
-                let [name, target] = <[OsString; 2]>::try_from(words)
-                    .map_err(|_| misused(Some(topic), "exactly a NAME and a DIR are needed"))?;
+                let [name, target] = exactly(words, topic, "exactly a NAME and a DIR are needed")?;
                 let name = text(&name)?.parse()?;
                 let when = self.when.unwrap_or(PullWhen::Missing);
                 Command::Unpack(Unpack { registry, when, devices: !self.no_devices, name, target: target.into() })
@@ -209,8 +263,16 @@ const PROGRESS_MODES: [(&str, ProgressMode); 5] = [
 const PULL_WHEN: [(&str, PullWhen); 3] =
     [("missing", PullWhen::Missing), ("always", PullWhen::Always), ("never", PullWhen::Never)];
 
-const COMMANDS: [(&str, Topic); 4] =
-    [("images", Topic::Images), ("pull", Topic::Pull), ("unpack", Topic::Unpack), ("verify", Topic::Verify)];
+const COMMANDS: [(&str, Topic); 8] = [
+    ("artifact", Topic::Artifact),
+    ("digest", Topic::Digest),
+    ("images", Topic::Images),
+    ("manifest", Topic::Manifest),
+    ("pull", Topic::Pull),
+    ("tags", Topic::Tags),
+    ("unpack", Topic::Unpack),
+    ("verify", Topic::Verify),
+];
 
 fn command_named(word: &OsString) -> Result<Topic, Failure> {
     let known = COMMANDS.iter().find(|(name, _)| word == *name);
@@ -239,6 +301,10 @@ fn path(parser: &mut lexopt::Parser, topic: Option<Topic>) -> Result<PathBuf, Fa
 
 fn string(parser: &mut lexopt::Parser, topic: Option<Topic>) -> Result<String, Failure> {
     parser.value().and_then(|value| value.string()).map_err(|e| misused(topic, e))
+}
+
+fn exactly<const N: usize>(words: Vec<OsString>, topic: Topic, otherwise: &str) -> Result<[OsString; N], Failure> {
+    words.try_into().map_err(|_| misused(Some(topic), otherwise))
 }
 
 fn names(words: &[OsString], parse: impl Fn(&str) -> pullet::Result<Reference>) -> Result<Vec<Reference>, Failure> {

@@ -6,8 +6,12 @@ use crate::args::Topic;
 pub(crate) fn of(topic: Topic) -> String {
     match topic {
         Topic::Program => PROGRAM.to_owned(),
+        Topic::Artifact => format!("{ARTIFACT}\n{REGISTRY}\n{COMMON}\n{NAMES}"),
+        Topic::Digest => format!("{DIGEST}\n{REGISTRY}\n{COMMON}\n{NAMES}"),
         Topic::Images => format!("{IMAGES}\n{COMMON}"),
+        Topic::Manifest => format!("{MANIFEST}\n{REGISTRY}\n{COMMON}\n{NAMES}"),
         Topic::Pull => format!("{PULL}\n{REGISTRY}\n{COMMON}\n{NAMES}"),
+        Topic::Tags => format!("{TAGS}\n{REGISTRY}\n{COMMON}"),
         Topic::Unpack => format!("{UNPACK}\n{REGISTRY}\n{COMMON}\n{NAMES}"),
         Topic::Verify => format!("{VERIFY}\n{COMMON}"),
     }
@@ -23,6 +27,12 @@ Commands:
   unpack    make a root filesystem out of an image
   images    list the images in the store
   verify    read the store back and check every digest
+  artifact  fetch the files of an OCI artifact into a folder
+
+Straight from the registry, nothing stored:
+  tags      the tags of a repository
+  digest    the digest that a name points to
+  manifest  the document that a name points to
 
 `pullet COMMAND --help` tells the options of a command.
 
@@ -58,6 +68,48 @@ Options:
       --pull WHEN        ask the registry if the image is `missing` in the store (the default),
                          `always`, or `never`
       --no-devices       leave device nodes out (an ordinary user's always are)
+  -q, --quiet            show no progress
+";
+
+const ARTIFACT: &str = "\
+Fetch the files of an OCI artifact, each under the name that its title annotation says. Every file
+is proven before it has its name. DIR must not exist or be an empty folder; it appears whole, by
+one rename. Blobs without a title are listed and left out. A folder that ORAS packed stays the
+archive that it is, as TITLE.tar.gz.
+
+Usage: pullet artifact [OPTION]… NAME DIR
+
+Options:
+  -q, --quiet            show no progress
+";
+
+const DIGEST: &str = "\
+Print the digest that NAME points to: that of the index where it is one. With --platform, the
+digest of the manifest for that platform.
+
+Usage: pullet digest [OPTION]… NAME
+
+Options:
+  -q, --quiet            show no progress
+";
+
+const MANIFEST: &str = "\
+Print the document that NAME points to, a manifest or an index, indented for reading. With
+--platform, the manifest for that platform.
+
+Usage: pullet manifest [OPTION]… NAME
+
+Options:
+      --raw              the very bytes that the registry has
+  -q, --quiet            show no progress
+";
+
+const TAGS: &str = "\
+Print the tags of a repository, one a line, in the registry's order.
+
+Usage: pullet tags [OPTION]… REPOSITORY
+
+Options:
   -q, --quiet            show no progress
 ";
 

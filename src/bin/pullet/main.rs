@@ -2,11 +2,15 @@
 //! becomes an exit code.
 
 mod args;
+mod artifact;
+mod digest;
 mod exit;
 mod help;
 mod images;
+mod manifest;
 mod pull;
 mod report;
+mod tags;
 mod text;
 mod unpack;
 mod verify;
@@ -28,8 +32,12 @@ fn run(common: &args::Common, command: Command, reporter: &Reporter) -> Result<(
     match command {
         Command::Help(topic) => text::print(help::of(topic)),
         Command::Version => text::print(concat!("pullet ", env!("CARGO_PKG_VERSION"), "\n")),
+        Command::Artifact(artifact) => artifact::run(&artifact, reporter),
+        Command::Digest(digest) => digest::run(&digest, reporter),
         Command::Images => images::run(common),
+        Command::Manifest(manifest) => manifest::run(&manifest, reporter),
         Command::Pull(pull) => pull::run(common, pull, reporter),
+        Command::Tags(tags) => tags::run(&tags, reporter),
         Command::Unpack(unpack) => unpack::run(common, unpack, reporter),
         Command::Verify(verify) => verify::run(common, verify),
     }

@@ -20,7 +20,7 @@ const HOUSE: &[Floor] = &[
         "image",
     ]),
     Floor::Rooms(&["registry", "store", "unpack", "host"]),
-    Floor::InOrder(&["options", "workers", "local", "convert", "pull", "artifact", "lib"]),
+    Floor::InOrder(&["options", "workers", "local", "convert", "pull", "artifact", "document", "lib"]),
 ];
 
 enum Floor {

@@ -1,0 +1,26 @@
+//! `pullet manifest`: the document that a name points to.
+
+use pullet::{RawDocument, Reference};
+
+use crate::args::{Manifest, Registry};
+use crate::exit::Failure;
+use crate::report::Reporter;
+use crate::{pull, text};
+
+/// Prints the document, indented or byte for byte.
+pub(crate) fn run(manifest: &Manifest, reporter: &Reporter) -> Result<(), Failure> {
+    let document = document(&manifest.registry, &manifest.name, reporter)?;
+    match manifest.is_raw {
+        true => text::print(document.bytes),
+        false => text::print(document.pretty()?),
+    }
+}
+
+/// What the name points to, or with `--platform` the manifest for that platform.
+pub(crate) fn document(registry: &Registry, name: &Reference, reporter: &Reporter) -> Result<RawDocument, Failure> {
+    let client = pull::client(registry)?;
+    match registry.platform {
+        None => Ok(client.document(name, reporter)?),
+        Some(_) => Ok(client.resolve(name, None, reporter)?.into()),
+    }
+}

@@ -1,0 +1,184 @@
+//! `tags`, `digest` and `manifest`: straight from the registry, clean on standard output, nothing stored.
+
+use serde_json::{Value, json};
+
+use crate::harness::bench::Bench;
+use crate::harness::digest::{sha256, sha512};
+use crate::harness::fault::on;
+use crate::harness::image::{Image, OCI_INDEX, OCI_MANIFEST, architecture, push_index};
+use crate::harness::run::{Home, Outcome};
+use crate::harness::schema1::{self, SIGNED, Step};
+
+/// Nothing was written anywhere, and this is all that was asked.
+#[track_caller]
+fn assert_asked(bench: &Bench, expected: &[String]) {
+    assert!(!bench.home.store().exists(), "a store was made");
+    assert_eq!(bench.registry.log(), expected);
+    assert_eq!(bench.registry.connections(), 1);
+    bench.registry.forget();
+}
+
+fn get(target: &str) -> String {
+    format!("GET /v2/app/{target} 200")
+}
+
+#[test]
+fn tags_are_listed_page_by_page() {
+    let bench = Bench::new();
+    bench.registry.page_size(2);
+    for tag in ["1", "2", "3.0-rc_1", "4", "latest"] {
+        Image::small(tag).push(&bench.registry, "app", tag);
+    }
+    bench.registry.bearer("t0ken", None);
+    let name = bench.registry.name("app");
+    bench.home.run(&["tags", &name]).exits(0).prints("1\n2\n3.0-rc_1\n4\nlatest\n").hides("t0ken");
+    assert_eq!(bench.registry.asked("/tags/list"), 4, "{}", bench.registry.log().join("\n"));
+    assert!(!bench.home.store().exists());
+    bench.home.run(&["tags", "-v", &name]).exits(0).says("/v2/app/tags/list: 200");
+    for bad in [format!("{name}:1"), format!("{name}@{}", sha256(b"x"))] {
+        bench.home.run(&["tags", &bad]).exits(2).fails_in_one_line();
+    }
+    for args in [&["tags"][..], &["tags", "a", "b"], &["tags", "--raw", "a"], &["tags", "-a", "a"]] {
+        bench.home.run(args).exits(2).fails_in_one_line().prints("");
+    }
+}
+
+#[test]
+fn tag_lists_that_lie_print_nothing() {
+    let body = |tags: &str| format!(r#"{{"name":"app","tags":{tags}}}"#);
+    for (case, code, text, printed) in [
+        ("null", 0, body("null"), ""),
+        ("none", 0, body("[]"), ""),
+        ("twice the same", 0, body(r#"["a","a"]"#), "a\n"),
+        ("a tag that is none", 11, body(r#"["a","../b"]"#), ""),
+        ("a tag of two lines", 11, body(r#"["a\nb"]"#), ""),
+        ("an escape", 11, body("[\"\\u001b[2J\"]"), ""),
+        ("no list", 5, body("7"), ""),
+        ("no JSON", 5, "<html>".to_string(), ""),
+    ] {
+        let bench = Bench::new();
+        bench.registry.fault(on("/tags/list").status(200).body(text));
+        bench.home.run(&["tags", &bench.registry.name("app")]).exits_in(case, code).prints(printed);
+    }
+    let bench = Bench::new();
+    bench.registry.fault(on("/tags/list").status(404).body(r#"{"errors":[{"code":"NAME_UNKNOWN"}]}"#));
+    bench.home.run(&["tags", &bench.registry.name("app")]).exits(3).says("NAME_UNKNOWN").fails_in_one_line();
+}
+
+#[test]
+fn digest_and_manifest_of_an_image() {
+    let (bench, image) = (Bench::new(), Image::small("a"));
+    let name = image.push(&bench.registry, "app", "latest");
+    bench.home.run(&["digest", &name]).exits(0).prints(&format!("{}\n", image.digest()));
+    assert_asked(&bench, &[get("manifests/latest")]);
+    let raw = bench.home.run(&["manifest", "--raw", &name]).exits(0);
+    assert_eq!(raw.stdout.as_bytes(), image.manifest_bytes());
+    assert_eq!(raw.stderr, "");
+    assert_asked(&bench, &[get("manifests/latest")]);
+    let pretty = bench.home.run(&["manifest", &name]).exits(0);
+    assert_eq!(serde_json::from_str::<Value>(&pretty.stdout).unwrap(), image.manifest);
+    assert!(pretty.stdout.lines().count() > 10 && pretty.stdout.ends_with("}\n"), "{}", pretty.story());
+    bench.registry.forget();
+    bench.home.run(&["digest", "-v", &name]).exits(0).says("/v2/app/manifests/latest: 200");
+}
+
+#[test]
+fn digest_and_manifest_of_an_index() {
+    let bench = Bench::new();
+    let (here, other) = (Image::small("here"), Image::for_platform(Image::small("other").layers, "linux/s390x"));
+    let own = format!("linux/{}", architecture());
+    let name = push_index(&bench.registry, "app", "latest", &[(&own, &here), ("linux/s390x", &other)]);
+    let raw = bench.home.run(&["manifest", "--raw", &name]).exits(0).stdout;
+    assert_eq!(serde_json::from_str::<Value>(&raw).unwrap()["mediaType"], OCI_INDEX);
+    bench.registry.forget();
+    bench.home.run(&["digest", &name]).exits(0).prints(&format!("{}\n", sha256(raw.as_bytes())));
+    assert_asked(&bench, &[get("manifests/latest")]);
+    for (platform, image) in [(own.as_str(), &here), ("linux/s390x", &other)] {
+        let args = |command: &'static str| [command, "--platform", platform, &name].map(str::to_string).to_vec();
+        bench.home.run(&args("digest")).exits(0).prints(&format!("{}\n", image.digest()));
+        assert_asked(&bench, &[get("manifests/latest"), get(&format!("manifests/{}", image.digest()))]);
+        let raw = [args("manifest"), vec!["--raw".to_string()]].concat();
+        assert_eq!(bench.home.run(&raw).exits(0).stdout.as_bytes(), image.manifest_bytes());
+        bench.registry.forget();
+    }
+    bench
+        .home
+        .run(&["digest", "--platform", "linux/riscv64", &name])
+        .exits(10)
+        .says("no image for platform")
+        .prints("");
+}
+
+#[test]
+fn a_pinned_digest_is_proven() {
+    let (bench, image, other) = (Bench::new(), Image::small("a"), Image::small("b"));
+    for digest in [image.digest(), sha512(&image.manifest_bytes())] {
+        let name = bench.registry.name(&format!("app@{digest}"));
+        for command in ["digest", "manifest"] {
+            bench.registry.put_manifest_as("app", &digest, OCI_MANIFEST, &image.manifest_bytes());
+            bench.home.run(&[command, &name]).exits_in(&digest, 0);
+            bench.registry.put_manifest_as("app", &digest, OCI_MANIFEST, &other.manifest_bytes());
+            bench.home.run(&[command, &name]).exits_in(&digest, 8).fails_in_one_line().prints("");
+        }
+    }
+    // What the header says is not believed.
+    let name = image.push(&bench.registry, "app", "latest");
+    let lie = on("/manifests/").without("Docker-Content-Digest").header("Docker-Content-Digest", sha256(b"lie"));
+    bench.registry.fault(lie);
+    bench.home.run(&["digest", &name]).exits(0).prints(&format!("{}\n", image.digest()));
+}
+
+#[test]
+fn what_is_no_image_can_be_looked_at() {
+    let bench = Bench::new();
+    let unknown = br#"{"schemaVersion":2,"mediaType":"application/vnd.unknown","n":1.50,"z":1,"a":[]}"#;
+    bench.registry.put_manifest("app", Some("latest"), "application/vnd.unknown", unknown);
+    let name = bench.registry.name("app");
+    bench.home.run(&["manifest", &name]).exits(0).prints(
+        "{\n  \"schemaVersion\": 2,\n  \"mediaType\": \"application/vnd.unknown\",\n  \"n\": 1.50,\n  \"z\": 1,\n  \"a\": []\n}\n",
+    );
+    bench.home.run(&["digest", &name]).exits(0).prints(&format!("{}\n", sha256(unknown)));
+    let layer = Image::small("a").layers.remove(0);
+    let payload = schema1::payload(&schema1::manifest(&[Step::Layer(&layer)]));
+    let name = schema1::push(&bench.registry, "old", SIGNED, &schema1::signed(&payload), &[]);
+    bench.home.run(&["digest", &name]).exits(0).prints(&format!("{}\n", sha256(&payload)));
+    assert!(bench.home.run(&["manifest", &name]).exits(0).stdout.contains("\"signatures\""));
+    bench.home.run(&["digest", "--platform", "linux", &name]).exits(0).prints(&format!("{}\n", sha256(&payload)));
+}
+
+#[test]
+fn nothing_in_a_document_moves_the_cursor() {
+    let bench = Bench::new();
+    let check = |text: &str, code: i32| -> Outcome {
+        bench.registry.put_manifest("app", Some("latest"), OCI_MANIFEST, text.as_bytes());
+        bench.home.run(&["manifest", &bench.registry.name("app")]).exits_in(text, code)
+    };
+    let outcome = check("{\"a\":\"\u{9b}31m\u{202e}\u{7f}\"}", 0);
+    assert_eq!(serde_json::from_str::<Value>(&outcome.stdout).unwrap(), json!({ "a": "\u{9b}31m\u{202e}\u{7f}" }));
+    assert!(outcome.stdout.is_ascii(), "{}", outcome.story());
+    for bad in ["", "<html>", "{\"a\":\"\u{1b}[2J\"}", "{} x", "{\"a\":1", &"[".repeat(200), "\u{1b}[2J"] {
+        check(bad, 11).fails_in_one_line().prints("");
+    }
+    let big = format!("{{\"a\":\"{}\"}}", "x".repeat(5 << 20));
+    check(&big[..], 11).prints("");
+}
+
+#[test]
+fn refusals_have_their_codes() {
+    let bench = Bench::new();
+    let name = bench.registry.name("app");
+    for command in ["digest", "manifest"] {
+        bench.home.run(&[command, &name]).exits(3).fails_in_one_line().prints("");
+        bench.home.run(&[command]).exits(2).fails_in_one_line();
+        bench.home.run(&[command, "a", "b"]).exits(2).fails_in_one_line();
+        bench.home.run(&[command, "Bad"]).exits(2).fails_in_one_line();
+    }
+    bench.home.run(&["digest", "--raw", "a"]).exits(2).fails_in_one_line();
+    bench.registry.require("Basic dXNlcjpwYXNz", &["Basic realm=\"x\""]);
+    let image = Image::small("a");
+    let name = image.push(&bench.registry, "app", "latest");
+    bench.home.run(&["digest", &name]).exits(4).fails_in_one_line();
+    let digest = format!("{}\n", image.digest());
+    bench.home.run(&["digest", "--creds", "user:pass", &name]).exits(0).prints(&digest).hides("pass");
+    Home::new().run(&["digest", "--creds", "user:pass", &name]).exits(0).prints(&digest);
+}

@@ -1,0 +1,119 @@
+//! Registries that need the ping, and servers that are none. An ordinary registry is never pinged.
+
+use crate::harness::bench::Bench;
+use crate::harness::fault::{Fault, on};
+use crate::harness::image::Image;
+use crate::harness::listing::assert_same;
+
+/// The calls with the token's parameters left out.
+fn log(bench: &Bench) -> String {
+    let short = |line: String| match line.split_once('?') {
+        Some((path, rest)) => format!("{path} {}", rest.rsplit(' ').next().unwrap_or_default()),
+        None => line,
+    };
+    bench.registry.log().into_iter().map(short).collect::<Vec<_>>().join("\n")
+}
+
+fn log_of(image: &Image, first: &[&str]) -> String {
+    let blobs =
+        [image.config_digest(), image.layers[0].digest()].map(|digest| format!("GET /v2/app/blobs/{digest} 200"));
+    [first.iter().map(|line| line.to_string()).collect(), blobs.to_vec()].concat().join("\n")
+}
+
+#[test]
+fn a_refusal_without_a_challenge_leads_to_the_ping() {
+    let cases: [(&str, u16, Fault); 4] = [
+        ("no challenge", 401, on("/manifests/").nth(1).without("WWW-Authenticate")),
+        (
+            "a challenge of no use",
+            401,
+            on("/manifests/").nth(1).without("WWW-Authenticate").header("WWW-Authenticate", "Negotiate"),
+        ),
+        ("hidden", 404, on("/manifests/").nth(1).status(404).without("WWW-Authenticate").body("page not found")),
+        ("hidden behind JSON", 404, on("/manifests/").nth(1).status(404).without("WWW-Authenticate").body("{}")),
+    ];
+    for (case, status, fault) in cases {
+        let (bench, image) = (Bench::new(), Image::small("a"));
+        bench.registry.bearer("t0ken", None);
+        bench.registry.fault(fault);
+        bench.pull(&image).exits_in(case, 0);
+        let refused = format!("GET /v2/app/manifests/latest {status}");
+        let first = [&refused, "GET /v2/ 401", "GET /token 200", "GET /v2/app/manifests/latest 200"];
+        assert_same(case, &log_of(&image, &first), &log(&bench));
+        assert_eq!(bench.registry.connections(), 1, "{case}");
+    }
+}
+
+#[test]
+fn credentials_answer_a_challenge_of_the_ping() {
+    let (bench, image) = (Bench::new(), Image::small("a"));
+    let name = image.push(&bench.registry, "app", "latest");
+    bench.registry.require("Basic dXNlcjpwYXNz", &["Basic realm=\"x\""]);
+    bench.registry.fault(on("/manifests/").nth(1).without("WWW-Authenticate"));
+    bench.home.run(&["pull", "--creds", "user:pass", &name]).exits(0);
+    assert_eq!(bench.registry.asked("/v2/app"), 4);
+}
+
+#[test]
+fn who_is_not_let_in_asks_no_more() {
+    // No challenge anywhere: one ping, and an end.
+    let bench = Bench::new();
+    bench.registry.require("Bearer never", &[]);
+    bench.pull(&Image::small("a")).exits(4).fails_in_one_line();
+    assert_same("no challenge", "GET /v2/app/manifests/latest 401\nGET /v2/ 401", &log(&bench));
+    // A challenge that leads to a token that does not help.
+    let bench = Bench::new();
+    bench.registry.bearer("t0ken", None);
+    bench.registry.tokens(None, r#"{"token":"another"}"#);
+    bench.registry.fault(on("/manifests/").without("WWW-Authenticate"));
+    bench.pull(&Image::small("a")).exits(4).fails_in_one_line();
+    assert!(bench.registry.log().len() <= 8, "{}", log(&bench));
+    // The ping is only for the registry's own origin: a realm elsewhere gets no credentials because of it.
+    let (bench, elsewhere) = (Bench::new(), crate::harness::registry::Registry::plain());
+    elsewhere.tokens(None, r#"{"token":"t0ken"}"#);
+    let realm = format!("Bearer realm=\"{}\"", elsewhere.url("/token"));
+    bench.registry.require("Bearer t0ken", &[&realm]);
+    bench.registry.fault(on("/manifests/").nth(1).without("WWW-Authenticate"));
+    let name = Image::small("a").push(&bench.registry, "app", "latest");
+    bench.home.run(&["pull", "--creds", "user:pass", &name]).exits(4).fails_in_one_line();
+    assert_eq!(elsewhere.connections(), 0);
+}
+
+#[test]
+fn a_server_that_is_no_registry_is_called_that() {
+    for (case, body) in
+        [("a v1 registry", "\"docker-registry server\""), ("a web server", "<html>404</html>"), ("nothing", "")]
+    {
+        let bench = Bench::new();
+        bench.registry.fault(on("/v2/").status(404).body(body));
+        let outcome = bench.pull(&Image::small("a")).exits_in(case, 10).fails_in_one_line();
+        outcome.says("no registry of the v2 protocol").says("v1 protocol");
+        assert_same(case, "GET /v2/app/manifests/latest 404\nGET /v2/ 404", &log(&bench));
+    }
+    let bench = Bench::new();
+    bench.registry.fault(on("/v2/").status(404).body("gone"));
+    bench.home.run(&["tags", &bench.registry.name("app")]).exits(10).says("no registry of the v2 protocol");
+}
+
+#[test]
+fn an_ordinary_not_found_is_no_reason_to_ping() {
+    let bench = Bench::new();
+    bench.home.run(&["pull", &bench.registry.name("app")]).exits(3).fails_in_one_line();
+    assert_same("with the registry's words", "GET /v2/app/manifests/latest 404", &log(&bench));
+    // Not its words, but its header.
+    let bench = Bench::new();
+    bench.registry.fault(on("/v2/").header("Docker-Distribution-API-Version", "registry/2.0"));
+    bench.registry.fault(on("/manifests/").status(404).body("page not found"));
+    bench.home.run(&["pull", &bench.registry.name("app")]).exits(3).fails_in_one_line();
+    assert_same("with the registry's header", "GET /v2/app/manifests/latest 404", &log(&bench));
+    // Neither, but a ping that a registry answers.
+    let bench = Bench::new();
+    bench.registry.fault(on("/manifests/").status(404).body("page not found"));
+    bench.home.run(&["pull", &bench.registry.name("app")]).exits(3).fails_in_one_line();
+    assert_same("with a ping", "GET /v2/app/manifests/latest 404\nGET /v2/ 200", &log(&bench));
+    // A registry that has given something is one.
+    let (bench, image) = (Bench::new(), Image::small("a"));
+    bench.registry.fault(on("/blobs/").status(404).body("gone"));
+    bench.pull(&image).exits(3).fails_in_one_line();
+    assert_eq!(bench.registry.log().len(), 2, "{}", log(&bench));
+}
