@@ -85,6 +85,7 @@ mod image;
 mod limits;
 mod local;
 mod options;
+mod patience;
 mod progress;
 mod pull;
 mod registry;

@@ -63,8 +63,9 @@ impl Store {
         entries.retain(|entry| names.is_empty() || names.iter().any(|name| is_named(entry, name)));
         for entry in entries {
             digests.push(entry.manifest.digest);
-            if let Ok(image) = Image::load(self, entry, &Limits::default()) {
-                digests.extend(image.blobs());
+            if let Ok(manifest) = load_manifest(self, &entry, &Limits::default()) {
+                digests.push(manifest.config.digest);
+                digests.extend(manifest.layers.iter().map(|layer| layer.blob.digest));
             }
         }
         digests.sort_unstable();
@@ -81,13 +82,7 @@ impl Store {
 
 impl Image {
     pub(crate) fn load(store: &Store, entry: Entry, limits: &Limits) -> Result<Self> {
-        let bytes = store.document(&entry.manifest, limits.document)?;
-        let manifest = match Document::parse(&bytes, &entry.manifest.media_type, None, limits)? {
-            (Document::Manifest(manifest), _) => manifest,
-            (Document::Index(_), _) => {
-                return Err(Error::new(ErrorKind::Unsupported, format!("image {}: it is an index", entry.name)));
-            }
-        };
+        let manifest = load_manifest(store, &entry, limits)?;
         let config = Config::parse(&store.document(&manifest.config, limits.document)?, &manifest)?;
         Ok(Self { store: store.clone(), entry, manifest, config })
     }
@@ -125,12 +120,6 @@ impl Image {
     /// Bytes of config and layers in the store, compressed as they are.
     pub fn size(&self) -> u64 {
         self.manifest.size()
-    }
-
-    /// Manifest, config and layers.
-    fn blobs(&self) -> impl Iterator<Item = Digest> {
-        let layers = self.manifest.layers.iter().map(|layer| layer.blob.digest);
-        [self.entry.manifest.digest, self.manifest.config.digest].into_iter().chain(layers)
     }
 
     /// Whether an image of this architecture and variant is what a machine of `platform` would be given.
@@ -192,6 +181,16 @@ impl Image {
         ];
         for (count, what) in left_out.iter().filter(|(count, _)| *count > 0) {
             progress.report(Event::Note(&format!("{count} {what}")));
+        }
+    }
+}
+
+fn load_manifest(store: &Store, entry: &Entry, limits: &Limits) -> Result<Manifest> {
+    let bytes = store.document(&entry.manifest, limits.document)?;
+    match Document::parse(&bytes, &entry.manifest.media_type, None, limits)? {
+        (Document::Manifest(manifest), _) => Ok(manifest),
+        (Document::Index(_), _) => {
+            Err(Error::new(ErrorKind::Unsupported, format!("image {}: it is an index", entry.name)))
         }
     }
 }

@@ -1,9 +1,11 @@
 //! What a caller may choose. Cuts for each room the narrow configuration that it needs; nobody below sees the whole.
 
+use std::time::Duration;
+
 use crate::cancel::Cancel;
 use crate::image::platform::Platform;
 use crate::limits::Limits;
-use crate::registry::Credentials;
+use crate::registry::{Credentials, PaceLimits};
 use crate::{registry, unpack};
 
 /// The choices of a [`Client`](crate::Client) and of what it fetches. Setters take values that are parsed already.
@@ -19,6 +21,18 @@ pub struct Options {
     credentials: Option<Credentials>,
     ca_pem: Option<Vec<u8>>,
     limits: Limits,
+    pace: PaceLimits,
+    pub(crate) retries: Retries,
+}
+
+/// How often a request is made again.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Retries(pub(crate) u32);
+
+impl Default for Retries {
+    fn default() -> Self {
+        Self(5)
+    }
 }
 
 impl Options {
@@ -53,6 +67,24 @@ impl Options {
         Self { cancel, ..self }
     }
 
+    /// How often a request that failed for a passing cause is made again without progress; 0 for never. Default: 5.
+    pub fn retries(self, retries: u32) -> Self {
+        Self { retries: Retries(retries), ..self }
+    }
+
+    /// The longest wait for an answer or for the next bytes of one; also the time over which a body must bring at least
+    /// 100 bytes a second. Default: 60 s.
+    pub fn stall_timeout(self, stall: Duration) -> Self {
+        let pace = PaceLimits { stall, ..self.pace };
+        Self { pace, ..self }
+    }
+
+    /// Bytes a second that a body may have at most. Default: no limit.
+    pub fn rate_limit(self, rate: u64) -> Self {
+        let pace = PaceLimits { rate: Some(rate), ..self.pace };
+        Self { pace, ..self }
+    }
+
     pub(crate) fn bounds(&self) -> &Limits {
         &self.limits
     }
@@ -62,6 +94,8 @@ impl Options {
             credentials: self.credentials.clone(),
             ca_pem: self.ca_pem.clone(),
             limits: self.limits.clone(),
+            pace: self.pace.clone(),
+            cancel: self.cancel.clone(),
         }
     }
 }

@@ -11,9 +11,10 @@ use crate::image::reference::Reference;
 use crate::limits::{Limits, read_capped, within};
 use crate::local::Image;
 use crate::options::Options;
+use crate::patience::Patience;
 use crate::progress::{Event, Layer, LayerState, Progress};
 use crate::registry::{Connections, Repository};
-use crate::store::{Entry, Ingested, Store};
+use crate::store::{Entry, Ingest, Store};
 use crate::verify::{Size, Verified};
 
 /// Pulls images from registries. One client keeps its connections; its methods may be called many times.
@@ -92,7 +93,8 @@ impl Client {
 
     /// All tags of a repository.
     pub fn tags(&self, repository: &Reference, progress: &dyn Progress) -> Result<Vec<String>> {
-        let tags = Repository::open(&self.connections, repository, progress).and_then(|mut session| session.tags());
+        let tags = Repository::open(&self.connections, repository, progress)
+            .and_then(|mut session| self.patience(progress).with(|| session.tags()));
         tags.map_err(|e| e.context(format!("list tags of {}", repository.repository())))
     }
 
@@ -104,7 +106,7 @@ impl Client {
     ) -> Result<Resolved<'a>> {
         let limits = self.options.bounds();
         let mut repository = Repository::open(&self.connections, name, progress)?;
-        let answer = repository.manifest(&name.selector())?;
+        let answer = self.patience(progress).with(|| repository.manifest(&name.selector()))?;
         let digest = proven_digest(name, &answer.bytes)?;
         let (mut document, mut media_type) = Document::parse(&answer.bytes, &answer.content_type, None, limits)?;
         let mut bytes = answer.bytes;
@@ -121,7 +123,7 @@ impl Client {
             };
             (descriptor, is_chosen) = index.choose(&self.platform)?;
             let content_type;
-            (bytes, content_type) = self.document(&descriptor, &mut repository, known)?;
+            (bytes, content_type) = self.document(&descriptor, &mut repository, known, progress)?;
             let expected = Some(descriptor.media_type.as_str());
             (document, media_type) = Document::parse(&bytes, &content_type, expected, limits)?;
             descriptor.media_type.clone_from(&media_type);
@@ -135,12 +137,13 @@ impl Client {
         descriptor: &Descriptor,
         repository: &mut Repository<'_>,
         known: Option<&Store>,
+        progress: &dyn Progress,
     ) -> Result<(Vec<u8>, String)> {
         let limit = self.options.bounds().document;
         if let Some(bytes) = known.and_then(|store| store.document(descriptor, limit).ok()) {
             return Ok((bytes, String::new()));
         }
-        let answer = repository.manifest(&descriptor.digest.to_string())?;
+        let answer = self.patience(progress).with(|| repository.manifest(&descriptor.digest.to_string()))?;
         let bytes = self.verify(descriptor, answer.bytes.as_slice())?;
         Ok((bytes, answer.content_type))
     }
@@ -167,8 +170,11 @@ impl Client {
         if let Ok(bytes) = store.document(&descriptor, self.options.bounds().document) {
             return Ok(bytes);
         }
-        let body = resolved.repository.blob(&descriptor.digest)?;
-        self.verify(&descriptor, body).map_err(|e| e.context("config"))
+        let fetched = self.patience(resolved.progress).with(|| {
+            let (body, _) = resolved.repository.blob(&descriptor, 0)?;
+            self.verify(&descriptor, body)
+        });
+        fetched.map_err(|e| e.context("config"))
     }
 
     /// A manifest that no index calls fitting may be for another machine. Where a platform was asked for that is an
@@ -211,16 +217,57 @@ impl Client {
     }
 
     fn fetch_layer(&self, resolved: &mut Resolved<'_>, store: &Store, layer: Layer, blob: &Descriptor) -> Result<()> {
-        self.options.cancel.check()?;
         let progress = resolved.progress;
-        let Ingested::Missing(ingest) = store.ingest(blob)? else {
+        let Some(mut ingest) = store.ingest(blob, &self.options.cancel)? else {
             progress.report(Event::Layer { layer, state: LayerState::Exists });
             return Ok(());
         };
-        let report = &mut |count| progress.report(Event::Layer { layer, state: LayerState::Downloading(count) });
-        ingest.fill(|| resolved.repository.blob(&blob.digest), self.options.cancel.clone(), report)?;
+        let mut patience = self.patience(progress);
+        let mut may_start_afresh = ingest.offset() > 0;
+        loop {
+            let before = ingest.offset();
+            let error = match self.fetch_rest(&mut resolved.repository, &mut ingest, layer, blob, progress) {
+                Ok(()) => break,
+                Err(error) => error,
+            };
+            if error.kind() == ErrorKind::Mismatch && may_start_afresh {
+                // What was there from before may be what is wrong; what comes now is proven from its first byte.
+                may_start_afresh = false;
+                progress.report(Event::Note(&format!("{}: starting afresh: {error}", layer.digest.short())));
+                continue;
+            }
+            let gained = ingest.offset().saturating_sub(before);
+            may_start_afresh |= gained > 0;
+            patience.gain(gained, blob.size - before);
+            patience.bear(error)?;
+        }
+        ingest.commit()?;
         progress.report(Event::Layer { layer, state: LayerState::Complete });
         Ok(())
+    }
+
+    /// Fetches what is missing of a blob, and proves the whole.
+    fn fetch_rest(
+        &self,
+        repository: &mut Repository<'_>,
+        ingest: &mut Ingest,
+        layer: Layer,
+        blob: &Descriptor,
+        progress: &dyn Progress,
+    ) -> Result<()> {
+        let cancel = &self.options.cancel;
+        cancel.check()?;
+        let report = &mut |count| progress.report(Event::Layer { layer, state: LayerState::Downloading(count) });
+        let offset = ingest.offset();
+        if offset == blob.size {
+            return ingest.append(std::io::empty(), offset, cancel, report);
+        }
+        let (body, start) = repository.blob(blob, offset)?;
+        ingest.append(body, start, cancel, report)
+    }
+
+    fn patience<'a>(&'a self, progress: &'a dyn Progress) -> Patience<'a> {
+        Patience::new(self.options.retries.0, &self.options.cancel, progress)
     }
 
     /// Reads all of a small body and proves that it is what the descriptor promises.

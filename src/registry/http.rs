@@ -2,22 +2,21 @@
 //! judged, and no variable of the environment read (ureq would take proxies from it).
 
 use std::io::{self, Read};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use ureq::unversioned::resolver::DefaultResolver;
-use ureq::unversioned::transport::{Connector, TcpConnector};
+use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs};
+use ureq::unversioned::transport::{Connector, NextTimeout, TcpConnector};
 
+use super::pace::{Pace, PaceLimits};
+use super::retry;
 use super::tls::Tls;
 use super::url::Url;
+use crate::cancel::Cancel;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::read_capped;
 
 /// Longest wait for a connection, TLS included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
-/// Longest wait for an answer's headers.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
-/// Longest wait for the next bytes of a body.
-const STALL_TIMEOUT: Duration = Duration::from_secs(60);
 /// One socket read; the headers of an answer must fit in it too.
 const INPUT_BUFFER: usize = 64 << 10;
 /// The longest request header is a token.
@@ -29,6 +28,8 @@ pub(super) const TOKEN_LIMIT: usize = 12 << 10;
 /// The client: one kept-alive connection per origin.
 pub(super) struct Http {
     agent: ureq::Agent,
+    pace: PaceLimits,
+    cancel: Cancel,
 }
 
 /// What a request says beside its URL.
@@ -36,16 +37,34 @@ pub(super) struct Http {
 pub(super) struct Headers<'a> {
     pub(super) accept: Option<&'a str>,
     pub(super) authorization: Option<&'a str>,
+    /// The first and the last byte that are wanted.
+    pub(super) range: Option<(u64, u64)>,
+}
+
+/// Looks names up in this thread: ureq's own would spawn one wherever a time limit is set.
+#[derive(Debug, Default)]
+struct Resolver(DefaultResolver);
+
+impl ureq::unversioned::resolver::Resolver for Resolver {
+    fn resolve(
+        &self,
+        uri: &ureq::http::Uri,
+        config: &ureq::config::Config,
+        _: NextTimeout,
+    ) -> std::result::Result<ResolvedSocketAddrs, ureq::Error> {
+        self.0.resolve(uri, config, NextTimeout::default())
+    }
 }
 
 /// An answer whose body was not read yet.
 pub(super) struct Answer {
     response: ureq::http::Response<ureq::Body>,
     url: Url,
+    pace: Pace,
 }
 
 impl Http {
-    pub(super) fn new(tls: Tls) -> Self {
+    pub(super) fn new(tls: Tls, pace: PaceLimits, cancel: Cancel) -> Self {
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
@@ -54,27 +73,32 @@ impl Http {
             .user_agent(concat!("pullet/", env!("CARGO_PKG_VERSION")))
             .accept_encoding("identity")
             .timeout_connect(Some(CONNECT_TIMEOUT))
-            .timeout_recv_response(Some(ANSWER_TIMEOUT))
-            .timeout_per_read(Some(STALL_TIMEOUT))
+            .timeout_recv_response(Some(pace.stall))
+            .timeout_per_read(Some(pace.stall))
             .max_response_header_size(HEADER_LIMIT)
             .input_buffer_size(INPUT_BUFFER)
             .output_buffer_size(OUTPUT_BUFFER)
             .build();
         let connector = ().chain(TcpConnector::default()).chain(tls);
-        Self { agent: ureq::Agent::with_parts(config, connector, DefaultResolver::default()) }
+        Self { agent: ureq::Agent::with_parts(config, connector, Resolver::default()), pace, cancel }
     }
 
     /// One GET. Whatever the status, an answer is no error.
     pub(super) fn get(&self, url: &Url, headers: Headers<'_>) -> Result<Answer> {
-        let mut request = self.agent.get(url.whole());
+        self.cancel.check()?;
+        let mut request = self.agent.get(url.whole()).config().timeout_global(self.cancel.remaining()).build();
         if let Some(accept) = headers.accept {
             request = request.header("accept", accept);
         }
         if let Some(authorization) = headers.authorization {
             request = request.header("authorization", authorization);
         }
+        if let Some((first, last)) = headers.range {
+            request = request.header("range", format!("bytes={first}-{last}"));
+        }
         let response = request.call().map_err(|e| exchange_error(url, e))?;
-        let answer = Answer { response, url: url.clone() };
+        let pace = Pace::new(self.pace.clone(), self.cancel.clone());
+        let answer = Answer { response, url: url.clone(), pace };
         answer.check_framing()?;
         Ok(answer)
     }
@@ -98,8 +122,13 @@ impl Answer {
         self.headers(name).next()
     }
 
+    /// How long the server asks to wait.
+    pub(super) fn patience(&self) -> Option<Duration> {
+        self.header("retry-after").and_then(|text| retry::asked(text, self.header("date")))
+    }
+
     pub(super) fn into_body(self) -> Body {
-        Body { reader: self.response.into_body().into_reader(), url: self.url }
+        Body { reader: self.response.into_body().into_reader(), url: self.url, pace: self.pace }
     }
 
     /// The whole body if it has at most `limit` bytes, else `None`.
@@ -131,14 +160,19 @@ impl Answer {
 pub(crate) struct Body {
     reader: ureq::BodyReader<'static>,
     url: Url,
+    pace: Pace,
 }
 
 impl Read for Body {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.reader.read(buf).map_err(|e| match e.kind() {
+        let share = self.pace.share(buf.len());
+        let start = Instant::now();
+        let n = self.reader.read(buf.get_mut(..share).unwrap_or_default()).map_err(|e| match e.kind() {
             io::ErrorKind::Interrupted => e,
             _ => body_error(&self.url, e).into(),
-        })
+        })?;
+        self.pace.note(start.elapsed(), n).map_err(|e| e.context(format!("GET {}", self.url)))?;
+        Ok(n)
     }
 }
 
@@ -152,8 +186,9 @@ fn exchange_error(url: &Url, error: ureq::Error) -> Error {
         },
         ureq::Error::Io(e) => io_error(&e).context(&what).caused_by(e),
         ureq::Error::HostNotFound => network("host not found"),
-        ureq::Error::Timeout(ureq::Timeout::Connect) => network("no connection within 30 s"),
-        ureq::Error::Timeout(_) => network("no answer within 60 s"),
+        ureq::Error::Timeout(ureq::Timeout::Global) => network("out of time").finally(),
+        ureq::Error::Timeout(ureq::Timeout::Connect) => network("no connection in time"),
+        ureq::Error::Timeout(_) => network("stalled: no answer in time"),
         ureq::Error::Protocol(e) => network(&format!("not HTTP as it should be: {e}")),
         ureq::Error::LargeResponseHeader(..) => {
             Error::new(ErrorKind::Unsafe, format!("limit exceeded: more than {HEADER_LIMIT} bytes of header"))
@@ -178,7 +213,8 @@ fn body_error(url: &Url, error: io::Error) -> Error {
 
 fn timeout_or(url: &Url, error: ureq::Error) -> Error {
     match error {
-        ureq::Error::Timeout(_) => Error::new(ErrorKind::Network, format!("GET {url}: stalled: no bytes for 60 s")),
+        ureq::Error::Timeout(ureq::Timeout::Global) => exchange_error(url, error),
+        ureq::Error::Timeout(_) => Error::new(ErrorKind::Network, format!("GET {url}: stalled: no bytes in time")),
         other => exchange_error(url, other),
     }
 }

@@ -5,7 +5,9 @@
 mod auth;
 mod challenge;
 mod http;
+mod pace;
 mod problem;
+mod retry;
 mod tls;
 mod url;
 
@@ -15,13 +17,16 @@ use serde::Deserialize;
 
 pub use self::auth::Credentials;
 pub(crate) use self::http::Body;
+pub(crate) use self::pace::PaceLimits;
+pub(crate) use self::retry::{Verdict, is_progress, verdict};
 
 use self::auth::Auth;
 use self::http::{Answer, Headers, Http};
 use self::tls::Tls;
 use self::url::Url;
-use crate::digest::Digest;
+use crate::cancel::Cancel;
 use crate::error::{Error, ErrorKind, Result};
+use crate::image::manifest::Descriptor;
 use crate::image::media_type;
 use crate::image::reference::{self, Reference};
 use crate::limits::{Limits, within};
@@ -36,6 +41,8 @@ pub(crate) struct Config {
     pub(crate) credentials: Option<Credentials>,
     pub(crate) ca_pem: Option<Vec<u8>>,
     pub(crate) limits: Limits,
+    pub(crate) pace: PaceLimits,
+    pub(crate) cancel: Cancel,
 }
 
 /// The connections, shared by the repositories of one client.
@@ -47,7 +54,7 @@ pub(crate) struct Connections {
 impl Connections {
     pub(crate) fn new(config: Config) -> Result<Self> {
         let tls = Tls::new(config.ca_pem.as_deref())?;
-        Ok(Self { http: Http::new(tls), config })
+        Ok(Self { http: Http::new(tls, config.pace.clone(), config.cancel.clone()), config })
     }
 }
 
@@ -65,6 +72,21 @@ pub(crate) struct Repository<'a> {
 pub(crate) struct Manifest {
     pub(crate) bytes: Vec<u8>,
     pub(crate) content_type: String,
+}
+
+/// One request to the registry.
+#[derive(Clone, Copy)]
+struct Ask<'a> {
+    /// Path and query.
+    target: &'a str,
+    accept: Option<&'a str>,
+    range: Option<(u64, u64)>,
+}
+
+impl<'a> Ask<'a> {
+    fn headers(self, authorization: Option<&'a str>) -> Headers<'a> {
+        Headers { accept: self.accept, authorization, range: self.range }
+    }
 }
 
 #[derive(Deserialize)]
@@ -97,9 +119,25 @@ impl<'a> Repository<'a> {
         Ok(Manifest { bytes, content_type })
     }
 
-    /// The blob's bytes as they come, not verified.
-    pub(crate) fn blob(&mut self, digest: &Digest) -> Result<Body> {
-        Ok(self.get(&format!("/v2/{}/blobs/{digest}", self.path), None)?.into_body())
+    /// The blob's bytes as they come, not verified, from `offset` on if the server goes along: the number beside them
+    /// tells where they begin. The range is closed, for some registries refuse open ones, and `Accept-Ranges` is not
+    /// asked about, for most do not send it.
+    pub(crate) fn blob(&mut self, blob: &Descriptor, offset: u64) -> Result<(Body, u64)> {
+        let target = format!("/v2/{}/blobs/{}", self.path, blob.digest);
+        if offset > 0 && offset < blob.size {
+            let range = (offset, blob.size - 1);
+            let answer = self.ask(Ask { target: &target, accept: None, range: Some(range) })?;
+            let expected = format!("bytes {}-{}/{}", range.0, range.1, blob.size);
+            match answer.status() {
+                206 if answer.header("content-range") == Some(expected.as_str()) => {
+                    return Ok((answer.into_body(), offset));
+                }
+                200 => return Ok((answer.into_body(), 0)),
+                206 | 400 | 416 => {}
+                _ => return Err(self.refusal(answer)),
+            }
+        }
+        Ok((self.get(&target, None)?.into_body(), 0))
     }
 
     /// All tags, in the registry's order; pages are followed by `Link`.
@@ -143,26 +181,30 @@ impl<'a> Repository<'a> {
         }
     }
 
-    /// GETs `target` from the registry: in, through a challenge if there is one, along redirects, to a 200.
+    /// GETs `target`, to a 200.
     fn get(&mut self, target: &str, accept: Option<&str>) -> Result<Answer> {
-        let mut answer = self.contact(target, accept)?;
-        if answer.status() == 401 {
-            answer = self.authorise(answer, target, accept)?;
-        }
-        let answer = self.follow(answer, accept)?;
+        let answer = self.ask(Ask { target, accept, range: None })?;
         match answer.status() {
             200 => Ok(answer),
             _ => Err(self.refusal(answer)),
         }
     }
 
+    /// GETs from the registry: in, through a challenge if there is one, and along redirects.
+    fn ask(&mut self, ask: Ask<'_>) -> Result<Answer> {
+        let mut answer = self.contact(ask)?;
+        if answer.status() == 401 {
+            answer = self.authorise(answer, ask)?;
+        }
+        self.follow(answer, ask)
+    }
+
     /// Sends the request to the registry itself; at the first contact, to each root until one speaks.
-    fn contact(&mut self, target: &str, accept: Option<&str>) -> Result<Answer> {
+    fn contact(&mut self, ask: Ask<'_>) -> Result<Answer> {
         let mut failure: Option<Error> = None;
         for root in self.roots.clone() {
             let is_last = self.roots.last() == Some(&root);
-            let url = root.at(target);
-            match self.connections.http.get(&url, Headers { accept, authorization: self.auth.header() }) {
+            match self.connections.http.get(&root.at(ask.target), ask.headers(self.auth.header())) {
                 // How TLS servers answer a plain request.
                 Ok(answer) if answer.status() == 400 && !root.is_https() && !is_last => {
                     failure = Some(self.refusal(answer));
@@ -179,7 +221,7 @@ impl<'a> Repository<'a> {
     }
 
     /// Answers the challenge of a 401 and asks again, once: a token may have expired, but never twice in a row.
-    fn authorise(&mut self, refused: Answer, target: &str, accept: Option<&str>) -> Result<Answer> {
+    fn authorise(&mut self, refused: Answer, ask: Ask<'_>) -> Result<Answer> {
         let Connections { http, config } = self.connections;
         let progress = self.progress;
         let challenges = challenge::parse(refused.headers("www-authenticate"));
@@ -187,13 +229,13 @@ impl<'a> Repository<'a> {
         // Only a body that was read to its end leaves the connection to the next request.
         let _ = refused.read(config.limits.error_body);
         self.auth.answer(http, &registry, &challenges, &config.limits, &|answer| report(progress, answer))?;
-        self.contact(target, accept)
+        self.contact(ask)
     }
 
     /// Follows redirects. The credential stays behind at the first hop to another origin and is never picked up again.
-    fn follow(&self, mut answer: Answer, accept: Option<&str>) -> Result<Answer> {
+    fn follow(&self, mut answer: Answer, ask: Ask<'_>) -> Result<Answer> {
         let limits = &self.connections.config.limits;
-        let mut authorization = self.auth.header();
+        let mut headers = ask.headers(self.auth.header());
         let mut hops = 0;
         while matches!(answer.status(), 301 | 302 | 303 | 307 | 308) {
             hops += 1;
@@ -202,10 +244,10 @@ impl<'a> Repository<'a> {
             }
             let next = location(&answer)?;
             if !next.same_origin(answer.url()) {
-                authorization = None;
+                headers.authorization = None;
             }
             let _ = answer.read(limits.error_body);
-            answer = self.connections.http.get(&next, Headers { accept, authorization })?;
+            answer = self.connections.http.get(&next, headers)?;
             self.report(&answer);
         }
         Ok(answer)
@@ -213,9 +255,9 @@ impl<'a> Repository<'a> {
 
     fn refusal(&self, answer: Answer) -> Error {
         let (url, status) = (answer.url().to_string(), answer.status());
-        let retry_after = answer.header("retry-after").map(str::to_owned);
+        let patience = answer.patience();
         let body = answer.read(self.connections.config.limits.error_body);
-        problem::refusal(&url, status, &body.ok().flatten().unwrap_or_default(), retry_after.as_deref())
+        problem::refusal(&url, status, &body.ok().flatten().unwrap_or_default(), patience)
     }
 
     fn report(&self, answer: &Answer) {

@@ -1,6 +1,8 @@
 //! Turns a refusal, status and body, into an error: the distribution-spec's JSON where there is some, else the text.
 //! Never fails to produce a message, and takes no word of it for more than words.
 
+use std::time::Duration;
+
 use serde::Deserialize;
 
 use crate::error::{Error, ErrorKind};
@@ -22,8 +24,8 @@ struct Problem {
     message: String,
 }
 
-/// The error for a refused `GET url`. `retry_after` is the header of that name, as sent.
-pub(super) fn refusal(url: &str, status: u16, body: &[u8], retry_after: Option<&str>) -> Error {
+/// The error for a refused `GET url`. `patience` is how long the server asks to wait.
+pub(super) fn refusal(url: &str, status: u16, body: &[u8], patience: Option<Duration>) -> Error {
     let (code, message) = message(body);
     let said = match (code.is_empty(), message.is_empty()) {
         (true, true) => String::new(),
@@ -32,9 +34,12 @@ pub(super) fn refusal(url: &str, status: u16, body: &[u8], retry_after: Option<&
         (false, false) => format!(" ({code}: {message})"),
     };
     let kind = kind(status, &code);
-    let error = Error::new(kind, format!("GET {url}: {status} {}{said}", phrase(status)));
-    match (kind, retry_after) {
-        (ErrorKind::RateLimited, Some(when)) => error.with_hint(format!("the registry says: retry after {when}")),
+    let text = format!("GET {url}: {status} {}{said}", phrase(status));
+    let error = Error::new(kind, text).with_retry_after(patience);
+    match (kind, patience) {
+        (ErrorKind::RateLimited, Some(when)) => {
+            error.with_hint(format!("the registry says: try again after {} s", when.as_secs()))
+        }
         (ErrorKind::RateLimited, None) => {
             error.with_hint("try again later, or with --creds USER: accounts have limits of their own")
         }

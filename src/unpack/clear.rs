@@ -77,14 +77,18 @@ pub(super) fn clear(top: OwnedFd, written: &mut Written) -> io::Result<bool> {
                     way.push(next);
                     at = inside;
                 }
-                Looked::Before(stays) => level.stays |= !remove_unless(&at, &name, stays)?,
+                Looked::Before(stays) => {
+                    let stays = stays || written.has(level.inode, &name);
+                    level.stays |= !remove_unless(&at, &name, stays)?;
+                }
             }
             continue;
         }
         let Some(done) = way.pop() else { return Ok(true) };
-        written.cleared.insert(done.inode, done.stays);
         let is_ours = way.last().is_none_or(|above| written.has(above.inode, &done.name));
         if done.stays || is_ours {
+            // Only of one that stays: the inode of a removed directory may be the next one's.
+            written.cleared.insert(done.inode, done.stays);
             fs::futimens(&at, &done.times)?;
         }
         let Some(above) = way.last_mut() else { return Ok(done.stays) };
@@ -94,7 +98,7 @@ pub(super) fn clear(top: OwnedFd, written: &mut Written) -> io::Result<bool> {
 }
 
 /// Removes a directory unless it is to stay; tells whether it is gone. One that was filled meanwhile stays too.
-fn remove_unless(around: &OwnedFd, name: &[u8], stays: bool) -> io::Result<bool> {
+pub(super) fn remove_unless(around: impl AsFd, name: &[u8], stays: bool) -> io::Result<bool> {
     match stays {
         true => Ok(false),
         false => match fs::unlinkat(around, name, AtFlags::REMOVEDIR) {

@@ -1,7 +1,7 @@
 //! Whiteouts (image-spec, layer.md): what a layer says is gone from the layers below it. Its own entries stay, in
 //! whatever order they and the whiteouts come.
 
-use super::clear::{Written, clear, remove_tree};
+use super::clear::{Written, clear, remove_unless};
 use super::folder::is_directory;
 use super::root::{Root, failed};
 use crate::error::Result;
@@ -13,7 +13,7 @@ pub(super) fn whiteout(root: &mut Root, folder: &[u8], name: &[u8], written: &mu
         Ok(None) => Ok(()),
         Ok(Some(stat)) if is_directory(&stat) => parent.open(name).and_then(|fd| clear(fd, written)).and_then(|left| {
             let stays = left || written.has(parent.inode(), name);
-            if stays { Ok(()) } else { remove_tree(parent, name) }
+            remove_unless(parent, name, stays).map(drop)
         }),
         Ok(Some(_)) if written.has(parent.inode(), name) => Ok(()),
         Ok(Some(_)) => parent.unlink(name),

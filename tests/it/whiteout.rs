@@ -117,6 +117,24 @@ fn an_opaque_folder_may_be_listed_itself() {
 }
 
 #[test]
+fn a_whiteout_of_an_opaque_folder_removes_it() {
+    let rest = "f 0644 e \"4\"\nl l -> d";
+    check_both_ways("both marks", &[opaque("d"), whiteout("d")], rest);
+    check_both_ways("an opaque folder inside", &[opaque("d/sub"), whiteout("d")], rest);
+    check_both_ways("all marks", &[opaque("d/sub"), opaque("d"), whiteout("d/sub"), whiteout("d")], rest);
+    check_both_ways(
+        "only the folder inside",
+        &[opaque("d/sub"), whiteout("d/sub")],
+        "d 0755 d\nf 0644 d/a \"1\"\nf 0644 d/b \"2\"\nf 0644 e \"4\"\nl l -> d",
+    );
+    check_both_ways(
+        "marks inside and a mark around",
+        &[opaque("d/sub"), whiteout("d/sub"), opaque("d")],
+        "d 0755 d\nf 0644 e \"4\"\nl l -> d",
+    );
+}
+
+#[test]
 fn links_of_the_same_layer_outlive_their_first_name() {
     check_tree(
         "a hard link to a lower file, then its whiteout",

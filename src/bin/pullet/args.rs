@@ -4,9 +4,10 @@
 use std::ffi::OsString;
 use std::io::Read as _;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use lexopt::prelude::*;
-use pullet::{Credentials, Platform, Reference};
+use pullet::{Cancel, Credentials, Platform, Reference};
 
 use crate::exit::Failure;
 
@@ -56,6 +57,11 @@ pub(crate) struct Registry {
     pub(crate) platform: Option<Platform>,
     pub(crate) credentials: Option<Credentials>,
     pub(crate) ca_file: Option<PathBuf>,
+    pub(crate) retries: Option<u32>,
+    pub(crate) stall_timeout: Option<Duration>,
+    /// With the deadline of `--timeout`, if there is one.
+    pub(crate) cancel: Cancel,
+    pub(crate) rate_limit: Option<u64>,
 }
 
 pub(crate) struct Pull {
@@ -152,6 +158,13 @@ impl Typed {
             "--platform" if pulls => self.registry.platform = Some(string(parser, topic)?.parse()?),
             "--creds" if pulls => self.registry.credentials = Some(credentials(&string(parser, topic)?)?),
             "--ca-file" if pulls => self.registry.ca_file = Some(path(parser, topic)?),
+            "--retries" if pulls => self.registry.retries = Some(number(parser, topic, option)?),
+            "--stall-timeout" if pulls => self.registry.stall_timeout = Some(seconds(parser, topic, option)?),
+            "--timeout" if pulls => {
+                let deadline = Instant::now() + seconds(parser, topic, option)?;
+                self.registry.cancel = Cancel::with_deadline(deadline);
+            }
+            "--limit-rate" if pulls => self.registry.rate_limit = Some(rate(parser, topic)?),
             "-a" | "--all-tags" if topic == Some(Topic::Pull) => self.all_tags = true,
             "--pull" if topic == Some(Topic::Unpack) => self.when = Some(choice(parser, topic, option, &PULL_WHEN)?),
             "--no-devices" if topic == Some(Topic::Unpack) => self.no_devices = true,
@@ -239,6 +252,31 @@ fn path(parser: &mut lexopt::Parser, topic: Option<Topic>) -> Result<PathBuf, Fa
 
 fn string(parser: &mut lexopt::Parser, topic: Option<Topic>) -> Result<String, Failure> {
     parser.value().and_then(|value| value.string()).map_err(|e| misused(topic, e))
+}
+
+fn number<T: std::str::FromStr>(parser: &mut lexopt::Parser, topic: Option<Topic>, option: &str) -> Result<T, Failure> {
+    let text = string(parser, topic)?;
+    text.parse().map_err(|_| misused(topic, format!("{option} {text:?} is not a number that it takes")))
+}
+
+/// Whole seconds, at least one.
+fn seconds(parser: &mut lexopt::Parser, topic: Option<Topic>, option: &str) -> Result<Duration, Failure> {
+    match number::<u32>(parser, topic, option)? {
+        0 => Err(misused(topic, format!("{option} takes at least one second"))),
+        seconds => Ok(Duration::from_secs(u64::from(seconds))),
+    }
+}
+
+/// Bytes a second, with `k` or `m` behind for 1,024 or 1,048,576 of them, as curl takes them.
+fn rate(parser: &mut lexopt::Parser, topic: Option<Topic>) -> Result<u64, Failure> {
+    let text = string(parser, topic)?;
+    let (digits, unit) = match text.to_ascii_lowercase() {
+        lower if lower.ends_with('k') => (lower.trim_end_matches('k').to_owned(), 1 << 10),
+        lower if lower.ends_with('m') => (lower.trim_end_matches('m').to_owned(), 1 << 20),
+        lower => (lower, 1),
+    };
+    let rate = digits.parse::<u64>().ok().and_then(|n| n.checked_mul(unit)).filter(|&rate| rate > 0);
+    rate.ok_or_else(|| misused(topic, format!("--limit-rate {text:?} is no rate such as 500k or 2m")))
 }
 
 fn names(words: &[OsString], parse: impl Fn(&str) -> pullet::Result<Reference>) -> Result<Vec<Reference>, Failure> {

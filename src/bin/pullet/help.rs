@@ -88,6 +88,13 @@ Registry:
       --creds USER[:PASSWORD]
                          credentials; `-` reads them from standard input
       --ca-file PEM      trust these certificates beside the built-in roots
+      --retries N        ask again so often after a passing failure without progress (default: 5)
+      --stall-timeout SECS
+                         longest wait for an answer or its next bytes; a body must bring at least
+                         100 bytes a second over that time (default: 60)
+      --timeout SECS     longest time for the whole command (default: none)
+      --limit-rate BYTES[k|m]
+                         fetch at most so many bytes a second (default: no limit)
 ";
 
 const COMMON: &str = "\

@@ -21,7 +21,16 @@ pub(crate) fn run(common: &Common, pull: Pull, reporter: &Reporter) -> Result<()
 
 /// The client that the registry options describe.
 pub(crate) fn client(registry: &Registry) -> Result<Client, Failure> {
-    let mut options = Options::new();
+    let mut options = Options::new().cancel(registry.cancel.clone());
+    if let Some(retries) = registry.retries {
+        options = options.retries(retries);
+    }
+    if let Some(stall) = registry.stall_timeout {
+        options = options.stall_timeout(stall);
+    }
+    if let Some(rate) = registry.rate_limit {
+        options = options.rate_limit(rate);
+    }
     if let Some(platform) = &registry.platform {
         options = options.platform(platform.clone());
     }

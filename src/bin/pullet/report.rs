@@ -106,6 +106,9 @@ impl Reporter {
             Event::Unpacking { layer, read } if read < layer.size => self.live(layer, "Extracting", read),
             Event::Unpacking { layer, .. } => self.tell_layer(layer, "Unpacked"),
             Event::Note(text) => self.tell(text),
+            Event::Retry { reason, wait, attempt, retries } => {
+                self.tell(&format!("{reason}; retrying in {:.1} s ({attempt} of {retries})", wait.as_secs_f64()));
+            }
             _ => {}
         }
     }
@@ -156,6 +159,9 @@ fn object(event: Event<'_>) -> Value {
         }
         Event::Unpacking { layer, read } => merged(json!({ "event": "unpack", "current": read }), place(layer)),
         Event::Note(text) => json!({ "event": "note", "text": text }),
+        Event::Retry { reason, wait, attempt, retries } => json!({
+            "event": "retry", "reason": reason, "wait": wait.as_secs_f64(), "attempt": attempt, "retries": retries,
+        }),
         _ => json!({ "event": "other" }),
     }
 }

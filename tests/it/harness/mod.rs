@@ -3,6 +3,7 @@
 pub mod archive;
 pub mod authority;
 pub mod bench;
+pub mod blunt;
 pub mod debian;
 pub mod digest;
 pub mod fault;
