@@ -209,6 +209,10 @@ fn verify_tells_of_everything_odd_and_goes_on() {
             assert_eq!(told(&outcome), [layers[0].as_str(), &layers[2]], "{case}\n{}", outcome.story());
             assert!(outcome.stdout.contains("3 blobs verified"), "{case}\n{}", outcome.story());
         }
+        // A folder may be left where it is, as nothing of ours; it must not save the next one.
+        let outcome = bench.home.run(&["verify", "--remove-corrupt"]).exits_among(case, &[0, 8, 9]);
+        assert!(!path.exists(), "{case}: what comes behind it is still there\n{}", outcome.story());
+        assert_eq!(told(&outcome), [layers[0].as_str(), &layers[2]], "{case}\n{}", outcome.story());
     }
 }
 

@@ -135,6 +135,29 @@ fn a_whiteout_of_an_opaque_folder_removes_it() {
 }
 
 #[test]
+fn marks_spare_empty_folders_of_their_own_layer() {
+    let rest = "f 0644 e \"4\"\nl l -> d";
+    let stays = format!("d 0755 d\nd 0755 d/sub\n{rest}");
+    check_both_ways("an opaque mark around", &[dir("d/sub"), opaque("d")], &stays);
+    check_both_ways("a whiteout around", &[dir("d/sub"), whiteout("d")], &stays);
+    check_both_ways("opaque marks in it and around", &[dir("d/sub"), opaque("d/sub"), opaque("d")], &stays);
+    check_both_ways("an opaque mark in it, a whiteout around", &[dir("d/sub"), opaque("d/sub"), whiteout("d")], &stays);
+    check_both_ways("its own whiteout, and one around", &[dir("d/sub"), whiteout("d/sub"), whiteout("d")], &stays);
+    // A new folder may get the inode of one that was just removed.
+    for around in [opaque("d"), whiteout("d")] {
+        for inside in [vec![whiteout("d/sub")], vec![opaque("d/sub"), whiteout("d/sub")]] {
+            let news = ["d/new1", "d/new2"].map(dir).to_vec();
+            let upper = [inside, news, vec![around.clone()]].concat();
+            check_tree(
+                "a folder in place of a removed one",
+                &[&base(), &upper],
+                &format!("d 0755 d\nd 0755 d/new1\nd 0755 d/new2\n{rest}"),
+            );
+        }
+    }
+}
+
+#[test]
 fn links_of_the_same_layer_outlive_their_first_name() {
     check_tree(
         "a hard link to a lower file, then its whiteout",
