@@ -36,6 +36,13 @@ pub enum Event<'a> {
         /// Bytes of its blob that were read.
         read: u64,
     },
+    /// Something is so because it was configured so; for who wants to know why.
+    Configured {
+        /// What was decided. Has no secret in it.
+        what: &'a str,
+        /// The file, variable or option that decided it.
+        from: &'a str,
+    },
     /// Something that a person should know once and that stops nothing.
     Note(&'a str),
 }

@@ -56,6 +56,9 @@ pub(crate) struct Registry {
     pub(crate) platform: Option<Platform>,
     pub(crate) credentials: Option<Credentials>,
     pub(crate) ca_file: Option<PathBuf>,
+    pub(crate) client_cert: Option<PathBuf>,
+    pub(crate) client_key: Option<PathBuf>,
+    pub(crate) insecure_registries: Vec<String>,
 }
 
 pub(crate) struct Pull {
@@ -152,6 +155,9 @@ impl Typed {
             "--platform" if pulls => self.registry.platform = Some(string(parser, topic)?.parse()?),
             "--creds" if pulls => self.registry.credentials = Some(credentials(&string(parser, topic)?)?),
             "--ca-file" if pulls => self.registry.ca_file = Some(path(parser, topic)?),
+            "--client-cert" if pulls => self.registry.client_cert = Some(path(parser, topic)?),
+            "--client-key" if pulls => self.registry.client_key = Some(path(parser, topic)?),
+            "--insecure-registry" if pulls => self.registry.insecure_registries.push(string(parser, topic)?),
             "-a" | "--all-tags" if topic == Some(Topic::Pull) => self.all_tags = true,
             "--pull" if topic == Some(Topic::Unpack) => self.when = Some(choice(parser, topic, option, &PULL_WHEN)?),
             "--no-devices" if topic == Some(Topic::Unpack) => self.no_devices = true,
@@ -163,6 +169,9 @@ impl Typed {
 
     fn command(self, topic: Topic) -> Result<Command, Failure> {
         let Self { registry, words, .. } = self;
+        if registry.client_key.is_some() && registry.client_cert.is_none() {
+            return Err(misused(Some(topic), "--client-key needs a --client-cert"));
+        }
         let command = match topic {
             Topic::Program => Command::Help(Topic::Program),
             Topic::Images => {
@@ -178,8 +187,13 @@ impl Typed {
                 let is_shared = names
                     .windows(2)
                     .any(|pair| pair.first().map(Reference::domain) != pair.last().map(Reference::domain));
-                if registry.credentials.is_some() && is_shared {
-                    return Err(misused(Some(topic), "--creds is for one registry, and the names are of several"));
+                for (option, is_given) in
+                    [("--creds", registry.credentials.is_some()), ("--client-cert", registry.client_cert.is_some())]
+                {
+                    if is_given && is_shared {
+                        let text = format!("{option} is for one registry, and the names are of several");
+                        return Err(misused(Some(topic), text));
+                    }
                 }
                 Command::Pull(Pull { registry, all_tags: self.all_tags, names })
             }
