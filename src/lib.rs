@@ -84,6 +84,7 @@ mod host;
 mod image;
 mod limits;
 mod local;
+mod machine;
 mod options;
 mod patience;
 mod progress;

@@ -49,6 +49,13 @@ pub enum Event<'a> {
         /// How many there may be without progress.
         retries: u32,
     },
+    /// Something is so because it was configured so; for who wants to know why.
+    Configured {
+        /// What was decided. Has no secret in it.
+        what: &'a str,
+        /// The file, variable or option that decided it.
+        from: &'a str,
+    },
     /// Something that a person should know once and that stops nothing.
     Note(&'a str),
 }

@@ -60,7 +60,9 @@ pub struct Pulled {
 
 impl Client {
     /// Fails with [`ErrorKind::Usage`] if the options contradict themselves; never replaces a bad one by its default.
-    pub fn new(options: Options) -> Result<Self> {
+    /// What the machine says of proxies and certificates is obeyed: the environment is read here, files when they are
+    /// needed.
+    pub fn new(mut options: Options) -> Result<Self> {
         let platform = options.platform.clone().unwrap_or_else(host::platform);
         let connections = Connections::new(options.registry())?;
         Ok(Self { options, platform, connections })

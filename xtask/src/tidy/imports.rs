@@ -19,7 +19,7 @@ const HOUSE: &[Floor] = &[
         "image",
     ]),
     Floor::Rooms(&["registry", "store", "unpack", "host"]),
-    Floor::InOrder(&["options", "patience", "workers", "local", "pull", "lib"]),
+    Floor::InOrder(&["machine", "options", "patience", "workers", "local", "pull", "lib"]),
 ];
 
 enum Floor {
