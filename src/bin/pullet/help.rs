@@ -93,6 +93,8 @@ Registry:
       --insecure-registry HOST[:PORT]
                          do not verify this registry's certificate, and let it speak plain HTTP;
                          may be given several times
+Obeyed are also $HTTPS_PROXY, $HTTP_PROXY, $ALL_PROXY and $NO_PROXY, $SSL_CERT_FILE and
+$SSL_CERT_DIR, and certs.d/HOST[:PORT] of Docker and of containers; -v tells what decided.
 ";
 
 const COMMON: &str = "\
