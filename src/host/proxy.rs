@@ -58,7 +58,7 @@ enum Bypassed {
 
 impl Proxies {
     pub(crate) fn of_environment() -> Self {
-        Self::read(&|name| env::var(name).ok())
+        Self::read(&|name| env::var_os(name).map(|value| value.to_string_lossy().into_owned()))
     }
 
     /// Upper case wins, as in Go. `HTTP_PROXY` is no variable of the user's in a CGI program, where `REQUEST_METHOD` is
@@ -177,6 +177,9 @@ fn parse(variable: &Variable) -> Result<Proxy> {
             .with_hint(format!("{name}=[http|https|socks5://][USER:PASSWORD@]HOST[:PORT]"))
     };
     let value = variable.value.trim();
+    if value.contains(char::REPLACEMENT_CHARACTER) {
+        return Err(refuse("it is not UTF-8"));
+    }
     let (scheme, rest) = value.split_once("://").unwrap_or(("http", value));
     let (scheme, default) = match scheme.to_ascii_lowercase().as_str() {
         "http" => (Scheme::Http, 80),
@@ -294,6 +297,7 @@ mod tests {
         }
         for (value, what) in [
             ("ftp://u:s3cret@proxy", "its scheme is none of http, https and socks5"),
+            ("http://u:s3cret\u{fffd}@proxy", "it is not UTF-8"),
             ("http://u:s3cret@", "it names no host and port"),
             ("http://u:s3cret@pro xy", "it names no host and port"),
             ("http://u:s3cret@proxy:99999", "it names no host and port"),

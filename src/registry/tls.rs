@@ -18,6 +18,7 @@ use ureq::unversioned::transport::{
 };
 
 use super::machine::{Finding, Findings, Machine};
+use super::problem::CERTIFICATE_HINT;
 use super::url::Url;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -26,7 +27,7 @@ use crate::error::{Error, ErrorKind, Result};
 const SESSIONS: usize = 8;
 
 /// What the user said of TLS.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub(crate) struct TlsConfig {
     pub(crate) ca_pem: Option<Vec<u8>>,
     /// A certificate with its chain, and its key.
@@ -79,6 +80,14 @@ struct Site {
 struct Kind {
     shows_client: bool,
     is_verified: bool,
+}
+
+/// Without the key.
+impl std::fmt::Debug for TlsConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { ca_pem, client_pem, insecure } = self;
+        write!(f, "TlsConfig(CA: {}, client: {}, {insecure:?})", ca_pem.is_some(), client_pem.is_some())
+    }
 }
 
 impl Trust {
@@ -408,8 +417,7 @@ fn tls_error(error: &rustls::Error) -> Error {
             ours(format!("the certificate is {}, and not for {}", named(presented), expected.to_str()))
         }
         rustls::Error::AlertReceived(rustls::AlertDescription::CertificateRequired) => {
-            ours("the server asks for a client certificate".to_owned())
-                .with_hint("give one with --client-cert and --client-key")
+            ours("the server asks for a client certificate".to_owned()).with_hint(CERTIFICATE_HINT)
         }
         rustls::Error::InvalidMessage(_) => Error::new(ErrorKind::Network, format!("what answers is not TLS: {error}")),
         _ => ours(error.to_string()),
@@ -465,6 +473,13 @@ mod tests {
             let time = UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds));
             assert_eq!(date(time), expected);
         }
+    }
+
+    #[test]
+    fn the_key_is_not_shown() {
+        let client_pem = Some([b"certificate".to_vec(), b"secret".to_vec()]);
+        let shown = format!("{:?}", TlsConfig { client_pem, ..TlsConfig::default() });
+        assert_eq!(shown, "TlsConfig(CA: false, client: true, [])");
     }
 
     #[test]

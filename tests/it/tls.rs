@@ -173,6 +173,11 @@ fn a_client_certificate_is_shown_where_it_is_asked_for() {
     scene.pull(&["--ca-file", &ca, "--client-cert", &cert, "--client-key", &key]).exits(0);
     scene.pull(&["--ca-file", &ca, "--client-cert", &both]).exits(0);
     scene.pull(&["--ca-file", &ca]).exits(7).fails_in_one_line().says("client certificate").says("--client-cert");
+    // What nginx says in its place.
+    let nginx = "<html><body><center>No required SSL certificate was sent</center></body></html>";
+    let polite = Scene::new();
+    polite.registry.fault(on("/v2/").status(400).body(nginx));
+    polite.pull(&["--ca-file", &polite.ca()]).exits(7).fails_in_one_line().says("--client-cert");
     let stranger = Authority::new().issue(&["robot"]);
     let other = scene.home.write("other.pem", format!("{}{}", stranger.certificate, stranger.key));
     scene.pull(&["--ca-file", &ca, "--client-cert", &other]).exits_in("of a stranger", 7).fails_in_one_line();

@@ -100,6 +100,8 @@ Registry:
       --timeout SECS     longest time for the whole command (default: none)
       --limit-rate BYTES[k|m]
                          fetch at most so many bytes a second (default: no limit)
+Obeyed are also $HTTPS_PROXY, $HTTP_PROXY, $ALL_PROXY and $NO_PROXY, $SSL_CERT_FILE and
+$SSL_CERT_DIR, and certs.d/HOST[:PORT] of Docker and of containers; -v tells what decided.
 ";
 
 const COMMON: &str = "\
