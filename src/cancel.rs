@@ -1,29 +1,87 @@
-//! A flag that another thread or a signal handler raises to stop the work. Looked at before every read.
+//! A flag that another thread or a signal handler raises to stop the work, and the time by which it must be done.
+//! Looked at before every read.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// A shared flag: cheap to clone, safe to raise from anywhere. Once raised it stays so.
+/// A wait looks at the flag so often: a signal handler can raise it but wake nobody.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// A shared flag with an optional deadline: cheap to clone, safe to raise from anywhere. Once raised it stays so.
 #[derive(Clone, Debug, Default)]
-pub struct Cancel(Arc<AtomicBool>);
+pub struct Cancel {
+    shared: Arc<Shared>,
+    deadline: Option<Instant>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    flag: AtomicBool,
+    mutex: Mutex<()>,
+    raised: Condvar,
+}
 
 impl Cancel {
+    /// A flag that also ends the work at `deadline`, with [`ErrorKind::Network`]. The clock is monotonic.
+    pub fn with_deadline(deadline: Instant) -> Self {
+        Self { deadline: Some(deadline), ..Self::default() }
+    }
+
     /// Stops the work at its next read with [`ErrorKind::Interrupted`].
     pub fn cancel(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.shared.flag.store(true, Ordering::Relaxed);
+        self.shared.raised.notify_all();
     }
 
     /// Whether [`cancel`](Cancel::cancel) was called.
     pub fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.shared.flag.load(Ordering::Relaxed)
     }
 
     pub(crate) fn check(&self) -> Result<()> {
-        match self.is_cancelled() {
-            true => Err(Error::new(ErrorKind::Interrupted, "interrupted")),
-            false => Ok(()),
+        match (self.is_cancelled(), self.remaining()) {
+            (true, _) => Err(Error::new(ErrorKind::Interrupted, "interrupted")),
+            (false, Some(Duration::ZERO)) => Err(Error::new(ErrorKind::Network, "out of time").finally()),
+            _ => Ok(()),
         }
+    }
+
+    /// The time that is left; `None` without a deadline.
+    pub(crate) fn remaining(&self) -> Option<Duration> {
+        self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
+    }
+
+    /// Waits, unless it is cancelled or out of time meanwhile.
+    pub(crate) fn wait(&self, duration: Duration) -> Result<()> {
+        let until = Instant::now() + duration;
+        let mut guard = self.shared.mutex.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            self.check()?;
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(());
+            }
+            let left = left.min(LOOK).min(self.remaining().unwrap_or(LOOK));
+            (guard, _) = self.shared.raised.wait_timeout(guard, left).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_ends_when_cancelled_or_out_of_time() {
+        let long = Duration::from_secs(3600);
+        let cancel = Cancel::default();
+        cancel.cancel();
+        assert_eq!(cancel.wait(long).map_err(|e| e.kind()), Err(ErrorKind::Interrupted));
+        let late = Cancel::with_deadline(Instant::now());
+        assert_eq!(late.wait(long).map_err(|e| (e.kind(), e.may_be_retried())), Err((ErrorKind::Network, false)));
+        assert!(Cancel::default().wait(Duration::ZERO).is_ok());
     }
 }

@@ -5,6 +5,7 @@
 use std::fmt::{self, Display};
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use crate::escape::Escaped;
 
@@ -22,6 +23,8 @@ struct Inner {
     kind: ErrorKind,
     text: String,
     hint: Option<String>,
+    retry_after: Option<Duration>,
+    is_final: bool,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
@@ -83,7 +86,7 @@ impl ErrorKind {
 impl Error {
     /// An error of `kind`. The text is lower case, has no full stop, and reads "verb noun: cause".
     pub(crate) fn new(kind: ErrorKind, text: impl Into<String>) -> Self {
-        Self(Box::new(Inner { kind, text: text.into(), hint: None, source: None }))
+        Self(Box::new(Inner { kind, text: text.into(), hint: None, retry_after: None, is_final: false, source: None }))
     }
 
     /// The disk's refusal to `verb` the file or folder at `path`.
@@ -116,6 +119,27 @@ impl Error {
     pub(crate) fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.0.hint = Some(hint.into());
         self
+    }
+
+    /// The time after which the registry says that it may be asked again.
+    pub(crate) fn with_retry_after(mut self, time: Option<Duration>) -> Self {
+        self.0.retry_after = time;
+        self
+    }
+
+    /// Marks an error that no retry within this command can help.
+    pub(crate) fn finally(mut self) -> Self {
+        self.0.is_final = true;
+        self
+    }
+
+    pub(crate) fn may_be_retried(&self) -> bool {
+        !self.0.is_final
+    }
+
+    /// How long the registry asked to wait before the next attempt.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.0.retry_after
     }
 
     /// The class of the error.

@@ -62,9 +62,10 @@ impl Store {
         let mut digests = if names.is_empty() { self.blobs()? } else { Vec::new() };
         entries.retain(|entry| names.is_empty() || names.iter().any(|name| is_named(entry, name)));
         for entry in entries {
-            digests.push(entry.manifest.digest);
-            if let Ok(image) = Image::load(self, entry, &Limits::default()) {
-                digests.extend(image.blobs());
+            digests.extend([entry.manifest.digest, entry.source]);
+            if let Ok(manifest) = load_manifest(self, &entry, &Limits::default()) {
+                digests.push(manifest.config.digest);
+                digests.extend(manifest.layers.iter().map(|layer| layer.blob.digest));
             }
         }
         digests.sort_unstable();
@@ -81,14 +82,7 @@ impl Store {
 
 impl Image {
     pub(crate) fn load(store: &Store, entry: Entry, limits: &Limits) -> Result<Self> {
-        let bytes = store.document(&entry.manifest, limits.document)?;
-        let manifest = match Document::parse(&bytes, &entry.manifest.media_type, None, limits)? {
-            (Document::Manifest(manifest), _) => manifest,
-            (Document::Index(_), _) => {
-                return Err(Error::new(ErrorKind::Unsupported, format!("image {}: it is an index", entry.name)));
-            }
-            (Document::Artifact(artifact), _) => return Err(artifact.is_no_image(&entry.name)),
-        };
+        let manifest = load_manifest(store, &entry, limits)?;
         let config = Config::parse(&store.document(&manifest.config, limits.document)?, &manifest)?;
         Ok(Self { store: store.clone(), entry, manifest, config })
     }
@@ -126,12 +120,6 @@ impl Image {
     /// Bytes of config and layers in the store, compressed as they are.
     pub fn size(&self) -> u64 {
         self.manifest.size()
-    }
-
-    /// Manifest, config and layers.
-    fn blobs(&self) -> impl Iterator<Item = Digest> {
-        let layers = self.manifest.layers.iter().map(|layer| layer.blob.digest);
-        [self.entry.manifest.digest, self.manifest.config.digest].into_iter().chain(layers)
     }
 
     /// Whether an image of this architecture and variant is what a machine of `platform` would be given.
@@ -197,11 +185,22 @@ impl Image {
     }
 }
 
+fn load_manifest(store: &Store, entry: &Entry, limits: &Limits) -> Result<Manifest> {
+    let bytes = store.document(&entry.manifest, limits.document)?;
+    match Document::parse(&bytes, &entry.manifest.media_type, None, limits)? {
+        (Document::Manifest(manifest), _) => Ok(manifest),
+        (Document::Artifact(artifact), _) => Err(artifact.is_no_image(&entry.name)),
+        (Document::Index(_), _) => {
+            Err(Error::new(ErrorKind::Unsupported, format!("image {}: it is an index", entry.name)))
+        }
+    }
+}
+
 /// A named digest must be that of the entry; else the whole name must be equal.
 fn is_named(entry: &Entry, name: &Reference) -> bool {
     let same_repository = || entry.name.parse::<Reference>().is_ok_and(|other| other.repository() == name.repository());
     match name.digest() {
-        Some(digest) => [entry.resolved, entry.manifest.digest].contains(digest) && same_repository(),
+        Some(digest) => [entry.resolved, entry.source, entry.manifest.digest].contains(digest) && same_repository(),
         None => entry.name == name.to_string(),
     }
 }

@@ -1,9 +1,13 @@
 //! What a caller may choose. Cuts for each room the narrow configuration that it needs; nobody below sees the whole.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use crate::cancel::Cancel;
 use crate::image::platform::Platform;
 use crate::limits::Limits;
-use crate::registry::Credentials;
+use crate::machine::ThisMachine;
+use crate::registry::{Credentials, PaceLimits, TlsConfig};
 use crate::{registry, unpack};
 
 /// The choices of a [`Client`](crate::Client) and of what it fetches. Setters take values that are parsed already.
@@ -17,8 +21,20 @@ pub struct Options {
     pub(crate) platform: Option<Platform>,
     pub(crate) cancel: Cancel,
     credentials: Option<Credentials>,
-    ca_pem: Option<Vec<u8>>,
+    tls: TlsConfig,
     limits: Limits,
+    pace: PaceLimits,
+    pub(crate) retries: Retries,
+}
+
+/// How often a request is made again.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Retries(pub(crate) u32);
+
+impl Default for Retries {
+    fn default() -> Self {
+        Self(5)
+    }
 }
 
 impl Options {
@@ -38,9 +54,24 @@ impl Options {
         Self { credentials: Some(credentials), ..self }
     }
 
-    /// Certificates in PEM that are trusted beside the built-in roots. Default: none.
-    pub fn ca_pem(self, pem: Vec<u8>) -> Self {
-        Self { ca_pem: Some(pem), ..self }
+    /// Certificates in PEM that are trusted beside the machine's own. Default: none.
+    pub fn ca_pem(mut self, pem: Vec<u8>) -> Self {
+        self.tls.ca_pem = Some(pem);
+        self
+    }
+
+    /// A certificate with its chain, and its private key, in PEM, that are shown to the registry that is asked: to its
+    /// own origin and to nobody to whom it leads. Default: what is in `certs.d` for it.
+    pub fn client_certificate_pem(mut self, certificate: Vec<u8>, key: Vec<u8>) -> Self {
+        self.tls.client_pem = Some([certificate, key]);
+        self
+    }
+
+    /// A registry, as `HOST[:PORT]`, whose certificate is not verified, and that is asked over plain HTTP if it does
+    /// not speak TLS. May be called for several. Default: none; on loopback any may speak plain HTTP.
+    pub fn insecure_registry(mut self, host: impl Into<String>) -> Self {
+        self.tls.insecure.push(host.into());
+        self
     }
 
     /// Bounds on what is taken in. Default: [`Limits::default`].
@@ -53,15 +84,37 @@ impl Options {
         Self { cancel, ..self }
     }
 
+    /// How often a request that failed for a passing cause is made again without progress; 0 for never. Default: 5.
+    pub fn retries(self, retries: u32) -> Self {
+        Self { retries: Retries(retries), ..self }
+    }
+
+    /// The longest wait for an answer or for the next bytes of one; also the time over which a body must bring at least
+    /// 100 bytes a second. Default: 60 s.
+    pub fn stall_timeout(self, stall: Duration) -> Self {
+        let pace = PaceLimits { stall, ..self.pace };
+        Self { pace, ..self }
+    }
+
+    /// Bytes a second that a body may have at most. Default: no limit.
+    pub fn rate_limit(self, rate: u64) -> Self {
+        let pace = PaceLimits { rate: Some(rate), ..self.pace };
+        Self { pace, ..self }
+    }
+
     pub(crate) fn bounds(&self) -> &Limits {
         &self.limits
     }
 
-    pub(crate) fn registry(&self) -> registry::Config {
+    /// What the connections need. The texts of certificates go with it: nobody needs them twice.
+    pub(crate) fn registry(&mut self) -> registry::Config {
         registry::Config {
             credentials: self.credentials.clone(),
-            ca_pem: self.ca_pem.clone(),
+            tls: std::mem::take(&mut self.tls),
             limits: self.limits.clone(),
+            pace: self.pace.clone(),
+            cancel: self.cancel.clone(),
+            machine: Arc::new(ThisMachine::new()),
         }
     }
 }

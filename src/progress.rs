@@ -1,5 +1,7 @@
 //! How the work tells what it does: events, called directly from the thread that knows. Parsers never report.
 
+use std::time::Duration;
+
 use crate::digest::Digest;
 
 /// Something that happened. Texts may be foreign: print them through [`Escaped`](crate::Escaped).
@@ -35,6 +37,24 @@ pub enum Event<'a> {
         layer: Layer,
         /// Bytes of its blob that were read.
         read: u64,
+    },
+    /// An attempt failed and is made again after a wait.
+    Retry {
+        /// Why it failed.
+        reason: &'a str,
+        /// The wait.
+        wait: Duration,
+        /// Which retry this is, from 1.
+        attempt: u32,
+        /// How many there may be without progress.
+        retries: u32,
+    },
+    /// Something is so because it was configured so; for who wants to know why.
+    Configured {
+        /// What was decided. Has no secret in it.
+        what: &'a str,
+        /// The file, variable or option that decided it.
+        from: &'a str,
     },
     /// Something that a person should know once and that stops nothing.
     Note(&'a str),

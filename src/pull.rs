@@ -14,9 +14,10 @@ use crate::image::schema1::{self, Schema1};
 use crate::limits::{Limits, read_capped, within};
 use crate::local::Image;
 use crate::options::Options;
+use crate::patience::Patience;
 use crate::progress::{Event, Layer, LayerState, Progress};
 use crate::registry::{self, Body, Connections, Repository};
-use crate::store::{Entry, Ingested, Store};
+use crate::store::{Entry, Ingest, Store};
 use crate::verify::{Size, Verified};
 
 /// Pulls images from registries. One client keeps its connections; its methods may be called many times.
@@ -62,6 +63,8 @@ pub(crate) enum Content {
 struct Fetched {
     platform: Platform,
     layers: usize,
+    /// The manifest as the store names it: of OCI's media types.
+    manifest: Descriptor,
 }
 
 /// The result of a pull.
@@ -76,7 +79,9 @@ pub struct Pulled {
 
 impl Client {
     /// Fails with [`ErrorKind::Usage`] if the options contradict themselves; never replaces a bad one by its default.
-    pub fn new(options: Options) -> Result<Self> {
+    /// What the machine says of proxies and certificates is obeyed: the environment is read here, files when they are
+    /// needed.
+    pub fn new(mut options: Options) -> Result<Self> {
         let platform = options.platform.clone().unwrap_or_else(host::platform);
         let connections = Connections::new(options.registry())?;
         Ok(Self { options, platform, connections })
@@ -110,7 +115,8 @@ impl Client {
 
     /// All tags of a repository.
     pub fn tags(&self, repository: &Reference, progress: &dyn Progress) -> Result<Vec<String>> {
-        let tags = Repository::open(&self.connections, repository, progress).and_then(|mut session| session.tags());
+        let tags = Repository::open(&self.connections, repository, progress)
+            .and_then(|mut session| self.patience(progress).with(|| session.tags()));
         tags.map_err(|e| e.context(format!("list tags of {}", repository.repository())))
     }
 
@@ -122,7 +128,7 @@ impl Client {
     ) -> Result<Resolved<'a>> {
         let limits = self.options.bounds();
         let mut repository = Repository::open(&self.connections, name, progress)?;
-        let answer = repository.manifest(&name.selector())?;
+        let answer = self.patience(progress).with(|| repository.manifest(&name.selector()))?;
         if schema1::is_schema_1(&answer.bytes, &answer.content_type) {
             return self.resolve_schema1(name, answer, repository, known, progress);
         }
@@ -139,7 +145,7 @@ impl Client {
                 Document::Index(index) => {
                     (descriptor, is_chosen) = index.choose(&self.platform)?;
                     let content_type;
-                    (bytes, content_type) = self.document_of(&descriptor, &mut repository, known)?;
+                    (bytes, content_type) = self.document_of(&descriptor, &mut repository, known, progress)?;
                     let expected = Some(descriptor.media_type.as_str());
                     (document, media_type) = Document::parse(&bytes, &content_type, expected, limits)?;
                     descriptor.media_type.clone_from(&media_type);
@@ -186,12 +192,13 @@ impl Client {
         descriptor: &Descriptor,
         repository: &mut Repository<'_>,
         known: Option<&Store>,
+        progress: &dyn Progress,
     ) -> Result<(Vec<u8>, String)> {
         let limit = self.options.bounds().document;
         if let Some(bytes) = known.and_then(|store| store.document(descriptor, limit).ok()) {
             return Ok((bytes, String::new()));
         }
-        let answer = repository.manifest(&descriptor.digest.to_string())?;
+        let answer = self.patience(progress).with(|| repository.manifest(&descriptor.digest.to_string()))?;
         let bytes = self.verify(descriptor, answer.bytes.as_slice())?;
         Ok((bytes, answer.content_type))
     }
@@ -203,8 +210,9 @@ impl Client {
             Content::Schema1(schema1) => self.fetch_schema1(&mut resolved, &schema1, store)?,
             Content::Artifact(artifact) => return Err(artifact.is_no_image(&resolved.name.familiar())),
         };
-        let entry = resolved.entry(fetched.platform);
-        let is_new = fetched.layers > 0 || before.is_none_or(|before| !is_same(&before, &entry));
+        let is_fetched = fetched.layers > 0;
+        let entry = resolved.entry(fetched);
+        let is_new = is_fetched || before.is_none_or(|before| !is_same(&before, &entry));
         if is_new {
             store.name(&entry)?;
         }
@@ -218,8 +226,17 @@ impl Client {
         self.check_platform(&platform, resolved)?;
         let layers = self.fetch_layers(resolved, manifest, store)?;
         store.put(&manifest.config, &config_bytes)?;
+        // What the registry has is kept as it came, so that it need not be asked for it again.
         store.put(&resolved.descriptor, &resolved.bytes)?;
-        Ok(Fetched { platform, layers })
+        let named = match resolved.descriptor.media_type == media_type::OCI_MANIFEST {
+            true => resolved.descriptor.clone(),
+            false => {
+                let (descriptor, bytes) = manifest.to_oci();
+                store.put(&descriptor, &bytes)?;
+                descriptor
+            }
+        };
+        Ok(Fetched { platform, layers, manifest: named })
     }
 
     /// Schema 1 tells neither sizes nor diff_ids: the layers come first, and from them its documents are made.
@@ -240,13 +257,15 @@ impl Client {
         }
         let made = convert::make(schema1, &blobs, store, (self.options.bounds(), &self.options.cancel))?;
         (resolved.descriptor, resolved.bytes) = (made.descriptor, made.bytes);
-        Ok(Fetched { platform: schema1.platform.clone(), layers })
+        Ok(Fetched { platform: schema1.platform.clone(), layers, manifest: resolved.descriptor.clone() })
     }
 
     /// Fetches a layer whose size only the answer itself tells; one that does not is read twice.
     fn fetch_unmeasured(&self, resolved: &mut Resolved<'_>, store: &Store, layer: Layer) -> Result<u64> {
         let limit = self.options.bounds().unpacked;
-        let body = resolved.repository.blob(&layer.digest)?;
+        let unmeasured = Descriptor { media_type: String::new(), digest: layer.digest, size: 0 };
+        let open = || resolved.repository.blob(&unmeasured, 0).map(|(body, _)| body);
+        let body = self.patience(resolved.progress).with(open)?;
         let (size, body) = match body.length() {
             Some(size) if size > limit => return Err(Limits::exceeded("bytes of layers", limit)),
             Some(size) => (size, Some(body)),
@@ -267,8 +286,11 @@ impl Client {
         if let Ok(bytes) = store.document(descriptor, self.options.bounds().document) {
             return Ok(bytes);
         }
-        let body = resolved.repository.blob(&descriptor.digest)?;
-        self.verify(descriptor, body).map_err(|e| e.context("config"))
+        let fetched = self.patience(resolved.progress).with(|| {
+            let (body, _) = resolved.repository.blob(descriptor, 0)?;
+            self.verify(descriptor, body)
+        });
+        fetched.map_err(|e| e.context("config"))
     }
 
     /// A manifest that no index calls fitting may be for another machine. Where a platform was asked for that is an
@@ -314,19 +336,60 @@ impl Client {
         resolved: &mut Resolved<'_>,
         store: &Store,
         layer: Layer,
-        (blob, body): (&Descriptor, Option<Body>),
+        (blob, mut body): (&Descriptor, Option<Body>),
     ) -> Result<()> {
-        self.options.cancel.check()?;
         let progress = resolved.progress;
-        let Ingested::Missing(ingest) = store.ingest(blob)? else {
+        let Some(mut ingest) = store.ingest(blob, &self.options.cancel)? else {
             progress.report(Event::Layer { layer, state: LayerState::Exists });
             return Ok(());
         };
-        let report = &mut |count| progress.report(Event::Layer { layer, state: LayerState::Downloading(count) });
-        let open = || body.map_or_else(|| resolved.repository.blob(&blob.digest), Ok);
-        ingest.fill(open, self.options.cancel.clone(), report)?;
+        let mut patience = self.patience(progress);
+        let mut may_start_afresh = ingest.offset() > 0;
+        loop {
+            let before = ingest.offset();
+            let blob = (blob, body.take());
+            let error = match self.fetch_rest(&mut resolved.repository, &mut ingest, layer, blob, progress) {
+                Ok(()) => break,
+                Err(error) => error,
+            };
+            if error.kind() == ErrorKind::Mismatch && may_start_afresh {
+                // What was there from before may be what is wrong; what comes now is proven from its first byte.
+                may_start_afresh = false;
+                progress.report(Event::Note(&format!("{}: starting afresh: {error}", layer.digest.short())));
+                continue;
+            }
+            let gained = ingest.offset().saturating_sub(before);
+            may_start_afresh |= gained > 0;
+            patience.gain(gained, layer.size - before);
+            patience.bear(error)?;
+        }
+        ingest.commit()?;
         progress.report(Event::Layer { layer, state: LayerState::Complete });
         Ok(())
+    }
+
+    /// Fetches what is missing of a blob, and proves the whole.
+    fn fetch_rest(
+        &self,
+        repository: &mut Repository<'_>,
+        ingest: &mut Ingest,
+        layer: Layer,
+        (blob, body): (&Descriptor, Option<Body>),
+        progress: &dyn Progress,
+    ) -> Result<()> {
+        let cancel = &self.options.cancel;
+        cancel.check()?;
+        let report = &mut |count| progress.report(Event::Layer { layer, state: LayerState::Downloading(count) });
+        let offset = ingest.offset();
+        if offset == blob.size {
+            return ingest.append(std::io::empty(), offset, cancel, report);
+        }
+        let (body, start) = body.map_or_else(|| repository.blob(blob, offset), |body| Ok((body, 0)))?;
+        ingest.append(body, start, cancel, report)
+    }
+
+    pub(crate) fn patience<'a>(&'a self, progress: &'a dyn Progress) -> Patience<'a> {
+        Patience::new(self.options.retries.0, &self.options.cancel, progress)
     }
 
     /// Reads all of a small body and proves that it is what the descriptor promises.
@@ -367,8 +430,10 @@ impl Resolved<'_> {
         }
     }
 
-    fn entry(&self, platform: Platform) -> Entry {
-        Entry { name: self.name.to_string(), resolved: self.digest, manifest: self.descriptor.clone(), platform }
+    fn entry(&self, fetched: Fetched) -> Entry {
+        let Fetched { platform, manifest, .. } = fetched;
+        let source = self.descriptor.digest;
+        Entry { name: self.name.to_string(), resolved: self.digest, source, manifest, platform }
     }
 }
 

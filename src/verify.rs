@@ -27,26 +27,53 @@ impl Proof {
     }
 }
 
-/// A reader that passes bytes on while it hashes and counts them. It absorbs `EINTR`, stops when cancelled, never
-/// hands out a byte beyond the promised size, and probes for one to tell "exactly done" from "too long".
-pub(crate) struct Verified<R> {
-    inner: R,
+/// What is known of bytes that were read so far; a verification can go on from it with another reader.
+pub(crate) struct Check {
     expected: Digest,
     hasher: Hasher,
     size: Size,
     count: u64,
     ended: bool,
+}
+
+impl Check {
+    /// The check of something of which nothing was read yet.
+    pub(crate) fn new(expected: Digest, size: Size) -> Self {
+        Self { hasher: expected.hasher(), expected, size, count: 0, ended: false }
+    }
+
+    /// Bytes that were read so far.
+    pub(crate) fn count(&self) -> u64 {
+        self.count
+    }
+}
+
+/// A reader that passes bytes on while it hashes and counts them. It absorbs `EINTR`, stops when cancelled, never
+/// hands out a byte beyond the promised size, and probes for one to tell "exactly done" from "too long".
+pub(crate) struct Verified<R> {
+    inner: R,
+    check: Check,
     cancel: Cancel,
 }
 
 impl<R: Read> Verified<R> {
     pub(crate) fn new(inner: R, expected: Digest, size: Size, cancel: Cancel) -> Self {
-        Self { inner, hasher: expected.hasher(), expected, size, count: 0, ended: false, cancel }
+        Self::resume(Check::new(expected, size), inner, cancel)
+    }
+
+    /// Goes on where another reader of the same bytes left off.
+    pub(crate) fn resume(check: Check, inner: R, cancel: Cancel) -> Self {
+        Self { inner, check, cancel }
+    }
+
+    /// What is known so far, for another reader to go on with.
+    pub(crate) fn suspend(self) -> Check {
+        self.check
     }
 
     /// Bytes handed out so far.
     pub(crate) fn count(&self) -> u64 {
-        self.count
+        self.check.count
     }
 
     /// Reads what is left to the end, for the bytes that a parser had no use for but the digest covers.
@@ -57,24 +84,25 @@ impl<R: Read> Verified<R> {
 
     /// The proof, if the end was reached and size and digest are what was promised.
     pub(crate) fn finish(mut self) -> Result<Proof> {
-        if !self.ended && self.read(&mut [0]).map_err(|e| Error::through_read(e, unread))? > 0 {
+        if !self.check.ended && self.read(&mut [0]).map_err(|e| Error::through_read(e, unread))? > 0 {
             return Err(Error::new(ErrorKind::Internal, "finish verification: not read to the end"));
         }
-        let got = self.hasher.finish();
-        if got != self.expected {
-            return Err(mismatch(format!("digest mismatch: expected {}, got {got}", self.expected)));
+        let Check { expected, hasher, .. } = self.check;
+        let got = hasher.finish();
+        if got != expected {
+            return Err(mismatch(format!("digest mismatch: expected {expected}, got {got}")));
         }
         Ok(Proof { digest: got })
     }
 
     fn room(&self) -> u64 {
-        let (Size::Exactly(limit) | Size::AtMost(limit, _)) = self.size;
-        limit - self.count
+        let (Size::Exactly(limit) | Size::AtMost(limit, _)) = self.check.size;
+        limit - self.check.count
     }
 
     fn probe(&mut self) -> io::Result<usize> {
         if read_through_interrupts(&mut self.inner, &mut [0])? > 0 {
-            return Err(match self.size {
+            return Err(match self.check.size {
                 Size::Exactly(size) => mismatch(format!("size mismatch: expected {size} bytes, got more")),
                 Size::AtMost(limit, what) => {
                     Error::new(ErrorKind::Unsafe, format!("limit exceeded: more than {limit} {what}"))
@@ -82,22 +110,23 @@ impl<R: Read> Verified<R> {
             }
             .into());
         }
-        self.ended = true;
+        self.check.ended = true;
         Ok(0)
     }
 
     fn ended(&mut self) -> io::Result<usize> {
-        if let Size::Exactly(size) = self.size {
-            return Err(mismatch(format!("size mismatch: expected {size} bytes, got {}", self.count)).into());
+        if let Size::Exactly(size) = self.check.size {
+            let count = self.check.count;
+            return Err(mismatch(format!("size mismatch: expected {size} bytes, got {count}")).into());
         }
-        self.ended = true;
+        self.check.ended = true;
         Ok(0)
     }
 }
 
 impl<R: Read> Read for Verified<R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        if buf.is_empty() || self.ended {
+        if buf.is_empty() || self.check.ended {
             return Ok(0);
         }
         self.cancel.check()?;
@@ -109,8 +138,8 @@ impl<R: Read> Read for Verified<R> {
         if n == 0 {
             return self.ended();
         }
-        self.hasher.update(buf.get(..n).unwrap_or_default());
-        self.count += n as u64;
+        self.check.hasher.update(buf.get(..n).unwrap_or_default());
+        self.check.count += n as u64;
         Ok(n)
     }
 }
@@ -153,6 +182,16 @@ mod tests {
         assert_eq!(verify(b"123456", b"12345", Size::Exactly(5)), Err(ErrorKind::Mismatch));
         assert_eq!(verify(b"12344", b"12345", Size::Exactly(5)), Err(ErrorKind::Mismatch));
         assert_eq!(verify(b"123456", b"123456", at_most(5)), Err(ErrorKind::Unsafe));
+    }
+
+    #[test]
+    fn goes_on_with_another_reader() {
+        let mut first = Verified::new(&b"123"[..], Digest::sha256(b"12345"), Size::Exactly(5), Cancel::default());
+        assert_eq!(first.read(&mut [0; 3]).ok(), Some(3));
+        let check = first.suspend();
+        assert_eq!(check.count(), 3);
+        let mut second = Verified::resume(check, &b"45"[..], Cancel::default());
+        assert!(second.drain(&mut [0; 8]).is_ok() && second.finish().is_ok());
     }
 
     #[test]

@@ -1,8 +1,14 @@
 //! What the machine says of itself. The only room that reads the environment: here the choices of the user's shell
 //! and of the kernel become values that the rest is given.
 
+mod certificates;
+mod proxy;
+
 use std::env;
 use std::path::PathBuf;
+
+pub(crate) use self::certificates::{Pem, certificates_of, roots};
+pub(crate) use self::proxy::{Proxies, Scheme};
 
 use crate::image::platform::Platform;
 

@@ -102,15 +102,15 @@ impl Auth {
     /// Asks a token endpoint (distribution's token specification). A redirect is a refusal: it could lead anywhere.
     fn token(&self, http: &Http, url: &Url, limits: &Limits, report: &dyn Fn(&Answer)) -> Result<String> {
         let authorization = self.credentials.as_ref().map(Credentials::basic);
-        let answer = http.get(url, Headers { accept: None, authorization: authorization.as_deref() })?;
+        let answer = http.get(url, Headers { authorization: authorization.as_deref(), ..Headers::default() })?;
         report(&answer);
         let status = answer.status();
-        let retry_after = answer.header("retry-after").map(str::to_owned);
+        let patience = answer.patience();
         let body = answer.read(limits.token)?;
         let context = |e: Error| e.context(format!("GET {url}"));
         match status {
             200 => parse_token(&within(body, "bytes of token answer", limits.token)?).map_err(context),
-            _ => Err(problem::refusal(&url.to_string(), status, &body.unwrap_or_default(), retry_after.as_deref())),
+            _ => Err(problem::refusal(&url.to_string(), status, &body.unwrap_or_default(), patience)),
         }
     }
 

@@ -1,23 +1,24 @@
 //! One HTTP exchange: the only file that names ureq. No redirect is followed here, no challenge answered, no status
-//! judged, and no variable of the environment read (ureq would take proxies from it).
+//! judged, and no variable of the environment read: ureq would take proxies from it, and in another way than Go.
 
 use std::io::{self, Read};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use ureq::unversioned::resolver::DefaultResolver;
-use ureq::unversioned::transport::{Connector, TcpConnector};
+use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs};
+use ureq::unversioned::transport::{ConnectProxyConnector, Connector, NextTimeout, TcpConnector};
 
+use super::machine::{Finding, Findings, Machine, Proxy, ProxyProtocol};
+use super::pace::{Pace, PaceLimits};
+use super::retry;
 use super::tls::Tls;
 use super::url::Url;
+use crate::cancel::Cancel;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::read_capped;
 
 /// Longest wait for a connection, TLS included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
-/// Longest wait for an answer's headers.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
-/// Longest wait for the next bytes of a body.
-const STALL_TIMEOUT: Duration = Duration::from_secs(60);
 /// One socket read; the headers of an answer must fit in it too.
 const INPUT_BUFFER: usize = 64 << 10;
 /// The longest request header is a token.
@@ -26,9 +27,15 @@ const HEADER_LIMIT: usize = 32 << 10;
 /// Bytes of a token that fit beside the rest in the output buffer.
 pub(super) const TOKEN_LIMIT: usize = 12 << 10;
 
-/// The client: one kept-alive connection per origin.
+/// The client of one registry: one kept-alive connection per origin.
 pub(super) struct Http {
-    agent: ureq::Agent,
+    tls: Tls,
+    machine: Arc<dyn Machine>,
+    findings: Arc<Findings>,
+    pace: PaceLimits,
+    cancel: Cancel,
+    /// One for each proxy that is used, and for none.
+    agents: Mutex<Vec<(Option<Proxy>, ureq::Agent)>>,
 }
 
 /// What a request says beside its URL.
@@ -36,47 +43,76 @@ pub(super) struct Http {
 pub(super) struct Headers<'a> {
     pub(super) accept: Option<&'a str>,
     pub(super) authorization: Option<&'a str>,
+    /// The first and the last byte that are wanted.
+    pub(super) range: Option<(u64, u64)>,
+}
+
+/// Looks names up in this thread: ureq's own would spawn one wherever a time limit is set.
+#[derive(Debug, Default)]
+struct Resolver(DefaultResolver);
+
+impl ureq::unversioned::resolver::Resolver for Resolver {
+    fn resolve(
+        &self,
+        uri: &ureq::http::Uri,
+        config: &ureq::config::Config,
+        _: NextTimeout,
+    ) -> std::result::Result<ResolvedSocketAddrs, ureq::Error> {
+        self.0.resolve(uri, config, NextTimeout::default())
+    }
 }
 
 /// An answer whose body was not read yet.
 pub(super) struct Answer {
     response: ureq::http::Response<ureq::Body>,
     url: Url,
+    pace: Pace,
 }
 
 impl Http {
-    pub(super) fn new(tls: Tls) -> Self {
-        let config = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .proxy(None)
-            .user_agent(concat!("pullet/", env!("CARGO_PKG_VERSION")))
-            .accept_encoding("identity")
-            .timeout_connect(Some(CONNECT_TIMEOUT))
-            .timeout_recv_response(Some(ANSWER_TIMEOUT))
-            .timeout_per_read(Some(STALL_TIMEOUT))
-            .max_response_header_size(HEADER_LIMIT)
-            .input_buffer_size(INPUT_BUFFER)
-            .output_buffer_size(OUTPUT_BUFFER)
-            .build();
-        let connector = ().chain(TcpConnector::default()).chain(tls);
-        Self { agent: ureq::Agent::with_parts(config, connector, DefaultResolver::default()) }
+    pub(super) fn new(
+        tls: Tls,
+        machine: Arc<dyn Machine>,
+        findings: Arc<Findings>,
+        pace: PaceLimits,
+        cancel: Cancel,
+    ) -> Self {
+        Self { tls, machine, findings, pace, cancel, agents: Mutex::default() }
     }
 
     /// One GET. Whatever the status, an answer is no error.
     pub(super) fn get(&self, url: &Url, headers: Headers<'_>) -> Result<Answer> {
-        let mut request = self.agent.get(url.whole());
+        self.cancel.check()?;
+        let proxy = self.machine.proxy(url.is_https(), url.host(), url.port())?;
+        let agent = self.agent(proxy.as_ref())?;
+        let mut request = agent.get(url.whole()).config().timeout_global(self.cancel.remaining()).build();
         if let Some(accept) = headers.accept {
             request = request.header("accept", accept);
         }
         if let Some(authorization) = headers.authorization {
             request = request.header("authorization", authorization);
         }
-        let response = request.call().map_err(|e| exchange_error(url, e))?;
-        let answer = Answer { response, url: url.clone() };
+        if let Some((first, last)) = headers.range {
+            request = request.header("range", format!("bytes={first}-{last}"));
+        }
+        let response = request.call().map_err(|e| through(proxy.as_ref(), exchange_error(url, e)))?;
+        let pace = Pace::new(self.pace.clone(), self.cancel.clone());
+        let answer = Answer { response, url: url.clone(), pace };
         answer.check_framing()?;
         Ok(answer)
+    }
+
+    fn agent(&self, proxy: Option<&Proxy>) -> Result<ureq::Agent> {
+        let agents = &mut *self.agents.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, agent)) = agents.iter().find(|(known, _)| known.as_ref() == proxy) {
+            return Ok(agent.clone());
+        }
+        let agent = agent(proxy, self.tls.clone(), self.pace.stall)?;
+        if let Some(Proxy { url, from, .. }) = proxy {
+            self.findings.add(Finding::Configured { what: format!("proxy {url}"), from: from.clone() });
+        }
+        agents.push((proxy.cloned(), agent.clone()));
+        Ok(agent)
     }
 }
 
@@ -98,9 +134,14 @@ impl Answer {
         self.headers(name).next()
     }
 
+    /// How long the server asks to wait.
+    pub(super) fn patience(&self) -> Option<Duration> {
+        self.header("retry-after").and_then(|text| retry::asked(text, self.header("date")))
+    }
+
     pub(super) fn into_body(self) -> Body {
         let length = self.header("content-length").and_then(|length| length.trim().parse().ok());
-        Body { reader: self.response.into_body().into_reader(), url: self.url, length }
+        Body { reader: self.response.into_body().into_reader(), url: self.url, length, pace: self.pace }
     }
 
     /// The whole body if it has at most `limit` bytes, else `None`.
@@ -132,6 +173,7 @@ impl Answer {
 pub(crate) struct Body {
     reader: ureq::BodyReader<'static>,
     url: Url,
+    pace: Pace,
     length: Option<u64>,
 }
 
@@ -144,10 +186,76 @@ impl Body {
 
 impl Read for Body {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.reader.read(buf).map_err(|e| match e.kind() {
+        let share = self.pace.share(buf.len());
+        let start = Instant::now();
+        let n = self.reader.read(buf.get_mut(..share).unwrap_or_default()).map_err(|e| match e.kind() {
             io::ErrorKind::Interrupted => e,
             _ => body_error(&self.url, e).into(),
-        })
+        })?;
+        self.pace.note(start.elapsed(), n).map_err(|e| e.context(format!("GET {}", self.url)))?;
+        Ok(n)
+    }
+}
+
+fn agent(proxy: Option<&Proxy>, tls: Tls, stall: Duration) -> Result<ureq::Agent> {
+    let config = ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .proxy(proxy.map(proxy_setting).transpose()?)
+        .user_agent(concat!("pullet/", env!("CARGO_PKG_VERSION")))
+        .accept_encoding("identity")
+        .timeout_connect(Some(CONNECT_TIMEOUT))
+        .timeout_recv_response(Some(stall))
+        .timeout_per_read(Some(stall))
+        .max_response_header_size(HEADER_LIMIT)
+        .input_buffer_size(INPUT_BUFFER)
+        .output_buffer_size(OUTPUT_BUFFER)
+        .build();
+    let connector = ().chain(ConnectProxyConnector::default());
+    #[cfg(feature = "socks")]
+    let connector = connector.chain(ureq::unversioned::transport::SocksConnector::default());
+    let connector = connector.chain(TcpConnector::default()).chain(tls);
+    Ok(ureq::Agent::with_parts(config, connector, Resolver::default()))
+}
+
+/// The proxy resolves the names: behind one there is often nobody else who can.
+fn proxy_setting(proxy: &Proxy) -> Result<ureq::Proxy> {
+    let protocol = match proxy.protocol {
+        ProxyProtocol::Http => ureq::ProxyProtocol::Http,
+        ProxyProtocol::Https => ureq::ProxyProtocol::Https,
+        ProxyProtocol::Socks5 if cfg!(feature = "socks") => ureq::ProxyProtocol::Socks5,
+        ProxyProtocol::Socks5 => {
+            let text = format!("the proxy in {} speaks SOCKS, for which this pullet is not built", proxy.from);
+            return Err(Error::new(ErrorKind::Unsupported, text).with_hint("its feature is \"socks\""));
+        }
+    };
+    let mut builder = ureq::Proxy::builder(protocol).host(&proxy.host).port(proxy.port).resolve_target(false);
+    if let Some(user) = &proxy.user {
+        builder = builder.username(user);
+    }
+    if let Some(password) = &proxy.password {
+        builder = builder.password(password);
+    }
+    builder.build().map_err(|_| Error::new(ErrorKind::Usage, format!("malformed proxy in {}", proxy.from)))
+}
+
+/// Names the proxy in what went wrong on the way through it.
+fn through(proxy: Option<&Proxy>, error: Error) -> Error {
+    match proxy {
+        Some(Proxy { url, from, .. }) => error.context(format!("through the proxy {url} of {from}")),
+        None => error,
+    }
+}
+
+/// What a proxy answered to CONNECT, in ureq's words: `proxy server responded 407/407`.
+fn proxy_refusal(said: &str) -> Error {
+    match said.rsplit(['/', ' ']).next() {
+        Some("407") => Error::new(ErrorKind::Denied, "the proxy wants other credentials (407)")
+            .with_hint("put them into the variable: http://USER:PASSWORD@HOST:PORT"),
+        Some("403") => Error::new(ErrorKind::Denied, "the proxy forbids it (403)")
+            .with_hint("NO_PROXY names the servers that are asked directly"),
+        _ => Error::new(ErrorKind::Network, format!("no way through the proxy: {said}")),
     }
 }
 
@@ -161,8 +269,10 @@ fn exchange_error(url: &Url, error: ureq::Error) -> Error {
         },
         ureq::Error::Io(e) => io_error(&e).context(&what).caused_by(e),
         ureq::Error::HostNotFound => network("host not found"),
-        ureq::Error::Timeout(ureq::Timeout::Connect) => network("no connection within 30 s"),
-        ureq::Error::Timeout(_) => network("no answer within 60 s"),
+        ureq::Error::Timeout(ureq::Timeout::Global) => network("out of time").finally(),
+        ureq::Error::Timeout(ureq::Timeout::Connect) => network("no connection in time"),
+        ureq::Error::Timeout(_) => network("stalled: no answer in time"),
+        ureq::Error::ConnectProxyFailed(said) => proxy_refusal(&said).context(&what),
         ureq::Error::Protocol(e) => network(&format!("not HTTP as it should be: {e}")),
         ureq::Error::LargeResponseHeader(..) => {
             Error::new(ErrorKind::Unsafe, format!("limit exceeded: more than {HEADER_LIMIT} bytes of header"))
@@ -187,7 +297,8 @@ fn body_error(url: &Url, error: io::Error) -> Error {
 
 fn timeout_or(url: &Url, error: ureq::Error) -> Error {
     match error {
-        ureq::Error::Timeout(_) => Error::new(ErrorKind::Network, format!("GET {url}: stalled: no bytes for 60 s")),
+        ureq::Error::Timeout(ureq::Timeout::Global) => exchange_error(url, error),
+        ureq::Error::Timeout(_) => Error::new(ErrorKind::Network, format!("GET {url}: stalled: no bytes in time")),
         other => exchange_error(url, other),
     }
 }

@@ -5,26 +5,36 @@
 mod auth;
 mod challenge;
 mod http;
+mod machine;
+mod pace;
 mod ping;
 mod problem;
+mod retry;
 mod tls;
 mod url;
 
 use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Deserialize;
 
 pub use self::auth::Credentials;
 pub(crate) use self::http::Body;
+pub(crate) use self::machine::{Certificates, Finding, Machine, Proxy, ProxyProtocol};
+pub(crate) use self::pace::PaceLimits;
+pub(crate) use self::retry::{Verdict, is_progress, verdict};
+pub(crate) use self::tls::TlsConfig;
 
 use self::auth::Auth;
 use self::challenge::Challenge;
 use self::http::{Answer, Headers, Http};
+use self::machine::Findings;
 use self::ping::Ping;
-use self::tls::Tls;
+use self::tls::{Tls, Trust};
 use self::url::Url;
-use crate::digest::Digest;
+use crate::cancel::Cancel;
 use crate::error::{Error, ErrorKind, Result};
+use crate::image::manifest::Descriptor;
 use crate::image::media_type;
 use crate::image::reference::{self, Reference};
 use crate::limits::{Limits, within};
@@ -34,29 +44,77 @@ use crate::progress::{Event, Progress};
 const LOCATION_LIMIT: usize = 8 << 10;
 
 /// What this room needs to know.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone)]
 pub(crate) struct Config {
     pub(crate) credentials: Option<Credentials>,
-    pub(crate) ca_pem: Option<Vec<u8>>,
+    pub(crate) tls: TlsConfig,
     pub(crate) limits: Limits,
+    pub(crate) pace: PaceLimits,
+    pub(crate) cancel: Cancel,
+    pub(crate) machine: Arc<dyn Machine>,
 }
 
-/// The connections, shared by the repositories of one client.
+/// The connections of one client, for each registry its own.
 pub(crate) struct Connections {
-    http: Http,
     config: Config,
+    trust: Arc<Trust>,
+    findings: Arc<Findings>,
+    registries: Mutex<Vec<(String, Arc<Http>)>>,
 }
 
 impl Connections {
-    pub(crate) fn new(config: Config) -> Result<Self> {
-        let tls = Tls::new(config.ca_pem.as_deref())?;
-        Ok(Self { http: Http::new(tls), config })
+    pub(crate) fn new(mut config: Config) -> Result<Self> {
+        if let Some(malformed) = config.tls.insecure.iter().find(|authority| !is_authority(authority)) {
+            let text = format!("malformed insecure registry \"{malformed}\"");
+            return Err(Error::new(ErrorKind::Usage, text).with_hint("HOST[:PORT] is expected"));
+        }
+        let findings = Arc::new(Findings::default());
+        let trust = Trust::new(&config.tls, Arc::clone(&config.machine), Arc::clone(&findings))?;
+        // What was made of them stays; that there were any is all that is asked from here on.
+        config.tls.ca_pem.iter_mut().for_each(|pem| *pem = Vec::new());
+        config.tls.client_pem.iter_mut().for_each(|pems| *pems = Default::default());
+        Ok(Self { config, trust: Arc::new(trust), findings, registries: Mutex::default() })
+    }
+
+    /// The client for the registry at `host`, which `domain` is the name of.
+    fn http(&self, host: &str, domain: &str) -> Result<Arc<Http>> {
+        let registries = &mut *self.registries.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, http)) = registries.iter().find(|(known, _)| known == host) {
+            return Ok(Arc::clone(http));
+        }
+        let mut names = vec![host.to_owned(), domain.to_owned()];
+        names.dedup();
+        let tls = Tls::new(Arc::clone(&self.trust), Url::root(true, host)?, names);
+        let http = Arc::new(Http::new(
+            tls,
+            Arc::clone(&self.config.machine),
+            Arc::clone(&self.findings),
+            self.config.pace.clone(),
+            self.config.cancel.clone(),
+        ));
+        registries.push((host.to_owned(), Arc::clone(&http)));
+        Ok(http)
+    }
+
+    /// Where the registry at `host` may be, in the order in which it is asked. Only what is listed as insecure, and
+    /// loopback as with Docker, may speak plain HTTP. The latter is asked so first, unless something was said of TLS.
+    fn roots(&self, host: &str) -> Result<Vec<Url>> {
+        let (secure, plain) = (Url::root(true, host)?, Url::root(false, host)?);
+        let TlsConfig { ca_pem, client_pem, insecure } = &self.config.tls;
+        let is_listed = |url: &Url| insecure.iter().any(|authority| url.is_at(authority));
+        let is_tls_told = ca_pem.is_some() || client_pem.is_some() || is_listed(&secure);
+        Ok(match (is_loopback(host), is_listed(&plain)) {
+            (true, _) if !is_tls_told => vec![plain, secure],
+            (true, _) | (_, true) => vec![secure, plain],
+            (false, false) => vec![secure],
+        })
     }
 }
 
 /// One repository of one registry.
 pub(crate) struct Repository<'a> {
     connections: &'a Connections,
+    http: Arc<Http>,
     progress: &'a dyn Progress,
     path: String,
     /// Where the registry may be; one root is left after the first contact.
@@ -72,6 +130,21 @@ pub(crate) struct Manifest {
     pub(crate) content_type: String,
 }
 
+/// One request to the registry.
+#[derive(Clone, Copy)]
+struct Ask<'a> {
+    /// Path and query.
+    target: &'a str,
+    accept: Option<&'a str>,
+    range: Option<(u64, u64)>,
+}
+
+impl<'a> Ask<'a> {
+    fn headers(self, authorization: Option<&'a str>) -> Headers<'a> {
+        Headers { accept: self.accept, authorization, range: self.range }
+    }
+}
+
 #[derive(Deserialize)]
 struct TagList {
     #[serde(default)]
@@ -79,18 +152,13 @@ struct TagList {
 }
 
 impl<'a> Repository<'a> {
-    /// No request is made yet. Loopback registries may speak plain HTTP, as with Docker; they are asked so first,
-    /// unless a CA is given.
+    /// No request is made yet.
     pub(crate) fn open(connections: &'a Connections, name: &Reference, progress: &'a dyn Progress) -> Result<Self> {
         let host = name.api_host();
-        let order: &[bool] = match (is_loopback(host), &connections.config.ca_pem) {
-            (false, _) => &[true],
-            (true, None) => &[false, true],
-            (true, Some(_)) => &[true, false],
-        };
-        let roots = order.iter().map(|&https| Url::root(https, host)).collect::<Result<_>>()?;
+        let roots = connections.roots(host)?;
+        let http = connections.http(host, name.domain())?;
         let auth = Auth::new(connections.config.credentials.clone(), name.path());
-        Ok(Self { connections, progress, path: name.path().to_owned(), roots, auth, is_known: false })
+        Ok(Self { connections, http, progress, path: name.path().to_owned(), roots, auth, is_known: false })
     }
 
     /// The manifest or index under a tag or digest. The bytes are not verified.
@@ -102,9 +170,25 @@ impl<'a> Repository<'a> {
         Ok(Manifest { bytes, content_type })
     }
 
-    /// The blob's bytes as they come, not verified.
-    pub(crate) fn blob(&mut self, digest: &Digest) -> Result<Body> {
-        Ok(self.get(&format!("/v2/{}/blobs/{digest}", self.path), None)?.into_body())
+    /// The blob's bytes as they come, not verified, from `offset` on if the server goes along: the number beside them
+    /// tells where they begin. The range is closed, for some registries refuse open ones, and `Accept-Ranges` is not
+    /// asked about, for most do not send it.
+    pub(crate) fn blob(&mut self, blob: &Descriptor, offset: u64) -> Result<(Body, u64)> {
+        let target = format!("/v2/{}/blobs/{}", self.path, blob.digest);
+        if offset > 0 && offset < blob.size {
+            let range = (offset, blob.size - 1);
+            let answer = self.ask(Ask { target: &target, accept: None, range: Some(range) })?;
+            let expected = format!("bytes {}-{}/{}", range.0, range.1, blob.size);
+            match answer.status() {
+                206 if answer.header("content-range") == Some(expected.as_str()) => {
+                    return Ok((answer.into_body(), offset));
+                }
+                200 => return Ok((answer.into_body(), 0)),
+                206 | 400 | 416 => {}
+                _ => return Err(self.refusal(answer)),
+            }
+        }
+        Ok((self.get(&target, None)?.into_body(), 0))
     }
 
     /// All tags, in the registry's order; pages are followed by `Link`.
@@ -148,13 +232,9 @@ impl<'a> Repository<'a> {
         }
     }
 
-    /// GETs `target` from the registry: in, through a challenge if there is one, along redirects, to a 200.
+    /// GETs `target`, to a 200.
     fn get(&mut self, target: &str, accept: Option<&str>) -> Result<Answer> {
-        let mut answer = self.contact(target, accept)?;
-        if answer.status() == 401 {
-            answer = self.authorise(answer, target, accept)?;
-        }
-        let answer = self.follow(answer, accept)?;
+        let answer = self.ask(Ask { target, accept, range: None })?;
         match answer.status() {
             200 => {
                 self.is_known = true;
@@ -165,13 +245,29 @@ impl<'a> Repository<'a> {
         }
     }
 
+    /// GETs from the registry: in, through a challenge if there is one, and along redirects.
+    fn ask(&mut self, ask: Ask<'_>) -> Result<Answer> {
+        let answer = self.ask_quietly(ask);
+        self.connections.findings.tell(self.progress);
+        answer
+    }
+
+    fn ask_quietly(&mut self, ask: Ask<'_>) -> Result<Answer> {
+        let mut answer = self.contact(ask)?;
+        if answer.status() == 401 {
+            answer = self.authorise(answer, ask)?;
+        }
+        self.follow(answer, ask)
+    }
+
     /// Sends the request to the registry itself; at the first contact, to each root until one speaks.
-    fn contact(&mut self, target: &str, accept: Option<&str>) -> Result<Answer> {
+    fn contact(&mut self, ask: Ask<'_>) -> Result<Answer> {
         let mut failure: Option<Error> = None;
         for root in self.roots.clone() {
             let is_last = self.roots.last() == Some(&root);
-            let url = root.at(target);
-            match self.connections.http.get(&url, Headers { accept, authorization: self.auth.header() }) {
+            let answer = self.http.get(&root.at(ask.target), ask.headers(self.auth.header()));
+            self.connections.findings.tell(self.progress);
+            match answer {
                 // How TLS servers answer a plain request.
                 Ok(answer) if answer.status() == 400 && !root.is_https() && !is_last => {
                     failure = Some(self.refusal(answer));
@@ -181,14 +277,16 @@ impl<'a> Repository<'a> {
                     self.report(&answer);
                     return Ok(answer);
                 }
-                Err(error) => failure = Some(more_telling(failure, error)),
+                // Who speaks TLS is not asked in the clear.
+                Err(error) if error.kind() == ErrorKind::Tls => return Err(error),
+                Err(error) => failure = failure.or(Some(error)),
             }
         }
         Err(failure.unwrap_or_else(|| Error::new(ErrorKind::Internal, "no registry to contact")))
     }
 
     /// Answers the challenge of a 401 and asks again, once: a token may have expired, but never twice in a row.
-    fn authorise(&mut self, refused: Answer, target: &str, accept: Option<&str>) -> Result<Answer> {
+    fn authorise(&mut self, refused: Answer, ask: Ask<'_>) -> Result<Answer> {
         let mut challenges = challenge::parse(refused.headers("www-authenticate"));
         let mut registry = refused.url().clone();
         // Only a body that was read to its end leaves the connection to the next request.
@@ -198,18 +296,18 @@ impl<'a> Repository<'a> {
             (registry, challenges) = (ping.registry, ping.challenges);
         }
         self.let_in(&registry, &challenges)?;
-        self.contact(target, accept)
+        self.contact(ask)
     }
 
     fn let_in(&mut self, registry: &Url, challenges: &[Challenge]) -> Result<()> {
-        let Connections { http, config } = self.connections;
+        let limits = &self.connections.config.limits;
         let progress = self.progress;
-        self.auth.answer(http, registry, challenges, &config.limits, &|answer| report(progress, answer))
+        self.auth.answer(&self.http, registry, challenges, limits, &|answer| report(progress, answer))
     }
 
     /// The ping, to the registry itself: redirects are not followed, for only its own challenges count.
     fn ping(&mut self) -> Result<Ping> {
-        let answer = self.contact(ping::PATH, None)?;
+        let answer = self.contact(Ask { target: ping::PATH, accept: None, range: None })?;
         self.is_known = true;
         Ping::read(answer, self.connections.config.limits.error_body)
     }
@@ -234,9 +332,9 @@ impl<'a> Repository<'a> {
     }
 
     /// Follows redirects. The credential stays behind at the first hop to another origin and is never picked up again.
-    fn follow(&self, mut answer: Answer, accept: Option<&str>) -> Result<Answer> {
+    fn follow(&self, mut answer: Answer, ask: Ask<'_>) -> Result<Answer> {
         let limits = &self.connections.config.limits;
-        let mut authorization = self.auth.header();
+        let mut headers = ask.headers(self.auth.header());
         let mut hops = 0;
         while matches!(answer.status(), 301 | 302 | 303 | 307 | 308) {
             hops += 1;
@@ -245,10 +343,10 @@ impl<'a> Repository<'a> {
             }
             let next = location(&answer)?;
             if !next.same_origin(answer.url()) {
-                authorization = None;
+                headers.authorization = None;
             }
             let _ = answer.read(limits.error_body);
-            answer = self.connections.http.get(&next, Headers { accept, authorization })?;
+            answer = self.http.get(&next, headers)?;
             self.report(&answer);
         }
         Ok(answer)
@@ -256,9 +354,9 @@ impl<'a> Repository<'a> {
 
     fn refusal(&self, answer: Answer) -> Error {
         let (url, status) = (answer.url().to_string(), answer.status());
-        let retry_after = answer.header("retry-after").map(str::to_owned);
+        let patience = answer.patience();
         let body = answer.read(self.connections.config.limits.error_body);
-        problem::refusal(&url, status, &body.ok().flatten().unwrap_or_default(), retry_after.as_deref())
+        problem::refusal(&url, status, &body.ok().flatten().unwrap_or_default(), patience)
     }
 
     fn report(&self, answer: &Answer) {
@@ -290,12 +388,9 @@ fn location(answer: &Answer) -> Result<Url> {
     }
 }
 
-/// Of two failed first contacts: a TLS failure says more than that plain HTTP was not spoken either.
-fn more_telling(first: Option<Error>, second: Error) -> Error {
-    match first {
-        Some(first) if second.kind() != ErrorKind::Tls => first,
-        _ => second,
-    }
+/// `HOST[:PORT]` and nothing else.
+fn is_authority(text: &str) -> bool {
+    !text.contains(['/', '?', '#', '@']) && Url::root(true, text).is_ok()
 }
 
 /// `localhost`, 127.0.0.0/8 and ::1, as dockerd takes them for insecure by default.

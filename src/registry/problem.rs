@@ -1,6 +1,8 @@
 //! Turns a refusal, status and body, into an error: the distribution-spec's JSON where there is some, else the text.
 //! Never fails to produce a message, and takes no word of it for more than words.
 
+use std::time::Duration;
+
 use serde::Deserialize;
 
 use crate::error::{Error, ErrorKind};
@@ -8,6 +10,9 @@ use crate::error::{Error, ErrorKind};
 /// The way out for who is not let in.
 pub(super) const DENIED_HINT: &str =
     "give credentials with --creds USER, or look at the name: registries answer so too for what does not exist";
+
+/// The way out for who is asked for a client certificate.
+pub(super) const CERTIFICATE_HINT: &str = "give one with --client-cert and --client-key";
 
 #[derive(Deserialize)]
 struct Problems {
@@ -22,8 +27,15 @@ struct Problem {
     message: String,
 }
 
-/// The error for a refused `GET url`. `retry_after` is the header of that name, as sent.
-pub(super) fn refusal(url: &str, status: u16, body: &[u8], retry_after: Option<&str>) -> Error {
+/// The error for a refused `GET url`. `patience` is how long the server asks to wait.
+pub(super) fn refusal(url: &str, status: u16, body: &[u8], patience: Option<Duration>) -> Error {
+    // nginx answers so where others end the handshake: it lets everybody in and then tells them to go.
+    if status == 400
+        && [&b"No required SSL certificate"[..], b"SSL certificate error"].iter().any(|&text| has(body, text))
+    {
+        let text = format!("GET {url}: the server asks for a client certificate, or for another one");
+        return Error::new(ErrorKind::Tls, text).with_hint(CERTIFICATE_HINT);
+    }
     let (code, message) = message(body);
     let said = match (code.is_empty(), message.is_empty()) {
         (true, true) => String::new(),
@@ -32,9 +44,12 @@ pub(super) fn refusal(url: &str, status: u16, body: &[u8], retry_after: Option<&
         (false, false) => format!(" ({code}: {message})"),
     };
     let kind = kind(status, &code);
-    let error = Error::new(kind, format!("GET {url}: {status} {}{said}", phrase(status)));
-    match (kind, retry_after) {
-        (ErrorKind::RateLimited, Some(when)) => error.with_hint(format!("the registry says: retry after {when}")),
+    let text = format!("GET {url}: {status} {}{said}", phrase(status));
+    let error = Error::new(kind, text).with_retry_after(patience);
+    match (kind, patience) {
+        (ErrorKind::RateLimited, Some(when)) => {
+            error.with_hint(format!("the registry says: try again after {} s", when.as_secs()))
+        }
         (ErrorKind::RateLimited, None) => {
             error.with_hint("try again later, or with --creds USER: accounts have limits of their own")
         }
@@ -54,6 +69,10 @@ pub(super) fn no_registry(url: &str) -> Error {
     let hint =
         "look at the host and port; registries of the v1 protocol, which Docker gave up in 2019, are not supported";
     Error::new(ErrorKind::Unsupported, text).with_hint(hint)
+}
+
+fn has(body: &[u8], text: &[u8]) -> bool {
+    body.windows(text.len()).any(|part| part == text)
 }
 
 fn kind(status: u16, code: &str) -> ErrorKind {
@@ -135,6 +154,9 @@ mod tests {
         check(503, "<html>oh</html>", ErrorKind::Network, "503 service unavailable");
         check(418, "", ErrorKind::Unsupported, "418 unexpected answer");
         check(500, "\u{1b}[2J", ErrorKind::Network, "500 internal server error (\\u{1b}[2J)");
+        let nginx = "<html><center>No required SSL certificate was sent</center></html>";
+        let error = refusal("https://r.io/v2/a", 400, nginx.as_bytes(), None);
+        assert_eq!(error.kind(), ErrorKind::Tls);
         check(500, r#"{"errors":[]}"#, ErrorKind::Network, "500 internal server error");
     }
 }

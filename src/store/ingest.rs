@@ -1,37 +1,33 @@
 //! Takes a blob in: a partial file under an advisory lock, then, by proof of its digest, the blob. Nothing has a
-//! blob's name that is not the blob.
+//! blob's name that is not the blob. What came before a failure stays, and the next attempt or run goes on from it.
 
 use std::fs::{self, File};
-use std::io::{Read, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::MetadataExt as _;
+use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use super::disk::{self, BUFFER, create_folder, open_or_create};
 use crate::cancel::Cancel;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::image::manifest::Descriptor;
-use crate::verify::{Proof, Size, Verified};
+use crate::verify::{Check, Proof, Size, Verified};
 
-/// How [`begin`] found the store.
-pub(crate) enum Ingested {
-    /// The blob was committed by another process meanwhile.
-    Exists,
-    /// The blob is to be filled in.
-    Missing(Ingest),
-}
-
-/// A partial blob that this process alone writes.
+/// A partial blob that this process alone writes. Dropped while it is empty, it is removed.
 #[must_use]
 pub(crate) struct Ingest {
     root: PathBuf,
     blob: Descriptor,
     path: PathBuf,
     file: File,
+    /// What is known of the bytes in the file.
+    check: Check,
+    proof: Option<Proof>,
 }
 
-/// Opens and locks the blob's partial file. Two processes that want the same blob fetch it once: the second waits for
-/// the first, whose lock dies with it.
-pub(super) fn begin(root: &Path, blob: &Descriptor) -> Result<Ingested> {
+/// Opens and locks the blob's partial file, and hashes what an earlier run left in it. `None` if another process has just
+/// committed the blob. Two processes that want the same
+/// blob fetch it once: the second waits for the first, whose lock dies with it.
+pub(super) fn begin(root: &Path, blob: &Descriptor, cancel: &Cancel) -> Result<Option<Ingest>> {
     let name = format!("{}-{}.partial", blob.digest.algorithm(), blob.digest.hex());
     let path = root.join("ingest").join(name);
     loop {
@@ -39,56 +35,140 @@ pub(super) fn begin(root: &Path, blob: &Descriptor) -> Result<Ingested> {
         file.lock().map_err(|e| Error::disk("lock", &path, e))?;
         if disk::has_blob(root, blob)? {
             disk::remove(&path)?;
-            return Ok(Ingested::Exists);
+            return Ok(None);
         }
         // Whoever held the lock may have renamed or removed the file that we opened.
         if is_at(&file, &path) {
-            return Ok(Ingested::Missing(Ingest { root: root.to_owned(), blob: blob.clone(), path, file }));
+            let (root, blob) = (root.to_owned(), blob.clone());
+            let check = Check::new(blob.digest, Size::Exactly(blob.size));
+            let mut ingest = Ingest { root, blob, path, file, check, proof: None };
+            ingest.recall(cancel)?;
+            return Ok(Some(ingest));
         }
     }
 }
 
 impl Ingest {
-    /// Fills the partial file from what `open` opens, verifies it and commits it. `report` hears the bytes so far. On any
-    /// failure nothing is committed.
-    pub(crate) fn fill<R: Read>(
-        mut self,
-        open: impl FnOnce() -> Result<R>,
-        cancel: Cancel,
+    /// Bytes that are there.
+    pub(crate) fn offset(&self) -> u64 {
+        self.check.count()
+    }
+
+    /// Adds what `reader` has, whose first byte stands at `start` of the blob: at the offset, or at 0 where a server
+    /// would not begin elsewhere; then the part that is known is compared and not written again. Reads to the end and
+    /// proves the digest. `report` hears the bytes so far. After a mismatch nothing of the file is kept.
+    pub(crate) fn append(
+        &mut self,
+        mut reader: impl Read,
+        start: u64,
+        cancel: &Cancel,
         report: &mut dyn FnMut(u64),
     ) -> Result<()> {
-        match open().and_then(|reader| self.copy(reader, cancel, report)) {
-            Ok(proof) => self.commit(&proof),
-            Err(error) => {
-                // What is there was not proven, and nothing yet goes on from it.
-                let _ = fs::remove_file(&self.path);
-                Err(error)
-            }
+        let appended = match start == self.offset() {
+            true => Ok(()),
+            false => self.compare(&mut reader, start),
+        };
+        match appended.and_then(|()| self.copy(reader, cancel, report)) {
+            Err(error) if error.kind() == ErrorKind::Mismatch => self.restart().and(Err(error)),
+            other => other,
         }
     }
 
-    fn copy(&mut self, reader: impl Read, cancel: Cancel, report: &mut dyn FnMut(u64)) -> Result<Proof> {
-        let write_error = |e| Error::disk("write", &self.path, e);
-        self.file.set_len(0).and_then(|()| self.file.seek(SeekFrom::Start(0))).map_err(write_error)?;
-        let mut reader = Verified::new(reader, self.blob.digest, Size::Exactly(self.blob.size), cancel);
-        let mut buffer = vec![0; BUFFER];
-        loop {
-            let n = reader.read(&mut buffer).map_err(|e| Error::through_read(e, |e| Error::disk("read", "blob", e)))?;
-            if n == 0 {
-                return reader.finish();
-            }
-            self.file.write_all(buffer.get(..n).unwrap_or_default()).map_err(write_error)?;
-            report(reader.count());
-        }
+    /// Forgets what is there.
+    pub(crate) fn restart(&mut self) -> Result<()> {
+        self.check = Check::new(self.blob.digest, Size::Exactly(self.blob.size));
+        self.file.set_len(0).map_err(|e| Error::disk("truncate", &self.path, e))
     }
 
     /// fsync, rename, fsync of the folder: in that order a power cut leaves the blob whole or not there.
-    fn commit(self, proof: &Proof) -> Result<()> {
+    pub(crate) fn commit(mut self) -> Result<()> {
+        let Some(proof) = self.proof.take() else {
+            return Err(Error::new(ErrorKind::Internal, "commit blob: its digest was not proven"));
+        };
         self.file.sync_all().map_err(|e| Error::disk("sync", &self.path, e))?;
         let blob = disk::blob_path(&self.root, proof.digest());
         create_folder(blob.parent().unwrap_or(&self.root))?;
         disk::rename(&self.path, &blob)
     }
+
+    /// Hashes what an earlier run left. More than the blob has is none of it.
+    fn recall(&mut self, cancel: &Cancel) -> Result<()> {
+        let read = |e| Error::disk("read", &self.path, e);
+        let length = self.file.metadata().map_err(read)?.len();
+        if length == 0 || length > self.blob.size {
+            return self.restart();
+        }
+        let check = Check::new(self.blob.digest, Size::Exactly(self.blob.size));
+        let mut known = Verified::resume(check, (&self.file).take(length), cancel.clone());
+        let mut buffer = vec![0; BUFFER];
+        while known.count() < length {
+            known.read(&mut buffer).map_err(|e| Error::through_read(e, read))?;
+        }
+        self.check = known.suspend();
+        Ok(())
+    }
+
+    /// Reads up to the offset and compares. What differs cannot be told from a lie, so it is a mismatch.
+    fn compare(&self, reader: &mut impl Read, start: u64) -> Result<()> {
+        let (mut theirs, mut ours) = (vec![0; BUFFER], vec![0; BUFFER]);
+        let mut at = start;
+        while at < self.offset() {
+            let most = usize::try_from(self.offset() - at).unwrap_or(usize::MAX).min(BUFFER);
+            let n = match reader.read(theirs.get_mut(..most).unwrap_or_default()) {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                other => other.map_err(unread)?,
+            };
+            let (theirs, ours) = (theirs.get(..n).unwrap_or_default(), ours.get_mut(..n).unwrap_or_default());
+            self.file.read_exact_at(ours, at).map_err(|e| Error::disk("read", &self.path, e))?;
+            if n == 0 || theirs != ours {
+                return Err(Error::new(ErrorKind::Mismatch, "the blob differs from what was fetched of it before"));
+            }
+            at += n as u64;
+        }
+        Ok(())
+    }
+
+    fn copy(&mut self, reader: impl Read, cancel: &Cancel, report: &mut dyn FnMut(u64)) -> Result<()> {
+        let fresh = Check::new(self.blob.digest, Size::Exactly(self.blob.size));
+        let offset = self.offset();
+        let check = std::mem::replace(&mut self.check, fresh);
+        let mut reader = Verified::resume(check, reader, cancel.clone());
+        let copied = self.file.seek(SeekFrom::Start(offset)).map_err(|e| Error::disk("seek in", &self.path, e));
+        let copied = copied.and_then(|_| self.pour(&mut reader, report));
+        match copied {
+            Ok(()) => reader.finish().map(|proof| self.proof = Some(proof)),
+            Err(error) => {
+                self.check = reader.suspend();
+                Err(error)
+            }
+        }
+    }
+
+    fn pour(&mut self, reader: &mut Verified<impl Read>, report: &mut dyn FnMut(u64)) -> Result<()> {
+        let mut buffer = vec![0; BUFFER];
+        loop {
+            let n = reader.read(&mut buffer).map_err(unread)?;
+            if n == 0 {
+                return Ok(());
+            }
+            let written = self.file.write_all(buffer.get(..n).unwrap_or_default());
+            written.map_err(|e| Error::disk("write", &self.path, e))?;
+            report(reader.count());
+        }
+    }
+}
+
+impl Drop for Ingest {
+    /// An empty partial is of no use to anybody. The lock is still held, so nobody else writes to it.
+    fn drop(&mut self) {
+        if self.proof.is_none() && is_at(&self.file, &self.path) && self.file.metadata().is_ok_and(|m| m.len() == 0) {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn unread(error: io::Error) -> Error {
+    Error::through_read(error, |e| Error::disk("read", "blob", e))
 }
 
 fn is_at(file: &File, path: &Path) -> bool {

@@ -9,7 +9,7 @@ mod layout;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-pub(crate) use self::ingest::Ingested;
+pub(crate) use self::ingest::Ingest;
 pub(crate) use self::layout::Entry;
 
 use self::disk::{create_folder, open_regular};
@@ -97,8 +97,8 @@ impl Store {
     }
 
     /// Begins to take in a blob, or says that another process has just committed it.
-    pub(crate) fn ingest(&self, blob: &Descriptor) -> Result<Ingested> {
-        ingest::begin(&self.root, blob)
+    pub(crate) fn ingest(&self, blob: &Descriptor, cancel: &Cancel) -> Result<Option<Ingest>> {
+        ingest::begin(&self.root, blob, cancel)
     }
 
     /// Puts bytes that are already in memory into the store, in place of a damaged blob if there is one.
@@ -108,10 +108,11 @@ impl Store {
             Err(error) if error.kind() == ErrorKind::Mismatch => disk::remove(&self.blob_path(&blob.digest))?,
             Err(_) => {}
         }
-        match self.ingest(blob)? {
-            Ingested::Exists => Ok(()),
-            Ingested::Missing(ingest) => ingest.fill(|| Ok(bytes), Cancel::default(), &mut |_| {}),
-        }
+        let cancel = Cancel::default();
+        let Some(mut ingest) = self.ingest(blob, &cancel)? else { return Ok(()) };
+        ingest.restart()?;
+        ingest.append(bytes, 0, &cancel, &mut |_| {})?;
+        ingest.commit()
     }
 
     /// Names `entry` in the index, in place of what had its name.

@@ -1,6 +1,7 @@
 //! Gives what was just made its owner, xattrs, mode and times, in this order: chown clears setuid and capabilities,
 //! and a read-only file takes no xattrs from an ordinary user.
 
+use std::collections::HashSet;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
 
@@ -128,14 +129,15 @@ fn tolerate(name: &[u8], result: rustix::io::Result<()>, tally: &mut Tally) -> i
 /// A directory that is there already gets exactly its new entry's attributes. SELinux labels are never taken away:
 /// without one of its own the entry keeps what the policy gave it.
 fn strip_xattrs(fd: BorrowedFd<'_>, entry: &Entry) -> io::Result<()> {
-    let mut names = match fs::flistxattr(fd, &mut [0_u8; 0][..]) {
+    let mut names = match fs::flistxattr_query(fd) {
         Ok(length) => vec![0; length],
         Err(Errno::OPNOTSUPP) => return Ok(()),
         Err(e) => return Err(e.into()),
     };
     let length = if names.is_empty() { 0 } else { fs::flistxattr(fd, names.as_mut_slice())? };
+    let new: HashSet<&[u8]> = entry.xattrs.iter().map(|(name, _)| name.as_slice()).collect();
     for name in names.get(..length).unwrap_or_default().split(|&b| b == 0).filter(|name| !name.is_empty()) {
-        let stays = entry.xattrs.iter().any(|(new, _)| new == name) || name == b"security.selinux";
+        let stays = new.contains(name) || name == b"security.selinux";
         if is_taken(name) && !stays {
             fs::fremovexattr(fd, name)?;
         }

@@ -229,6 +229,29 @@ fn credentials_come_from_standard_input_too() {
 }
 
 #[test]
+fn credentials_are_for_one_registry() {
+    let (one, two) = (Bench::new(), Registry::plain());
+    one.registry.require(&basic(USER), &[r#"Basic realm="registry""#]);
+    let name = |registry: &Registry, repository: &str| Image::small("auth").push(registry, repository, "latest");
+    let (a, b, elsewhere) = (name(&one.registry, "a"), name(&one.registry, "b"), name(&two, "a"));
+    let by_name = a.replace("127.0.0.1", "localhost");
+    for names in
+        [&[&a, &elsewhere][..], &[&a, &b, &elsewhere], &[&elsewhere, &a, &b], &[&a, &elsewhere, &b], &[&a, &by_name]]
+    {
+        let names: Vec<&str> = names.iter().map(|name| name.as_str()).collect();
+        for creds in [USER, "-"] {
+            let args = [&["pull", "--creds", creds], &names[..]].concat();
+            let outcome = one.home.run_with(&args, USER.as_bytes(), None);
+            outcome.exits_in(&format!("{names:?}"), 2).fails_in_one_line().prints("").hides("hunter2");
+        }
+        assert_eq!((one.registry.connections(), two.connections()), (0, 0), "{names:?}");
+    }
+    assert!(!one.home.store().exists());
+    one.home.run(&["pull", "--creds", USER, &a, &b]).exits_in("two names of one registry", 0);
+    Home::new().run(&["pull", &elsewhere, &by_name]).exits_in("two registries, no credentials", 4);
+}
+
+#[test]
 fn wrong_or_missing_credentials_end_with_four_and_without_insisting() {
     for (challenge, options) in [
         (r#"Basic realm="registry""#, &["--creds", "robot:wrong"][..]),

@@ -250,6 +250,47 @@ fn json_progress_tells_every_failure_by_its_word() {
 }
 
 #[test]
+fn usage_errors_are_objects_too_where_json_was_asked_for() {
+    let (bench, other) = (Bench::new(), Registry::plain());
+    let names =
+        [Image::small("x").push(&bench.registry, "app", "latest"), Image::small("x").push(&other, "app", "latest")];
+    let cases: &[&[&str]] = &[
+        &["pull"],
+        &["pull", "--frobnicate", &names[0]],
+        &["pull", "-Z", &names[0]],
+        &["pull", "--quiet=yes", &names[0]],
+        &["pull", "--platform", "a/b/c/d", &names[0]],
+        &["pull", "--creds", "a:b", &names[0], &names[1]],
+        &["pull", "-a", &names[0]],
+        &["pull", "Bad"],
+        &["unpack", &names[0]],
+        &["unpack", &names[0], "a", "b"],
+        &["unpack", "--pull", "perhaps", &names[0], "a"],
+        &["images", "--frobnicate"],
+        &["verify", "Bad"],
+        &["frobnicate"],
+        &["--frobnicate"],
+        &[],
+    ];
+    for args in cases {
+        for option in [&["--progress", "json"][..], &["--progress=json"]] {
+            for args in [[option, args].concat(), [args, option].concat()] {
+                let outcome = bench.home.run(&args).exits_in(&format!("{args:?}"), 2).prints("");
+                let all = objects(&outcome);
+                assert_eq!(all.len(), 1, "{}", outcome.story());
+                assert_eq!(
+                    (&all[0]["event"], &all[0]["code"], &all[0]["word"], &all[0]["retry"]),
+                    (&"end".into(), &2.into(), &"usage".into(), &false.into()),
+                    "{}",
+                    outcome.story()
+                );
+            }
+        }
+    }
+    assert_eq!((bench.registry.connections(), other.connections()), (0, 0));
+}
+
+#[test]
 fn verbose_names_the_requests() {
     let bench = Bench::new();
     let image = image();

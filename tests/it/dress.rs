@@ -4,13 +4,12 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
-use crate::harness::archive::{Entry, block_device, char_device, dir, fifo, file, hardlink, symlink};
+use crate::harness::archive::{Entry, block_device, char_device, dir, fifo, file, hardlink, opaque, symlink, whiteout};
 use crate::harness::bench::{Unpacked, check_refused, unpack, unpack_image};
 use crate::harness::image::{Image, Layer};
+use crate::harness::listing::{assert_same, listing};
 use crate::harness::registry::Registry;
-use crate::harness::run::{Home, root};
-
-const NOBODY: u32 = 65534;
+use crate::harness::run::{Home, ordinary_user, root};
 
 fn meta(unpacked: &Unpacked, name: &str) -> fs::Metadata {
     fs::symlink_metadata(unpacked.root.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
@@ -158,6 +157,55 @@ fn folders_get_their_times_back_after_their_children() {
 }
 
 #[test]
+fn folders_keep_their_times_when_whiteouts_clear_them() {
+    let lower = [
+        dir("a").mtime(1000),
+        file("a/x", "1"),
+        dir("a/deep").mtime(1001),
+        file("a/deep/y", "2"),
+        dir("p").mtime(1002),
+        dir("p/q").mtime(1003),
+        file("p/q/z", "3"),
+        dir("r").mtime(1004),
+        file("r/gone", "4"),
+        file("r/stays", "5"),
+    ];
+    // The upper layer, the folders' times by then, and what must be gone.
+    type Case = (&'static str, Vec<Entry>, Vec<(&'static str, i64)>, &'static str);
+    let cases: [Case; 7] = [
+        ("a folder, then its whiteout", vec![dir("a").mtime(5000), whiteout("a")], vec![("a", 5000)], "a/x"),
+        ("a whiteout, then the folder", vec![whiteout("a"), dir("a").mtime(5000)], vec![("a", 5000)], "a/x"),
+        (
+            "a folder and one in it, then the outer one's whiteout",
+            vec![dir("a").mtime(5000), dir("a/deep").mtime(5001), whiteout("a")],
+            vec![("a", 5000), ("a/deep", 5001)],
+            "a/deep/y",
+        ),
+        (
+            "a folder, then the outer one's opaque mark",
+            vec![dir("p/q").mtime(5000), opaque("p")],
+            vec![("p", 1002), ("p/q", 5000)],
+            "p/q/z",
+        ),
+        (
+            "a folder and one in it, then the outer one's opaque mark",
+            vec![dir("p").mtime(5000), dir("p/q").mtime(5001), opaque("p")],
+            vec![("p", 5000), ("p/q", 5001)],
+            "p/q/z",
+        ),
+        ("an opaque mark alone", vec![opaque("p")], vec![("p", 1002)], "p/q"),
+        ("the whiteout of a file in it", vec![whiteout("r/gone")], vec![("r", 1004)], "r/gone"),
+    ];
+    for (case, upper, times, gone) in cases {
+        let unpacked = unpack(&[&lower, &upper]).done(case);
+        for (name, seconds) in times {
+            assert_eq!(meta(&unpacked, name).mtime(), seconds, "{case}: {name}");
+        }
+        assert!(unpacked.root.join(gone).symlink_metadata().is_err(), "{case}: {gone} is still there");
+    }
+}
+
+#[test]
 fn user_attributes_are_kept() {
     let long = vec![b'v'; 1000];
     let unpacked = unpack(&[&[
@@ -191,6 +239,23 @@ fn security_attributes_are_kept_and_others_are_not() {
     assert_eq!(of("odd", "nonsense"), None);
     let kept = root().then(|| capability.to_vec());
     assert_eq!(of("ping", "security.capability"), kept, "{}", unpacked.outcome.story());
+}
+
+#[test]
+fn attributes_that_cannot_be_are_refused() {
+    let long = format!("SCHILY.xattr.user.{}", "n".repeat(300));
+    let big = vec![b'v'; 70 << 10];
+    for (case, key, value) in [
+        ("no name behind the dot", "SCHILY.xattr.user.", &b"1"[..]),
+        ("no name at all", "SCHILY.xattr.", b"1"),
+        ("a name of 300 bytes", &long, b"1"),
+        ("a value of 70 KB", "SCHILY.xattr.user.big", &big),
+    ] {
+        check_refused(&format!("{case}, a file"), &[&[file("f", "x").pax(key, value)]], 11);
+        check_refused(&format!("{case}, a folder"), &[&[dir("d").pax(key, value)]], 11);
+        let layers: [&[Entry]; 2] = [&[dir("d")], &[dir("d").pax(key, value)]];
+        check_refused(&format!("{case}, a folder that is there"), &layers, 11);
+    }
 }
 
 #[test]
@@ -237,6 +302,40 @@ fn devices_are_made_by_root_unless_told_otherwise() {
 }
 
 #[test]
+fn a_device_that_is_left_out_takes_with_it_what_hangs_on_it() {
+    let check = |case: &str, layers: &[&[Entry]], expected: &str| {
+        let image = Image::new(layers.iter().map(|entries| Layer::of(entries)).collect());
+        let unpacked = unpack_image(&image, &["--no-devices"]).done(case);
+        assert_same(case, expected, &listing(&unpacked.root));
+    };
+    let null = || char_device("null", 1, 3);
+    let f = || file("f", "1");
+    check("a hard link to it", &[&[null(), hardlink("zero", "null"), f()]], "f 0644 f \"1\"");
+    check("a hard link to the hard link", &[&[null(), hardlink("b", "null"), hardlink("c", "./b")]], "");
+    check("a hard link in the next layer", &[&[null(), f()], &[hardlink("zero", "/null")]], "f 0644 f \"1\"");
+    check("a hard link over a file", &[&[f()], &[null(), hardlink("f", "null")]], "");
+    check("a file of the lower layer", &[&[file("null", "old"), f()], &[null()]], "f 0644 f \"1\"");
+    check("a file of its own layer", &[&[file("null", "old"), null(), f()]], "f 0644 f \"1\"");
+    check("a folder", &[&[dir("null"), file("null/in", "old"), f()], &[null()]], "f 0644 f \"1\"");
+    check("a block device", &[&[file("loop", "old"), f()], &[block_device("loop", 7, 0)]], "f 0644 f \"1\"");
+    check("a file that comes later", &[&[null()], &[file("null", "new")]], "f 0644 null \"new\"");
+    check(
+        "a hard link to the file that came later",
+        &[&[null()], &[file("null", "new"), hardlink("zero", "null")]],
+        "f 0644 null \"new\"\nh zero = null",
+    );
+    for (case, entries) in [
+        ("beside a device", vec![null(), hardlink("zero", "nowhere")]),
+        ("to a name that begins like the device's", vec![null(), hardlink("zero", "nul")]),
+        ("to a name below the device", vec![null(), hardlink("zero", "null/x")]),
+        ("before the device", vec![hardlink("zero", "null"), null()]),
+    ] {
+        let image = Image::new(vec![Layer::of(&entries)]);
+        unpack_image(&image, &["--no-devices"]).refused(&format!("a dangling hard link {case}"), 11);
+    }
+}
+
+#[test]
 fn device_numbers_that_cannot_be_are_refused() {
     if !root() {
         // Ordinary users make no devices: there is nothing to refuse.
@@ -262,7 +361,7 @@ fn an_ordinary_user_leaves_out_what_it_may_not_do_and_says_so_once() {
         .collect();
     let (registry, home) = (Registry::plain(), Home::new());
     let name = Image::new(vec![Layer::of(&entries)]).push(&registry, "app", "latest");
-    let user = if root() { Some(NOBODY) } else { None };
+    let user = ordinary_user();
     let outcome = home.run_with(&["unpack", &name, &home.arg("root")], b"", user).exits(0).prints("");
     let uid = user.unwrap_or_else(|| rustix::process::getuid().as_raw());
     let tree = home.path("root");

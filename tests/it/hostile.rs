@@ -228,6 +228,14 @@ fn hard_links_end_inside_or_nowhere() {
     }
     refused("a hard link to a folder", &[dir("d"), hardlink("h", "d")]);
     refused("a hard link to what comes later", &[hardlink("h", "f"), file("f", "1")]);
+    let nest = [dir("a"), file("a/b", "1"), dir("a/c"), file("a/c/d", "2")];
+    for target in ["a/b", "./a//b", "/a/b", "a/c/d"] {
+        refused(
+            &format!("a hard link over a folder to {target} in it"),
+            &[&nest[..], &[hardlink("a", target)]].concat(),
+        );
+        check_refused(&format!("{target} in the layer below"), &[&nest, &[hardlink("a", target)]], 11);
+    }
     refused("a hard link below a file", &[file("f", "1"), hardlink("h", "f/x")]);
     let bench = Bench::new();
     let secret = bench.home.arg("canary/secret");

@@ -172,6 +172,29 @@ fn an_entry_without_a_platform_is_the_last_resort() {
 }
 
 #[test]
+fn an_entry_without_a_platform_is_held_to_its_config() {
+    let foreign = if architecture() == "s390x" { "linux/riscv64" } else { "linux/s390x" };
+    let host = format!("linux/{}", architecture());
+    for entry in [json!({}), json!({ "platform": null })] {
+        let (bench, image) = (Bench::new(), labelled(foreign));
+        image.push(&bench.registry, "app", "unused");
+        let mut bare = descriptor(OCI_MANIFEST, &image.manifest_bytes());
+        bare.as_object_mut().unwrap().extend(entry.as_object().unwrap().clone());
+        bench.registry.put_manifest("app", Some("latest"), OCI_INDEX, index(&[bare]).to_string().as_bytes());
+        let name = bench.registry.name("app");
+        let outcome = bench.home.run(&["pull", "--platform", &host, &name]).exits(10).fails_in_one_line();
+        outcome.says(foreign);
+        bench.assert_no_layer_moved("a config for another platform", &image);
+        bench.home.run(&["pull", "--platform", foreign, &name]).exits(0).hides(&host);
+        // Nobody asked for a platform: it is had, and said.
+        let fresh = crate::harness::run::Home::new();
+        let outcome = fresh.run(&["pull", &name]).exits(0).says(foreign);
+        assert_eq!(fresh.index()[0]["digest"], image.digest(), "{}", outcome.story());
+        assert!(!outcome.stderr.lines().any(|line| line.starts_with("pullet: ")), "{}", outcome.story());
+    }
+}
+
+#[test]
 fn a_single_manifest_of_another_platform_is_not_what_was_asked_for() {
     let bench = Bench::new();
     let image = labelled("linux/s390x");
@@ -228,7 +251,11 @@ fn docker_manifest_lists_work_the_same_way() {
     let name = bench.registry.name("app");
     for (asked, image) in [("linux/arm/v7", &images[1]), ("linux/amd64", &images[0])] {
         bench.home.run(&["pull", "--platform", asked, &name]).exits_in(asked, 0);
-        assert_eq!(bench.home.index()[0]["digest"], image.digest(), "{asked}");
+        let annotations = &bench.home.index()[0]["annotations"];
+        assert_eq!(annotations["pullet.source.digest"], image.digest(), "{asked}");
+        bench.registry.forget();
+        bench.home.run(&["pull", "--platform", asked, &name]).exits_in(asked, 0);
+        assert_eq!(bench.registry.log().len(), 1, "{asked}: the second pull knows the manifest");
     }
     bench.home.run(&["pull", "--platform", "linux/riscv64", &name]).exits(10).says("linux/arm/v7");
 }

@@ -3,7 +3,7 @@
 use crate::harness::authority::Authority;
 use crate::harness::bench::Bench;
 use crate::harness::digest::base64;
-use crate::harness::fault::on;
+use crate::harness::fault::{Fault, on};
 use crate::harness::image::Image;
 use crate::harness::registry::Registry;
 use crate::harness::run::{Home, Outcome};
@@ -196,6 +196,65 @@ fn places_that_are_none_are_refused() {
     scene.bench.registry.fault(on(format!("/v2/app/blobs/{layer}")).redirect(307, one).header("Location", two));
     let outcome = scene.pull();
     scene.assert_refused("two Locations", outcome);
+}
+
+#[test]
+fn a_redirects_own_body_does_not_matter() {
+    let page = "<a href=\"elsewhere\">Temporary Redirect</a>".repeat(20);
+    type Edit = fn(Fault) -> Fault;
+    let cases: [(&str, Edit); 6] = [
+        ("whole", |fault| fault),
+        ("cut at its start", |fault| fault.cut(0)),
+        ("cut", |fault| fault.cut(30)),
+        ("cut in its chunks", |fault| fault.chunked(10).cut(30)),
+        ("chunks that are none", |fault| fault.chunks(b"zz\r\n")),
+        ("longer than anybody reads", |fault| fault.body("x".repeat(1 << 20))),
+    ];
+    for (case, edit) in cases {
+        for is_elsewhere in [false, true] {
+            let scene = Scene::new();
+            let layer = &scene.image.layers[0];
+            scene.bench.registry.serve("/cdn/layer", &layer.blob);
+            let place = if is_elsewhere { scene.cdn.url("/cdn/layer") } else { "/cdn/layer".to_string() };
+            let on_layer = on(format!("/v2/app/blobs/{}", layer.digest()));
+            scene.bench.registry.fault(edit(on_layer.redirect(307, &place).body(page.as_str())));
+            let case = format!("{case}, to {place}");
+            scene.pull().exits_in(&case, 0);
+            scene.assert_layer_stored(&case);
+        }
+    }
+}
+
+#[test]
+fn urls_with_what_has_no_place_in_them_and_endless_ones_are_unsafe() {
+    let long = format!("http://@/cdn/layer?signature={}", "s".repeat(20_000));
+    let cases = [
+        "http://@/cdn/layer<",
+        "http://@/cdn/layer?x=<script>",
+        "http://@/cdn/`layer`",
+        "http://@/cdn/layer\u{b5}",
+        "http://@/cdn/lay er",
+        "http://<@>/cdn/layer",
+        "http://{host}/cdn/layer",
+        "http://ho^st/cdn/layer",
+        "http://ho|st/cdn/layer",
+        "http://ho%zzst/cdn/layer",
+        "/cdn/<layer>",
+        "layer`",
+        &long,
+        &long["http://@".len()..],
+    ];
+    for location in cases {
+        let scene = Scene::new();
+        let location = location.replace('@', &scene.cdn.host());
+        scene.bench.registry.serve("/cdn/layer", &scene.image.layers[0].blob);
+        let outcome = scene.pull_via(307, &location);
+        let case = format!("{location:.60?}");
+        outcome.exits_in(&case, 11).fails_in_one_line();
+        assert!(scene.bench.home.index().is_empty(), "{case}: the index has the image");
+        assert_eq!(scene.cdn.connections(), 0, "{case}: the target was asked");
+        assert_eq!(scene.bench.registry.asked("layer"), 0, "{case}: the target was asked");
+    }
 }
 
 #[test]

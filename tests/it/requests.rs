@@ -3,7 +3,7 @@
 use crate::harness::archive::file;
 use crate::harness::bench::Bench;
 use crate::harness::digest::short;
-use crate::harness::fault::on;
+use crate::harness::fault::{Fault, on};
 use crate::harness::image::{
     DOCKER_LIST, DOCKER_MANIFEST, Image, Layer, OCI_INDEX, OCI_MANIFEST, architecture, push_index,
 };
@@ -67,6 +67,25 @@ fn a_bearer_challenge_costs_two_requests_more() {
     bench.pull(&image).exits(0);
     assert_eq!(bench.registry.log().len(), 3, "a second pull with a challenge\n{}", bench.registry.log().join("\n"));
     assert_eq!(bench.registry.connections(), 1);
+}
+
+#[test]
+fn a_refusal_with_a_body_leaves_the_connection_to_the_next_request() {
+    type Edit = fn(Fault) -> Fault;
+    let cases: [(&str, Edit); 4] = [
+        ("no body", |fault| fault.body("")),
+        ("a page of HTML", |fault| fault.body("<p>please log in</p>".repeat(200))),
+        ("a page in chunks", |fault| fault.body("<p>please log in</p>".repeat(200)).chunked(100)),
+        ("eight kilobytes", |fault| fault.body("x".repeat(8 << 10))),
+    ];
+    for (case, edit) in cases {
+        let (bench, image) = (Bench::new(), Image::new(layers(2)));
+        bench.registry.bearer("t0ken", None);
+        bench.registry.fault(edit(on("/manifests/").nth(1)));
+        bench.pull(&image).exits_in(case, 0);
+        assert_eq!(bench.registry.log().len(), 4 + 2, "{case}: {}", bench.registry.log().join("\n"));
+        assert_eq!(bench.registry.connections(), 1, "{case}: {:?}", bench.registry.calls());
+    }
 }
 
 #[test]
@@ -248,6 +267,67 @@ fn all_tags_are_pulled_page_by_page() {
     assert_eq!(bench.registry.connections(), 1);
     // A tag makes no sense beside -a.
     bench.home.run(&["pull", "-a", &bench.registry.name("app:1")]).exits(2).fails_in_one_line();
+}
+
+#[test]
+fn only_a_link_to_the_next_page_is_followed() {
+    let next = "/v2/app/tags/list?last=next&n=next";
+    let cases: &[(&str, String, bool)] = &[
+        ("the page before, called next", format!("<{next}>; rel=\"prev\""), false),
+        ("the first page, with a title", format!("<{next}>; rel=first; title=\"next\""), false),
+        ("no relation", format!("<{next}>"), false),
+        ("no brackets", format!("{next}; rel=\"next\""), false),
+        ("a token", format!("<{next}>; rel=next"), true),
+        ("another parameter before it", format!("<{next}>; title=\"more\"; rel=\"next\""), true),
+        ("a link before it", format!("</v2/app/tags/list>; rel=\"prev\", <{next}>; rel=\"next\""), true),
+    ];
+    for (case, link, is_followed) in cases {
+        let bench = Bench::new();
+        for tag in ["a", "next"] {
+            Image::small(tag).push(&bench.registry, "app", tag);
+        }
+        Image::small("z").push(&bench.registry, "app", "z");
+        bench.registry.fault(on("/tags/list?n=").header("Link", link.as_str()));
+        bench.home.run(&["pull", "-q", "-a", &bench.registry.name("app")]).exits_in(case, 0);
+        let asked = bench.registry.asked("last=next");
+        assert_eq!(asked, usize::from(*is_followed), "{case}: {}", bench.registry.log().join("\n"));
+    }
+}
+
+#[test]
+fn a_tag_list_with_what_is_no_tag_is_refused() {
+    let long = "t".repeat(129);
+    let huge = "t".repeat(4_000_000);
+    let blanks = " ".repeat(4_000_000);
+    for tag in [
+        "",
+        " ",
+        "a b",
+        "a/b",
+        "a:b",
+        ".a",
+        "-a",
+        "../../app",
+        "a\nb",
+        "a\u{1b}[31m",
+        "t\u{e4}g",
+        &long,
+        &huge,
+        &blanks,
+    ] {
+        for tags in [vec![tag], vec!["latest", tag]] {
+            let (bench, image) = (Bench::new(), Image::small("tags"));
+            image.push(&bench.registry, "app", "latest");
+            let body = serde_json::json!({ "name": "app", "tags": tags }).to_string();
+            bench.registry.fault(on("/tags/list").body(body));
+            let case = format!("{tag:.20?} among {}", tags.len());
+            let outcome = bench.home.run(&["pull", "-a", &bench.registry.name("app")]).exits_in(&case, 11);
+            let outcome = outcome.fails_in_one_line();
+            let told = outcome.stdout.len() + outcome.stderr.len();
+            assert!(told < 10_000, "{case}: {told} bytes of output");
+            assert_eq!(bench.registry.log().len(), 1, "{case}: {}", bench.registry.log().join("\n"));
+        }
+    }
 }
 
 #[test]

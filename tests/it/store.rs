@@ -1,12 +1,17 @@
 //! The store from outside: where it is and what others read in it, `images`, and `verify` on a store that is broken.
 
 use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+
+use rustix::fs::{CWD, FileType};
 
 use crate::harness::archive::file;
 use crate::harness::bench::Bench;
 use crate::harness::digest::short;
 use crate::harness::image::{Image, Layer};
 use crate::harness::listing::{assert_same, listing};
+use crate::harness::run::{Outcome, ordinary_user};
 
 fn image() -> Image {
     Image::new((0..3).map(|n| Layer::of(&[file(format!("f{n}"), format!("body {n}").repeat(100))])).collect())
@@ -162,6 +167,121 @@ fn verify_looks_at_every_blob() {
     bench.home.run(&["verify", &bench.registry.name("nobody")]).exits_in("an image that is not there", 3);
 }
 
+/// Puts something else in the place of a blob.
+type Plant = fn(&Path);
+
+/// What is no readable file of its own: `verify` must neither wait for it nor stop at it.
+fn odd_things() -> Vec<(&'static str, Plant)> {
+    vec![
+        ("a FIFO", |path| rustix::fs::mkfifoat(CWD, path, 0o600.into()).unwrap()),
+        ("an empty folder", |path| fs::create_dir(path).unwrap()),
+        ("a full folder", |path| fs::create_dir_all(path.join("in")).unwrap()),
+        ("a link to nowhere", |path| symlink("nowhere", path).unwrap()),
+        ("a link to itself", |path| symlink(path, path).unwrap()),
+        ("a link to an endless device", |path| symlink("/dev/zero", path).unwrap()),
+        ("a socket", |path| rustix::fs::mknodat(CWD, path, FileType::Socket, 0o600.into(), 0).unwrap()),
+        ("nothing", |_| {}),
+    ]
+}
+
+/// The digests that `verify` tells of, in its order.
+fn told(outcome: &Outcome) -> Vec<&str> {
+    outcome.stdout.lines().filter_map(|line| line.split_once(": ")).map(|(digest, _)| digest).collect()
+}
+
+#[test]
+fn verify_tells_of_everything_odd_and_goes_on() {
+    for (case, plant) in odd_things() {
+        let (bench, image) = (Bench::new(), image());
+        bench.pull(&image).exits(0);
+        // The odd thing has the first place and a flipped bit the last: between them nothing is left out.
+        let mut layers: Vec<String> = image.layers.iter().map(Layer::digest).collect();
+        layers.sort();
+        fs::remove_file(bench.home.blob(&layers[0])).unwrap();
+        plant(&bench.home.blob(&layers[0]));
+        let path = bench.home.blob(&layers[2]);
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[3] ^= 1;
+        fs::write(&path, bytes).unwrap();
+        for name in [&[][..], &[bench.registry.name("app")]] {
+            let args: Vec<&str> = ["verify"].into_iter().chain(name.iter().map(String::as_str)).collect();
+            let outcome = bench.home.run(&args).exits_in(case, 8).fails_in_one_line();
+            assert_eq!(told(&outcome), [layers[0].as_str(), &layers[2]], "{case}\n{}", outcome.story());
+            assert!(outcome.stdout.contains("3 blobs verified"), "{case}\n{}", outcome.story());
+        }
+        // A folder may be left where it is, as nothing of ours; it must not save the next one.
+        let outcome = bench.home.run(&["verify", "--remove-corrupt"]).exits_among(case, &[0, 8, 9]);
+        assert!(!path.exists(), "{case}: what comes behind it is still there\n{}", outcome.story());
+        assert_eq!(told(&outcome), [layers[0].as_str(), &layers[2]], "{case}\n{}", outcome.story());
+    }
+}
+
+#[test]
+fn verify_tells_of_a_blob_that_it_may_not_read() {
+    let (bench, image) = (Bench::new(), image());
+    let name = image.push(&bench.registry, "app", "latest");
+    let run = |args: &[&str]| bench.home.run_with(args, b"", ordinary_user());
+    run(&["pull", "-q", &name]).exits(0);
+    let digest = image.layers[1].digest();
+    fs::set_permissions(bench.home.blob(&digest), fs::Permissions::from_mode(0o000)).unwrap();
+    let outcome = run(&["verify"]).exits(8).fails_in_one_line();
+    assert_eq!(told(&outcome), [digest.as_str()], "{}", outcome.story());
+    assert!(outcome.stdout.contains("4 blobs verified"), "{}", outcome.story());
+}
+
+#[test]
+fn verify_misses_no_blob_that_a_named_image_needs() {
+    let image = image();
+    let layer = image.layers[1].digest();
+    for (case, digest) in
+        [("a layer", &layer), ("the config", &image.config_digest()), ("the manifest", &image.digest())]
+    {
+        let bench = Bench::new();
+        bench.pull(&image).exits(0);
+        fs::remove_file(bench.home.blob(digest)).unwrap();
+        let name = bench.registry.name("app");
+        for args in [&["verify"][..], &["verify", &name], &["verify", "--remove-corrupt", "-q"]] {
+            let code = if args.len() == 3 { 0 } else { 8 };
+            let case = format!("without {case}, {args:?}");
+            let outcome = bench.home.run(args).exits_in(&case, code);
+            if code == 8 {
+                assert_eq!(told(&outcome), [digest.as_str()], "{case}\n{}", outcome.story());
+            }
+        }
+        bench.home.run(&["pull", &name]).exits_in(case, 0);
+        bench.home.run(&["verify", &name]).exits_in(&format!("{case}, pulled again"), 0);
+    }
+}
+
+#[test]
+fn a_corrupt_manifest_is_told_removed_and_pulled_again() {
+    type Damage = fn(&mut Vec<u8>);
+    let damages: [(&str, Damage); 4] = [
+        ("a flipped bit", |bytes| bytes[5] ^= 1),
+        ("no JSON", |bytes| bytes.fill(b'x')),
+        ("cut", |bytes| bytes.truncate(20)),
+        ("empty", |bytes| bytes.clear()),
+    ];
+    for (case, damage) in damages {
+        let (bench, image) = (Bench::new(), image());
+        bench.pull(&image).exits(0);
+        let (name, path) = (bench.registry.name("app"), bench.home.blob(&image.digest()));
+        let mut bytes = fs::read(&path).unwrap();
+        damage(&mut bytes);
+        fs::write(&path, &bytes).unwrap();
+        let outcome = bench.home.run(&["verify", &name]).exits_in(case, 8).fails_in_one_line();
+        assert_eq!(told(&outcome), [image.digest().as_str()], "{case}\n{}", outcome.story());
+        assert_eq!(fs::read(&path).unwrap(), bytes, "{case}: changed without being told");
+        let outcome = bench.home.run(&["verify", "--remove-corrupt", &name]).exits_among(case, &[0, 8]);
+        assert!(!path.exists(), "{case}: still there\n{}", outcome.story());
+        bench.registry.forget();
+        bench.home.run(&["pull", &name]).exits_in(&format!("{case}, pulled again"), 0);
+        assert_eq!(bench.registry.log().len(), 1, "{case}: {}", bench.registry.log().join("\n"));
+        bench.home.run(&["verify", &name]).exits_in(&format!("{case}, mended"), 0);
+        bench.home.run(&["unpack", "--pull", "never", &name, &bench.home.arg("root")]).exits_in(case, 0);
+    }
+}
+
 #[test]
 fn a_store_that_is_broken_is_told_of() {
     for (case, name, text) in [
@@ -185,14 +305,13 @@ fn a_store_that_is_broken_is_told_of() {
 fn what_stands_in_a_blobs_place_is_not_taken_for_it() {
     let image = image();
     let digest = image.layers[1].digest();
-    type Plant = fn(&std::path::Path);
     let cases: [(&str, Plant, &[i32]); 6] = [
         ("an empty file", |path| fs::write(path, "").unwrap(), &[0]),
         ("a short file", |path| fs::write(path, "short").unwrap(), &[0]),
         ("a long file", |path| fs::write(path, [0; 9999]).unwrap(), &[0]),
         ("a folder", |path| fs::create_dir(path).unwrap(), &[9]),
-        ("a link to nowhere", |path| std::os::unix::fs::symlink("nowhere", path).unwrap(), &[0, 9]),
-        ("a FIFO", |path| rustix::fs::mkfifoat(rustix::fs::CWD, path, 0o600.into()).unwrap(), &[0, 9]),
+        ("a link to nowhere", |path| symlink("nowhere", path).unwrap(), &[0, 9]),
+        ("a FIFO", |path| rustix::fs::mkfifoat(CWD, path, 0o600.into()).unwrap(), &[0, 9]),
     ];
     for (case, plant, codes) in cases {
         let bench = Bench::new();
@@ -212,24 +331,33 @@ fn what_stands_in_a_blobs_place_is_not_taken_for_it() {
 
 #[test]
 fn a_store_may_be_shared_by_several_pulls_at_once() {
-    let bench = Bench::new();
-    let common = image().layers;
-    let names: Vec<String> = (0..4)
-        .map(|n| {
-            let own = Layer::of(&[file("own", n.to_string())]);
-            Image::new([common.clone(), vec![own]].concat()).push(&bench.registry, &format!("app{n}"), "latest")
-        })
-        .collect();
-    let bench = &bench;
-    std::thread::scope(|scope| {
-        for name in &names {
-            scope.spawn(move || bench.home.run(&["pull", "-q", name]).exits(0).prints(&format!("{name}\n")));
-        }
-    });
-    let mut stored = bench.home.names();
-    stored.sort();
-    assert_eq!(stored, names);
-    bench.home.run(&["verify"]).exits(0);
+    // The first pulls of a store are those that make it: several rounds, each with a fresh one.
+    for round in 0..3 {
+        let bench = Bench::new();
+        let common = image().layers;
+        let mut names: Vec<String> = (0..10)
+            .map(|n| {
+                let own = Layer::of(&[file("own", (n / 2).to_string())]);
+                let image = Image::new([common.clone(), vec![own]].concat());
+                // Tags of one repository and other repositories, and each image under two names.
+                let repository = if n < 5 { "app".to_string() } else { format!("app{n}") };
+                image.push(&bench.registry, &repository, &format!("tag{n}"))
+            })
+            .collect();
+        let bench = &bench;
+        std::thread::scope(|scope| {
+            for name in &names {
+                scope.spawn(move || bench.home.run(&["pull", "-q", name]).exits(0).prints(&format!("{name}\n")));
+            }
+        });
+        let mut stored = bench.home.names();
+        stored.sort();
+        names.sort();
+        assert_eq!(stored, names, "round {round}");
+        bench.home.run(&["verify"]).exits(0);
+        let left = fs::read_dir(bench.home.store().join("ingest")).map(Iterator::count).unwrap_or(0);
+        assert_eq!(left, 0, "round {round}: partial files were left");
+    }
 }
 
 #[test]

@@ -106,6 +106,11 @@ fn old_headers_and_odd_kinds_are_read() {
     check_tree("GNU's magic", &[&[file("f", "1").patch(257, b"ustar  \0")]], "f 0644 f \"1\"");
     check_tree("a contiguous file", &[&[file("f", "1").kind(b'7')]], "f 0644 f \"1\"");
     check_tree("a prefix", &[&[file("f", "1").patch(345, b"a/b")]], "d 0755 a\nd 0755 a/b\nf 0644 a/b/f \"1\"");
+    for version in [b"\0\0", b"  ", b"99"] {
+        let case = format!("a prefix in version {:?}", version.escape_ascii().to_string());
+        let entry = file("f", "1").patch(263, version).patch(345, b"a/b");
+        check_tree(&case, &[&[entry]], "d 0755 a\nd 0755 a/b\nf 0644 a/b/f \"1\"");
+    }
     check_tree(
         "numbers with blanks",
         &[&[file("f", "1").patch(100, b"   644 \0").patch(124, b"         1 \0")]],
@@ -344,6 +349,37 @@ fn a_target_may_be_named_in_several_ways() {
     }
     bench.home.run(&["unpack", &name, ""]).exits_among("an empty target", &[2, 9]);
     bench.home.run(&["unpack", &name, "/"]).exits_among("the root of everything", &[2, 9]);
+}
+
+#[test]
+fn a_targets_parent_may_be_a_link() {
+    let bench = Bench::new();
+    let name = Image::small("target").push(&bench.registry, "app", "latest");
+    fs::create_dir(bench.home.path("real")).unwrap();
+    let link = |to: &str, name: &str| std::os::unix::fs::symlink(to, bench.home.path(name)).unwrap();
+    link("real", "link");
+    link(&bench.home.arg("real"), "absolute");
+    link("link", "twice");
+    link("real/nowhere", "dangling");
+    bench.home.write("file", "mine");
+    link("file", "to-file");
+    for (target, place) in [
+        ("link/relative", "real/relative"),
+        ("absolute/root", "real/root"),
+        ("twice/again", "real/again"),
+        (&bench.home.arg("link/whole"), "real/whole"),
+    ] {
+        bench.home.run(&["unpack", &name, target]).exits_in(target, 0).prints("");
+        assert_eq!(fs::read(bench.home.path(place).join("seed")).unwrap(), b"target", "{target}");
+    }
+    fs::create_dir(bench.home.path("real/empty")).unwrap();
+    bench.home.run(&["unpack", &name, "link/empty"]).exits_in("an empty folder behind a link", 0);
+    for target in ["dangling/root", "to-file/root"] {
+        bench.home.run(&["unpack", &name, target]).exits_in(target, 9).fails_in_one_line();
+    }
+    let mut left: Vec<_> = fs::read_dir(bench.home.path("real")).unwrap().map(|e| e.unwrap().file_name()).collect();
+    left.sort();
+    assert_eq!(left, ["again", "empty", "relative", "root", "whole"]);
 }
 
 #[test]

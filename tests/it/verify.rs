@@ -182,16 +182,45 @@ fn sha512_is_checked_as_well() {
 
 #[test]
 fn an_image_that_changed_in_the_store_is_not_unpacked() {
-    let (bench, image) = (Bench::new(), image());
-    bench.pull(&image).exits(0);
-    let path = bench.home.blob(&image.layers[1].digest());
-    let mut bytes = std::fs::read(&path).unwrap();
-    // A byte of the compressed data: gzip's own check would find some changes, the diff_id finds all.
-    bytes[20] ^= 1;
-    std::fs::remove_file(&path).unwrap();
-    std::fs::write(&path, &bytes).unwrap();
-    let (name, root) = (bench.registry.name("app"), bench.home.arg("root"));
-    let outcome = bench.home.run(&["unpack", "--pull", "never", &name, &root]);
-    outcome.exits_among("a changed blob", &[8, 11]).fails_in_one_line();
-    assert!(!bench.home.path("root").exists());
+    let tar = archive(&[file("f", "body".repeat(1000))]);
+    let mut layers = vec![("gzip", Layer::gzip(&tar)), ("plain", Layer::plain(&tar))];
+    if cfg!(feature = "zstd") {
+        layers.push(("zstd", Layer::zstd(&tar)));
+    }
+    type Damage = fn(&mut [u8]);
+    let damages: [(&str, Damage); 5] = [
+        ("the first byte", |bytes| bytes[0] ^= 1),
+        ("a byte inside", |bytes| bytes[20] ^= 1),
+        ("a byte in the middle", |bytes| bytes[bytes.len() / 2] ^= 0x80),
+        ("the last byte", |bytes| *bytes.last_mut().unwrap() ^= 1),
+        ("all of it", |bytes| bytes.fill(0)),
+    ];
+    for (kind, layer) in layers {
+        for (damaged, damage) in damages {
+            let case = format!("{kind}, {damaged}");
+            let (bench, image) = (Bench::new(), Image::new(vec![image().layers[0].clone(), layer.clone()]));
+            bench.pull(&image).exits_in(&case, 0);
+            let path = bench.home.blob(&layer.digest());
+            let mut bytes = std::fs::read(&path).unwrap();
+            damage(&mut bytes);
+            std::fs::remove_file(&path).unwrap();
+            std::fs::write(&path, &bytes).unwrap();
+            let (name, root) = (bench.registry.name("app"), bench.home.arg("root"));
+            for when in ["never", "missing"] {
+                let outcome = bench.home.run(&["unpack", "--pull", when, &name, &root]).exits_in(&case, 8);
+                let outcome = outcome.fails_in_one_line().says("damaged in the store").says(short(&layer.digest()));
+                let hint = outcome.stderr.lines().last().unwrap_or_default();
+                assert!(
+                    hint.starts_with("hint: ") && hint.contains("verify --remove-corrupt"),
+                    "{case}\n{}",
+                    outcome.story()
+                );
+                assert!(!bench.home.path("root").exists(), "{case}");
+            }
+            // The hint's way out is one.
+            bench.home.run(&["verify", "--remove-corrupt"]).exits_among(&case, &[0, 8]);
+            bench.home.run(&["unpack", &name, &root]).exits_in(&format!("{case}, mended"), 0);
+            assert_eq!(std::fs::read(bench.home.path("root/f")).unwrap(), b"body".repeat(1000), "{case}");
+        }
+    }
 }

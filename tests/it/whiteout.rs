@@ -117,6 +117,47 @@ fn an_opaque_folder_may_be_listed_itself() {
 }
 
 #[test]
+fn a_whiteout_of_an_opaque_folder_removes_it() {
+    let rest = "f 0644 e \"4\"\nl l -> d";
+    check_both_ways("both marks", &[opaque("d"), whiteout("d")], rest);
+    check_both_ways("an opaque folder inside", &[opaque("d/sub"), whiteout("d")], rest);
+    check_both_ways("all marks", &[opaque("d/sub"), opaque("d"), whiteout("d/sub"), whiteout("d")], rest);
+    check_both_ways(
+        "only the folder inside",
+        &[opaque("d/sub"), whiteout("d/sub")],
+        "d 0755 d\nf 0644 d/a \"1\"\nf 0644 d/b \"2\"\nf 0644 e \"4\"\nl l -> d",
+    );
+    check_both_ways(
+        "marks inside and a mark around",
+        &[opaque("d/sub"), whiteout("d/sub"), opaque("d")],
+        "d 0755 d\nf 0644 e \"4\"\nl l -> d",
+    );
+}
+
+#[test]
+fn marks_spare_empty_folders_of_their_own_layer() {
+    let rest = "f 0644 e \"4\"\nl l -> d";
+    let stays = format!("d 0755 d\nd 0755 d/sub\n{rest}");
+    check_both_ways("an opaque mark around", &[dir("d/sub"), opaque("d")], &stays);
+    check_both_ways("a whiteout around", &[dir("d/sub"), whiteout("d")], &stays);
+    check_both_ways("opaque marks in it and around", &[dir("d/sub"), opaque("d/sub"), opaque("d")], &stays);
+    check_both_ways("an opaque mark in it, a whiteout around", &[dir("d/sub"), opaque("d/sub"), whiteout("d")], &stays);
+    check_both_ways("its own whiteout, and one around", &[dir("d/sub"), whiteout("d/sub"), whiteout("d")], &stays);
+    // A new folder may get the inode of one that was just removed.
+    for around in [opaque("d"), whiteout("d")] {
+        for inside in [vec![whiteout("d/sub")], vec![opaque("d/sub"), whiteout("d/sub")]] {
+            let news = ["d/new1", "d/new2"].map(dir).to_vec();
+            let upper = [inside, news, vec![around.clone()]].concat();
+            check_tree(
+                "a folder in place of a removed one",
+                &[&base(), &upper],
+                &format!("d 0755 d\nd 0755 d/new1\nd 0755 d/new2\n{rest}"),
+            );
+        }
+    }
+}
+
+#[test]
 fn links_of_the_same_layer_outlive_their_first_name() {
     check_tree(
         "a hard link to a lower file, then its whiteout",
@@ -237,4 +278,14 @@ fn many_marks_in_many_folders() {
         .collect();
     lines.sort_by_key(|line| line.split(' ').nth(2).map(str::to_string));
     check_tree("two hundred folders", &[&lower, &upper], &lines.join("\n"));
+}
+
+#[test]
+fn a_folder_that_only_new_children_imply_is_as_new() {
+    let lower = [dir("k").mode(0o500), dir("k/s").mode(0o700), file("k/s/old", "1")];
+    let upper = [whiteout("k"), file("k/s/new", "2")];
+    let reverse = [upper[1].clone(), upper[0].clone()];
+    for (case, upper) in [("first", upper), ("last", reverse)] {
+        check_tree(&format!("whiteout {case}"), &[&lower, &upper], "d 0755 k\nd 0755 k/s\nf 0644 k/s/new \"2\"");
+    }
 }

@@ -4,9 +4,10 @@
 use std::ffi::OsString;
 use std::io::Read as _;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use lexopt::prelude::*;
-use pullet::{Credentials, Platform, Reference};
+use pullet::{Cancel, Credentials, Platform, Reference};
 
 use crate::exit::Failure;
 
@@ -71,6 +72,14 @@ pub(crate) struct Registry {
     pub(crate) platform: Option<Platform>,
     pub(crate) credentials: Option<Credentials>,
     pub(crate) ca_file: Option<PathBuf>,
+    pub(crate) retries: Option<u32>,
+    pub(crate) stall_timeout: Option<Duration>,
+    /// With the deadline of `--timeout`, if there is one.
+    pub(crate) cancel: Cancel,
+    pub(crate) rate_limit: Option<u64>,
+    pub(crate) client_cert: Option<PathBuf>,
+    pub(crate) client_key: Option<PathBuf>,
+    pub(crate) insecure_registries: Vec<String>,
 }
 
 pub(crate) struct Artifact {
@@ -190,6 +199,16 @@ impl Typed {
             "--platform" if asks => self.registry.platform = Some(string(parser, topic)?.parse()?),
             "--creds" if asks => self.registry.credentials = Some(credentials(&string(parser, topic)?)?),
             "--ca-file" if asks => self.registry.ca_file = Some(path(parser, topic)?),
+            "--retries" if asks => self.registry.retries = Some(number(parser, topic, option)?),
+            "--stall-timeout" if asks => self.registry.stall_timeout = Some(seconds(parser, topic, option)?),
+            "--timeout" if asks => {
+                let deadline = Instant::now() + seconds(parser, topic, option)?;
+                self.registry.cancel = Cancel::with_deadline(deadline);
+            }
+            "--limit-rate" if asks => self.registry.rate_limit = Some(rate(parser, topic)?),
+            "--client-cert" if asks => self.registry.client_cert = Some(path(parser, topic)?),
+            "--client-key" if asks => self.registry.client_key = Some(path(parser, topic)?),
+            "--insecure-registry" if asks => self.registry.insecure_registries.push(string(parser, topic)?),
             "-a" | "--all-tags" if topic == Some(Topic::Pull) => self.all_tags = true,
             "--pull" if topic == Some(Topic::Unpack) => self.when = Some(choice(parser, topic, option, &PULL_WHEN)?),
             "--no-devices" if topic == Some(Topic::Unpack) => self.no_devices = true,
@@ -202,6 +221,9 @@ impl Typed {
 
     fn command(self, topic: Topic) -> Result<Command, Failure> {
         let Self { registry, words, .. } = self;
+        if registry.client_key.is_some() && registry.client_cert.is_none() {
+            return Err(misused(Some(topic), "--client-key needs a --client-cert"));
+        }
         let command = match topic {
             Topic::Program => Command::Help(Topic::Program),
             Topic::Artifact => {
@@ -233,8 +255,13 @@ impl Typed {
                 let is_shared = names
                     .windows(2)
                     .any(|pair| pair.first().map(Reference::domain) != pair.last().map(Reference::domain));
-                if registry.credentials.is_some() && is_shared {
-                    return Err(misused(Some(topic), "--creds is for one registry, and the names are of several"));
+                for (option, is_given) in
+                    [("--creds", registry.credentials.is_some()), ("--client-cert", registry.client_cert.is_some())]
+                {
+                    if is_given && is_shared {
+                        let text = format!("{option} is for one registry, and the names are of several");
+                        return Err(misused(Some(topic), text));
+                    }
                 }
                 Command::Pull(Pull { registry, all_tags: self.all_tags, names })
             }
@@ -305,6 +332,31 @@ fn string(parser: &mut lexopt::Parser, topic: Option<Topic>) -> Result<String, F
 
 fn exactly<const N: usize>(words: Vec<OsString>, topic: Topic, otherwise: &str) -> Result<[OsString; N], Failure> {
     words.try_into().map_err(|_| misused(Some(topic), otherwise))
+}
+
+fn number<T: std::str::FromStr>(parser: &mut lexopt::Parser, topic: Option<Topic>, option: &str) -> Result<T, Failure> {
+    let text = string(parser, topic)?;
+    text.parse().map_err(|_| misused(topic, format!("{option} {text:?} is not a number that it takes")))
+}
+
+/// Whole seconds, at least one.
+fn seconds(parser: &mut lexopt::Parser, topic: Option<Topic>, option: &str) -> Result<Duration, Failure> {
+    match number::<u32>(parser, topic, option)? {
+        0 => Err(misused(topic, format!("{option} takes at least one second"))),
+        seconds => Ok(Duration::from_secs(u64::from(seconds))),
+    }
+}
+
+/// Bytes a second, with `k` or `m` behind for 1,024 or 1,048,576 of them, as curl takes them.
+fn rate(parser: &mut lexopt::Parser, topic: Option<Topic>) -> Result<u64, Failure> {
+    let text = string(parser, topic)?;
+    let (digits, unit) = match text.to_ascii_lowercase() {
+        lower if lower.ends_with('k') => (lower.trim_end_matches('k').to_owned(), 1 << 10),
+        lower if lower.ends_with('m') => (lower.trim_end_matches('m').to_owned(), 1 << 20),
+        lower => (lower, 1),
+    };
+    let rate = digits.parse::<u64>().ok().and_then(|n| n.checked_mul(unit)).filter(|&rate| rate > 0);
+    rate.ok_or_else(|| misused(topic, format!("--limit-rate {text:?} is no rate such as 500k or 2m")))
 }
 
 fn names(words: &[OsString], parse: impl Fn(&str) -> pullet::Result<Reference>) -> Result<Vec<Reference>, Failure> {

@@ -139,7 +139,21 @@ Registry:
                          choose this platform and not this machine's
       --creds USER[:PASSWORD]
                          credentials; `-` reads them from standard input
-      --ca-file PEM      trust these certificates beside the built-in roots
+      --ca-file PEM      trust these certificates beside the machine's own
+      --client-cert PEM  the certificate that is shown to the registry, and to no other server
+      --client-key PEM   its key (default: what is in the file of --client-cert)
+      --insecure-registry HOST[:PORT]
+                         do not verify this registry's certificate, and let it speak plain HTTP;
+                         may be given several times
+      --retries N        ask again so often after a passing failure without progress (default: 5)
+      --stall-timeout SECS
+                         longest wait for an answer or its next bytes; a body must bring at least
+                         100 bytes a second over that time (default: 60)
+      --timeout SECS     longest time for the whole command (default: none)
+      --limit-rate BYTES[k|m]
+                         fetch at most so many bytes a second (default: no limit)
+Obeyed are also $HTTPS_PROXY, $HTTP_PROXY, $ALL_PROXY and $NO_PROXY, $SSL_CERT_FILE and
+$SSL_CERT_DIR, and certs.d/HOST[:PORT] of Docker and of containers; -v tells what decided.
 ";
 
 const COMMON: &str = "\
@@ -148,7 +162,7 @@ Common:
                          /var/lib/pullet for root, else ~/.local/share/pullet)
       --progress auto|tty|plain|json|none
                          how progress is shown on standard error; json is an object a line
-  -v, --verbose          name each request
+  -v, --verbose          name each request, and what configuration was found where
   -h, --help             this text
   -V, --version          the version
 ";

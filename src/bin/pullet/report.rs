@@ -80,7 +80,7 @@ impl Reporter {
 
     fn report_json(&self, event: Event<'_>) {
         let object = match event {
-            Event::Answered { .. } if !self.is_verbose => return,
+            Event::Answered { .. } | Event::Configured { .. } if !self.is_verbose => return,
             Event::Layer { state: LayerState::Downloading(count), layer } if count < layer.size && !self.is_due() => {
                 return;
             }
@@ -95,6 +95,7 @@ impl Reporter {
             Event::Answered { method, url, status } if self.is_verbose => {
                 self.tell(&format!("{method} {url}: {status}"))
             }
+            Event::Configured { what, from } if self.is_verbose => self.tell(&format!("{what}: from {from}")),
             Event::Pulling { label, path } => self.tell(&format!("{label}: Pulling from {path}")),
             Event::Layer { layer, state } => match state {
                 LayerState::Waiting => self.tell_layer(layer, "Pulling fs layer"),
@@ -106,6 +107,9 @@ impl Reporter {
             Event::Unpacking { layer, read } if read < layer.size => self.live(layer, "Extracting", read),
             Event::Unpacking { layer, .. } => self.tell_layer(layer, "Unpacked"),
             Event::Note(text) => self.tell(text),
+            Event::Retry { reason, wait, attempt, retries } => {
+                self.tell(&format!("{reason}; retrying in {:.1} s ({attempt} of {retries})", wait.as_secs_f64()));
+            }
             _ => {}
         }
     }
@@ -155,7 +159,11 @@ fn object(event: Event<'_>) -> Value {
             merged(json!({ "event": "layer", "state": word, "current": current }), place(layer))
         }
         Event::Unpacking { layer, read } => merged(json!({ "event": "unpack", "current": read }), place(layer)),
+        Event::Configured { what, from } => json!({ "event": "configured", "what": what, "from": from }),
         Event::Note(text) => json!({ "event": "note", "text": text }),
+        Event::Retry { reason, wait, attempt, retries } => json!({
+            "event": "retry", "reason": reason, "wait": wait.as_secs_f64(), "attempt": attempt, "retries": retries,
+        }),
         _ => json!({ "event": "other" }),
     }
 }

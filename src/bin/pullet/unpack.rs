@@ -11,7 +11,7 @@ use crate::{pull, text};
 pub(crate) fn run(common: &Common, unpack: Unpack, reporter: &Reporter) -> Result<(), Failure> {
     let store = report::store(common)?;
     let image = image(&store, &unpack, reporter)?;
-    let options = UnpackOptions::new().devices(unpack.devices);
+    let options = UnpackOptions::new().devices(unpack.devices).cancel(unpack.registry.cancel.clone());
     let tally = image.unpack(&unpack.target, &options, reporter)?;
     let Tally { entries, bytes, .. } = tally;
     let target = unpack.target.display();

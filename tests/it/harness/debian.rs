@@ -12,11 +12,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// Every program that the tests run, and the package that has it.
-const PACKAGES: [(&str, &str); 9] = [
+const PACKAGES: [(&str, &str); 8] = [
     ("debootstrap", "debootstrap"),
     ("docker-registry", "docker-registry"),
     ("gzip", "gzip"),
-    ("setpriv", "util-linux"),
     ("sh", "dash"),
     ("skopeo", "skopeo"),
     ("tar", "tar"),

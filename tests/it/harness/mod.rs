@@ -3,11 +3,13 @@
 pub mod archive;
 pub mod authority;
 pub mod bench;
+pub mod blunt;
 pub mod debian;
 pub mod digest;
 pub mod fault;
 pub mod image;
 pub mod listing;
+pub mod proxy;
 pub mod registry;
 pub mod run;
 pub mod schema1;

@@ -88,14 +88,24 @@ fn change_again(root: &Path) {
     }
 }
 
-/// An opaque folder by GNU tar in PAX format, whose marker comes after the files that it must not hide.
+/// An opaque folder by GNU tar in PAX format, whose marker comes after the files that it must not hide. Of the two folders in it, one
+/// is left empty.
 fn emptied(folder: &Path) -> PathBuf {
     let app = folder.join("tree/opt/app");
     fs::create_dir_all(app.join("data")).unwrap();
+    fs::create_dir(app.join("bin")).unwrap();
     fs::write(app.join("data/new"), "beside an opaque marker").unwrap();
     fs::write(app.join("version"), "2\n").unwrap();
     fs::write(app.join(".wh..wh..opq"), "").unwrap();
-    let members = ["opt", "opt/app", "opt/app/version", "opt/app/data", "opt/app/data/new", "opt/app/.wh..wh..opq"];
+    let members = [
+        "opt",
+        "opt/app",
+        "opt/app/version",
+        "opt/app/bin",
+        "opt/app/data",
+        "opt/app/data/new",
+        "opt/app/.wh..wh..opq",
+    ];
     gnu_tar(folder, "posix", &members)
 }
 

@@ -22,9 +22,10 @@ use rustix::process::{getegid, geteuid};
 
 /// Folders whose time umoci 0.4.7 leaves at "now", where the last entry that names them gives it; only their times are not compared.
 ///
-/// It puts back the time of an entry's direct parent only. The first loses a child to an opaque marker that comes behind it in the
-/// layer, the next two get a child that is itself a folder which no entry names; the last three are such folders.
-const UMOCI_LOSES_TIME: [&str; 6] = ["opt/app/data", "srv", "var", "srv/fresh", "var/implied", "var/implied/by"];
+/// It puts back the time of an entry's direct parent only. The first two lose children to an opaque marker that comes behind them in
+/// the layer, the next two get a child that is itself a folder which no entry names; the last three are such folders.
+const UMOCI_LOSES_TIME: [&str; 7] =
+    ["opt/app/bin", "opt/app/data", "srv", "var", "srv/fresh", "var/implied", "var/implied/by"];
 
 /// Paths on which umoci 0.4.7 loses an extended attribute; only their attributes are not compared with it.
 ///

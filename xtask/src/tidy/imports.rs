@@ -20,7 +20,9 @@ const HOUSE: &[Floor] = &[
         "image",
     ]),
     Floor::Rooms(&["registry", "store", "unpack", "host"]),
-    Floor::InOrder(&["options", "workers", "local", "convert", "pull", "artifact", "document", "lib"]),
+    Floor::InOrder(&[
+        "machine", "options", "patience", "workers", "local", "convert", "pull", "artifact", "document", "lib",
+    ]),
 ];
 
 enum Floor {

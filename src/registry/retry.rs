@@ -1,0 +1,142 @@
+//! Whether and when to try again: pure policy. The loop is in `pull.rs`, the only place that sees what was lost.
+
+use std::time::Duration;
+
+use crate::error::{Error, ErrorKind};
+
+/// The first wait lies between nothing and this; each further one may be twice as long.
+const FIRST_WAIT: Duration = Duration::from_millis(250);
+/// No wait of our own is longer.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// A registry that asks for more patience than this ends the command, which then names the time. Retrying while blocked
+/// extends the block (docker/hub-feedback#2197).
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
+
+/// What to do about a failure.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Try again after this time.
+    Wait(Duration),
+    /// Trying again cannot help, or was tried often enough.
+    Stop,
+}
+
+/// The verdict on the failure of attempt number `attempt`, counted from 0, of one that may be retried `retries` times.
+/// `dice` is any number: the wait is random, so that many clients do not come back at once ("full jitter").
+pub(crate) fn verdict(error: &Error, attempt: u32, retries: u32, dice: u64) -> Verdict {
+    let is_transient = matches!(error.kind(), ErrorKind::Network | ErrorKind::RateLimited);
+    if !is_transient || !error.may_be_retried() || attempt >= retries {
+        return Verdict::Stop;
+    }
+    match error.retry_after() {
+        Some(asked) if asked > LONGEST_RETRY_AFTER => Verdict::Stop,
+        Some(asked) => Verdict::Wait(asked),
+        None => {
+            let longest = FIRST_WAIT.saturating_mul(1 << attempt.min(16)).min(LONGEST_WAIT);
+            let nanoseconds = u64::try_from(longest.as_nanos()).unwrap_or(u64::MAX).max(1);
+            Verdict::Wait(Duration::from_nanos(dice % nanoseconds))
+        }
+    }
+}
+
+/// Whether an attempt that brought `gained` of the `missing` bytes counts as progress, after which patience begins
+/// anew. A byte an attempt would go on for ever.
+pub(crate) fn is_progress(gained: u64, missing: u64) -> bool {
+    gained > 0 && gained >= 1024.min(missing / 4)
+}
+
+/// The time that a `Retry-After` header asks for: seconds, or a date, which is compared with the answer's own `Date`
+/// and not with this machine's clock (RFC 9110, section 10.2.3).
+pub(super) fn asked(retry_after: &str, date: Option<&str>) -> Option<Duration> {
+    let text = retry_after.trim();
+    if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
+        return Some(Duration::from_secs(text.parse().unwrap_or(u64::MAX)));
+    }
+    let (then, now) = (seconds(text)?, seconds(date?.trim())?);
+    Some(Duration::from_secs(then.saturating_sub(now)))
+}
+
+/// Seconds since the epoch of an HTTP date (`Sun, 06 Nov 1994 08:49:37 GMT`; the obsolete forms are not read).
+fn seconds(text: &str) -> Option<u64> {
+    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let mut words = text.split_once(", ")?.1.split(' ');
+    let day: u64 = words.next()?.parse().ok().filter(|day| (1..=31).contains(day))?;
+    let month = words.next().and_then(|word| MONTHS.iter().position(|month| *month == word))? as u64;
+    let year: u64 = words.next()?.parse().ok().filter(|year| (1970..=9999).contains(year))?;
+    let mut clock = words.next()?.split(':').map(|part| part.parse::<u64>().ok().filter(|n| *n <= 60));
+    let (hour, minute, second) = (clock.next()??, clock.next()??, clock.next()??);
+    // March is the year's first month, so that February's length comes last.
+    let (y, m) = if month < 2 { (year - 1, month + 10) } else { (year, month - 2) };
+    let days = 365 * y + y / 4 - y / 100 + y / 400 + (153 * m + 2) / 5 + day - 719_469;
+    Some(((days * 24 + hour) * 60 + minute) * 60 + second)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(kind: ErrorKind, asked: Option<u64>) -> Error {
+        Error::new(kind, "x").with_retry_after(asked.map(Duration::from_secs))
+    }
+
+    #[test]
+    fn retries_what_may_pass_and_nothing_else() {
+        let stop = |kind| verdict(&error(kind, None), 0, 5, 7) == Verdict::Stop;
+        for kind in [ErrorKind::Denied, ErrorKind::Mismatch, ErrorKind::NotFound, ErrorKind::Tls, ErrorKind::Disk] {
+            assert!(stop(kind), "{kind:?}");
+        }
+        assert!(!stop(ErrorKind::Network) && !stop(ErrorKind::RateLimited));
+        assert_eq!(verdict(&error(ErrorKind::Network, None), 5, 5, 7), Verdict::Stop);
+        assert_eq!(verdict(&error(ErrorKind::Network, None).finally(), 0, 5, 7), Verdict::Stop);
+    }
+
+    #[test]
+    fn waits_are_random_up_to_a_bound_that_doubles() {
+        let wait = |attempt, dice| verdict(&error(ErrorKind::Network, None), attempt, 100, dice);
+        let nanoseconds = |ms: u64| ms * 1_000_000;
+        assert_eq!(wait(0, 0), Verdict::Wait(Duration::ZERO));
+        assert_eq!(wait(0, nanoseconds(250) - 1), Verdict::Wait(Duration::from_nanos(nanoseconds(250) - 1)));
+        assert_eq!(wait(0, nanoseconds(250)), Verdict::Wait(Duration::ZERO));
+        assert_eq!(wait(2, nanoseconds(999)), Verdict::Wait(Duration::from_millis(999)));
+        assert_eq!(wait(99, nanoseconds(30_000) - 1), Verdict::Wait(Duration::from_nanos(nanoseconds(30_000) - 1)));
+    }
+
+    #[test]
+    fn does_as_told_up_to_a_minute() {
+        let wait = |asked| verdict(&error(ErrorKind::RateLimited, Some(asked)), 0, 5, 7);
+        assert_eq!(wait(3), Verdict::Wait(Duration::from_secs(3)));
+        assert_eq!(wait(60), Verdict::Wait(Duration::from_secs(60)));
+        assert_eq!(wait(61), Verdict::Stop);
+    }
+
+    #[test]
+    fn reads_seconds_and_dates() {
+        let now = Some("Sun, 06 Nov 1994 08:49:37 GMT");
+        for (text, date, expected) in [
+            ("120", None, Some(120)),
+            (" 0 ", None, Some(0)),
+            ("99999999999999999999", None, Some(u64::MAX)),
+            ("Sun, 06 Nov 1994 08:50:37 GMT", now, Some(60)),
+            ("Mon, 07 Nov 1994 08:49:37 GMT", now, Some(86_400)),
+            ("Sun, 06 Nov 1994 08:00:00 GMT", now, Some(0)),
+            ("Sun, 06 Nov 1994 08:50:37 GMT", None, None),
+            ("soon", now, None),
+            ("-1", now, None),
+            ("", now, None),
+            ("Sun, 99 Nov 1994 08:50:37 GMT", now, None),
+        ] {
+            assert_eq!(asked(text, date), expected.map(Duration::from_secs), "{text}");
+        }
+        assert_eq!(seconds("Thu, 01 Jan 1970 00:00:00 GMT"), Some(0));
+        assert_eq!(seconds("Thu, 29 Feb 2024 12:00:00 GMT"), Some(1_709_208_000));
+    }
+
+    #[test]
+    fn a_byte_now_and_then_is_no_progress() {
+        for (gained, missing, expected) in
+            [(0, 10, false), (0, 1, false), (1, 1, true), (1, 1 << 20, false), (1024, 1 << 20, true), (5, 10, true)]
+        {
+            assert_eq!(is_progress(gained, missing), expected, "{gained} of {missing}");
+        }
+    }
+}

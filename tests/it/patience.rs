@@ -1,0 +1,284 @@
+//! Retries and resuming: what passes is tried again from where it stopped, what cannot succeed is not, and every retry
+//! is told.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpListener;
+
+use serde_json::Value;
+
+use crate::harness::archive::file;
+use crate::harness::bench::Bench;
+use crate::harness::fault::{Fault, on};
+use crate::harness::image::{Image, Layer};
+use crate::harness::registry::Registry;
+use crate::harness::run::Outcome;
+
+const SIZE: usize = 600_000;
+
+/// An image of one layer that does not compress, so that there is something to cut.
+fn image() -> Image {
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let noise: Vec<u8> = std::iter::repeat_with(|| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    })
+    .take(SIZE / 8)
+    .flatten()
+    .collect();
+    Image::new(vec![Layer::of(&[file("noise", noise)])])
+}
+
+struct Case {
+    bench: Bench,
+    image: Image,
+    name: String,
+    layer: String,
+    size: usize,
+}
+
+impl Case {
+    fn new() -> Case {
+        let (bench, image) = (Bench::new(), image());
+        let name = image.push(&bench.registry, "app", "latest");
+        let (layer, size) = (image.layers[0].digest(), image.layers[0].blob.len());
+        Case { bench, image, name, layer, size }
+    }
+
+    fn fault(self, fault: impl FnOnce(&Case) -> Fault) -> Case {
+        self.bench.registry.fault(fault(&self));
+        self
+    }
+
+    fn pull(&self, options: &[&str]) -> Outcome {
+        self.bench.home.run(&[&["pull"], options, &[&self.name]].concat())
+    }
+
+    /// Status and range of each request for the layer.
+    fn asked(&self) -> Vec<(u16, Option<String>)> {
+        let calls = self.bench.registry.calls().into_iter().filter(|call| call.request.target.contains(&self.layer));
+        calls.map(|call| (call.status, call.request.header("range").map(str::to_string))).collect()
+    }
+
+    fn rest(&self, from: usize) -> Option<String> {
+        Some(format!("bytes={from}-{}", self.size - 1))
+    }
+
+    #[track_caller]
+    fn whole(&self, case: &str) {
+        assert_eq!(fs::read(self.bench.home.blob(&self.layer)).unwrap(), self.image.layers[0].blob, "{case}");
+        let left: Vec<_> = fs::read_dir(self.bench.home.store().join("ingest")).unwrap().collect();
+        assert!(left.is_empty(), "{case}: {left:?}");
+    }
+
+    fn partial(&self) -> std::path::PathBuf {
+        self.bench.home.store().join("ingest").join(format!("{}.partial", self.layer.replace(':', "-")))
+    }
+}
+
+#[test]
+fn a_cut_body_goes_on_from_its_offset() {
+    let case = Case::new().fault(|case| on(&case.layer).nth(1).cut(200_000));
+    case.pull(&["--retries", "1"]).exits(0);
+    assert_eq!(case.asked(), [(200, None), (206, case.rest(200_000))]);
+    case.whole("cut once");
+}
+
+#[test]
+fn progress_renews_patience() {
+    let case = Case::new().fault(|case| on(&case.layer).cut(150_000));
+    case.pull(&["--retries", "1"]).exits(0);
+    assert_eq!(case.asked().len(), case.size.div_ceil(150_000));
+    case.whole("cut always");
+
+    let case = Case::new().fault(|case| on(&case.layer).cut(1));
+    case.pull(&["--retries", "2"]).exits(5);
+    assert_eq!(case.asked().len(), 3, "a byte at a time is no progress");
+}
+
+#[test]
+fn a_server_that_will_not_go_on_is_borne_with() {
+    type Second = fn(&Case) -> Fault;
+    let cases: [(&str, Second, usize); 5] = [
+        ("the range ignored", |case| on(&case.layer).nth(2).status(200).body(case.image.layers[0].blob.clone()), 2),
+        ("416", |case| on(&case.layer).nth(2).status(416).body(""), 3),
+        ("400", |case| on(&case.layer).nth(2).status(400).body(""), 3),
+        (
+            "another range",
+            |case| on(&case.layer).nth(2).without("Content-Range").header("Content-Range", "bytes 0-1/9"),
+            3,
+        ),
+        ("no range named", |case| on(&case.layer).nth(2).without("Content-Range"), 3),
+    ];
+    for (name, second, requests) in cases {
+        let case = Case::new().fault(|case| on(&case.layer).nth(1).cut(200_000)).fault(second);
+        case.pull(&["--retries", "1"]).exits_in(name, 0);
+        assert_eq!(case.asked().len(), requests, "{name}");
+        case.whole(name);
+    }
+}
+
+#[test]
+fn a_whole_body_that_differs_from_what_was_known_starts_afresh_once() {
+    let case = Case::new()
+        .fault(|case| on(&case.layer).nth(1).flip(7).cut(200_000))
+        .fault(|case| on(&case.layer).nth(2).status(200).body(case.image.layers[0].blob.clone()));
+    case.pull(&["--retries", "1"]).exits(0).says("starting afresh");
+    case.whole("a lie before the cut");
+
+    let case = Case::new().fault(|case| on(&case.layer).flip(7));
+    case.pull(&["--retries", "5"]).exits(8);
+    assert_eq!(case.asked().len(), 1, "a wrong blob is not asked for again");
+    assert!(!case.partial().exists());
+}
+
+#[test]
+fn the_next_run_goes_on_from_what_was_there() {
+    let case = Case::new().fault(|case| on(&case.layer).nth(1).cut(200_000));
+    case.pull(&[]).exits(5);
+    assert_eq!(fs::metadata(case.partial()).unwrap().len(), 200_000);
+    case.pull(&[]).exits(0);
+    assert_eq!(case.asked(), [(200, None), (206, case.rest(200_000))]);
+    case.whole("after a failed run");
+}
+
+#[test]
+fn what_is_wrong_with_a_partial_is_mended() {
+    let blob = |case: &Case| case.image.layers[0].blob.clone();
+    type Left = fn(Vec<u8>) -> Vec<u8>;
+    let cases: [(&str, Left, usize); 5] = [
+        ("empty", |_| Vec::new(), 1),
+        ("too long", |blob| [blob, vec![0; 10]].concat(), 1),
+        ("whole", |blob| blob, 0),
+        ("zeros", |blob| vec![0; blob.len() / 2], 2),
+        ("of its size and wrong", |blob| vec![0; blob.len()], 1),
+    ];
+    for (name, left, requests) in cases {
+        let case = Case::new();
+        fs::create_dir_all(case.partial().parent().unwrap()).unwrap();
+        fs::write(case.partial(), left(blob(&case))).unwrap();
+        case.pull(&[]).exits_in(name, 0);
+        assert_eq!(case.asked().len(), requests, "{name}");
+        case.whole(name);
+    }
+}
+
+#[test]
+fn a_range_follows_redirects() {
+    let case = Case::new();
+    let other = Registry::plain();
+    other.put_blob("cdn", &case.image.layers[0].blob);
+    other.fault(on(&case.layer).nth(1).cut(200_000));
+    let place = other.url(&format!("/v2/cdn/blobs/{}", case.layer));
+    case.bench.registry.fault(on(&case.layer).redirect(307, place));
+    case.pull(&["--retries", "1"]).exits(0);
+    let ranges: Vec<_> = other.calls().iter().map(|call| call.request.header("range").map(str::to_string)).collect();
+    assert_eq!(ranges, [None, case.rest(200_000)]);
+    case.whole("redirected");
+}
+
+#[test]
+fn what_passes_is_tried_again_wherever_it_happens() {
+    for status in [408, 429, 500, 502, 503, 504] {
+        for path in ["manifests", "config", "layer"] {
+            let case = Case::new();
+            let target = match path {
+                "config" => case.image.config_digest(),
+                "layer" => case.layer.clone(),
+                other => other.to_string(),
+            };
+            case.bench.registry.fault(on(target).nth(1).status(status).body("").header("Retry-After", "0"));
+            case.pull(&["--retries", "1"])
+                .exits_in(&format!("{status} on {path}"), 0)
+                .says("retrying in 0.0 s (1 of 1)");
+        }
+    }
+}
+
+#[test]
+fn what_cannot_succeed_is_not_tried_again() {
+    for (status, code) in [(401, 4), (403, 4), (404, 3), (418, 10)] {
+        let case = Case::new().fault(|_| on("manifests").status(status).body(""));
+        case.pull(&["--retries", "5"]).exits_in(&status.to_string(), code);
+        assert_eq!(case.bench.registry.asked("manifests"), 1, "{status}");
+    }
+}
+
+#[test]
+fn a_registry_that_asks_for_too_much_patience_is_left_alone() {
+    let case = Case::new().fault(|_| on("manifests").status(429).body("").header("Retry-After", "3600"));
+    case.pull(&["--retries", "5"]).exits(6).says("try again after 3600 s");
+    assert_eq!(case.bench.registry.asked("manifests"), 1);
+}
+
+#[test]
+fn every_retry_is_told_and_their_number_holds() {
+    let broken =
+        |case: &Case| case.bench.registry.fault(on("manifests").status(503).body("").header("Retry-After", "0"));
+    let case = Case::new();
+    broken(&case);
+    let told = case.pull(&["--retries", "3"]).exits(5);
+    assert_eq!(told.stderr.matches("retrying in").count(), 3, "{}", told.stderr);
+    assert_eq!(case.bench.registry.asked("manifests"), 4);
+
+    let case = Case::new();
+    broken(&case);
+    let told = case.pull(&["--retries", "2", "--progress", "json"]).exits(5);
+    let events: Vec<Value> = told.stderr.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let retries: Vec<&Value> = events.iter().filter(|event| event["event"] == "retry").collect();
+    assert_eq!(retries.len(), 2);
+    assert_eq!((&retries[1]["attempt"], &retries[1]["retries"]), (&Value::from(2), &Value::from(2)));
+}
+
+/// A server that answers each request with these bytes and then says nothing more until the client goes.
+fn silent(answer: &'static str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let mut reader = BufReader::new(stream.try_clone().unwrap());
+            let mut line = String::new();
+            while reader.read_line(&mut line).is_ok_and(|n| n > 2) {
+                line.clear();
+            }
+            let _ = (&stream).write_all(answer.as_bytes());
+            let _ = reader.read(&mut [0]);
+        }
+    });
+    address
+}
+
+#[test]
+fn silence_ends() {
+    let part = "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{";
+    for (case, answer, options, text) in [
+        ("no answer", "", ["--stall-timeout", "1"], "stalled"),
+        ("half an answer", "HTTP/1.1 200 OK\r\nX-", ["--stall-timeout", "1"], "stalled"),
+        ("half a body", part, ["--stall-timeout", "1"], "stalled"),
+        ("no answer, in all", "", ["--timeout", "1"], "out of time"),
+        ("half a body, in all", part, ["--timeout", "1"], "out of time"),
+    ] {
+        let name = format!("{}/app", silent(answer));
+        let bench = Bench::new();
+        let words = [&["pull"], &options[..], &[&name]].concat();
+        bench.home.run(&words).exits_in(case, 5).says(text);
+    }
+}
+
+#[test]
+fn a_rate_limit_changes_no_byte() {
+    let case = Case::new();
+    case.pull(&["--limit-rate", "4m"]).exits(0);
+    case.whole("limited");
+    for (option, bad) in [
+        ("--limit-rate", "fast"),
+        ("--limit-rate", "0"),
+        ("--timeout", "0"),
+        ("--stall-timeout", "x"),
+        ("--retries", "-1"),
+    ] {
+        case.pull(&["--retries", "0", &format!("{option}={bad}")]).exits_in(option, 2);
+    }
+}
