@@ -1,11 +1,13 @@
 //! What a caller may choose. Cuts for each room the narrow configuration that it needs; nobody below sees the whole.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::cancel::Cancel;
+use crate::image::credentials::Credentials;
 use crate::image::platform::Platform;
 use crate::limits::Limits;
-use crate::registry::{Credentials, PaceLimits};
+use crate::registry::PaceLimits;
 use crate::{registry, unpack};
 
 /// The choices of a [`Client`](crate::Client) and of what it fetches. Setters take values that are parsed already.
@@ -18,7 +20,8 @@ use crate::{registry, unpack};
 pub struct Options {
     pub(crate) platform: Option<Platform>,
     pub(crate) cancel: Cancel,
-    credentials: Option<Credentials>,
+    pub(crate) credentials: Option<Credentials>,
+    pub(crate) authfile: Option<PathBuf>,
     ca_pem: Option<Vec<u8>>,
     limits: Limits,
     pace: PaceLimits,
@@ -47,9 +50,15 @@ impl Options {
     }
 
     /// Credentials for the registries that are asked. They go to the registry's own origin and to token endpoints
-    /// that may have them. Default: none.
+    /// that may have them. Default: those that this machine's configuration has for the registry.
     pub fn credentials(self, credentials: Credentials) -> Self {
         Self { credentials: Some(credentials), ..self }
+    }
+
+    /// The only file where credentials are looked for and kept. Default: the files of Docker, podman and skopeo, as
+    /// the environment names them.
+    pub fn authfile(self, path: impl Into<PathBuf>) -> Self {
+        Self { authfile: Some(path.into()), ..self }
     }
 
     /// Certificates in PEM that are trusted beside the built-in roots. Default: none.
@@ -91,7 +100,6 @@ impl Options {
 
     pub(crate) fn registry(&self) -> registry::Config {
         registry::Config {
-            credentials: self.credentials.clone(),
             ca_pem: self.ca_pem.clone(),
             limits: self.limits.clone(),
             pace: self.pace.clone(),

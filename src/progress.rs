@@ -49,6 +49,13 @@ pub enum Event<'a> {
         /// How many there may be without progress.
         retries: u32,
     },
+    /// Something was found in the machine's configuration. Never a secret.
+    Configured {
+        /// What it is for and what it says.
+        what: &'a str,
+        /// The file, variable or program that said so.
+        from: &'a str,
+    },
     /// Something that a person should know once and that stops nothing.
     Note(&'a str),
 }

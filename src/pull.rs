@@ -3,7 +3,7 @@
 
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
-use crate::host;
+use crate::host::{self, Accounts};
 use crate::image::config::Config;
 use crate::image::manifest::{self, Descriptor, Document, Manifest};
 use crate::image::platform::Platform;
@@ -31,7 +31,8 @@ use crate::verify::{Size, Verified};
 pub struct Client {
     options: Options,
     platform: Platform,
-    connections: Connections,
+    pub(crate) accounts: Accounts,
+    pub(crate) connections: Connections,
 }
 
 /// What a name means at its registry, for one platform. Holds the session, so that a fetch goes on with its token.
@@ -62,7 +63,8 @@ impl Client {
     pub fn new(options: Options) -> Result<Self> {
         let platform = options.platform.clone().unwrap_or_else(host::platform);
         let connections = Connections::new(options.registry())?;
-        Ok(Self { options, platform, connections })
+        let accounts = Accounts::new(options.authfile.clone());
+        Ok(Self { options, platform, accounts, connections })
     }
 
     /// Resolves `name` and fetches what `store` lacks of it.
@@ -93,9 +95,18 @@ impl Client {
 
     /// All tags of a repository.
     pub fn tags(&self, repository: &Reference, progress: &dyn Progress) -> Result<Vec<String>> {
-        let tags = Repository::open(&self.connections, repository, progress)
-            .and_then(|mut session| self.patience(progress).with(|| session.tags()));
+        let tags =
+            self.open(repository, progress).and_then(|mut session| self.patience(progress).with(|| session.tags()));
         tags.map_err(|e| e.context(format!("list tags of {}", repository.repository())))
+    }
+
+    /// A session with the credentials that were given, else with those that the machine's configuration has.
+    fn open<'a>(&'a self, name: &Reference, progress: &'a dyn Progress) -> Result<Repository<'a>> {
+        let credentials = match &self.options.credentials {
+            Some(given) => Some(given.clone()),
+            None => self.accounts.find(name, progress)?,
+        };
+        Repository::open(&self.connections, name, credentials, progress)
     }
 
     fn resolve_inner<'a>(
@@ -105,7 +116,7 @@ impl Client {
         progress: &'a dyn Progress,
     ) -> Result<Resolved<'a>> {
         let limits = self.options.bounds();
-        let mut repository = Repository::open(&self.connections, name, progress)?;
+        let mut repository = self.open(name, progress)?;
         let answer = self.patience(progress).with(|| repository.manifest(&name.selector()))?;
         let digest = proven_digest(name, &answer.bytes)?;
         let (mut document, mut media_type) = Document::parse(&answer.bytes, &answer.content_type, None, limits)?;

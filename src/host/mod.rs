@@ -1,8 +1,17 @@
-//! What the machine says of itself. The only room that reads the environment: here the choices of the user's shell
+//! What the machine says of itself, and what its users configured for other tools. The only room that reads the environment: here the choices of the user's shell
 //! and of the kernel become values that the rest is given.
+
+mod auth_file;
+mod credentials;
+mod keychain;
+mod private_file;
+mod terminal;
 
 use std::env;
 use std::path::PathBuf;
+
+pub(crate) use self::credentials::Accounts;
+pub use self::terminal::HiddenInput;
 
 use crate::image::platform::Platform;
 
@@ -16,7 +25,6 @@ pub(crate) fn platform() -> Platform {
 /// The default store: `$PULLET_STORE`, else `/var/lib/pullet` for root, else `$XDG_DATA_HOME/pullet`
 /// (`~/.local/share/pullet`). `None` where none of them can be told.
 pub(crate) fn store_folder() -> Option<PathBuf> {
-    let folder = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     if let Some(store) = folder("PULLET_STORE") {
         return Some(store);
     }
@@ -25,4 +33,9 @@ pub(crate) fn store_folder() -> Option<PathBuf> {
     }
     let data = folder("XDG_DATA_HOME").or_else(|| folder("HOME").map(|home| home.join(".local/share")));
     data.map(|data| data.join("pullet"))
+}
+
+/// A path that a variable of the environment names; an empty one names none.
+fn folder(name: &str) -> Option<PathBuf> {
+    env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
 }

@@ -9,23 +9,26 @@ mod pace;
 mod problem;
 mod retry;
 mod tls;
+mod token;
 mod url;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::Deserialize;
 
-pub use self::auth::Credentials;
 pub(crate) use self::http::Body;
 pub(crate) use self::pace::PaceLimits;
 pub(crate) use self::retry::{Verdict, is_progress, verdict};
 
-use self::auth::Auth;
+use self::auth::{Auth, Granted};
+use self::challenge::Challenge;
 use self::http::{Answer, Headers, Http};
 use self::tls::Tls;
 use self::url::Url;
 use crate::cancel::Cancel;
 use crate::error::{Error, ErrorKind, Result};
+use crate::image::credentials::Credentials;
 use crate::image::manifest::Descriptor;
 use crate::image::media_type;
 use crate::image::reference::{self, Reference};
@@ -38,7 +41,6 @@ const LOCATION_LIMIT: usize = 8 << 10;
 /// What this room needs to know.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Config {
-    pub(crate) credentials: Option<Credentials>,
     pub(crate) ca_pem: Option<Vec<u8>>,
     pub(crate) limits: Limits,
     pub(crate) pace: PaceLimits,
@@ -49,12 +51,35 @@ pub(crate) struct Config {
 pub(crate) struct Connections {
     http: Http,
     config: Config,
+    /// What let us in to a repository, by its name: the next session begins with it. Never written to disk.
+    granted: Mutex<HashMap<String, Granted>>,
 }
 
 impl Connections {
     pub(crate) fn new(config: Config) -> Result<Self> {
         let tls = Tls::new(config.ca_pem.as_deref())?;
-        Ok(Self { http: Http::new(tls, config.pace.clone(), config.cancel.clone()), config })
+        let http = Http::new(tls, config.pace.clone(), config.cancel.clone());
+        Ok(Self { http, config, granted: Mutex::default() })
+    }
+
+    /// Asks whether the registry of `name` lets us in with these credentials, and fails with what it says if not.
+    /// Nothing that was granted before counts, and nothing of this is kept.
+    pub(crate) fn check(&self, name: &Reference, credentials: Credentials, progress: &dyn Progress) -> Result<()> {
+        let auth = Auth::new(Some(credentials), String::new(), None);
+        let mut session = Repository::with(self, name, auth, progress)?;
+        let answer = session.get("/v2/", None)?;
+        // Another server's word that all is well says nothing: it was not shown the credentials.
+        match session.roots.iter().any(|root| root.same_origin(answer.url())) {
+            true => answer.read(self.config.limits.error_body).map(drop),
+            false => {
+                let text = format!("the registry leads to another server, {}, and does not check them", answer.url());
+                Err(Error::new(ErrorKind::Denied, text))
+            }
+        }
+    }
+
+    fn granted(&self) -> MutexGuard<'_, HashMap<String, Granted>> {
+        self.granted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -62,6 +87,8 @@ impl Connections {
 pub(crate) struct Repository<'a> {
     connections: &'a Connections,
     progress: &'a dyn Progress,
+    /// Under which name what lets us in is kept for the next session.
+    name: Option<String>,
     path: String,
     /// Where the registry may be; one root is left after the first contact.
     roots: Vec<Url>,
@@ -98,7 +125,19 @@ struct TagList {
 impl<'a> Repository<'a> {
     /// No request is made yet. Loopback registries may speak plain HTTP, as with Docker; they are asked so first,
     /// unless a CA is given.
-    pub(crate) fn open(connections: &'a Connections, name: &Reference, progress: &'a dyn Progress) -> Result<Self> {
+    pub(crate) fn open(
+        connections: &'a Connections,
+        name: &Reference,
+        credentials: Option<Credentials>,
+        progress: &'a dyn Progress,
+    ) -> Result<Self> {
+        let granted = connections.granted().get(&name.repository()).cloned();
+        let auth = Auth::new(credentials, format!("repository:{}:pull", name.path()), granted);
+        let session = Self::with(connections, name, auth, progress)?;
+        Ok(Self { name: Some(name.repository()), ..session })
+    }
+
+    fn with(connections: &'a Connections, name: &Reference, auth: Auth, progress: &'a dyn Progress) -> Result<Self> {
         let host = name.api_host();
         let order: &[bool] = match (is_loopback(host), &connections.config.ca_pem) {
             (false, _) => &[true],
@@ -106,8 +145,7 @@ impl<'a> Repository<'a> {
             (true, Some(_)) => &[true, false],
         };
         let roots = order.iter().map(|&https| Url::root(https, host)).collect::<Result<_>>()?;
-        let auth = Auth::new(connections.config.credentials.clone(), name.path());
-        Ok(Self { connections, progress, path: name.path().to_owned(), roots, auth })
+        Ok(Self { connections, progress, name: None, path: name.path().to_owned(), roots, auth })
     }
 
     /// The manifest or index under a tag or digest. The bytes are not verified.
@@ -192,9 +230,15 @@ impl<'a> Repository<'a> {
 
     /// GETs from the registry: in, through a challenge if there is one, and along redirects.
     fn ask(&mut self, ask: Ask<'_>) -> Result<Answer> {
+        if let Some(registry) = self.auth.expired() {
+            self.authorise(&registry, Vec::new())?;
+        }
         let mut answer = self.contact(ask)?;
-        if answer.status() == 401 {
-            answer = self.authorise(answer, ask)?;
+        if answer.status() == 400 && self.auth.header(answer.url()).is_some() {
+            let (again, body) = answer.peek(self.connections.config.limits.error_body)?;
+            answer = if problem::says_expired(&body) { self.ask_again(again, ask)? } else { again };
+        } else if answer.status() == 401 {
+            answer = self.ask_again(answer, ask)?;
         }
         self.follow(answer, ask)
     }
@@ -204,7 +248,8 @@ impl<'a> Repository<'a> {
         let mut failure: Option<Error> = None;
         for root in self.roots.clone() {
             let is_last = self.roots.last() == Some(&root);
-            match self.connections.http.get(&root.at(ask.target), ask.headers(self.auth.header())) {
+            let url = root.at(ask.target);
+            match self.connections.http.get(&url, ask.headers(self.auth.header(&url))) {
                 // How TLS servers answer a plain request.
                 Ok(answer) if answer.status() == 400 && !root.is_https() && !is_last => {
                     failure = Some(self.refusal(answer));
@@ -220,22 +265,31 @@ impl<'a> Repository<'a> {
         Err(failure.unwrap_or_else(|| Error::new(ErrorKind::Internal, "no registry to contact")))
     }
 
-    /// Answers the challenge of a 401 and asks again, once: a token may have expired, but never twice in a row.
-    fn authorise(&mut self, refused: Answer, ask: Ask<'_>) -> Result<Answer> {
-        let Connections { http, config } = self.connections;
-        let progress = self.progress;
+    /// Answers the challenge of a refusal and asks again, once: a token may have expired, but never twice in a row.
+    fn ask_again(&mut self, refused: Answer, ask: Ask<'_>) -> Result<Answer> {
         let challenges = challenge::parse(refused.headers("www-authenticate"));
         let registry = refused.url().clone();
         // Only a body that was read to its end leaves the connection to the next request.
-        let _ = refused.read(config.limits.error_body);
-        self.auth.answer(http, &registry, &challenges, &config.limits, &|answer| report(progress, answer))?;
+        let _ = refused.read(self.connections.config.limits.error_body);
+        self.authorise(&registry, challenges)?;
         self.contact(ask)
+    }
+
+    fn authorise(&mut self, registry: &Url, challenges: Vec<Challenge>) -> Result<()> {
+        let Connections { http, config, .. } = self.connections;
+        let progress = self.progress;
+        self.auth.answer(http, registry, challenges, &config.limits, &|answer| report(progress, answer))?;
+        if let (Some(name), Some(granted)) = (&self.name, self.auth.granted()) {
+            self.connections.granted().insert(name.clone(), granted.clone());
+        }
+        Ok(())
     }
 
     /// Follows redirects. The credential stays behind at the first hop to another origin and is never picked up again.
     fn follow(&self, mut answer: Answer, ask: Ask<'_>) -> Result<Answer> {
         let limits = &self.connections.config.limits;
-        let mut headers = ask.headers(self.auth.header());
+        let authorization = self.auth.header(answer.url()).map(str::to_owned);
+        let mut headers = ask.headers(authorization.as_deref());
         let mut hops = 0;
         while matches!(answer.status(), 301 | 302 | 303 | 307 | 308) {
             hops += 1;
@@ -257,7 +311,7 @@ impl<'a> Repository<'a> {
         let (url, status) = (answer.url().to_string(), answer.status());
         let patience = answer.patience();
         let body = answer.read(self.connections.config.limits.error_body);
-        problem::refusal(&url, status, &body.ok().flatten().unwrap_or_default(), patience)
+        problem::refusal("GET", &url, status, &body.ok().flatten().unwrap_or_default(), patience)
     }
 
     fn report(&self, answer: &Answer) {
@@ -266,7 +320,11 @@ impl<'a> Repository<'a> {
 }
 
 fn report(progress: &dyn Progress, answer: &Answer) {
-    progress.report(Event::Answered { method: "GET", url: &answer.url().to_string(), status: answer.status() });
+    progress.report(Event::Answered {
+        method: answer.method(),
+        url: &answer.url().to_string(),
+        status: answer.status(),
+    });
 }
 
 /// Where a redirect leads: exactly one `Location`, to http or https, and never from https down to http.

@@ -10,7 +10,7 @@ use crate::harness::image::{Image, Layer};
 use crate::harness::registry::Registry;
 use crate::harness::run::{Home, Outcome};
 
-const COMMANDS: [&str; 4] = ["pull", "unpack", "images", "verify"];
+const COMMANDS: [&str; 6] = ["pull", "unpack", "images", "verify", "login", "logout"];
 
 fn image() -> Image {
     Image::new((0..3).map(|n| Layer::of(&[file(format!("f{n}"), format!("body {n}").repeat(100))])).collect())
@@ -43,8 +43,10 @@ fn help_goes_to_standard_output() {
         }
     }
     for (command, options) in [
-        ("pull", &["--platform", "--creds", "--ca-file", "-a"][..]),
-        ("unpack", &["--platform", "--creds", "--ca-file", "--pull", "--no-devices"]),
+        ("pull", &["--platform", "--creds", "--authfile", "--ca-file", "-a"][..]),
+        ("unpack", &["--platform", "--creds", "--authfile", "--ca-file", "--pull", "--no-devices"]),
+        ("login", &["--username", "--password-stdin", "--authfile", "--ca-file"]),
+        ("logout", &["--authfile"]),
         ("verify", &["--remove-corrupt"]),
     ] {
         let outcome = home.run(&[command, "--help"]).exits(0);
@@ -60,10 +62,9 @@ fn help_goes_to_standard_output() {
 #[test]
 fn help_has_short_lines() {
     let home = Home::new();
-    for args in
-        [&["--help"][..], &["pull", "--help"], &["unpack", "--help"], &["images", "--help"], &["verify", "--help"]]
-    {
-        let outcome = home.run(args);
+    let all = COMMANDS.iter().map(|command| vec![*command, "--help"]).chain([vec!["--help"]]);
+    for args in all {
+        let outcome = home.run(&args);
         let longest = outcome.stdout.lines().map(|line| line.chars().count()).max().unwrap_or(0);
         assert!((20..=100).contains(&longest), "{args:?}: {longest} columns\n{}", outcome.story());
     }
@@ -103,6 +104,15 @@ fn usage_errors_exit_with_two() {
         &["images", "--platform", "linux/amd64"],
         &["images", "--frobnicate"],
         &["verify", "--frobnicate"],
+        &["verify", "--authfile", "x"],
+        &["pull", "-u", "x", &name],
+        &["login", "a", "b"],
+        &["login", "--password-stdin"],
+        &["login", "registry"],
+        &["login", "--creds", "a:b"],
+        &["logout", "a.io", "b.io"],
+        &["logout", "a.io/ns"],
+        &["logout", "-u", "x"],
         &["verify", "Bad"],
         &["pull", "--ca-file", "/nonexistent.pem", "--store"],
     ];

@@ -35,6 +35,8 @@ pub(crate) enum ProgressMode {
 pub(crate) enum Command {
     Help(Topic),
     Images,
+    Login(Login),
+    Logout(Logout),
     Pull(Pull),
     Unpack(Unpack),
     Verify(Verify),
@@ -46,6 +48,8 @@ pub(crate) enum Command {
 pub(crate) enum Topic {
     Program,
     Images,
+    Login,
+    Logout,
     Pull,
     Unpack,
     Verify,
@@ -56,12 +60,25 @@ pub(crate) enum Topic {
 pub(crate) struct Registry {
     pub(crate) platform: Option<Platform>,
     pub(crate) credentials: Option<Credentials>,
+    pub(crate) authfile: Option<PathBuf>,
     pub(crate) ca_file: Option<PathBuf>,
     pub(crate) retries: Option<u32>,
     pub(crate) stall_timeout: Option<Duration>,
     /// With the deadline of `--timeout`, if there is one.
     pub(crate) cancel: Cancel,
     pub(crate) rate_limit: Option<u64>,
+}
+
+pub(crate) struct Login {
+    pub(crate) registry: Registry,
+    pub(crate) user: Option<String>,
+    pub(crate) password_stdin: bool,
+    pub(crate) host: String,
+}
+
+pub(crate) struct Logout {
+    pub(crate) registry: Registry,
+    pub(crate) host: String,
 }
 
 pub(crate) struct Pull {
@@ -100,6 +117,8 @@ struct Typed {
     when: Option<PullWhen>,
     no_devices: bool,
     remove_corrupt: bool,
+    user: Option<String>,
+    password_stdin: bool,
     help: bool,
     version: bool,
     words: Vec<OsString>,
@@ -148,6 +167,8 @@ impl Typed {
 
     fn take(&mut self, option: &str, topic: Option<Topic>, parser: &mut lexopt::Parser) -> Result<(), Failure> {
         let pulls = matches!(topic, Some(Topic::Pull | Topic::Unpack));
+        let logs_in = topic == Some(Topic::Login);
+        let keeps = logs_in || topic == Some(Topic::Logout);
         match option {
             "-h" | "--help" => self.help = true,
             "-V" | "--version" => self.version = true,
@@ -157,7 +178,6 @@ impl Typed {
             "--progress" => self.common.progress = choice(parser, topic, option, &PROGRESS_MODES)?,
             "--platform" if pulls => self.registry.platform = Some(string(parser, topic)?.parse()?),
             "--creds" if pulls => self.registry.credentials = Some(credentials(&string(parser, topic)?)?),
-            "--ca-file" if pulls => self.registry.ca_file = Some(path(parser, topic)?),
             "--retries" if pulls => self.registry.retries = Some(number(parser, topic, option)?),
             "--stall-timeout" if pulls => self.registry.stall_timeout = Some(seconds(parser, topic, option)?),
             "--timeout" if pulls => {
@@ -165,9 +185,13 @@ impl Typed {
                 self.registry.cancel = Cancel::with_deadline(deadline);
             }
             "--limit-rate" if pulls => self.registry.rate_limit = Some(rate(parser, topic)?),
+            "--authfile" if pulls || keeps => self.registry.authfile = Some(path(parser, topic)?),
+            "--ca-file" if pulls || logs_in => self.registry.ca_file = Some(path(parser, topic)?),
             "-a" | "--all-tags" if topic == Some(Topic::Pull) => self.all_tags = true,
             "--pull" if topic == Some(Topic::Unpack) => self.when = Some(choice(parser, topic, option, &PULL_WHEN)?),
             "--no-devices" if topic == Some(Topic::Unpack) => self.no_devices = true,
+            "-u" | "--username" if logs_in => self.user = Some(string(parser, topic)?),
+            "--password-stdin" if logs_in => self.password_stdin = true,
             "--remove-corrupt" if topic == Some(Topic::Verify) => self.remove_corrupt = true,
             unknown => return Err(misused(topic, format!("unknown option {unknown}"))),
         }
@@ -184,6 +208,14 @@ impl Typed {
                 }
                 Command::Images
             }
+            Topic::Login if self.password_stdin && self.user.is_none() => {
+                return Err(misused(Some(topic), "--password-stdin needs a user: -u USER"));
+            }
+            Topic::Login => {
+                let host = host(topic, &words)?;
+                Command::Login(Login { registry, user: self.user, password_stdin: self.password_stdin, host })
+            }
+            Topic::Logout => Command::Logout(Logout { registry, host: host(topic, &words)? }),
             Topic::Pull if words.is_empty() => return Err(misused(Some(topic), "a NAME is missing")),
             Topic::Pull => {
                 let parse = if self.all_tags { Reference::parse_repository } else { str::parse };
@@ -222,8 +254,14 @@ const PROGRESS_MODES: [(&str, ProgressMode); 5] = [
 const PULL_WHEN: [(&str, PullWhen); 3] =
     [("missing", PullWhen::Missing), ("always", PullWhen::Always), ("never", PullWhen::Never)];
 
-const COMMANDS: [(&str, Topic); 4] =
-    [("images", Topic::Images), ("pull", Topic::Pull), ("unpack", Topic::Unpack), ("verify", Topic::Verify)];
+const COMMANDS: [(&str, Topic); 6] = [
+    ("images", Topic::Images),
+    ("login", Topic::Login),
+    ("logout", Topic::Logout),
+    ("pull", Topic::Pull),
+    ("unpack", Topic::Unpack),
+    ("verify", Topic::Verify),
+];
 
 fn command_named(word: &OsString) -> Result<Topic, Failure> {
     let known = COMMANDS.iter().find(|(name, _)| word == *name);
@@ -277,6 +315,15 @@ fn rate(parser: &mut lexopt::Parser, topic: Option<Topic>) -> Result<u64, Failur
     };
     let rate = digits.parse::<u64>().ok().and_then(|n| n.checked_mul(unit)).filter(|&rate| rate > 0);
     rate.ok_or_else(|| misused(topic, format!("--limit-rate {text:?} is no rate such as 500k or 2m")))
+}
+
+/// At most one registry; Docker Hub without any.
+fn host(topic: Topic, words: &[OsString]) -> Result<String, Failure> {
+    match words {
+        [] => Ok("docker.io".to_owned()),
+        [host] => Ok(text(host)?.to_owned()),
+        [_, more, ..] => Err(misused(Some(topic), format!("unexpected argument {more:?}"))),
+    }
 }
 
 fn names(words: &[OsString], parse: impl Fn(&str) -> pullet::Result<Reference>) -> Result<Vec<Reference>, Failure> {

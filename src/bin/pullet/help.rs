@@ -7,6 +7,8 @@ pub(crate) fn of(topic: Topic) -> String {
     match topic {
         Topic::Program => PROGRAM.to_owned(),
         Topic::Images => format!("{IMAGES}\n{COMMON}"),
+        Topic::Login => format!("{LOGIN}\n{COMMON}"),
+        Topic::Logout => format!("{LOGOUT}\n{COMMON}"),
         Topic::Pull => format!("{PULL}\n{REGISTRY}\n{COMMON}\n{NAMES}"),
         Topic::Unpack => format!("{UNPACK}\n{REGISTRY}\n{COMMON}\n{NAMES}"),
         Topic::Verify => format!("{VERIFY}\n{COMMON}"),
@@ -23,6 +25,8 @@ Commands:
   unpack    make a root filesystem out of an image
   images    list the images in the store
   verify    read the store back and check every digest
+  login     try credentials with a registry and keep them
+  logout    remove kept credentials
 
 `pullet COMMAND --help` tells the options of a command.
 
@@ -81,12 +85,43 @@ Options:
   -q, --quiet            print nothing
 ";
 
+const LOGIN: &str = "\
+Try credentials with a registry and, if it takes them, keep them: with the credential helper that
+the file names for it, else in the file itself, unencrypted and readable by its owner alone.
+Docker, podman and skopeo read the same file.
+
+Usage: pullet login [OPTION]… [HOST[:PORT]]
+
+Without HOST it is docker.io. What is not given is asked for at the terminal.
+
+Options:
+  -u, --username USER    the user name
+      --password-stdin   read the password from standard input
+      --authfile FILE    the file (default: $REGISTRY_AUTH_FILE, else $DOCKER_CONFIG/config.json,
+                         else ~/.docker/config.json)
+      --ca-file PEM      trust these certificates beside the built-in roots
+  -q, --quiet            print nothing
+";
+
+const LOGOUT: &str = "\
+Remove what login keeps for a registry; without HOST for docker.io.
+
+Usage: pullet logout [OPTION]… [HOST[:PORT]]
+
+Options:
+      --authfile FILE    the file (default: as with login)
+  -q, --quiet            print nothing
+";
+
 const REGISTRY: &str = "\
 Registry:
       --platform OS[/ARCH[/VARIANT]]
                          choose this platform and not this machine's
       --creds USER[:PASSWORD]
                          credentials; `-` reads them from standard input
+      --authfile FILE    the only file where credentials are looked for (default: the first of
+                         $REGISTRY_AUTH_FILE, $DOCKER_AUTH_CONFIG, podman's auth.json and
+                         Docker's config.json that has some; their helpers are asked too)
       --ca-file PEM      trust these certificates beside the built-in roots
       --retries N        ask again so often after a passing failure without progress (default: 5)
       --stall-timeout SECS
@@ -103,7 +138,7 @@ Common:
                          /var/lib/pullet for root, else ~/.local/share/pullet)
       --progress auto|tty|plain|json|none
                          how progress is shown on standard error; json is an object a line
-  -v, --verbose          name each request
+  -v, --verbose          name each request, and what the configuration decided
   -h, --help             this text
   -V, --version          the version
 ";

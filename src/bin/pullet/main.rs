@@ -5,6 +5,7 @@ mod args;
 mod exit;
 mod help;
 mod images;
+mod login;
 mod pull;
 mod report;
 mod text;
@@ -29,6 +30,8 @@ fn run(common: &args::Common, command: Command, reporter: &Reporter) -> Result<(
         Command::Help(topic) => text::print(help::of(topic)),
         Command::Version => text::print(concat!("pullet ", env!("CARGO_PKG_VERSION"), "\n")),
         Command::Images => images::run(common),
+        Command::Login(login) => login::run(common, login, reporter),
+        Command::Logout(logout) => login::out(common, &logout),
         Command::Pull(pull) => pull::run(common, pull, reporter),
         Command::Unpack(unpack) => unpack::run(common, unpack, reporter),
         Command::Verify(verify) => verify::run(common, verify),

@@ -37,6 +37,9 @@ pub(crate) fn client(registry: &Registry) -> Result<Client, Failure> {
     if let Some(credentials) = &registry.credentials {
         options = options.credentials(credentials.clone());
     }
+    if let Some(path) = &registry.authfile {
+        options = options.authfile(path);
+    }
     if let Some(path) = &registry.ca_file {
         let pem = std::fs::read(path).map_err(|e| {
             let hint = "--ca-file takes a file of certificates in PEM".to_owned();

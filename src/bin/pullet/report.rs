@@ -80,7 +80,7 @@ impl Reporter {
 
     fn report_json(&self, event: Event<'_>) {
         let object = match event {
-            Event::Answered { .. } if !self.is_verbose => return,
+            Event::Answered { .. } | Event::Configured { .. } if !self.is_verbose => return,
             Event::Layer { state: LayerState::Downloading(count), layer } if count < layer.size && !self.is_due() => {
                 return;
             }
@@ -95,6 +95,7 @@ impl Reporter {
             Event::Answered { method, url, status } if self.is_verbose => {
                 self.tell(&format!("{method} {url}: {status}"))
             }
+            Event::Configured { what, from } if self.is_verbose => self.tell(&format!("{what}, from {from}")),
             Event::Pulling { label, path } => self.tell(&format!("{label}: Pulling from {path}")),
             Event::Layer { layer, state } => match state {
                 LayerState::Waiting => self.tell_layer(layer, "Pulling fs layer"),
@@ -147,6 +148,7 @@ fn object(event: Event<'_>) -> Value {
         Event::Answered { method, url, status } => {
             json!({ "event": "request", "method": method, "url": url, "status": status })
         }
+        Event::Configured { what, from } => json!({ "event": "configured", "what": what, "from": from }),
         Event::Pulling { label, path } => json!({ "event": "pulling", "label": label, "path": path }),
         Event::Layer { layer, state } => {
             let (word, current) = match state {

@@ -90,13 +90,29 @@ impl Home {
 
     /// As [`Home::run`], with something on standard input and, if one is given, as another user.
     pub fn run_with<S: AsRef<OsStr>>(&self, args: &[S], stdin: &[u8], user: Option<u32>) -> Outcome {
+        let mut command = self.command(args, user);
+        if let Some(user) = user {
+            command.uid(user).gid(user);
+        }
+        self.outcome(command, args, stdin)
+    }
+
+    /// As [`Home::run`], with more in the environment and something on standard input.
+    pub fn run_env<S: AsRef<OsStr>>(&self, env: &[(&str, &str)], args: &[S], stdin: &[u8]) -> Outcome {
+        let mut command = self.command(args, None);
+        command.envs(env.iter().copied());
+        self.outcome(command, args, stdin)
+    }
+
+    fn command<S: AsRef<OsStr>>(&self, args: &[S], user: Option<u32>) -> Command {
         let mut command = Command::new(self.binary(user));
         command.args(args).args(no_retries(args)).env_clear().current_dir(self.dir.path());
         command.env("HOME", self.path("home")).env("PULLET_STORE", self.store());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        if let Some(user) = user {
-            command.uid(user).gid(user);
-        }
+        command
+    }
+
+    fn outcome<S: AsRef<OsStr>>(&self, mut command: Command, args: &[S], stdin: &[u8]) -> Outcome {
         let mut child = command.spawn().expect("the pullet binary runs");
         let pid = rustix::process::Pid::from_child(&child);
         // A refused command may end before it reads.

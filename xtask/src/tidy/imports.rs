@@ -10,6 +10,7 @@ use super::source::Source;
 const HOUSE: &[Floor] = &[
     Floor::InOrder(&["escape", "error", "cancel", "digest", "limits", "progress", "verify"]),
     Floor::InOrder(&[
+        "image::credentials",
         "image::json",
         "image::media_type",
         "image::platform",
@@ -19,7 +20,7 @@ const HOUSE: &[Floor] = &[
         "image",
     ]),
     Floor::Rooms(&["registry", "store", "unpack", "host"]),
-    Floor::InOrder(&["options", "patience", "workers", "local", "pull", "lib"]),
+    Floor::InOrder(&["options", "patience", "workers", "local", "pull", "login", "lib"]),
 ];
 
 enum Floor {
