@@ -40,6 +40,11 @@
 //!
 //! [`Client::resolve`] alone asks what a name is, and so whether there is an update, without writing anything.
 //!
+//! # Credentials
+//!
+//! What a registry asks for is given from [`Options::credentials`], else from where Docker, podman and skopeo have it on
+//! this machine. [`Client::login`] puts it there.
+//!
 //! # Trust
 //!
 //! Nothing that came from outside is trusted. A blob has a name in the store only after its digest was proven; an

@@ -12,7 +12,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::auth_file::{AuthFile, server};
 use super::keychain::Keychain;
-use super::{folder, private_file};
+use super::{environment, private_file};
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::credentials::Credentials;
 use crate::image::reference::Reference;
@@ -108,21 +108,22 @@ impl Accounts {
         if let Some(path) = &self.authfile {
             return vec![Place::Named(path.clone())];
         }
-        let runtime = folder("XDG_RUNTIME_DIR").map(|folder| folder.join("containers"));
+        let runtime = environment::path("XDG_RUNTIME_DIR").map(|folder| folder.join("containers"));
         // Where podman and skopeo log in to without a session.
         let runtime = runtime
             .unwrap_or_else(|| PathBuf::from(format!("/run/containers/{}", rustix::process::geteuid().as_raw())));
-        let config = folder("XDG_CONFIG_HOME").or_else(|| folder("HOME").map(|home| home.join(".config")));
+        let config =
+            environment::path("XDG_CONFIG_HOME").or_else(|| environment::path("HOME").map(|home| home.join(".config")));
         let config = config.map(|folder| folder.join("containers/auth.json"));
         let variable = env::var_os("DOCKER_AUTH_CONFIG").map(Place::Variable);
         let files = [Some(runtime.join("auth.json")), config, dockers_file()];
-        let named = folder("REGISTRY_AUTH_FILE").map(Place::File);
+        let named = environment::path("REGISTRY_AUTH_FILE").map(Place::File);
         named.into_iter().chain(variable).chain(files.into_iter().flatten().map(Place::File)).collect()
     }
 
     /// The file that is changed by logging in and out.
     fn kept_in(&self) -> Result<PathBuf> {
-        let path = self.authfile.clone().or_else(|| folder("REGISTRY_AUTH_FILE")).or_else(dockers_file);
+        let path = self.authfile.clone().or_else(|| environment::path("REGISTRY_AUTH_FILE")).or_else(dockers_file);
         path.ok_or_else(|| {
             let text = "no file for credentials can be told: $HOME is not set";
             Error::new(ErrorKind::Usage, text).with_hint("name one with --authfile FILE")
@@ -132,7 +133,8 @@ impl Accounts {
 
 /// As with Docker, `$DOCKER_CONFIG` replaces `~/.docker`.
 fn dockers_file() -> Option<PathBuf> {
-    let docker = folder("DOCKER_CONFIG").or_else(|| folder("HOME").map(|home| home.join(".docker")));
+    let docker =
+        environment::path("DOCKER_CONFIG").or_else(|| environment::path("HOME").map(|home| home.join(".docker")));
     docker.map(|docker| docker.join("config.json"))
 }
 

@@ -3,6 +3,7 @@
 
 mod auth_file;
 mod credentials;
+mod environment;
 mod keychain;
 mod private_file;
 mod terminal;
@@ -25,17 +26,13 @@ pub(crate) fn platform() -> Platform {
 /// The default store: `$PULLET_STORE`, else `/var/lib/pullet` for root, else `$XDG_DATA_HOME/pullet`
 /// (`~/.local/share/pullet`). `None` where none of them can be told.
 pub(crate) fn store_folder() -> Option<PathBuf> {
-    if let Some(store) = folder("PULLET_STORE") {
+    if let Some(store) = environment::path("PULLET_STORE") {
         return Some(store);
     }
     if rustix::process::geteuid().is_root() {
         return Some(PathBuf::from("/var/lib/pullet"));
     }
-    let data = folder("XDG_DATA_HOME").or_else(|| folder("HOME").map(|home| home.join(".local/share")));
+    let data =
+        environment::path("XDG_DATA_HOME").or_else(|| environment::path("HOME").map(|home| home.join(".local/share")));
     data.map(|data| data.join("pullet"))
-}
-
-/// A path that a variable of the environment names; an empty one names none.
-fn folder(name: &str) -> Option<PathBuf> {
-    env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
 }
