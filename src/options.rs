@@ -22,6 +22,7 @@ pub struct Options {
     pub(crate) cancel: Cancel,
     pub(crate) credentials: Option<Credentials>,
     pub(crate) authfile: Option<PathBuf>,
+    realms: Vec<String>,
     ca_pem: Option<Vec<u8>>,
     limits: Limits,
     pace: PaceLimits,
@@ -59,6 +60,13 @@ impl Options {
     /// the environment names them.
     pub fn authfile(self, path: impl Into<PathBuf>) -> Self {
         Self { authfile: Some(path.into()), ..self }
+    }
+
+    /// One more token endpoint, `HOST[:PORT]`, that may have credentials although it is not the registry's own. Never
+    /// over plain HTTP for a registry that speaks HTTPS. Default: none but the known ones of Docker Hub and GitLab.
+    pub fn token_realm(mut self, host: impl Into<String>) -> Self {
+        self.realms.push(host.into());
+        self
     }
 
     /// Certificates in PEM that are trusted beside the built-in roots. Default: none.
@@ -100,6 +108,7 @@ impl Options {
 
     pub(crate) fn registry(&self) -> registry::Config {
         registry::Config {
+            realms: self.realms.clone(),
             ca_pem: self.ca_pem.clone(),
             limits: self.limits.clone(),
             pace: self.pace.clone(),

@@ -19,6 +19,8 @@ const REALMS: [(&str, &str); 2] = [("registry-1.docker.io", "auth.docker.io"), (
 /// What is known about how to be let in to one repository.
 pub(super) struct Auth {
     credentials: Option<Credentials>,
+    /// Token endpoints that the user trusts with them, as `HOST[:PORT]`.
+    realms: Vec<String>,
     /// `repository:<path>:pull`, where a challenge names no scope; nothing where only the door is tried.
     scope: String,
     granted: Option<Granted>,
@@ -35,8 +37,13 @@ pub(super) struct Granted {
 }
 
 impl Auth {
-    pub(super) fn new(credentials: Option<Credentials>, scope: String, granted: Option<Granted>) -> Self {
-        Self { credentials, scope, granted }
+    pub(super) fn new(
+        credentials: Option<Credentials>,
+        realms: &[String],
+        scope: String,
+        granted: Option<Granted>,
+    ) -> Self {
+        Self { credentials, realms: realms.to_vec(), scope, granted }
     }
 
     /// The header for a request to `url`, if that is where it was granted and it is not known to have expired.
@@ -132,13 +139,21 @@ impl Auth {
         if registry.is_https() && !realm.is_https() {
             return Err(denied(registry, "it asks for its token over plain HTTP"));
         }
+        let is_realm = |listed: &String| Url::root(realm.is_https(), listed).is_ok_and(|url| url.same_origin(realm));
+        if self.realms.iter().any(is_realm) {
+            return Ok(());
+        }
         let same_host = registry.host() == realm.host();
         if !same_host && is_inside(realm.host()) && !is_inside(registry.host()) {
             return Err(denied(registry, "its token realm is an address inside a private network"));
         }
         let known = REALMS.contains(&(registry.host(), realm.host()));
         match self.credentials.is_some() && !known && !registry.same_origin(realm) {
-            true => Err(denied(registry, &format!("it wants the credentials sent to {realm}, which is not its own"))),
+            true => {
+                let text = format!("it wants the credentials sent to {realm}, which is not its own");
+                let hint = format!("if that is right, say so with --token-realm {}", realm.authority());
+                Err(denied(registry, &text).with_hint(hint))
+            }
             false => Ok(()),
         }
     }
@@ -154,6 +169,14 @@ impl Granted {
 enum Way<'a> {
     Header(String),
     Ask(Question<'a>),
+}
+
+/// Fails for what is no `HOST[:PORT]`: it would let nobody in and look as if it did.
+pub(super) fn check_listed(realm: &str) -> Result<()> {
+    match Url::root(true, realm) {
+        Ok(_) if !realm.contains(['/', '@', '?', '#']) => Ok(()),
+        _ => Err(Error::new(ErrorKind::Usage, format!("invalid token realm \"{realm}\": HOST[:PORT] was expected"))),
+    }
 }
 
 /// An address literal, or a name, that is loopback, private or link-local.
@@ -188,7 +211,7 @@ mod tests {
     }
 
     fn auth(credentials: Option<Credentials>) -> Auth {
-        Auth::new(credentials, "repository:a:pull".to_owned(), None)
+        Auth::new(credentials, &[], "repository:a:pull".to_owned(), None)
     }
 
     #[test]
@@ -212,6 +235,25 @@ mod tests {
                 let checked = auth(credentials).check_realm(&url(registry), &url(realm));
                 assert_eq!(checked.is_ok(), allowed, "{with_credentials} {registry} {realm}");
             }
+        }
+    }
+
+    #[test]
+    fn a_realm_that_the_user_lists_may_have_them_and_no_other() {
+        let listed = ["gitlab.r.io".to_owned(), "10.0.0.1:8443".to_owned(), "a.io:443".to_owned()];
+        for (registry, realm, allowed) in [
+            ("https://r.io/", "https://gitlab.r.io/jwt/auth", true),
+            ("https://r.io/", "https://GitLab.r.io:443/jwt/auth", true),
+            ("https://r.io/", "https://10.0.0.1:8443/token", true),
+            ("https://r.io/", "https://10.0.0.1/token", false),
+            ("https://r.io/", "https://a.io/token", true),
+            ("https://r.io/", "http://gitlab.r.io/jwt/auth", false),
+            ("https://r.io/", "https://gitlab.r.io:8443/jwt/auth", false),
+            ("https://r.io/", "https://gitlab.r.io.evil.io/jwt/auth", false),
+            ("https://r.io/", "https://x.gitlab.r.io/jwt/auth", false),
+        ] {
+            let auth = Auth::new(Credentials::new("u", "p").ok(), &listed, String::new(), None);
+            assert_eq!(auth.check_realm(&url(registry), &url(realm)).is_ok(), allowed, "{registry} {realm}");
         }
     }
 
@@ -254,7 +296,7 @@ mod tests {
             expires,
         };
         let check = |expires: Option<Instant>, at: &str, now: Instant, expected: bool| {
-            let auth = Auth::new(None, String::new(), Some(granted(expires)));
+            let auth = Auth::new(None, &[], String::new(), Some(granted(expires)));
             assert_eq!(auth.header_at(&url(at), now).is_some(), expected, "{at}");
         };
         check(None, "https://r.io/v2/a", now, true);

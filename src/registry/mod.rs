@@ -42,6 +42,7 @@ const LOCATION_LIMIT: usize = 8 << 10;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Config {
     pub(crate) ca_pem: Option<Vec<u8>>,
+    pub(crate) realms: Vec<String>,
     pub(crate) limits: Limits,
     pub(crate) pace: PaceLimits,
     pub(crate) cancel: Cancel,
@@ -57,6 +58,7 @@ pub(crate) struct Connections {
 
 impl Connections {
     pub(crate) fn new(config: Config) -> Result<Self> {
+        config.realms.iter().try_for_each(|realm| auth::check_listed(realm))?;
         let tls = Tls::new(config.ca_pem.as_deref())?;
         let http = Http::new(tls, config.pace.clone(), config.cancel.clone());
         Ok(Self { http, config, granted: Mutex::default() })
@@ -65,7 +67,7 @@ impl Connections {
     /// Asks whether the registry of `name` lets us in with these credentials, and fails with what it says if not.
     /// Nothing that was granted before counts, and nothing of this is kept.
     pub(crate) fn check(&self, name: &Reference, credentials: Credentials, progress: &dyn Progress) -> Result<()> {
-        let auth = Auth::new(Some(credentials), String::new(), None);
+        let auth = Auth::new(Some(credentials), &self.config.realms, String::new(), None);
         let mut session = Repository::with(self, name, auth, progress)?;
         let answer = session.get("/v2/", None)?;
         // Another server's word that all is well says nothing: it was not shown the credentials.
@@ -132,7 +134,8 @@ impl<'a> Repository<'a> {
         progress: &'a dyn Progress,
     ) -> Result<Self> {
         let granted = connections.granted().get(&name.repository()).cloned();
-        let auth = Auth::new(credentials, format!("repository:{}:pull", name.path()), granted);
+        let auth =
+            Auth::new(credentials, &connections.config.realms, format!("repository:{}:pull", name.path()), granted);
         let session = Self::with(connections, name, auth, progress)?;
         Ok(Self { name: Some(name.repository()), ..session })
     }

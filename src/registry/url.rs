@@ -100,7 +100,8 @@ impl Url {
         format!("{scheme}://{}{}", self.authority(), self.target)
     }
 
-    fn authority(&self) -> String {
+    /// Host and port, the latter only if it is not the scheme's own.
+    pub(super) fn authority(&self) -> String {
         match (self.https, self.port) {
             (true, 443) | (false, 80) => self.host.clone(),
             (_, port) => format!("{}:{port}", self.host),

@@ -43,9 +43,9 @@ fn help_goes_to_standard_output() {
         }
     }
     for (command, options) in [
-        ("pull", &["--platform", "--creds", "--authfile", "--ca-file", "-a"][..]),
+        ("pull", &["--platform", "--creds", "--authfile", "--token-realm", "--ca-file", "-a"][..]),
         ("unpack", &["--platform", "--creds", "--authfile", "--ca-file", "--pull", "--no-devices"]),
-        ("login", &["--username", "--password-stdin", "--authfile", "--ca-file"]),
+        ("login", &["--username", "--password-stdin", "--authfile", "--token-realm", "--ca-file"]),
         ("logout", &["--authfile"]),
         ("verify", &["--remove-corrupt"]),
     ] {

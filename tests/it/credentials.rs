@@ -366,6 +366,29 @@ fn an_identity_token_goes_to_no_realm_elsewhere_and_to_no_basic() {
 }
 
 #[test]
+fn a_realm_elsewhere_may_be_listed_by_the_user() {
+    let (bench, other, third) = (Bench::new(), Registry::plain(), Registry::plain());
+    other.tokens(Some(&basic("robot")), r#"{"token":"t0ken"}"#);
+    bench.registry.require("Bearer t0ken", &[&format!(r#"Bearer realm="{}",service="reg""#, other.url("/token"))]);
+    let name = Image::small("realm").push(&bench.registry, "app", "latest");
+    let creds = format!("robot:{PASSWORD}");
+    bench.home.run(&["pull", "--creds", &creds, &name]).exits(4).says(&format!("--token-realm {}", other.host()));
+    bench.home.run(&["pull", "--creds", &creds, "--token-realm", &third.host(), &name]).exits(4);
+    assert_eq!(other.connections(), 0);
+    let realms = ["--token-realm", &third.host(), "--token-realm", &other.host()];
+    let args = [&["pull", "-v", "--creds", &creds], &realms[..], &[&name]].concat();
+    hides(bench.home.run(&args).exits(0));
+    for bad in ["", "https://x.io", "x.io/token", "u@x.io", "x.io:y"] {
+        bench.home.run(&["pull", "--token-realm", bad, &name]).exits_in(bad, 2).fails_in_one_line();
+    }
+    // The registry itself is shown the token only, and where the realm leads on nobody follows.
+    assert!(bench.registry.calls().iter().all(|call| call.request.header("authorization") != Some(&basic("robot"))));
+    other.fault(on("/token").redirect(307, third.url("/token")));
+    assert_ne!(bench.home.run(&args).code, 0);
+    assert_eq!(third.connections(), 0);
+}
+
+#[test]
 fn a_registry_token_is_sent_as_it_is_and_asks_nobody() {
     let bench = Bench::new();
     bench.registry.require("Bearer reg.s3cret", &[r#"Bearer realm="http://127.0.0.1:1/token",service="x""#]);
@@ -391,6 +414,23 @@ fn an_expired_token_is_renewed_where_it_is_told_by_a_400() {
     bench.registry.fault(on("/blobs/").nth(3).status(400).body(expired));
     bench.pull(&image).exits(0);
     assert_eq!((bench.registry.asked("/token"), bench.registry.asked(&image.layers[1].digest())), (2, 2));
+    // Also where a layer is resumed: the range stays what it was.
+    let long = Image::new(vec![Layer::plain(&vec![7; 300_000])]);
+    let bench = Bench::new();
+    bench.registry.bearer("t0ken", None);
+    let layer = long.layers[0].digest();
+    bench.registry.fault(on(layer.clone()).nth(1).cut(100_000));
+    bench.registry.fault(on(layer.clone()).nth(2).status(400).body(expired));
+    let name = long.push(&bench.registry, "app", "latest");
+    bench.home.run(&["pull", "--retries", "1", &name]).exits(0);
+    let ranges: Vec<bool> = bench
+        .registry
+        .calls()
+        .iter()
+        .filter(|call| call.request.target.contains(&layer))
+        .map(|call| call.request.header("range").is_some())
+        .collect();
+    assert_eq!((bench.registry.asked("/token"), ranges), (2, vec![false, true, true]));
     // Once and not for ever.
     let bench = Bench::new();
     bench.registry.bearer("t0ken", None);

@@ -61,6 +61,7 @@ pub(crate) struct Registry {
     pub(crate) platform: Option<Platform>,
     pub(crate) credentials: Option<Credentials>,
     pub(crate) authfile: Option<PathBuf>,
+    pub(crate) token_realms: Vec<String>,
     pub(crate) ca_file: Option<PathBuf>,
     pub(crate) retries: Option<u32>,
     pub(crate) stall_timeout: Option<Duration>,
@@ -186,6 +187,7 @@ impl Typed {
             }
             "--limit-rate" if pulls => self.registry.rate_limit = Some(rate(parser, topic)?),
             "--authfile" if pulls || keeps => self.registry.authfile = Some(path(parser, topic)?),
+            "--token-realm" if pulls || logs_in => self.registry.token_realms.push(string(parser, topic)?),
             "--ca-file" if pulls || logs_in => self.registry.ca_file = Some(path(parser, topic)?),
             "-a" | "--all-tags" if topic == Some(Topic::Pull) => self.all_tags = true,
             "--pull" if topic == Some(Topic::Unpack) => self.when = Some(choice(parser, topic, option, &PULL_WHEN)?),

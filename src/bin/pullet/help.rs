@@ -99,6 +99,9 @@ Options:
       --password-stdin   read the password from standard input
       --authfile FILE    the file (default: $REGISTRY_AUTH_FILE, else $DOCKER_CONFIG/config.json,
                          else ~/.docker/config.json)
+      --token-realm HOST[:PORT]
+                         let this token endpoint have the credentials although it is not the
+                         registry's own host
       --ca-file PEM      trust these certificates beside the built-in roots
   -q, --quiet            print nothing
 ";
@@ -122,6 +125,9 @@ Registry:
       --authfile FILE    the only file where credentials are looked for (default: the first of
                          $REGISTRY_AUTH_FILE, $DOCKER_AUTH_CONFIG, podman's auth.json and
                          Docker's config.json that has some; their helpers are asked too)
+      --token-realm HOST[:PORT]
+                         let this token endpoint have the credentials although it is not the
+                         registry's own host
       --ca-file PEM      trust these certificates beside the built-in roots
       --retries N        ask again so often after a passing failure without progress (default: 5)
       --stall-timeout SECS

@@ -40,6 +40,9 @@ pub(crate) fn client(registry: &Registry) -> Result<Client, Failure> {
     if let Some(path) = &registry.authfile {
         options = options.authfile(path);
     }
+    for realm in &registry.token_realms {
+        options = options.token_realm(realm);
+    }
     if let Some(path) = &registry.ca_file {
         let pem = std::fs::read(path).map_err(|e| {
             let hint = "--ca-file takes a file of certificates in PEM".to_owned();
