@@ -90,6 +90,7 @@ mod image;
 mod limits;
 mod local;
 mod login;
+mod machine;
 mod options;
 mod patience;
 mod progress;

@@ -62,7 +62,7 @@ impl Store {
         let mut digests = if names.is_empty() { self.blobs()? } else { Vec::new() };
         entries.retain(|entry| names.is_empty() || names.iter().any(|name| is_named(entry, name)));
         for entry in entries {
-            digests.push(entry.manifest.digest);
+            digests.extend([entry.manifest.digest, entry.source]);
             if let Ok(manifest) = load_manifest(self, &entry, &Limits::default()) {
                 digests.push(manifest.config.digest);
                 digests.extend(manifest.layers.iter().map(|layer| layer.blob.digest));
@@ -199,7 +199,7 @@ fn load_manifest(store: &Store, entry: &Entry, limits: &Limits) -> Result<Manife
 fn is_named(entry: &Entry, name: &Reference) -> bool {
     let same_repository = || entry.name.parse::<Reference>().is_ok_and(|other| other.repository() == name.repository());
     match name.digest() {
-        Some(digest) => [entry.resolved, entry.manifest.digest].contains(digest) && same_repository(),
+        Some(digest) => [entry.resolved, entry.source, entry.manifest.digest].contains(digest) && same_repository(),
         None => entry.name == name.to_string(),
     }
 }

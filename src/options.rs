@@ -1,13 +1,15 @@
 //! What a caller may choose. Cuts for each room the narrow configuration that it needs; nobody below sees the whole.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cancel::Cancel;
 use crate::image::credentials::Credentials;
 use crate::image::platform::Platform;
 use crate::limits::Limits;
-use crate::registry::PaceLimits;
+use crate::machine::ThisMachine;
+use crate::registry::{PaceLimits, TlsConfig};
 use crate::{registry, unpack};
 
 /// The choices of a [`Client`](crate::Client) and of what it fetches. Setters take values that are parsed already.
@@ -23,7 +25,7 @@ pub struct Options {
     pub(crate) credentials: Option<Credentials>,
     pub(crate) authfile: Option<PathBuf>,
     realms: Vec<String>,
-    ca_pem: Option<Vec<u8>>,
+    tls: TlsConfig,
     limits: Limits,
     pace: PaceLimits,
     pub(crate) retries: Retries,
@@ -69,9 +71,24 @@ impl Options {
         self
     }
 
-    /// Certificates in PEM that are trusted beside the built-in roots. Default: none.
-    pub fn ca_pem(self, pem: Vec<u8>) -> Self {
-        Self { ca_pem: Some(pem), ..self }
+    /// Certificates in PEM that are trusted beside the machine's own. Default: none.
+    pub fn ca_pem(mut self, pem: Vec<u8>) -> Self {
+        self.tls.ca_pem = Some(pem);
+        self
+    }
+
+    /// A certificate with its chain, and its private key, in PEM, that are shown to the registry that is asked: to its
+    /// own origin and to nobody to whom it leads. Default: what is in `certs.d` for it.
+    pub fn client_certificate_pem(mut self, certificate: Vec<u8>, key: Vec<u8>) -> Self {
+        self.tls.client_pem = Some([certificate, key]);
+        self
+    }
+
+    /// A registry, as `HOST[:PORT]`, whose certificate is not verified, and that is asked over plain HTTP if it does
+    /// not speak TLS. May be called for several. Default: none; on loopback any may speak plain HTTP.
+    pub fn insecure_registry(mut self, host: impl Into<String>) -> Self {
+        self.tls.insecure.push(host.into());
+        self
     }
 
     /// Bounds on what is taken in. Default: [`Limits::default`].
@@ -106,13 +123,15 @@ impl Options {
         &self.limits
     }
 
-    pub(crate) fn registry(&self) -> registry::Config {
+    /// What the connections need. The texts of certificates go with it: nobody needs them twice.
+    pub(crate) fn registry(&mut self) -> registry::Config {
         registry::Config {
             realms: self.realms.clone(),
-            ca_pem: self.ca_pem.clone(),
+            tls: std::mem::take(&mut self.tls),
             limits: self.limits.clone(),
             pace: self.pace.clone(),
             cancel: self.cancel.clone(),
+            machine: Arc::new(ThisMachine::new()),
         }
     }
 }

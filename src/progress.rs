@@ -49,11 +49,11 @@ pub enum Event<'a> {
         /// How many there may be without progress.
         retries: u32,
     },
-    /// Something was found in the machine's configuration. Never a secret.
+    /// Something is so because it was configured so; for who wants to know why.
     Configured {
-        /// What it is for and what it says.
+        /// What was decided. Has no secret in it.
         what: &'a str,
-        /// The file, variable or program that said so.
+        /// The file, variable or option that decided it.
         from: &'a str,
     },
     /// Something that a person should know once and that stops nothing.

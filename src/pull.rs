@@ -6,6 +6,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::host::{self, Accounts};
 use crate::image::config::Config;
 use crate::image::manifest::{self, Descriptor, Document, Manifest};
+use crate::image::media_type;
 use crate::image::platform::Platform;
 use crate::image::reference::Reference;
 use crate::limits::{Limits, read_capped, within};
@@ -60,7 +61,9 @@ pub struct Pulled {
 
 impl Client {
     /// Fails with [`ErrorKind::Usage`] if the options contradict themselves; never replaces a bad one by its default.
-    pub fn new(options: Options) -> Result<Self> {
+    /// What the machine says of proxies and certificates is obeyed: the environment is read here, files when they are
+    /// needed.
+    pub fn new(mut options: Options) -> Result<Self> {
         let platform = options.platform.clone().unwrap_or_else(host::platform);
         let connections = Connections::new(options.registry())?;
         let accounts = Accounts::new(options.authfile.clone());
@@ -167,8 +170,11 @@ impl Client {
         self.check_platform(&config, &resolved)?;
         let fetched = self.fetch_layers(&mut resolved, store)?;
         store.put(&resolved.manifest.config, &config_bytes)?;
+        // What the registry has is kept as it came, so that it need not be asked for it again.
         store.put(&resolved.descriptor, &resolved.bytes)?;
-        let entry = resolved.entry(&config);
+        let (manifest, bytes) = resolved.stored();
+        store.put(&manifest, &bytes)?;
+        let entry = resolved.entry(manifest, &config);
         let is_new = fetched > 0 || before.is_none_or(|before| !is_same(&before, &entry));
         if is_new {
             store.name(&entry)?;
@@ -319,11 +325,20 @@ impl Resolved<'_> {
         self.manifest.layers.iter().enumerate().map(place).collect()
     }
 
-    fn entry(&self, config: &Config) -> Entry {
+    /// The manifest as the store names it: of OCI's media types.
+    fn stored(&self) -> (Descriptor, Vec<u8>) {
+        match self.descriptor.media_type == media_type::OCI_MANIFEST {
+            true => (self.descriptor.clone(), self.bytes.clone()),
+            false => self.manifest.to_oci(),
+        }
+    }
+
+    fn entry(&self, manifest: Descriptor, config: &Config) -> Entry {
         Entry {
             name: self.name.to_string(),
             resolved: self.digest,
-            manifest: self.descriptor.clone(),
+            source: self.descriptor.digest,
+            manifest,
             platform: config.platform.clone(),
         }
     }

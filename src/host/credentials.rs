@@ -169,7 +169,7 @@ impl Place {
         let domain = name.domain();
         let told = |credentials: Credentials, from: &str| {
             let whose = if credentials.user().is_empty() { "a token" } else { credentials.user() };
-            progress.report(Event::Configured { what: &format!("credentials for {domain}: {whose}"), from });
+            progress.report(Event::Configured { what: &format!("credentials for {domain} ({whose})"), from });
             Ok(Some(credentials))
         };
         if let Some(program) = file.program(domain) {

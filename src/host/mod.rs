@@ -1,17 +1,21 @@
-//! What the machine says of itself, and what its users configured for other tools. The only room that reads the environment: here the choices of the user's shell
-//! and of the kernel become values that the rest is given.
+//! What the machine says of itself, and what its users configured for other tools. The only room that reads the
+//! environment: here the choices of the user's shell and of the kernel become values that the rest is given.
 
 mod auth_file;
+mod certificates;
 mod credentials;
 mod environment;
 mod keychain;
 mod private_file;
+mod proxy;
 mod terminal;
 
 use std::env;
 use std::path::PathBuf;
 
+pub(crate) use self::certificates::{Pem, certificates_of, roots};
 pub(crate) use self::credentials::Accounts;
+pub(crate) use self::proxy::{Proxies, Scheme};
 pub use self::terminal::HiddenInput;
 
 use crate::image::platform::Platform;

@@ -3,6 +3,7 @@
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serde_json::json;
 
 use super::json;
 use super::media_type::{self, Compression, DocumentKind};
@@ -87,6 +88,24 @@ impl Manifest {
     /// Bytes of config and layers together.
     pub(crate) fn size(&self) -> u64 {
         self.layers.iter().fold(self.config.size, |sum, layer| sum.saturating_add(layer.blob.size))
+    }
+}
+
+impl Manifest {
+    /// The same image as an OCI manifest. Readers of an image layout look for OCI's media types only: skopeo and umoci
+    /// do not find a Docker manifest there. The blobs stay the ones they are, the image ID too.
+    pub(crate) fn to_oci(&self) -> (Descriptor, Vec<u8>) {
+        let descriptor = |media_type: &str, blob: &Descriptor| json!({ "mediaType": media_type, "digest": blob.digest.to_string(), "size": blob.size });
+        let layer = |layer: &Layer| descriptor(media_type::oci_layer(layer.compression), &layer.blob);
+        let manifest = json!({
+            "schemaVersion": 2,
+            "mediaType": media_type::OCI_MANIFEST,
+            "config": descriptor(media_type::OCI_CONFIG, &self.config),
+            "layers": self.layers.iter().map(layer).collect::<Vec<_>>(),
+        });
+        let bytes = manifest.to_string().into_bytes();
+        let media_type = media_type::OCI_MANIFEST.to_owned();
+        (Descriptor { media_type, digest: Digest::sha256(&bytes), size: bytes.len() as u64 }, bytes)
     }
 }
 
@@ -319,6 +338,21 @@ mod tests {
         refused(&good.replace("image.config", "something"), ErrorKind::Unsupported);
         refused(&good.replace("\"size\":3", "\"size\":3,\"urls\":[\"https://x/\"]"), ErrorKind::Unsupported);
         refused(&good.replace("\"schemaVersion\":2,", ""), ErrorKind::Unsafe);
+    }
+
+    #[test]
+    fn a_docker_manifest_becomes_an_oci_one() {
+        let docker = manifest(&format!(r#""mediaType":"{DOCKER}","#))
+            .replace("vnd.oci.image.config.v1+json", "vnd.docker.container.image.v1+json")
+            .replace("vnd.oci.image.layer.v1.tar+gzip", "vnd.docker.image.rootfs.diff.tar.gzip");
+        let Ok(Document::Manifest(manifest)) = parse(&docker, DOCKER, None) else { panic!("no manifest") };
+        let (descriptor, bytes) = manifest.to_oci();
+        assert!(descriptor.digest.matches(&bytes) && descriptor.size == bytes.len() as u64);
+        let Ok(Document::Manifest(oci)) = parse(&String::from_utf8_lossy(&bytes), OCI, Some(OCI)) else {
+            panic!("no OCI")
+        };
+        assert_eq!((oci.config.digest, oci.size()), (manifest.config.digest, manifest.size()));
+        assert_eq!(oci.layers[0].blob.media_type, "application/vnd.oci.image.layer.v1.tar+gzip");
     }
 
     #[test]

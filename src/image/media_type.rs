@@ -16,14 +16,17 @@ pub(crate) enum Compression {
 }
 
 const DOCUMENTS: [(&str, DocumentKind); 4] = [
-    ("application/vnd.oci.image.manifest.v1+json", DocumentKind::Manifest),
+    (OCI_MANIFEST, DocumentKind::Manifest),
     ("application/vnd.docker.distribution.manifest.v2+json", DocumentKind::Manifest),
     ("application/vnd.oci.image.index.v1+json", DocumentKind::Index),
     ("application/vnd.docker.distribution.manifest.list.v2+json", DocumentKind::Index),
 ];
 
-const CONFIGS: [&str; 2] =
-    ["application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"];
+/// OCI's manifest and config.
+pub(crate) const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+pub(crate) const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+
+const CONFIGS: [&str; 2] = [OCI_CONFIG, "application/vnd.docker.container.image.v1+json"];
 
 /// Types with which registries and proxies serve a document that they know nothing about.
 const GENERIC: [&str; 5] = ["", "application/json", "application/octet-stream", "text/plain", "binary/octet-stream"];
@@ -71,6 +74,15 @@ pub(crate) fn layer(media_type: &str) -> Option<Compression> {
         "+gzip" | ".gzip" => Some(Compression::Gzip),
         "+zstd" | ".zstd" => Some(Compression::Zstd),
         _ => None,
+    }
+}
+
+/// The OCI name of a layer's compression.
+pub(crate) fn oci_layer(compression: Compression) -> &'static str {
+    match compression {
+        Compression::None => "application/vnd.oci.image.layer.v1.tar",
+        Compression::Gzip => "application/vnd.oci.image.layer.v1.tar+gzip",
+        Compression::Zstd => "application/vnd.oci.image.layer.v1.tar+zstd",
     }
 }
 

@@ -139,8 +139,7 @@ impl Auth {
         if registry.is_https() && !realm.is_https() {
             return Err(denied(registry, "it asks for its token over plain HTTP"));
         }
-        let is_realm = |listed: &String| Url::root(realm.is_https(), listed).is_ok_and(|url| url.same_origin(realm));
-        if self.realms.iter().any(is_realm) {
+        if self.realms.iter().any(|listed| realm.is_at(listed)) {
             return Ok(());
         }
         let same_host = registry.host() == realm.host();
@@ -169,14 +168,6 @@ impl Granted {
 enum Way<'a> {
     Header(String),
     Ask(Question<'a>),
-}
-
-/// Fails for what is no `HOST[:PORT]`: it would let nobody in and look as if it did.
-pub(super) fn check_listed(realm: &str) -> Result<()> {
-    match Url::root(true, realm) {
-        Ok(_) if !realm.contains(['/', '@', '?', '#']) => Ok(()),
-        _ => Err(Error::new(ErrorKind::Usage, format!("invalid token realm \"{realm}\": HOST[:PORT] was expected"))),
-    }
 }
 
 /// An address literal, or a name, that is loopback, private or link-local.

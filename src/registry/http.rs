@@ -1,12 +1,14 @@
 //! One HTTP exchange: the only file that names ureq. No redirect is followed here, no challenge answered, no status
-//! judged, and no variable of the environment read (ureq would take proxies from it).
+//! judged, and no variable of the environment read: ureq would take proxies from it, and in another way than Go.
 
 use std::io::{self, Read};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs};
-use ureq::unversioned::transport::{Connector, NextTimeout, TcpConnector};
+use ureq::unversioned::transport::{ConnectProxyConnector, Connector, NextTimeout, TcpConnector};
 
+use super::machine::{Finding, Findings, Machine, Proxy, ProxyProtocol};
 use super::pace::{Pace, PaceLimits};
 use super::retry;
 use super::tls::Tls;
@@ -25,11 +27,15 @@ const HEADER_LIMIT: usize = 32 << 10;
 /// Bytes of a token that fit beside the rest in the output buffer.
 pub(super) const TOKEN_LIMIT: usize = 12 << 10;
 
-/// The client: one kept-alive connection per origin.
+/// The client of one registry: one kept-alive connection per origin.
 pub(super) struct Http {
-    agent: ureq::Agent,
+    tls: Tls,
+    machine: Arc<dyn Machine>,
+    findings: Arc<Findings>,
     pace: PaceLimits,
     cancel: Cancel,
+    /// One for each proxy that is used, and for none.
+    agents: Mutex<Vec<(Option<Proxy>, ureq::Agent)>>,
 }
 
 /// What a request says beside its URL.
@@ -65,29 +71,22 @@ pub(super) struct Answer {
 }
 
 impl Http {
-    pub(super) fn new(tls: Tls, pace: PaceLimits, cancel: Cancel) -> Self {
-        let config = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .proxy(None)
-            .user_agent(concat!("pullet/", env!("CARGO_PKG_VERSION")))
-            .accept_encoding("identity")
-            .timeout_connect(Some(CONNECT_TIMEOUT))
-            .timeout_recv_response(Some(pace.stall))
-            .timeout_per_read(Some(pace.stall))
-            .max_response_header_size(HEADER_LIMIT)
-            .input_buffer_size(INPUT_BUFFER)
-            .output_buffer_size(OUTPUT_BUFFER)
-            .build();
-        let connector = ().chain(TcpConnector::default()).chain(tls);
-        Self { agent: ureq::Agent::with_parts(config, connector, Resolver::default()), pace, cancel }
+    pub(super) fn new(
+        tls: Tls,
+        machine: Arc<dyn Machine>,
+        findings: Arc<Findings>,
+        pace: PaceLimits,
+        cancel: Cancel,
+    ) -> Self {
+        Self { tls, machine, findings, pace, cancel, agents: Mutex::default() }
     }
 
     /// One GET. Whatever the status, an answer is no error.
     pub(super) fn get(&self, url: &Url, headers: Headers<'_>) -> Result<Answer> {
         self.cancel.check()?;
-        let mut request = self.agent.get(url.whole()).config().timeout_global(self.cancel.remaining()).build();
+        let proxy = self.machine.proxy(url.is_https(), url.host(), url.port())?;
+        let agent = self.agent(proxy.as_ref())?;
+        let mut request = agent.get(url.whole()).config().timeout_global(self.cancel.remaining()).build();
         if let Some(accept) = headers.accept {
             request = request.header("accept", accept);
         }
@@ -97,16 +96,18 @@ impl Http {
         if let Some((first, last)) = headers.range {
             request = request.header("range", format!("bytes={first}-{last}"));
         }
-        let response = request.call().map_err(|e| exchange_error("GET", url, e))?;
+        let response = request.call().map_err(|e| through(proxy.as_ref(), exchange_error("GET", url, e)))?;
         self.answer(response, "GET", url)
     }
 
     /// One POST of a form to a token endpoint. Its body is a secret: nothing of it is in any error.
     pub(super) fn post_form(&self, url: &Url, form: &str) -> Result<Answer> {
         self.cancel.check()?;
-        let request = self.agent.post(url.whole()).config().timeout_global(self.cancel.remaining()).build();
+        let proxy = self.machine.proxy(url.is_https(), url.host(), url.port())?;
+        let agent = self.agent(proxy.as_ref())?;
+        let request = agent.post(url.whole()).config().timeout_global(self.cancel.remaining()).build();
         let request = request.header("content-type", "application/x-www-form-urlencoded");
-        let response = request.send(form).map_err(|e| exchange_error("POST", url, e))?;
+        let response = request.send(form).map_err(|e| through(proxy.as_ref(), exchange_error("POST", url, e)))?;
         self.answer(response, "POST", url)
     }
 
@@ -115,6 +116,19 @@ impl Http {
         let answer = Answer { response, method, url: url.clone(), pace };
         answer.check_framing()?;
         Ok(answer)
+    }
+
+    fn agent(&self, proxy: Option<&Proxy>) -> Result<ureq::Agent> {
+        let agents = &mut *self.agents.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, agent)) = agents.iter().find(|(known, _)| known.as_ref() == proxy) {
+            return Ok(agent.clone());
+        }
+        let agent = agent(proxy, self.tls.clone(), self.pace.stall)?;
+        if let Some(Proxy { url, from, .. }) = proxy {
+            self.findings.add(Finding::Configured { what: format!("proxy {url}"), from: from.clone() });
+        }
+        agents.push((proxy.cloned(), agent.clone()));
+        Ok(agent)
     }
 }
 
@@ -206,6 +220,68 @@ impl Read for Body {
     }
 }
 
+fn agent(proxy: Option<&Proxy>, tls: Tls, stall: Duration) -> Result<ureq::Agent> {
+    let config = ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .proxy(proxy.map(proxy_setting).transpose()?)
+        .user_agent(concat!("pullet/", env!("CARGO_PKG_VERSION")))
+        .accept_encoding("identity")
+        .timeout_connect(Some(CONNECT_TIMEOUT))
+        .timeout_recv_response(Some(stall))
+        .timeout_per_read(Some(stall))
+        .max_response_header_size(HEADER_LIMIT)
+        .input_buffer_size(INPUT_BUFFER)
+        .output_buffer_size(OUTPUT_BUFFER)
+        .build();
+    let connector = ().chain(ConnectProxyConnector::default());
+    #[cfg(feature = "socks")]
+    let connector = connector.chain(ureq::unversioned::transport::SocksConnector::default());
+    let connector = connector.chain(TcpConnector::default()).chain(tls);
+    Ok(ureq::Agent::with_parts(config, connector, Resolver::default()))
+}
+
+/// The proxy resolves the names: behind one there is often nobody else who can.
+fn proxy_setting(proxy: &Proxy) -> Result<ureq::Proxy> {
+    let protocol = match proxy.protocol {
+        ProxyProtocol::Http => ureq::ProxyProtocol::Http,
+        ProxyProtocol::Https => ureq::ProxyProtocol::Https,
+        ProxyProtocol::Socks5 if cfg!(feature = "socks") => ureq::ProxyProtocol::Socks5,
+        ProxyProtocol::Socks5 => {
+            let text = format!("the proxy in {} speaks SOCKS, for which this pullet is not built", proxy.from);
+            return Err(Error::new(ErrorKind::Unsupported, text).with_hint("its feature is \"socks\""));
+        }
+    };
+    let mut builder = ureq::Proxy::builder(protocol).host(&proxy.host).port(proxy.port).resolve_target(false);
+    if let Some(user) = &proxy.user {
+        builder = builder.username(user);
+    }
+    if let Some(password) = &proxy.password {
+        builder = builder.password(password);
+    }
+    builder.build().map_err(|_| Error::new(ErrorKind::Usage, format!("malformed proxy in {}", proxy.from)))
+}
+
+/// Names the proxy in what went wrong on the way through it.
+fn through(proxy: Option<&Proxy>, error: Error) -> Error {
+    match proxy {
+        Some(Proxy { url, from, .. }) => error.context(format!("through the proxy {url} of {from}")),
+        None => error,
+    }
+}
+
+/// What a proxy answered to CONNECT, in ureq's words: `proxy server responded 407/407`.
+fn proxy_refusal(said: &str) -> Error {
+    match said.rsplit(['/', ' ']).next() {
+        Some("407") => Error::new(ErrorKind::Denied, "the proxy wants other credentials (407)")
+            .with_hint("put them into the variable: http://USER:PASSWORD@HOST:PORT"),
+        Some("403") => Error::new(ErrorKind::Denied, "the proxy forbids it (403)")
+            .with_hint("NO_PROXY names the servers that are asked directly"),
+        _ => Error::new(ErrorKind::Network, format!("no way through the proxy: {said}")),
+    }
+}
+
 fn exchange_error(method: &str, url: &Url, error: ureq::Error) -> Error {
     let what = format!("{method} {url}");
     let network = |text: &str| Error::new(ErrorKind::Network, text).context(&what);
@@ -219,6 +295,7 @@ fn exchange_error(method: &str, url: &Url, error: ureq::Error) -> Error {
         ureq::Error::Timeout(ureq::Timeout::Global) => network("out of time").finally(),
         ureq::Error::Timeout(ureq::Timeout::Connect) => network("no connection in time"),
         ureq::Error::Timeout(_) => network("stalled: no answer in time"),
+        ureq::Error::ConnectProxyFailed(said) => proxy_refusal(&said).context(&what),
         ureq::Error::Protocol(e) => network(&format!("not HTTP as it should be: {e}")),
         ureq::Error::LargeResponseHeader(..) => {
             Error::new(ErrorKind::Unsafe, format!("limit exceeded: more than {HEADER_LIMIT} bytes of header"))

@@ -5,6 +5,7 @@
 mod auth;
 mod challenge;
 mod http;
+mod machine;
 mod pace;
 mod problem;
 mod retry;
@@ -13,18 +14,21 @@ mod token;
 mod url;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Deserialize;
 
 pub(crate) use self::http::Body;
+pub(crate) use self::machine::{Certificates, Finding, Machine, Proxy, ProxyProtocol};
 pub(crate) use self::pace::PaceLimits;
 pub(crate) use self::retry::{Verdict, is_progress, verdict};
+pub(crate) use self::tls::TlsConfig;
 
 use self::auth::{Auth, Granted};
 use self::challenge::Challenge;
 use self::http::{Answer, Headers, Http};
-use self::tls::Tls;
+use self::machine::Findings;
+use self::tls::{Tls, Trust};
 use self::url::Url;
 use crate::cancel::Cancel;
 use crate::error::{Error, ErrorKind, Result};
@@ -39,29 +43,45 @@ use crate::progress::{Event, Progress};
 const LOCATION_LIMIT: usize = 8 << 10;
 
 /// What this room needs to know.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone)]
 pub(crate) struct Config {
-    pub(crate) ca_pem: Option<Vec<u8>>,
+    /// Token endpoints that the user lists, as `HOST[:PORT]`.
     pub(crate) realms: Vec<String>,
+    pub(crate) tls: TlsConfig,
     pub(crate) limits: Limits,
     pub(crate) pace: PaceLimits,
     pub(crate) cancel: Cancel,
+    pub(crate) machine: Arc<dyn Machine>,
 }
 
-/// The connections, shared by the repositories of one client.
+/// The connections of one client, for each registry its own.
 pub(crate) struct Connections {
-    http: Http,
     config: Config,
+    trust: Arc<Trust>,
+    findings: Arc<Findings>,
+    registries: Mutex<Vec<(String, Arc<Http>)>>,
     /// What let us in to a repository, by its name: the next session begins with it. Never written to disk.
     granted: Mutex<HashMap<String, Granted>>,
 }
 
 impl Connections {
-    pub(crate) fn new(config: Config) -> Result<Self> {
-        config.realms.iter().try_for_each(|realm| auth::check_listed(realm))?;
-        let tls = Tls::new(config.ca_pem.as_deref())?;
-        let http = Http::new(tls, config.pace.clone(), config.cancel.clone());
-        Ok(Self { http, config, granted: Mutex::default() })
+    pub(crate) fn new(mut config: Config) -> Result<Self> {
+        if let Some(malformed) = config.tls.insecure.iter().find(|authority| !is_authority(authority)) {
+            let text = format!("malformed insecure registry \"{malformed}\"");
+            return Err(Error::new(ErrorKind::Usage, text).with_hint("HOST[:PORT] is expected"));
+        }
+        // One that is malformed would let nobody in and look as if it did.
+        if let Some(malformed) = config.realms.iter().find(|authority| !is_authority(authority)) {
+            let text = format!("malformed token realm \"{malformed}\"");
+            return Err(Error::new(ErrorKind::Usage, text).with_hint("HOST[:PORT] is expected"));
+        }
+        let findings = Arc::new(Findings::default());
+        let trust = Trust::new(&config.tls, Arc::clone(&config.machine), Arc::clone(&findings))?;
+        // What was made of them stays; that there were any is all that is asked from here on.
+        config.tls.ca_pem.iter_mut().for_each(|pem| *pem = Vec::new());
+        config.tls.client_pem.iter_mut().for_each(|pems| *pems = Default::default());
+        let (trust, registries, granted) = (Arc::new(trust), Mutex::default(), Mutex::default());
+        Ok(Self { config, trust, findings, registries, granted })
     }
 
     /// Asks whether the registry of `name` lets us in with these credentials, and fails with what it says if not.
@@ -83,11 +103,46 @@ impl Connections {
     fn granted(&self) -> MutexGuard<'_, HashMap<String, Granted>> {
         self.granted.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// The client for the registry at `host`, which `domain` is the name of.
+    fn http(&self, host: &str, domain: &str) -> Result<Arc<Http>> {
+        let registries = &mut *self.registries.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, http)) = registries.iter().find(|(known, _)| known == host) {
+            return Ok(Arc::clone(http));
+        }
+        let mut names = vec![host.to_owned(), domain.to_owned()];
+        names.dedup();
+        let tls = Tls::new(Arc::clone(&self.trust), Url::root(true, host)?, names);
+        let http = Arc::new(Http::new(
+            tls,
+            Arc::clone(&self.config.machine),
+            Arc::clone(&self.findings),
+            self.config.pace.clone(),
+            self.config.cancel.clone(),
+        ));
+        registries.push((host.to_owned(), Arc::clone(&http)));
+        Ok(http)
+    }
+
+    /// Where the registry at `host` may be, in the order in which it is asked. Only what is listed as insecure, and
+    /// loopback as with Docker, may speak plain HTTP. The latter is asked so first, unless something was said of TLS.
+    fn roots(&self, host: &str) -> Result<Vec<Url>> {
+        let (secure, plain) = (Url::root(true, host)?, Url::root(false, host)?);
+        let TlsConfig { ca_pem, client_pem, insecure } = &self.config.tls;
+        let is_listed = |url: &Url| insecure.iter().any(|authority| url.is_at(authority));
+        let is_tls_told = ca_pem.is_some() || client_pem.is_some() || is_listed(&secure);
+        Ok(match (is_loopback(host), is_listed(&plain)) {
+            (true, _) if !is_tls_told => vec![plain, secure],
+            (true, _) | (_, true) => vec![secure, plain],
+            (false, false) => vec![secure],
+        })
+    }
 }
 
 /// One repository of one registry.
 pub(crate) struct Repository<'a> {
     connections: &'a Connections,
+    http: Arc<Http>,
     progress: &'a dyn Progress,
     /// Under which name what lets us in is kept for the next session.
     name: Option<String>,
@@ -125,8 +180,7 @@ struct TagList {
 }
 
 impl<'a> Repository<'a> {
-    /// No request is made yet. Loopback registries may speak plain HTTP, as with Docker; they are asked so first,
-    /// unless a CA is given.
+    /// No request is made yet.
     pub(crate) fn open(
         connections: &'a Connections,
         name: &Reference,
@@ -134,21 +188,17 @@ impl<'a> Repository<'a> {
         progress: &'a dyn Progress,
     ) -> Result<Self> {
         let granted = connections.granted().get(&name.repository()).cloned();
-        let auth =
-            Auth::new(credentials, &connections.config.realms, format!("repository:{}:pull", name.path()), granted);
+        let scope = format!("repository:{}:pull", name.path());
+        let auth = Auth::new(credentials, &connections.config.realms, scope, granted);
         let session = Self::with(connections, name, auth, progress)?;
         Ok(Self { name: Some(name.repository()), ..session })
     }
 
     fn with(connections: &'a Connections, name: &Reference, auth: Auth, progress: &'a dyn Progress) -> Result<Self> {
         let host = name.api_host();
-        let order: &[bool] = match (is_loopback(host), &connections.config.ca_pem) {
-            (false, _) => &[true],
-            (true, None) => &[false, true],
-            (true, Some(_)) => &[true, false],
-        };
-        let roots = order.iter().map(|&https| Url::root(https, host)).collect::<Result<_>>()?;
-        Ok(Self { connections, progress, name: None, path: name.path().to_owned(), roots, auth })
+        let roots = connections.roots(host)?;
+        let http = connections.http(host, name.domain())?;
+        Ok(Self { connections, http, progress, name: None, path: name.path().to_owned(), roots, auth })
     }
 
     /// The manifest or index under a tag or digest. The bytes are not verified.
@@ -233,6 +283,12 @@ impl<'a> Repository<'a> {
 
     /// GETs from the registry: in, through a challenge if there is one, and along redirects.
     fn ask(&mut self, ask: Ask<'_>) -> Result<Answer> {
+        let answer = self.ask_quietly(ask);
+        self.connections.findings.tell(self.progress);
+        answer
+    }
+
+    fn ask_quietly(&mut self, ask: Ask<'_>) -> Result<Answer> {
         if let Some(registry) = self.auth.expired() {
             self.authorise(&registry, Vec::new())?;
         }
@@ -252,7 +308,9 @@ impl<'a> Repository<'a> {
         for root in self.roots.clone() {
             let is_last = self.roots.last() == Some(&root);
             let url = root.at(ask.target);
-            match self.connections.http.get(&url, ask.headers(self.auth.header(&url))) {
+            let answer = self.http.get(&url, ask.headers(self.auth.header(&url)));
+            self.connections.findings.tell(self.progress);
+            match answer {
                 // How TLS servers answer a plain request.
                 Ok(answer) if answer.status() == 400 && !root.is_https() && !is_last => {
                     failure = Some(self.refusal(answer));
@@ -262,7 +320,9 @@ impl<'a> Repository<'a> {
                     self.report(&answer);
                     return Ok(answer);
                 }
-                Err(error) => failure = Some(more_telling(failure, error)),
+                // Who speaks TLS is not asked in the clear.
+                Err(error) if error.kind() == ErrorKind::Tls => return Err(error),
+                Err(error) => failure = failure.or(Some(error)),
             }
         }
         Err(failure.unwrap_or_else(|| Error::new(ErrorKind::Internal, "no registry to contact")))
@@ -279,9 +339,9 @@ impl<'a> Repository<'a> {
     }
 
     fn authorise(&mut self, registry: &Url, challenges: Vec<Challenge>) -> Result<()> {
-        let Connections { http, config, .. } = self.connections;
+        let limits = &self.connections.config.limits;
         let progress = self.progress;
-        self.auth.answer(http, registry, challenges, &config.limits, &|answer| report(progress, answer))?;
+        self.auth.answer(&self.http, registry, challenges, limits, &|answer| report(progress, answer))?;
         if let (Some(name), Some(granted)) = (&self.name, self.auth.granted()) {
             self.connections.granted().insert(name.clone(), granted.clone());
         }
@@ -304,7 +364,7 @@ impl<'a> Repository<'a> {
                 headers.authorization = None;
             }
             let _ = answer.read(limits.error_body);
-            answer = self.connections.http.get(&next, headers)?;
+            answer = self.http.get(&next, headers)?;
             self.report(&answer);
         }
         Ok(answer)
@@ -350,12 +410,9 @@ fn location(answer: &Answer) -> Result<Url> {
     }
 }
 
-/// Of two failed first contacts: a TLS failure says more than that plain HTTP was not spoken either.
-fn more_telling(first: Option<Error>, second: Error) -> Error {
-    match first {
-        Some(first) if second.kind() != ErrorKind::Tls => first,
-        _ => second,
-    }
+/// `HOST[:PORT]` and nothing else.
+fn is_authority(text: &str) -> bool {
+    !text.contains(['/', '?', '#', '@']) && Url::root(true, text).is_ok()
 }
 
 /// `localhost`, 127.0.0.0/8 and ::1, as dockerd takes them for insecure by default.

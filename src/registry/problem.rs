@@ -11,6 +11,9 @@ use crate::error::{Error, ErrorKind};
 pub(super) const DENIED_HINT: &str =
     "use pullet login or --creds USER, or look at the name: registries answer so too for what does not exist";
 
+/// The way out for who is asked for a client certificate.
+pub(super) const CERTIFICATE_HINT: &str = "give one with --client-cert and --client-key";
+
 #[derive(Deserialize)]
 struct Problems {
     errors: Vec<Problem>,
@@ -26,6 +29,13 @@ struct Problem {
 
 /// The error for a refused request. `patience` is how long the server asks to wait.
 pub(super) fn refusal(method: &str, url: &str, status: u16, body: &[u8], patience: Option<Duration>) -> Error {
+    // nginx answers so where others end the handshake: it lets everybody in and then tells them to go.
+    if status == 400
+        && [&b"No required SSL certificate"[..], b"SSL certificate error"].iter().any(|&text| has(body, text))
+    {
+        let text = format!("{method} {url}: the server asks for a client certificate, or for another one");
+        return Error::new(ErrorKind::Tls, text).with_hint(CERTIFICATE_HINT);
+    }
     let (code, message) = message(body);
     let said = match (code.is_empty(), message.is_empty()) {
         (true, true) => String::new(),
@@ -54,6 +64,10 @@ pub(super) fn says_expired(body: &[u8]) -> bool {
     let (code, message) = message(body);
     let said = format!("{code} {message}").to_ascii_lowercase();
     said.contains("expired") && said.contains("token")
+}
+
+fn has(body: &[u8], text: &[u8]) -> bool {
+    body.windows(text.len()).any(|part| part == text)
 }
 
 fn kind(status: u16, code: &str) -> ErrorKind {
@@ -121,6 +135,9 @@ mod tests {
         check(503, "<html>oh</html>", ErrorKind::Network, "503 service unavailable");
         check(418, "", ErrorKind::Unsupported, "418 unexpected answer");
         check(500, "\u{1b}[2J", ErrorKind::Network, "500 internal server error (\\u{1b}[2J)");
+        let nginx = "<html><center>No required SSL certificate was sent</center></html>";
+        let error = refusal("GET", "https://r.io/v2/a", 400, nginx.as_bytes(), None);
+        assert_eq!(error.kind(), ErrorKind::Tls);
         check(500, r#"{"errors":[]}"#, ErrorKind::Network, "500 internal server error");
     }
 

@@ -1,54 +1,218 @@
 //! TLS for the HTTP client: a connector that wraps a connection to an https URL. The only file that names rustls.
-//! Our own and not ureq's, because ureq's takes either its roots or the caller's and lets nobody choose the clock.
+//! Our own and not ureq's, because ureq's takes either its roots or the caller's, shows a client certificate to every
+//! server, and lets nobody choose the clock. Nothing is read or parsed before the first connection that needs it, but
+//! for what the user named: that is an error at once if it is none.
 
 use std::io::{Read, Write};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use rustls::client::Resumption;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme, StreamOwned};
 use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, Either, LazyBuffers, NextTimeout, Transport, TransportAdapter,
 };
 
+use super::machine::{Finding, Findings, Machine};
+use super::problem::CERTIFICATE_HINT;
+use super::url::Url;
 use crate::error::{Error, ErrorKind, Result};
 
-/// Wraps connections in TLS where the URL asks for it. The roots are read at the first such connection.
-pub(super) struct Tls {
-    extra_roots: Vec<CertificateDer<'static>>,
-    config: OnceLock<Arc<ClientConfig>>,
+/// Servers whose sessions are kept for resumption: a registry, its token endpoint, its storage. rustls makes room for
+/// all of them ahead, and for 256 by default.
+const SESSIONS: usize = 8;
+
+/// What the user said of TLS.
+#[derive(Clone, Default)]
+pub(crate) struct TlsConfig {
+    pub(crate) ca_pem: Option<Vec<u8>>,
+    /// A certificate with its chain, and its key.
+    pub(crate) client_pem: Option<[Vec<u8>; 2]>,
+    /// `HOST[:PORT]`: their certificates are not verified, and they may speak plain HTTP.
+    pub(crate) insecure: Vec<String>,
+}
+
+/// What all registries of one client have in common.
+pub(super) struct Trust {
+    machine: Arc<dyn Machine>,
+    findings: Arc<Findings>,
+    /// Of `--ca-file`.
+    extra: RootCertStore,
+    client: Option<Arc<CertifiedKey>>,
+    /// `HOST[:PORT]`: no certificate of theirs is verified.
+    insecure: Vec<String>,
+    roots: OnceLock<Arc<RootCertStore>>,
+}
+
+/// Wraps connections in TLS where the URL asks for it, for one registry and all to whom it leads.
+#[derive(Clone)]
+pub(super) struct Tls(Arc<Inner>);
+
+struct Inner {
+    trust: Arc<Trust>,
+    /// The registry's own origin: nobody else is shown the client certificate.
+    registry: Url,
+    /// Under which names the registry may be configured.
+    names: Vec<String>,
+    state: Mutex<State>,
+}
+
+/// What was built so far.
+#[derive(Default)]
+struct State {
+    site: Option<Site>,
+    configs: Vec<(Kind, Arc<ClientConfig>)>,
+}
+
+/// What is configured for the registry itself.
+#[derive(Clone)]
+struct Site {
+    authorities: Vec<CertificateDer<'static>>,
+    client: Option<Arc<CertifiedKey>>,
+}
+
+/// In what the handling of one server differs from that of another.
+#[derive(Clone, Copy, PartialEq)]
+struct Kind {
+    shows_client: bool,
+    is_verified: bool,
+}
+
+/// Without the key.
+impl std::fmt::Debug for TlsConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { ca_pem, client_pem, insecure } = self;
+        write!(f, "TlsConfig(CA: {}, client: {}, {insecure:?})", ca_pem.is_some(), client_pem.is_some())
+    }
+}
+
+impl Trust {
+    pub(super) fn new(config: &TlsConfig, machine: Arc<dyn Machine>, findings: Arc<Findings>) -> Result<Self> {
+        let mut extra = RootCertStore::empty();
+        if let Some(pem) = &config.ca_pem {
+            for authority in authorities(pem).map_err(|why| usage(&format!("read CA certificates: {why}")))? {
+                extra.add(authority).map_err(|e| usage(&format!("read CA certificates: {e}")))?;
+            }
+        }
+        let client = match &config.client_pem {
+            Some([certificate, key]) => {
+                Some(certified_key(certificate, key).map_err(|why| usage(&format!("read client certificate: {why}")))?)
+            }
+            None => None,
+        };
+        Ok(Self { machine, findings, extra, client, insecure: config.insecure.clone(), roots: OnceLock::new() })
+    }
+
+    fn is_insecure(&self, url: &Url) -> bool {
+        self.insecure.iter().any(|authority| url.is_at(authority))
+    }
+
+    /// The roots for everybody: the machine's, else the built-in ones, and those of `--ca-file`. What is kept of each
+    /// is its name and its key; the text of a bundle is never in memory as a whole.
+    fn roots(&self) -> Arc<RootCertStore> {
+        let build = || {
+            let mut roots = RootCertStore::empty();
+            let mut take = |file: &mut dyn Read| {
+                let certificates = CertificateDer::pem_reader_iter(file).filter_map(std::result::Result::ok);
+                certificates.filter(|certificate| add(&mut roots, certificate)).count()
+            };
+            self.machine.roots(&mut take).into_iter().for_each(|finding| self.findings.add(finding));
+            if roots.is_empty() {
+                self.built_in(&mut roots);
+            }
+            roots.extend(self.extra.roots.iter().cloned());
+            roots.roots.shrink_to_fit();
+            Arc::new(roots)
+        };
+        Arc::clone(self.roots.get_or_init(build))
+    }
+
+    #[cfg(feature = "webpki-roots")]
+    fn built_in(&self, roots: &mut RootCertStore) {
+        let (what, from) = ("TLS roots".to_owned(), "pullet itself: this machine has none".to_owned());
+        self.findings.add(Finding::Configured { what, from });
+        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    }
+
+    #[cfg(not(feature = "webpki-roots"))]
+    fn built_in(&self, _: &mut RootCertStore) {
+        if self.extra.is_empty() {
+            let text = "this machine has no root certificates: install them, or give --ca-file";
+            self.findings.add(Finding::Note(text.to_owned()));
+        }
+    }
 }
 
 impl Tls {
-    /// `ca_pem`: certificates that are trusted beside the built-in roots.
-    pub(super) fn new(ca_pem: Option<&[u8]>) -> Result<Self> {
-        let malformed = |why: &str| Error::new(ErrorKind::Usage, format!("read CA certificates: {why}"));
-        let mut extra_roots = Vec::new();
-        for certificate in ca_pem.into_iter().flat_map(CertificateDer::pem_slice_iter) {
-            extra_roots.push(certificate.map_err(|e| malformed(&e.to_string()))?);
-        }
-        match ca_pem.is_some() && extra_roots.is_empty() {
-            true => Err(malformed("there is no PEM certificate in it")),
-            false => Ok(Self { extra_roots, config: OnceLock::new() }),
-        }
+    /// For the registry at `registry`, configured under these `names`.
+    pub(super) fn new(trust: Arc<Trust>, registry: Url, names: Vec<String>) -> Self {
+        Self(Arc::new(Inner { trust, registry, names, state: Mutex::default() }))
     }
 
-    fn config(&self) -> Result<Arc<ClientConfig>> {
-        if let Some(config) = self.config.get() {
-            return Ok(config.clone());
+    /// The configuration for one server. Those that do not differ are the same, and share their sessions.
+    fn config(&self, url: &Url) -> Result<Arc<ClientConfig>> {
+        let Inner { trust, registry, state, .. } = &*self.0;
+        let state = &mut *state.lock().unwrap_or_else(PoisonError::into_inner);
+        let site = match &state.site {
+            Some(site) => site.clone(),
+            None => state.site.insert(self.site()?).clone(),
+        };
+        let shows_client = site.client.is_some() && registry.same_origin(url);
+        let kind = Kind { shows_client, is_verified: !trust.is_insecure(url) };
+        if let Some((_, config)) = state.configs.iter().find(|(known, _)| *known == kind) {
+            return Ok(Arc::clone(config));
         }
-        let mut roots = RootCertStore::empty();
-        #[cfg(feature = "webpki-roots")]
-        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-        for certificate in &self.extra_roots {
-            roots.add(certificate.clone()).map_err(|e| tls_error(&e))?;
+        let config = Arc::new(self.build(kind, site)?);
+        state.configs.push((kind, Arc::clone(&config)));
+        Ok(config)
+    }
+
+    /// Reads what is configured for the registry. The client certificate that the user named comes first.
+    fn site(&self) -> Result<Site> {
+        let Inner { trust, names, .. } = &*self.0;
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let (found, findings) = trust.machine.certificates(&names)?;
+        findings.into_iter().for_each(|finding| trust.findings.add(finding));
+        let faulty = |name: &str, why: &str| Error::new(ErrorKind::Tls, format!("read {name}: {why}"));
+        let mut site = Site { authorities: Vec::new(), client: trust.client.clone() };
+        for (name, pem) in &found.authorities {
+            site.authorities.extend(authorities(pem).map_err(|why| faulty(name, &why))?);
         }
+        if let (None, Some([(name, certificate), (_, key)])) = (&site.client, &found.client) {
+            site.client = Some(certified_key(certificate, key).map_err(|why| faulty(name, &why))?);
+        }
+        Ok(site)
+    }
+
+    fn build(&self, kind: Kind, site: Site) -> Result<ClientConfig> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider)
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
             .map_err(|e| tls_error(&e))?;
-        let config = Arc::new(builder.with_root_certificates(roots).with_no_client_auth());
-        Ok(self.config.get_or_init(|| config).clone())
+        let builder = match kind.is_verified {
+            true => builder.with_root_certificates(self.roots(site.authorities)?),
+            false => builder.dangerous().with_custom_certificate_verifier(Arc::new(Unverified(provider))),
+        };
+        let mut config = match site.client.filter(|_| kind.shows_client) {
+            Some(client) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(client))),
+            None => builder.with_no_client_auth(),
+        };
+        config.resumption = Resumption::in_memory_sessions(SESSIONS);
+        Ok(config)
+    }
+
+    /// The roots for this registry. Those who it leads to are checked against them too, as Docker does: they are often
+    /// of the same authority.
+    fn roots(&self, authorities: Vec<CertificateDer<'static>>) -> Result<Arc<RootCertStore>> {
+        let mut roots = self.0.trust.roots();
+        for authority in authorities {
+            Arc::make_mut(&mut roots).add(authority).map_err(|e| tls_error(&e))?;
+        }
+        Ok(roots)
     }
 
     fn wrap(
@@ -60,8 +224,8 @@ impl Tls {
         let name = ServerName::try_from(host.trim_start_matches('[').trim_end_matches(']'))
             .map_err(|_| other(Error::new(ErrorKind::Usage, format!("\"{host}\" is no valid TLS server name"))))?
             .to_owned();
-        let mut connection =
-            ClientConnection::new(self.config().map_err(other)?, name).map_err(|e| other(tls_error(&e)))?;
+        let config = Url::parse(&details.uri.to_string()).and_then(|url| self.config(&url)).map_err(other)?;
+        let mut connection = ClientConnection::new(config, name).map_err(|e| other(tls_error(&e)))?;
         let mut socket = TransportAdapter::new(transport, details.current_time.clone());
         socket.set_timeout(details.timeout);
         connection.complete_io(&mut socket).map_err(from_io)?;
@@ -144,20 +308,186 @@ fn from_io(error: std::io::Error) -> ureq::Error {
     }
 }
 
+fn usage(text: &str) -> Error {
+    Error::new(ErrorKind::Usage, text)
+}
+
+/// Adds a root unless it is there; whether it is a good one.
+fn add(roots: &mut RootCertStore, certificate: &CertificateDer<'_>) -> bool {
+    if roots.add(certificate.clone()).is_err() {
+        return false;
+    }
+    // Folders of roots often have each twice, and the bundle beside them.
+    if roots.roots.split_last().is_some_and(|(last, before)| before.contains(last)) {
+        roots.roots.pop();
+    }
+    true
+}
+
+/// The certificates in a file that somebody named, of which each must be one.
+fn authorities(pem: &[u8]) -> std::result::Result<Vec<CertificateDer<'static>>, String> {
+    let found: std::result::Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    match found {
+        Ok(none) if none.is_empty() => Err("there is no PEM certificate in it".to_owned()),
+        Ok(certificates) => Ok(certificates),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// A client certificate with its chain, and the key that fits it.
+fn certified_key(certificate: &[u8], key: &[u8]) -> std::result::Result<Arc<CertifiedKey>, String> {
+    let chain = authorities(certificate)?;
+    let key = PrivateKeyDer::from_pem_slice(key)
+        .map_err(|_| "there is no private key in PEM to it; one with a passphrase is not supported".to_owned())?;
+    let provider = rustls::crypto::ring::default_provider();
+    match CertifiedKey::from_der(chain, key, &provider) {
+        Ok(key) => Ok(Arc::new(key)),
+        Err(rustls::Error::InconsistentKeys(_)) => Err("certificate and key do not belong together".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Takes any certificate from a server whose user asked for that. It must still have the certificate's key.
+#[derive(Debug)]
+struct Unverified(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Unverified {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> std::result::Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, certificate, signed, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> std::result::Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, certificate, signed, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+const CLOCK_HINT: &str = "set this machine's clock if it is wrong; if it is not, the server needs another certificate";
+const ISSUER_HINT: &str = "give the certificate of the registry's authority with --ca-file, or to the whole machine as \
+                           /etc/containers/certs.d/HOST[:PORT]/ca.crt";
+
 fn tls_error(error: &rustls::Error) -> Error {
     use rustls::CertificateError as Certificate;
-    let ours = |hint: &str| Error::new(ErrorKind::Tls, format!("TLS: {error}")).with_hint(hint);
+    let ours = |text: String| Error::new(ErrorKind::Tls, format!("TLS: {text}"));
     match error {
         rustls::Error::InvalidCertificate(Certificate::UnknownIssuer) => {
-            ours("give the registry's CA certificate with --ca-file")
+            ours("nobody whom this machine trusts has issued the certificate".to_owned()).with_hint(ISSUER_HINT)
         }
-        rustls::Error::InvalidCertificate(
-            Certificate::Expired
-            | Certificate::ExpiredContext { .. }
-            | Certificate::NotValidYet
-            | Certificate::NotValidYetContext { .. },
-        ) => ours("look at this machine's clock"),
+        // An authority that was made anew, with the name of the old one.
+        rustls::Error::InvalidCertificate(Certificate::BadSignature) => {
+            ours("the certificate is not signed by the authority that it names".to_owned()).with_hint(ISSUER_HINT)
+        }
+        rustls::Error::InvalidCertificate(Certificate::ExpiredContext { time, not_after }) => {
+            let (now, end) = (date(*time), date(*not_after));
+            ours(format!("the certificate expired at {end}, and by this machine's clock it is {now}"))
+                .with_hint(CLOCK_HINT)
+        }
+        rustls::Error::InvalidCertificate(Certificate::NotValidYetContext { time, not_before }) => {
+            let (now, start) = (date(*time), date(*not_before));
+            ours(format!("the certificate is not valid before {start}, and by this machine's clock it is {now}"))
+                .with_hint(CLOCK_HINT)
+        }
+        rustls::Error::InvalidCertificate(Certificate::NotValidForNameContext { expected, presented }) => {
+            ours(format!("the certificate is {}, and not for {}", named(presented), expected.to_str()))
+        }
+        rustls::Error::AlertReceived(rustls::AlertDescription::CertificateRequired) => {
+            ours("the server asks for a client certificate".to_owned()).with_hint(CERTIFICATE_HINT)
+        }
         rustls::Error::InvalidMessage(_) => Error::new(ErrorKind::Network, format!("what answers is not TLS: {error}")),
-        _ => Error::new(ErrorKind::Tls, format!("TLS: {error}")),
+        _ => ours(error.to_string()),
+    }
+}
+
+/// `for a.io, b.io`, out of names in the form of rustls: `DnsName("a.io")`.
+fn named(presented: &[String]) -> String {
+    const MOST: usize = 8;
+    let bare = |name: &String| {
+        let name = name.split_once('(').map_or(name.as_str(), |(_, rest)| rest.trim_end_matches(')'));
+        name.trim_matches('"').to_owned()
+    };
+    let names: Vec<String> = presented.iter().take(MOST).map(bare).collect();
+    match presented.len() {
+        0 => "for no name at all".to_owned(),
+        count if count > MOST => format!("for {} and {} more names", names.join(", "), count - MOST),
+        _ => format!("for {}", names.join(", ")),
+    }
+}
+
+/// As in RFC 3339, UTC.
+fn date(time: UnixTime) -> String {
+    let (days, second) = (time.as_secs() / 86400, time.as_secs() % 86400);
+    // Days since 0000-03-01, in eras of 400 years, so that a leap day is the last of its year.
+    let days = days + 719_468;
+    let (era, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    let year = year + era * 400 + u64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", second / 3600, second / 60 % 60, second % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_for_people() {
+        for (seconds, expected) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (951_868_799, "2000-02-29T23:59:59Z"),
+            (951_868_800, "2000-03-01T00:00:00Z"),
+            (1_735_689_599, "2024-12-31T23:59:59Z"),
+            (1_735_689_600, "2025-01-01T00:00:00Z"),
+            (4_107_542_400, "2100-03-01T00:00:00Z"),
+            (253_402_300_799, "9999-12-31T23:59:59Z"),
+        ] {
+            let time = UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds));
+            assert_eq!(date(time), expected);
+        }
+    }
+
+    #[test]
+    fn the_key_is_not_shown() {
+        let client_pem = Some([b"certificate".to_vec(), b"secret".to_vec()]);
+        let shown = format!("{:?}", TlsConfig { client_pem, ..TlsConfig::default() });
+        assert_eq!(shown, "TlsConfig(CA: false, client: true, [])");
+    }
+
+    #[test]
+    fn names_for_people() {
+        let names = |count: usize| (0..count).map(|n| format!("DnsName(\"{n}.io\")")).collect::<Vec<_>>();
+        assert_eq!(named(&names(0)), "for no name at all");
+        assert_eq!(named(&names(2)), "for 0.io, 1.io");
+        assert_eq!(named(&["IpAddress(127.0.0.1)".to_owned()]), "for 127.0.0.1");
+        assert!(named(&names(99)).ends_with("7.io and 91 more names"));
     }
 }

@@ -72,12 +72,21 @@ impl Url {
         (self.https, &self.host, self.port) == (other.https, &other.host, other.port)
     }
 
+    /// Whether this is the server at `authority`, host and optional port. Without a port the scheme's own is meant.
+    pub(super) fn is_at(&self, authority: &str) -> bool {
+        Self::root(self.https, authority).is_ok_and(|root| root.same_origin(self))
+    }
+
     pub(super) fn is_https(&self) -> bool {
         self.https
     }
 
     pub(super) fn host(&self) -> &str {
         &self.host
+    }
+
+    pub(super) fn port(&self) -> u16 {
+        self.port
     }
 
     /// Path and query.
@@ -217,6 +226,23 @@ mod tests {
         assert!(!same("https://r.io/a", "http://r.io/a"));
         assert!(!same("https://r.io/a", "https://r.io:444/a"));
         assert!(!same("https://r.io/a", "https://r.io.evil/a"));
+    }
+
+    #[test]
+    fn a_server_is_named_by_host_and_port() {
+        for (url, authority, expected) in [
+            ("https://r.io/a", "r.io", true),
+            ("https://r.io/a", "R.io:443", true),
+            ("https://r.io/a", "r.io:80", false),
+            ("http://r.io/a", "r.io", true),
+            ("http://r.io/a", "r.io:443", false),
+            ("https://r.io:5000/", "r.io:5000", true),
+            ("https://r.io:5000/", "r.io", false),
+            ("https://a.r.io/", "r.io", false),
+            ("http://[::1]:5000/", "[::1]:5000", true),
+        ] {
+            assert_eq!(Url::parse(url).is_ok_and(|url| url.is_at(authority)), expected, "{url} {authority}");
+        }
     }
 
     #[test]

@@ -87,9 +87,13 @@ pub(super) fn create_folder(path: &Path) -> Result<()> {
     }
 }
 
-/// Removes a file; one that does not exist is fine.
+/// Removes what has a blob's name, a folder too, which cannot be one; if there is nothing, that is fine.
 pub(super) fn remove(path: &Path) -> Result<()> {
-    match fs::remove_file(path) {
+    let removed = match fs::remove_file(path) {
+        Err(e) if e.kind() == io::ErrorKind::IsADirectory => fs::remove_dir_all(path),
+        other => other,
+    };
+    match removed {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::disk("remove", path, e)),
         _ => Ok(()),
     }

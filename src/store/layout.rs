@@ -19,6 +19,8 @@ const REF_NAME: &str = "org.opencontainers.image.ref.name";
 const IMAGE_NAME: &str = "io.containerd.image.name";
 /// The digest to which the name resolved, where that is an index and not the manifest itself.
 const RESOLVED: &str = "pullet.resolved.digest";
+/// The digest of the registry's own manifest, where the store names one with OCI's media types instead.
+const SOURCE: &str = "pullet.source.digest";
 const VERSION: &str = "1.0.0";
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const INDEX_LIMIT: usize = 16 << 20;
@@ -29,6 +31,8 @@ pub(crate) struct Entry {
     pub(crate) name: String,
     /// What the name resolved to at the registry: the index's digest, or the manifest's own.
     pub(crate) resolved: Digest,
+    /// The registry's manifest for the platform; differs from `manifest` where that had to be made an OCI one.
+    pub(crate) source: Digest,
     pub(crate) manifest: Descriptor,
     pub(crate) platform: Platform,
 }
@@ -129,6 +133,7 @@ fn entry(value: &Value) -> Option<Entry> {
     Some(Entry {
         name: annotation(value, REF_NAME)?.to_owned(),
         resolved: annotation(value, RESOLVED).and_then(|text| text.parse().ok()).unwrap_or(manifest.digest),
+        source: annotation(value, SOURCE).and_then(|text| text.parse().ok()).unwrap_or(manifest.digest),
         manifest,
         platform: Platform::new(of_platform("os"), of_platform("architecture"), of_platform("variant")),
     })
@@ -140,8 +145,10 @@ fn descriptor(entry: &Entry) -> Value {
         object.insert("variant".to_owned(), entry.platform.variant().into());
     }
     let mut annotations = json!({ REF_NAME: entry.name, IMAGE_NAME: entry.name });
-    if let (Some(object), true) = (annotations.as_object_mut(), entry.resolved != entry.manifest.digest) {
-        object.insert(RESOLVED.to_owned(), entry.resolved.to_string().into());
+    for (key, digest) in [(RESOLVED, entry.resolved), (SOURCE, entry.source)] {
+        if let (Some(object), true) = (annotations.as_object_mut(), digest != entry.manifest.digest) {
+            object.insert(key.to_owned(), digest.to_string().into());
+        }
     }
     json!({
         "mediaType": entry.manifest.media_type,

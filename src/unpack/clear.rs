@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::fs::{self, AtFlags, Dir, Mode, Timestamps};
 use rustix::io::Errno;
 
-use super::folder::{DIRECTORY, times_of};
+use super::folder::{DIRECTORY, dress_as_implied, times_of};
 use super::modes::is_directory;
 
 /// What one layer wrote, so that its whiteouts, which are for lower layers, spare it in whatever order they come. A few
@@ -22,12 +22,26 @@ pub(super) struct Written {
     /// Inodes of directories in which nothing of a lower layer is left, and whether anything was: they are not looked
     /// through again, so many opaque markers cost no more than the entries there are (GHSA-rp3h-jf77-q9p4).
     cleared: HashMap<u64, bool>,
+    /// Inodes of directories that lower layers brought and that are now no more than implied by what this layer has in
+    /// them.
+    implied: Vec<u64>,
     hasher: RandomState,
 }
 
 impl Written {
     pub(super) fn add(&mut self, directory: u64, name: &[u8]) {
         self.names.insert(self.hasher.hash_one((directory, name)));
+    }
+
+    /// Takes from a directory what a lower layer gave it.
+    pub(super) fn imply(&mut self, directory: &OwnedFd) -> io::Result<()> {
+        self.implied.push(fs::fstat(directory)?.st_ino);
+        dress_as_implied(directory)
+    }
+
+    /// The directories that became implied since the last call.
+    pub(super) fn take_implied(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.implied)
     }
 
     pub(super) fn has(&self, directory: u64, name: &[u8]) -> bool {
@@ -90,6 +104,9 @@ pub(super) fn clear(top: OwnedFd, written: &mut Written) -> io::Result<bool> {
             // Only of one that stays: the inode of a removed directory may be the next one's.
             written.cleared.insert(done.inode, done.stays);
             fs::futimens(&at, &done.times)?;
+        }
+        if !is_ours && done.stays {
+            written.imply(&at)?;
         }
         let Some(above) = way.last_mut() else { return Ok(done.stays) };
         at = fs::openat(&at, "..", DIRECTORY, Mode::empty())?;

@@ -102,6 +102,19 @@ pub(super) fn times_of(stat: &Stat) -> Timestamps {
     }
 }
 
+/// Gives a directory what one has that no entry describes: mode 0755, this process's owner, and the epoch as its time, so
+/// that the same image gives the same tree.
+pub(super) fn dress_as_implied(directory: &OwnedFd) -> io::Result<()> {
+    let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
+    let stat = fs::fstat(directory)?;
+    if (stat.st_uid, stat.st_gid) != (uid.as_raw(), gid.as_raw()) {
+        fs::fchown(directory, Some(uid), Some(gid))?;
+    }
+    fs::fchmod(directory, Mode::from_raw_mode(0o755))?;
+    let epoch = fs::Timespec { tv_sec: 0, tv_nsec: 0 };
+    Ok(fs::futimens(directory, &Timestamps { last_access: epoch, last_modification: epoch })?)
+}
+
 pub(super) fn is_directory(stat: &Stat) -> bool {
     fs::FileType::from_raw_mode(stat.st_mode).is_dir()
 }

@@ -141,25 +141,30 @@ impl Tree {
         tar.finish().map(drop).map_err(|e| e.context(format!("diff_id {diff_id}")))
     }
 
-    /// An image need not name its root; then it is as a Debian root is.
+    /// An image need not name its root; then it is as any folder that is only implied.
     fn dress_root(&mut self) -> Result<()> {
-        use rustix::fs::{Mode, Timespec, Timestamps};
-        let epoch = Timespec { tv_sec: 0, tv_nsec: 0 };
         let tree = self.staging.open_tree()?;
-        let dressed = rustix::fs::fchmod(&tree, Mode::from_raw_mode(0o755))
-            .and_then(|()| rustix::fs::futimens(&tree, &Timestamps { last_access: epoch, last_modification: epoch }));
-        dressed.map_err(|e| Error::disk("set attributes of", "the tree", e))
+        folder::dress_as_implied(&tree).map_err(|e| Error::disk("set attributes of", "the tree", e))
     }
 }
 
 fn apply<R: Read>(layer: &mut Layer<'_>, entry: &Entry, entries: &mut Entries<R>) -> Result<()> {
     let path = SafePath::parse(&entry.path)?;
-    match (path.request()?, &mut layer.written) {
-        (Request::Create, _) => place::place(layer, &path, entry, entries),
-        (Request::Whiteout(name), Some(written)) => whiteout::whiteout(layer.root, path.parent(), name, written),
-        (Request::Opaque, Some(written)) => whiteout::opaque(layer.root, path.parent(), written),
-        (Request::Metadata, _) | (_, None) => Ok(()),
+    let request = path.request()?;
+    if request == Request::Create {
+        return place::place(layer, &path, entry, entries);
     }
+    // Nothing lies below the first layer that a whiteout could mean.
+    let Some(written) = &mut layer.written else { return Ok(()) };
+    match request {
+        Request::Whiteout(name) => whiteout::whiteout(layer.root, path.parent(), name, written)?,
+        Request::Opaque => whiteout::opaque(layer.root, path.parent(), written)?,
+        Request::Create | Request::Metadata => {}
+    }
+    for inode in written.take_implied() {
+        layer.waiting.set(inode, None);
+    }
+    Ok(())
 }
 
 fn holes(entry: &Entry) -> u64 {

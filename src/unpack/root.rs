@@ -6,10 +6,10 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::os::fd::OwnedFd;
 
-use rustix::fs::{self, Mode, OFlags, ResolveFlags, Timespec, Timestamps};
+use rustix::fs::{self, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
-use super::folder::{DIRECTORY, Folder, times_of};
+use super::folder::{DIRECTORY, Folder, dress_as_implied, times_of};
 use crate::error::{Error, ErrorKind, Result};
 
 /// As many links on one path as Linux follows.
@@ -191,8 +191,7 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// Makes an implied parent: the archive names what is in it but not itself. Its time is the epoch, so that the
-    /// same image gives the same tree; that of the directory around it stays.
+    /// Makes an implied parent: the archive names what is in it but not itself. The time of the directory around it stays.
     fn create(&mut self, component: &[u8], path: &[u8]) -> Result<()> {
         let made = self.create_at(component);
         made.map_err(|e| failed("create", path, e)).map(|fd| self.down(fd))
@@ -203,12 +202,7 @@ impl<'a> Walk<'a> {
         fs::mkdirat(&self.at, component, Mode::RWXU)?;
         let fd = fs::openat(&self.at, component, DIRECTORY, Mode::empty())?;
         self.made.borrow_mut().push(fs::fstat(&fd)?.st_ino);
-        if Mode::from_raw_mode(around.st_mode).contains(Mode::SGID) {
-            fs::fchown(&fd, None, Some(rustix::process::getegid()))?;
-        }
-        fs::fchmod(&fd, Mode::RWXU | Mode::RGRP | Mode::XGRP | Mode::ROTH | Mode::XOTH)?;
-        let epoch = Timespec { tv_sec: 0, tv_nsec: 0 };
-        fs::futimens(&fd, &Timestamps { last_access: epoch, last_modification: epoch })?;
+        dress_as_implied(&fd)?;
         fs::futimens(&self.at, &times_of(&around))?;
         Ok(fd)
     }

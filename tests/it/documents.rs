@@ -379,7 +379,7 @@ fn what_a_document_may_have_besides_is_let_be() {
     }
     let (bench, docker) = (Bench::new(), image().docker());
     bench.pull(&docker).exits_in("Docker schema 2", 0);
-    assert_eq!(bench.home.index()[0]["mediaType"], DOCKER_MANIFEST);
+    assert_eq!(bench.home.index()[0]["mediaType"], OCI_MANIFEST, "the store names an OCI manifest of the same blobs");
     assert_eq!(docker.manifest["config"]["mediaType"], DOCKER_CONFIG);
     let bench = Bench::new();
     bench.registry.fault(

@@ -251,7 +251,11 @@ fn docker_manifest_lists_work_the_same_way() {
     let name = bench.registry.name("app");
     for (asked, image) in [("linux/arm/v7", &images[1]), ("linux/amd64", &images[0])] {
         bench.home.run(&["pull", "--platform", asked, &name]).exits_in(asked, 0);
-        assert_eq!(bench.home.index()[0]["digest"], image.digest(), "{asked}");
+        let annotations = &bench.home.index()[0]["annotations"];
+        assert_eq!(annotations["pullet.source.digest"], image.digest(), "{asked}");
+        bench.registry.forget();
+        bench.home.run(&["pull", "--platform", asked, &name]).exits_in(asked, 0);
+        assert_eq!(bench.registry.log().len(), 1, "{asked}: the second pull knows the manifest");
     }
     bench.home.run(&["pull", "--platform", "linux/riscv64", &name]).exits(10).says("linux/arm/v7");
 }

@@ -223,7 +223,7 @@ fn verify_tells_of_a_blob_that_it_may_not_read() {
     let run = |args: &[&str]| bench.home.run_with(args, b"", ordinary_user());
     run(&["pull", "-q", &name]).exits(0);
     let digest = image.layers[1].digest();
-    fs::set_permissions(bench.home.blob(&digest), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(bench.home.blob(&digest), fs::Permissions::from_mode(0o000)).unwrap();
     let outcome = run(&["verify"]).exits(8).fails_in_one_line();
     assert_eq!(told(&outcome), [digest.as_str()], "{}", outcome.story());
     assert!(outcome.stdout.contains("4 blobs verified"), "{}", outcome.story());
@@ -351,7 +351,8 @@ fn a_store_may_be_shared_by_several_pulls_at_once() {
             }
         });
         let mut stored = bench.home.names();
-        (stored.sort(), names.sort());
+        stored.sort();
+        names.sort();
         assert_eq!(stored, names, "round {round}");
         bench.home.run(&["verify"]).exits(0);
         let left = fs::read_dir(bench.home.store().join("ingest")).map(Iterator::count).unwrap_or(0);

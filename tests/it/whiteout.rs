@@ -279,3 +279,13 @@ fn many_marks_in_many_folders() {
     lines.sort_by_key(|line| line.split(' ').nth(2).map(str::to_string));
     check_tree("two hundred folders", &[&lower, &upper], &lines.join("\n"));
 }
+
+#[test]
+fn a_folder_that_only_new_children_imply_is_as_new() {
+    let lower = [dir("k").mode(0o500), dir("k/s").mode(0o700), file("k/s/old", "1")];
+    let upper = [whiteout("k"), file("k/s/new", "2")];
+    let reverse = [upper[1].clone(), upper[0].clone()];
+    for (case, upper) in [("first", upper), ("last", reverse)] {
+        check_tree(&format!("whiteout {case}"), &[&lower, &upper], "d 0755 k\nd 0755 k/s\nf 0644 k/s/new \"2\"");
+    }
+}

@@ -68,6 +68,9 @@ pub(crate) struct Registry {
     /// With the deadline of `--timeout`, if there is one.
     pub(crate) cancel: Cancel,
     pub(crate) rate_limit: Option<u64>,
+    pub(crate) client_cert: Option<PathBuf>,
+    pub(crate) client_key: Option<PathBuf>,
+    pub(crate) insecure_registries: Vec<String>,
 }
 
 pub(crate) struct Login {
@@ -189,6 +192,9 @@ impl Typed {
             "--authfile" if pulls || keeps => self.registry.authfile = Some(path(parser, topic)?),
             "--token-realm" if pulls || logs_in => self.registry.token_realms.push(string(parser, topic)?),
             "--ca-file" if pulls || logs_in => self.registry.ca_file = Some(path(parser, topic)?),
+            "--client-cert" if pulls || logs_in => self.registry.client_cert = Some(path(parser, topic)?),
+            "--client-key" if pulls || logs_in => self.registry.client_key = Some(path(parser, topic)?),
+            "--insecure-registry" if pulls || logs_in => self.registry.insecure_registries.push(string(parser, topic)?),
             "-a" | "--all-tags" if topic == Some(Topic::Pull) => self.all_tags = true,
             "--pull" if topic == Some(Topic::Unpack) => self.when = Some(choice(parser, topic, option, &PULL_WHEN)?),
             "--no-devices" if topic == Some(Topic::Unpack) => self.no_devices = true,
@@ -202,6 +208,9 @@ impl Typed {
 
     fn command(self, topic: Topic) -> Result<Command, Failure> {
         let Self { registry, words, .. } = self;
+        if registry.client_key.is_some() && registry.client_cert.is_none() {
+            return Err(misused(Some(topic), "--client-key needs a --client-cert"));
+        }
         let command = match topic {
             Topic::Program => Command::Help(Topic::Program),
             Topic::Images => {
@@ -225,8 +234,13 @@ impl Typed {
                 let is_shared = names
                     .windows(2)
                     .any(|pair| pair.first().map(Reference::domain) != pair.last().map(Reference::domain));
-                if registry.credentials.is_some() && is_shared {
-                    return Err(misused(Some(topic), "--creds is for one registry, and the names are of several"));
+                for (option, is_given) in
+                    [("--creds", registry.credentials.is_some()), ("--client-cert", registry.client_cert.is_some())]
+                {
+                    if is_given && is_shared {
+                        let text = format!("{option} is for one registry, and the names are of several");
+                        return Err(misused(Some(topic), text));
+                    }
                 }
                 Command::Pull(Pull { registry, all_tags: self.all_tags, names })
             }

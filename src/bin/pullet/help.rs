@@ -7,10 +7,10 @@ pub(crate) fn of(topic: Topic) -> String {
     match topic {
         Topic::Program => PROGRAM.to_owned(),
         Topic::Images => format!("{IMAGES}\n{COMMON}"),
-        Topic::Login => format!("{LOGIN}\n{COMMON}"),
+        Topic::Login => format!("{LOGIN}{TRUST}\n{COMMON}"),
         Topic::Logout => format!("{LOGOUT}\n{COMMON}"),
-        Topic::Pull => format!("{PULL}\n{REGISTRY}\n{COMMON}\n{NAMES}"),
-        Topic::Unpack => format!("{UNPACK}\n{REGISTRY}\n{COMMON}\n{NAMES}"),
+        Topic::Pull => format!("{PULL}\n{REGISTRY}{TRUST}{PATIENCE}\n{COMMON}\n{NAMES}"),
+        Topic::Unpack => format!("{UNPACK}\n{REGISTRY}{TRUST}{PATIENCE}\n{COMMON}\n{NAMES}"),
         Topic::Verify => format!("{VERIFY}\n{COMMON}"),
     }
 }
@@ -99,10 +99,6 @@ Options:
       --password-stdin   read the password from standard input
       --authfile FILE    the file (default: $REGISTRY_AUTH_FILE, else $DOCKER_CONFIG/config.json,
                          else ~/.docker/config.json)
-      --token-realm HOST[:PORT]
-                         let this token endpoint have the credentials although it is not the
-                         registry's own host
-      --ca-file PEM      trust these certificates beside the built-in roots
   -q, --quiet            print nothing
 ";
 
@@ -125,10 +121,21 @@ Registry:
       --authfile FILE    the only file where credentials are looked for (default: the first of
                          $REGISTRY_AUTH_FILE, $DOCKER_AUTH_CONFIG, podman's auth.json and
                          Docker's config.json that has some; their helpers are asked too)
+";
+
+const TRUST: &str = "\
       --token-realm HOST[:PORT]
                          let this token endpoint have the credentials although it is not the
                          registry's own host
-      --ca-file PEM      trust these certificates beside the built-in roots
+      --ca-file PEM      trust these certificates beside the machine's own
+      --client-cert PEM  the certificate that is shown to the registry, and to no other server
+      --client-key PEM   its key (default: what is in the file of --client-cert)
+      --insecure-registry HOST[:PORT]
+                         do not verify this registry's certificate, and let it speak plain HTTP;
+                         may be given several times
+";
+
+const PATIENCE: &str = "\
       --retries N        ask again so often after a passing failure without progress (default: 5)
       --stall-timeout SECS
                          longest wait for an answer or its next bytes; a body must bring at least
@@ -136,6 +143,8 @@ Registry:
       --timeout SECS     longest time for the whole command (default: none)
       --limit-rate BYTES[k|m]
                          fetch at most so many bytes a second (default: no limit)
+Obeyed are also $HTTPS_PROXY, $HTTP_PROXY, $ALL_PROXY and $NO_PROXY, $SSL_CERT_FILE and
+$SSL_CERT_DIR, and certs.d/HOST[:PORT] of Docker and of containers; -v tells what decided.
 ";
 
 const COMMON: &str = "\
@@ -144,7 +153,7 @@ Common:
                          /var/lib/pullet for root, else ~/.local/share/pullet)
       --progress auto|tty|plain|json|none
                          how progress is shown on standard error; json is an object a line
-  -v, --verbose          name each request, and what the configuration decided
+  -v, --verbose          name each request, and what configuration was found where
   -h, --help             this text
   -V, --version          the version
 ";

@@ -1,5 +1,10 @@
 //! `pullet pull`: images into the store, told in Docker's lines.
 
+use std::fmt::Display;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+
 use pullet::{Client, Options, Pulled, Reference};
 
 use crate::args::{Common, Pull, Registry};
@@ -44,13 +49,33 @@ pub(crate) fn client(registry: &Registry) -> Result<Client, Failure> {
         options = options.token_realm(realm);
     }
     if let Some(path) = &registry.ca_file {
-        let pem = std::fs::read(path).map_err(|e| {
-            let hint = "--ca-file takes a file of certificates in PEM".to_owned();
-            Failure::Usage(format!("read {}: {e}", path.display()), hint)
-        })?;
-        options = options.ca_pem(pem);
+        options = options.ca_pem(pem(path, "--ca-file takes a file of certificates in PEM")?);
+    }
+    if let Some(path) = &registry.client_cert {
+        let certificate = pem(path, "--client-cert takes a certificate with its chain in PEM")?;
+        let key = match &registry.client_key {
+            Some(path) => pem(path, "--client-key takes a private key in PEM")?,
+            None => certificate.clone(),
+        };
+        options = options.client_certificate_pem(certificate, key);
+    }
+    for host in &registry.insecure_registries {
+        options = options.insecure_registry(host);
     }
     Ok(Client::new(options)?)
+}
+
+/// A file that was named on the command line. More than any bundle has is no bundle.
+fn pem(path: &Path, hint: &str) -> Result<Vec<u8>, Failure> {
+    const LIMIT: u64 = 8 << 20;
+    let refuse = |why: &dyn Display| Failure::Usage(format!("read {}: {why}", path.display()), hint.to_owned());
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(LIMIT + 1).read_to_end(&mut bytes));
+    match read {
+        Ok(count) if count as u64 > LIMIT => Err(refuse(&format!("more than {LIMIT} bytes"))),
+        Ok(_) => Ok(bytes),
+        Err(e) => Err(refuse(&e)),
+    }
 }
 
 fn tags(client: &Client, name: &Reference, all: bool, reporter: &Reporter) -> Result<Vec<Reference>, Failure> {

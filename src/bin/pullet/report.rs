@@ -95,7 +95,7 @@ impl Reporter {
             Event::Answered { method, url, status } if self.is_verbose => {
                 self.tell(&format!("{method} {url}: {status}"))
             }
-            Event::Configured { what, from } if self.is_verbose => self.tell(&format!("{what}, from {from}")),
+            Event::Configured { what, from } if self.is_verbose => self.tell(&format!("{what}: from {from}")),
             Event::Pulling { label, path } => self.tell(&format!("{label}: Pulling from {path}")),
             Event::Layer { layer, state } => match state {
                 LayerState::Waiting => self.tell_layer(layer, "Pulling fs layer"),
@@ -148,7 +148,6 @@ fn object(event: Event<'_>) -> Value {
         Event::Answered { method, url, status } => {
             json!({ "event": "request", "method": method, "url": url, "status": status })
         }
-        Event::Configured { what, from } => json!({ "event": "configured", "what": what, "from": from }),
         Event::Pulling { label, path } => json!({ "event": "pulling", "label": label, "path": path }),
         Event::Layer { layer, state } => {
             let (word, current) = match state {
@@ -160,6 +159,7 @@ fn object(event: Event<'_>) -> Value {
             merged(json!({ "event": "layer", "state": word, "current": current }), place(layer))
         }
         Event::Unpacking { layer, read } => merged(json!({ "event": "unpack", "current": read }), place(layer)),
+        Event::Configured { what, from } => json!({ "event": "configured", "what": what, "from": from }),
         Event::Note(text) => json!({ "event": "note", "text": text }),
         Event::Retry { reason, wait, attempt, retries } => json!({
             "event": "retry", "reason": reason, "wait": wait.as_secs_f64(), "attempt": attempt, "retries": retries,

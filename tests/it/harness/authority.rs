@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
-use rustls::ServerConfig;
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
 
 /// A root of trust that nobody but the test knows.
 pub struct Authority {
@@ -28,16 +30,61 @@ impl Authority {
 
     /// A server's side of TLS with a leaf for these names (DNS names or addresses).
     pub fn server(&self, names: &[&str]) -> Arc<ServerConfig> {
+        self.issue(names).server(None)
+    }
+
+    /// A leaf for these names that is valid now and long after.
+    pub fn issue(&self, names: &[&str]) -> Leaf {
+        self.issue_for(names, 2000, 4000)
+    }
+
+    /// A leaf that is valid from the first day of one year to that of another.
+    pub fn issue_for(&self, names: &[&str], from: i32, to: i32) -> Leaf {
         let names: Vec<String> = names.iter().map(|name| name.to_string()).collect();
         let key = KeyPair::generate().unwrap();
-        let leaf = CertificateParams::new(names).unwrap().signed_by(&key, &self.issuer).unwrap();
-        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-        let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![leaf.der().clone()], key)
-            .unwrap();
-        Arc::new(config)
+        let mut params = CertificateParams::new(names).unwrap();
+        params.not_before = rcgen::date_time_ymd(from, 1, 1);
+        params.not_after = rcgen::date_time_ymd(to, 1, 1);
+        let leaf = params.signed_by(&key, &self.issuer).unwrap();
+        Leaf { certificate: leaf.pem(), key: key.serialize_pem() }
+    }
+}
+
+/// A certificate and its key, in PEM.
+pub struct Leaf {
+    pub certificate: String,
+    pub key: String,
+}
+
+/// What a server does about the certificates of its clients, and by whom they must be issued.
+#[derive(Clone, Copy)]
+pub enum Clients<'a> {
+    Asked(&'a Authority),
+    Required(&'a Authority),
+}
+
+impl Leaf {
+    /// A server's side of TLS that shows this leaf.
+    pub fn server(&self, clients: Option<Clients<'_>>) -> Arc<ServerConfig> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider));
+        let builder = builder.with_safe_default_protocol_versions().unwrap();
+        let verifier = clients.map(|clients| {
+            let (Clients::Asked(authority) | Clients::Required(authority)) = clients;
+            let mut roots = RootCertStore::empty();
+            roots.add(CertificateDer::from_pem_slice(authority.pem().as_bytes()).unwrap()).unwrap();
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+            match clients {
+                Clients::Asked(_) => verifier.allow_unauthenticated().build().unwrap(),
+                Clients::Required(_) => verifier.build().unwrap(),
+            }
+        });
+        let builder = match verifier {
+            Some(verifier) => builder.with_client_cert_verifier(verifier),
+            None => builder.with_no_client_auth(),
+        };
+        let chain = vec![CertificateDer::from_pem_slice(self.certificate.as_bytes()).unwrap()];
+        let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes()).unwrap();
+        Arc::new(builder.with_single_cert(chain, key).unwrap())
     }
 }

@@ -9,6 +9,7 @@ pub mod digest;
 pub mod fault;
 pub mod image;
 pub mod listing;
+pub mod proxy;
 pub mod registry;
 pub mod run;
 pub mod sparse;

@@ -57,6 +57,25 @@ impl Registry {
         Registry::start(Some(authority.server(names)))
     }
 
+    /// Over HTTPS with any server's side of it.
+    pub fn tls_with(config: Arc<ServerConfig>) -> Registry {
+        Registry::start(Some(config))
+    }
+
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    /// How many calls came from clients that had shown a certificate.
+    pub fn calls_with_certificate(&self) -> usize {
+        self.state().certified
+    }
+
+    /// How many calls came over connections that resumed a session.
+    pub fn calls_resumed(&self) -> usize {
+        self.state().resumed
+    }
+
     /// `127.0.0.1:PORT`, the registry's part of a name.
     pub fn host(&self) -> String {
         self.address.to_string()
@@ -205,12 +224,14 @@ struct Shared {
 struct State {
     blobs: BTreeMap<(String, String), Vec<u8>>,
     calls: Vec<Call>,
+    certified: usize,
     connections: usize,
     faults: Vec<Fault>,
     gate: Option<Gate>,
     manifests: BTreeMap<(String, String), (String, Vec<u8>)>,
     page: usize,
     pages: BTreeMap<String, Vec<u8>>,
+    resumed: usize,
     tokens: Option<(Option<String>, String)>,
 }
 
@@ -248,7 +269,11 @@ fn converse(stream: TcpStream, shared: &Shared) {
     };
     let mut reader = BufReader::new(wire);
     while let Ok(Some(request)) = Request::read(&mut reader) {
-        let reply = shared.state.lock().unwrap().answer(connection, &request);
+        let (wire, mut state) = (reader.get_ref(), shared.state.lock().unwrap());
+        state.certified += usize::from(wire.has_client_certificate());
+        state.resumed += usize::from(wire.is_resumed());
+        let reply = state.answer(connection, &request);
+        drop(state);
         match reply.send(reader.get_mut().as_mut(), &request.method) {
             Ok(true) => {}
             Ok(false) | Err(_) => break,

@@ -90,30 +90,65 @@ impl Home {
 
     /// As [`Home::run`], with something on standard input and, if one is given, as another user.
     pub fn run_with<S: AsRef<OsStr>>(&self, args: &[S], stdin: &[u8], user: Option<u32>) -> Outcome {
-        let mut command = self.command(args, user);
+        let mut command = Command::new(self.binary(user));
+        command.args(args).args(no_retries(args));
         if let Some(user) = user {
             command.uid(user).gid(user);
         }
-        self.outcome(command, args, stdin)
+        self.finish(command, args, stdin, &[])
     }
 
-    /// As [`Home::run`], with more in the environment and something on standard input.
-    pub fn run_env<S: AsRef<OsStr>>(&self, env: &[(&str, &str)], args: &[S], stdin: &[u8]) -> Outcome {
-        let mut command = self.command(args, None);
-        command.envs(env.iter().copied());
-        self.outcome(command, args, stdin)
+    /// As [`Home::run`], with more variables in the environment.
+    pub fn run_env<S: AsRef<OsStr>>(&self, args: &[S], variables: &[(&str, &str)]) -> Outcome {
+        let mut command = Command::new(self.binary(None));
+        command.args(args);
+        self.finish(command, args, b"", variables)
     }
 
-    fn command<S: AsRef<OsStr>>(&self, args: &[S], user: Option<u32>) -> Command {
-        let mut command = Command::new(self.binary(user));
-        command.args(args).args(no_retries(args)).env_clear().current_dir(self.dir.path());
+    /// As [`Home::run_env`], with something on standard input too.
+    pub fn run_in<S: AsRef<OsStr>>(&self, variables: &[(&str, &str)], args: &[S], stdin: &[u8]) -> Outcome {
+        let mut command = Command::new(self.binary(None));
+        command.args(args).args(no_retries(args));
+        self.finish(command, args, stdin, variables)
+    }
+
+    /// A folder for [`Home::run_with_etc`] with these files, in which `registry.example` is loopback.
+    pub fn etc(&self, files: &[(&str, &str)]) -> String {
+        let etc = self.path("etc");
+        let _ = fs::remove_dir_all(&etc);
+        let hosts = [("hosts", "127.0.0.1 localhost registry.example\n"), ("nsswitch.conf", "hosts: files\n")];
+        for (name, text) in hosts.iter().chain(files) {
+            fs::create_dir_all(etc.join(name).parent().unwrap()).unwrap();
+            fs::write(etc.join(name), text).unwrap();
+        }
+        self.arg("etc")
+    }
+
+    /// As [`Home::run_env`], with this folder in the place of `/etc`, in a mount namespace that ends with the run.
+    pub fn run_with_etc<S: AsRef<OsStr>>(&self, etc: &str, args: &[S], variables: &[(&str, &str)]) -> Outcome {
+        let mut command = Command::new("unshare");
+        if !root() {
+            command.arg("--map-root-user");
+        }
+        // What is above /etc stays as it is, so nobody else sees the mount.
+        command.args(["--mount", "--propagation", "private", "sh", "-c"]);
+        command.arg("mount --bind \"$1\" /etc && shift && exec \"$@\"").args(["sh", etc]);
+        command.arg(self.binary(None)).args(args);
+        self.finish(command, args, b"", &[&[("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")], variables].concat())
+    }
+
+    fn finish<S: AsRef<OsStr>>(
+        &self,
+        mut command: Command,
+        args: &[S],
+        stdin: &[u8],
+        variables: &[(&str, &str)],
+    ) -> Outcome {
+        command.env_clear().current_dir(self.dir.path());
         command.env("HOME", self.path("home")).env("PULLET_STORE", self.store());
+        command.envs(variables.iter().copied());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        command
-    }
-
-    fn outcome<S: AsRef<OsStr>>(&self, mut command: Command, args: &[S], stdin: &[u8]) -> Outcome {
-        let mut child = command.spawn().expect("the pullet binary runs");
+        let mut child = command.spawn().expect("pullet runs (and unshare: apt-get install util-linux)");
         let pid = rustix::process::Pid::from_child(&child);
         // A refused command may end before it reads.
         let _ = child.stdin.take().unwrap().write_all(stdin);

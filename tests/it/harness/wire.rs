@@ -9,6 +9,16 @@ use rustls::{ServerConnection, StreamOwned};
 pub trait Wire: Read + Write + Send {
     /// Says goodbye in the way of the transport, so that the end is not taken for a cut.
     fn finish(&mut self);
+
+    /// Whether the client showed a certificate.
+    fn has_client_certificate(&self) -> bool {
+        false
+    }
+
+    /// Whether the handshake was short, because client and server knew each other.
+    fn is_resumed(&self) -> bool {
+        false
+    }
 }
 
 impl Wire for TcpStream {
@@ -22,6 +32,14 @@ impl Wire for StreamOwned<ServerConnection, TcpStream> {
         self.conn.send_close_notify();
         let _ = self.flush();
         let _ = self.sock.shutdown(Shutdown::Write);
+    }
+
+    fn has_client_certificate(&self) -> bool {
+        self.conn.peer_certificates().is_some()
+    }
+
+    fn is_resumed(&self) -> bool {
+        self.conn.handshake_kind() == Some(rustls::HandshakeKind::Resumed)
     }
 }
 

@@ -20,7 +20,7 @@ const HOUSE: &[Floor] = &[
         "image",
     ]),
     Floor::Rooms(&["registry", "store", "unpack", "host"]),
-    Floor::InOrder(&["options", "patience", "workers", "local", "pull", "login", "lib"]),
+    Floor::InOrder(&["machine", "options", "patience", "workers", "local", "pull", "login", "lib"]),
 ];
 
 enum Floor {

@@ -1,0 +1,81 @@
+//! What this room asks of the machine's own configuration, and the words in which it is answered. Asked when a
+//! connection needs it and never before: who talks plain HTTP reads no certificate.
+
+use std::collections::HashSet;
+use std::io::Read;
+use std::sync::{Mutex, PoisonError};
+
+use crate::error::Result;
+use crate::progress::{Event, Progress};
+
+/// The machine's own configuration.
+pub(crate) trait Machine: Send + Sync {
+    /// Gives the files that hold the machine's root certificates to `take`, which tells how many good ones were in
+    /// each, until some had any. Whether there were any is told by `take` alone.
+    fn roots(&self, take: &mut dyn FnMut(&mut dyn Read) -> usize) -> Vec<Finding>;
+
+    /// What is configured for the registry that goes by one of these names.
+    fn certificates(&self, names: &[&str]) -> Result<(Certificates, Vec<Finding>)>;
+
+    /// The proxy through which a server is asked.
+    fn proxy(&self, https: bool, host: &str, port: u16) -> Result<Option<Proxy>>;
+}
+
+/// Certificates for one registry, in PEM, each with the name of its file.
+#[derive(Default)]
+pub(crate) struct Certificates {
+    pub(crate) authorities: Vec<(String, Vec<u8>)>,
+    /// A certificate and its key.
+    pub(crate) client: Option<[(String, Vec<u8>); 2]>,
+}
+
+/// A proxy and where its name was found.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Proxy {
+    pub(crate) protocol: ProxyProtocol,
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) user: Option<String>,
+    pub(crate) password: Option<String>,
+    /// Shown to people; has no login.
+    pub(crate) url: String,
+    pub(crate) from: String,
+}
+
+/// How a proxy is spoken to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ProxyProtocol {
+    Http,
+    Https,
+    Socks5,
+}
+
+/// Something that people should hear of, found where there is nobody to tell.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Finding {
+    Configured { what: String, from: String },
+    Note(String),
+}
+
+/// Findings on their way to who tells them; each is told once.
+#[derive(Default)]
+pub(super) struct Findings(Mutex<(Vec<Finding>, HashSet<Finding>)>);
+
+impl Findings {
+    pub(super) fn add(&self, finding: Finding) {
+        let (waiting, told) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.insert(finding.clone()) {
+            waiting.push(finding);
+        }
+    }
+
+    pub(super) fn tell(&self, progress: &dyn Progress) {
+        let waiting = std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner).0);
+        for finding in &waiting {
+            progress.report(match finding {
+                Finding::Configured { what, from } => Event::Configured { what, from },
+                Finding::Note(text) => Event::Note(text),
+            });
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! Proxies from the environment: CONNECT with and without a login, who is asked directly, and what is said of it.
+
+use crate::harness::authority::Authority;
+use crate::harness::bench::Bench;
+use crate::harness::digest::base64;
+use crate::harness::image::Image;
+use crate::harness::proxy::Proxy;
+use crate::harness::registry::Registry;
+use crate::harness::run::{Home, Outcome};
+
+/// A registry with TLS under a name that only the proxy can resolve, for loopback is always asked directly.
+struct Scene {
+    registry: Registry,
+    home: Home,
+    ca: String,
+    name: String,
+}
+
+impl Scene {
+    fn new() -> Scene {
+        let authority = Authority::new();
+        let registry = Registry::tls_for(&authority, &["registry.example"]);
+        Image::small("proxy").push(&registry, "app", "latest");
+        let home = Home::new();
+        let ca = home.write("ca.pem", authority.pem());
+        let name = format!("registry.example:{}/app", registry.port());
+        Scene { registry, home, ca, name }
+    }
+
+    /// On a machine that knows where the registry is.
+    fn pull_resolving(&self, variables: &[(&str, &str)]) -> Outcome {
+        self.home.run_with_etc(&self.home.etc(&[]), &["pull", "--ca-file", &self.ca, &self.name], variables)
+    }
+
+    fn pull(&self, variables: &[(&str, &str)]) -> Outcome {
+        self.home.run_env(&["pull", "-v", "--ca-file", &self.ca, &self.name], variables)
+    }
+}
+
+#[test]
+fn https_goes_through_connect_in_one_tunnel() {
+    for variable in ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"] {
+        for prefix in ["http://", ""] {
+            let (scene, proxy) = (Scene::new(), Proxy::connect());
+            let outcome = scene.pull(&[(variable, &format!("{prefix}{}", proxy.host()))]).exits_in(variable, 0);
+            outcome.says(&format!("proxy http://{}: from ${variable}", proxy.host()));
+            assert_eq!(proxy.log(), [format!("registry.example:{}", scene.registry.port())], "{variable}");
+            assert_eq!((scene.registry.connections(), scene.registry.calls().len()), (1, 3), "{variable}");
+        }
+    }
+}
+
+#[test]
+fn the_login_is_for_the_proxy_alone_and_never_shown() {
+    let login = format!("Basic {}", base64(b"me@work:s3cret:%"));
+    let (scene, proxy) = (Scene::new(), Proxy::with_login(&login));
+    let url = format!("http://me%40work:s3cret%3A%25@{}/", proxy.host());
+    scene.pull(&[("HTTPS_PROXY", &url)]).exits(0).hides("s3cret").hides("me%40work").hides("me@work");
+    for call in scene.registry.calls() {
+        assert_eq!(call.request.header("proxy-authorization"), None, "{call}: the proxy's login leaked");
+        assert_eq!(call.request.header("authorization"), None, "{call}: the proxy's login leaked");
+    }
+    for wrong in ["http://me%40work:0ther-s3cret@", "http://"] {
+        let (scene, proxy) = (Scene::new(), Proxy::with_login(&login));
+        let outcome = scene.pull(&[("HTTPS_PROXY", &format!("{wrong}{}", proxy.host()))]).exits_in(wrong, 4);
+        outcome.fails_in_one_line().says("407").says("$HTTPS_PROXY").says("hint: ").hides("s3cret");
+        assert_eq!((proxy.log().len(), scene.registry.connections()), (1, 0), "{wrong}");
+    }
+}
+
+#[test]
+fn what_a_proxy_answers_instead_is_told_apart() {
+    for (answer, code) in [
+        ("403 Forbidden", 4),
+        ("407 Proxy Authentication Required", 4),
+        ("502 Bad Gateway", 5),
+        ("503 Service Unavailable", 5),
+        ("204 No Content", 5),
+        ("302 Found\r\nLocation: http://127.0.0.1:1/", 5),
+    ] {
+        let (scene, proxy) = (Scene::new(), Proxy::answering(answer));
+        let outcome = scene.pull(&[("HTTPS_PROXY", &proxy.host())]).exits_in(answer, code);
+        outcome.fails_in_one_line().says(&proxy.host());
+        assert_eq!(scene.registry.connections(), 0, "{answer}: it went on without the proxy");
+    }
+    let scene = Scene::new();
+    let outcome = scene.pull(&[("HTTPS_PROXY", "http://u:s3cret@127.0.0.1:1")]).exits(5).fails_in_one_line();
+    outcome.says("through the proxy http://127.0.0.1:1 of $HTTPS_PROXY").hides("s3cret");
+    assert_eq!(scene.registry.connections(), 0);
+}
+
+#[test]
+fn the_certificate_is_verified_behind_a_proxy_too() {
+    let (scene, proxy) = (Scene::new(), Proxy::connect());
+    let other = scene.home.write("other.pem", Authority::new().pem());
+    let variables = [("HTTPS_PROXY", &*proxy.host())];
+    scene.home.run_env(&["pull", "--ca-file", &other, &scene.name], &variables).exits(7).fails_in_one_line();
+    assert!(scene.registry.log().is_empty());
+}
+
+#[test]
+fn who_is_not_to_be_asked_through_it_is_not() {
+    for entry in ["*", "registry.example", "example", ".example", "*.example", "a.io, REGISTRY.example ,b.io"] {
+        let (scene, proxy) = (Scene::new(), Proxy::connect());
+        scene.pull_resolving(&[("HTTPS_PROXY", &proxy.host()), ("NO_PROXY", entry)]).exits_in(entry, 0);
+        assert_eq!(proxy.log().len(), 0, "{entry}");
+    }
+    for entry in ["", "registry", "gistry.example", ".registry.example", "registry.example:1", "10.0.0.0/8", ","] {
+        let (scene, proxy) = (Scene::new(), Proxy::connect());
+        scene.pull(&[("HTTPS_PROXY", &proxy.host()), ("no_proxy", entry)]).exits_in(entry, 0);
+        assert_eq!(proxy.log().len(), 1, "{entry}");
+    }
+}
+
+#[test]
+fn loopback_is_asked_directly_and_the_other_schemes_proxy_does_not_matter() {
+    let (bench, proxy) = (Bench::new(), Proxy::connect());
+    let name = Image::small("proxy").push(&bench.registry, "app", "latest");
+    for variable in ["HTTP_PROXY", "ALL_PROXY"] {
+        let localhost = name.replace("127.0.0.1", "localhost");
+        for name in [&name, &localhost] {
+            bench.home.run_env(&["pull", name], &[(variable, &proxy.host())]).exits_in(variable, 0);
+        }
+        // Nor does a value that is none disturb those who do not need it.
+        bench.home.run_env(&["pull", &name], &[(variable, "ftp://")]).exits_in(variable, 0);
+    }
+    assert_eq!(proxy.log().len(), 0);
+    let scene = Scene::new();
+    scene.pull_resolving(&[("HTTP_PROXY", &proxy.host())]).exits(0);
+    assert_eq!(proxy.log().len(), 0);
+}
+
+#[test]
+fn plain_http_goes_through_connect_too() {
+    let (bench, proxy, secure) = (Bench::new(), Proxy::connect(), Proxy::connect());
+    Image::small("proxy").push(&bench.registry, "app", "latest");
+    let host = format!("registry.example:{}", bench.registry.port());
+    let args = ["pull", "-v", "--insecure-registry", &host, &format!("{host}/app")];
+    let both = [("HTTP_PROXY", &*proxy.host()), ("HTTPS_PROXY", &*secure.host())];
+    bench.home.run_env(&args, &both).exits(0);
+    assert_eq!((secure.log(), proxy.log()), (vec![host.clone()], vec![host.clone()]), "each through its own");
+    // In a CGI program the variable is under the control of whoever sends a request.
+    let cgi = [("HTTP_PROXY", &*proxy.host()), ("REQUEST_METHOD", "GET")];
+    bench.home.run_with_etc(&bench.home.etc(&[]), &args, &cgi).exits(0);
+    assert_eq!(proxy.log().len(), 1);
+}
+
+#[test]
+fn a_malformed_proxy_is_an_error_that_names_the_variable() {
+    for value in [
+        "ftp://u:s3cret@proxy",
+        "http://u:s3cret@",
+        "http://u:s3cret@proxy:99999",
+        "http://u:s3cret@pro xy",
+        "http://u:s3cret%zz@proxy",
+        "http://u:s3cret\u{1b}[31m@proxy:x",
+    ] {
+        let scene = Scene::new();
+        let outcome = scene.pull(&[("HTTPS_PROXY", value)]).exits_in(value, 2).fails_in_one_line();
+        outcome.says("$HTTPS_PROXY").hides("s3cret").hides("\u{1b}");
+        assert_eq!(scene.registry.connections(), 0, "{value}");
+    }
+}
+
+#[test]
+fn progress_as_json_names_the_proxy() {
+    let (scene, proxy) = (Scene::new(), Proxy::connect());
+    let url = format!("http://u:s3cret@{}", proxy.host());
+    let args = ["pull", "-v", "--progress", "json", "--ca-file", &scene.ca, &scene.name];
+    let outcome = scene.home.run_env(&args, &[("HTTPS_PROXY", &url)]).exits(0).hides("s3cret");
+    let is_it = |line: &str| {
+        let object: serde_json::Value = serde_json::from_str(line).expect("JSON");
+        object["event"] == "configured" && object["what"] == format!("proxy http://{}", proxy.host())
+    };
+    assert_eq!(outcome.stderr.lines().filter(|line| is_it(line)).count(), 1, "{}", outcome.story());
+    // Without -v nobody asked for it.
+    let outcome = scene.home.run_env(&[&args[..1], &args[2..]].concat(), &[("HTTPS_PROXY", &url)]).exits(0);
+    assert!(!outcome.stderr.contains("configured"), "{}", outcome.story());
+}
+
+#[test]
+fn socks_where_it_is_built_in() {
+    let (scene, proxy) = (Scene::new(), Proxy::socks(Some("me:s3cret")));
+    for scheme in ["socks5", "socks5h"] {
+        let url = format!("{scheme}://me:s3cret@{}", proxy.host());
+        let outcome = scene.pull(&[("ALL_PROXY", &url)]).hides("s3cret");
+        match cfg!(feature = "socks") {
+            true => drop(outcome.exits_in(scheme, 0)),
+            false => drop(outcome.exits_in(scheme, 10).fails_in_one_line().says("SOCKS")),
+        }
+    }
+    let expected = if cfg!(feature = "socks") { 2 } else { 0 };
+    assert_eq!(proxy.log(), vec![format!("registry.example:{}", scene.registry.port()); expected]);
+    let wrong = scene.pull(&[("ALL_PROXY", &format!("socks5://me:0ther@{}", proxy.host()))]).hides("0ther");
+    assert_ne!(wrong.code, 0, "{}", wrong.story());
+    let anonymous = Proxy::socks(None);
+    let outcome = scene.pull(&[("ALL_PROXY", &format!("socks5://{}", anonymous.host()))]);
+    assert_eq!(outcome.code == 0, cfg!(feature = "socks"), "{}", outcome.story());
+}

@@ -1,0 +1,343 @@
+//! TLS: whom pullet trusts and why, what it shows to whom, what `--insecure-registry` opens and what it does not.
+
+use crate::harness::authority::{Authority, Clients, Leaf};
+use crate::harness::digest::base64;
+use crate::harness::fault::on;
+use crate::harness::image::Image;
+use crate::harness::registry::Registry;
+use crate::harness::run::{Home, Outcome};
+
+const LOOPBACK: [&str; 2] = ["localhost", "127.0.0.1"];
+
+/// A registry of an authority that the machine does not know, with an image in it.
+struct Scene {
+    authority: Authority,
+    registry: Registry,
+    image: Image,
+    home: Home,
+    name: String,
+}
+
+impl Scene {
+    fn new() -> Scene {
+        Scene::of(|authority| authority.issue(&LOOPBACK), |_| None)
+    }
+
+    fn of(
+        issue: impl FnOnce(&Authority) -> Leaf,
+        clients: impl for<'a> FnOnce(&'a Authority) -> Option<Clients<'a>>,
+    ) -> Scene {
+        let authority = Authority::new();
+        let registry = Registry::tls_with(issue(&authority).server(clients(&authority)));
+        let image = Image::small("tls");
+        let name = image.push(&registry, "app", "latest");
+        Scene { authority, registry, image, home: Home::new(), name }
+    }
+
+    /// One that lets nobody in without a certificate of its own authority.
+    fn with_clients() -> Scene {
+        Scene::of(|authority| authority.issue(&LOOPBACK), |authority| Some(Clients::Required(authority)))
+    }
+
+    fn ca(&self) -> String {
+        self.home.write("ca.pem", self.authority.pem())
+    }
+
+    fn pull(&self, options: &[&str]) -> Outcome {
+        self.home.run(&[&["pull"], options, &[&self.name]].concat())
+    }
+
+    fn pull_env(&self, variables: &[(&str, &str)]) -> Outcome {
+        self.home.run_env(&["pull", "-v", &self.name], variables)
+    }
+
+    /// On a machine with these files in `/etc`.
+    fn pull_etc(&self, files: &[(&str, &str)], variables: &[(&str, &str)]) -> Outcome {
+        self.home.run_with_etc(&self.home.etc(files), &["pull", "-v", &self.name], variables)
+    }
+
+    /// `certs.d/127.0.0.1:PORT/FILE` below `base`.
+    fn certs_d(&self, base: &str, file: &str) -> String {
+        format!("{base}/certs.d/{}/{file}", self.registry.host())
+    }
+}
+
+#[test]
+fn a_certificate_that_is_not_good_is_told_apart() {
+    type Issue = fn(&Authority) -> Leaf;
+    let cases: [(&str, Issue, &[&str]); 5] = [
+        ("expired", |ca| ca.issue_for(&LOOPBACK, 2001, 2002), &["expired at 2002-01-01T00:00:00Z", "clock", "hint: "]),
+        ("too early", |ca| ca.issue_for(&LOOPBACK, 3001, 3002), &["not valid before 3001-01-01", "clock", "hint: "]),
+        ("other names", |ca| ca.issue(&["a.example", "*.b.example"]), &["a.example, *.b.example", "not for 127.0.0.1"]),
+        ("an address", |ca| ca.issue(&["10.0.0.1"]), &["for 10.0.0.1, and not for 127.0.0.1"]),
+        ("another authority", |_| Authority::new().issue(&LOOPBACK), &["hint: ", "--ca-file"]),
+    ];
+    for (case, issue, said) in cases {
+        let scene = Scene::of(issue, |_| None);
+        let outcome = scene.pull(&["--ca-file", &scene.ca()]).exits_in(case, 7).fails_in_one_line();
+        said.iter().fold(outcome, |outcome, text| outcome.says(text));
+        assert!(scene.registry.log().is_empty(), "{case}: something was asked all the same");
+    }
+}
+
+#[test]
+fn a_certificate_with_many_names_is_told_in_few_words() {
+    let names: Vec<String> = (0..500).map(|n| format!("{n}.example")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let scene = Scene::of(|ca| ca.issue(&names), |_| None);
+    let outcome = scene.pull(&["--ca-file", &scene.ca()]).exits(7).says("and 492 more names");
+    assert!(outcome.stderr.len() < 1000, "{}", outcome.story());
+}
+
+#[test]
+fn the_environment_names_roots() {
+    let scene = Scene::new();
+    let (ca, other) = (scene.ca(), scene.home.write("other.pem", Authority::new().pem()));
+    std::fs::create_dir(scene.home.path("roots")).unwrap();
+    scene.home.write("roots/ours.pem", scene.authority.pem());
+    scene.home.write("roots/other.pem", Authority::new().pem());
+    scene.home.write("roots/README", "no certificate");
+    let (folder, nowhere) = (scene.home.arg("roots"), scene.home.arg("nowhere"));
+    let list = format!("{nowhere}:{folder}");
+    scene.pull_env(&[("SSL_CERT_FILE", &ca)]).exits(0).says("TLS roots: from $SSL_CERT_FILE");
+    scene.pull_env(&[("SSL_CERT_DIR", &folder)]).exits(0).says("TLS roots: from $SSL_CERT_DIR");
+    scene.pull_env(&[("SSL_CERT_DIR", &list)]).exits(0);
+    scene.pull_env(&[("SSL_CERT_FILE", &other), ("SSL_CERT_DIR", &folder)]).exits(0);
+    scene.pull_env(&[("SSL_CERT_FILE", &other)]).exits(7).fails_in_one_line();
+    scene.pull_env(&[("SSL_CERT_FILE", &nowhere)]).exits(7).fails_in_one_line().says(&nowhere);
+}
+
+#[test]
+fn the_machines_bundle_is_found() {
+    let bad = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n-----BEGIN CERTIFICATE-----\n!!\n";
+    for place in [
+        "ssl/certs/ca-certificates.crt",
+        "pki/tls/certs/ca-bundle.crt",
+        "ssl/ca-bundle.pem",
+        "pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+        "ssl/cert.pem",
+        "ssl/certs/00a1b2c3.0",
+    ] {
+        let scene = Scene::new();
+        let bundle = format!("# a comment\n{bad}{}{}{bad}", Authority::new().pem(), scene.authority.pem());
+        let outcome = scene.pull_etc(&[(place, &bundle)], &[]).exits_in(place, 0);
+        outcome.says("TLS roots: from /etc/").hides("no good certificate");
+    }
+    let scene = Scene::new();
+    let ours = scene.authority.pem();
+    // A bundle without any is passed over with a note, and the next one counts.
+    let files = [("ssl/certs/ca-certificates.crt", bad), ("ssl/cert.pem", &*ours)];
+    scene.pull_etc(&files, &[]).exits(0).says("there is no good certificate in /etc/ssl/certs/ca-certificates.crt");
+    let files = [("ssl/certs/ca-certificates.crt", &*Authority::new().pem()), ("ssl/cert.pem", &ours)];
+    scene.pull_etc(&files, &[]).exits_in("the first bundle decides", 7);
+    let nowhere = scene.home.arg("nowhere");
+    let outcome = scene.pull_etc(&[("ssl/cert.pem", &ours)], &[("SSL_CERT_FILE", &nowhere)]);
+    outcome.exits(0).says(&format!("read certificates in {nowhere}"));
+    let outcome = scene.pull_etc(&[], &[]).exits_in("no roots at all", 7);
+    outcome.says(if cfg!(feature = "webpki-roots") { "this machine has none" } else { "no root certificates" });
+}
+
+#[test]
+fn certs_d_configures_one_registry() {
+    for base in ["docker", "containers"] {
+        let scene = Scene::new();
+        let (ours, other) = (scene.authority.pem(), Authority::new().pem());
+        let ca = scene.certs_d(base, "ca.crt");
+        let files = [(&*ca, &*ours), ("ssl/cert.pem", &other)];
+        scene.pull_etc(&files, &[]).exits_in(base, 0).says(&format!(": from /etc/{base}/certs.d/"));
+        // The port belongs to the name.
+        for host in ["127.0.0.1", "127.0.0.1:1", "localhost"] {
+            let elsewhere = format!("{base}/certs.d/{host}/ca.crt");
+            scene.pull_etc(&[(&elsewhere, &ours)], &[]).exits_in(host, 7);
+        }
+    }
+    let scene = Scene::new();
+    let (ours, other) = (scene.authority.pem(), Authority::new().pem());
+    let user = scene.home.path("config/containers/certs.d").join(scene.registry.host());
+    std::fs::create_dir_all(&user).unwrap();
+    std::fs::write(user.join("ca.crt"), &ours).unwrap();
+    scene.pull_env(&[("XDG_CONFIG_HOME", &scene.home.arg("config"))]).exits(0);
+    let (docker, containers) = (scene.certs_d("docker", "ca.crt"), scene.certs_d("containers", "ca.crt"));
+    scene.pull_etc(&[(&docker, &ours), (&containers, &other)], &[]).exits_in("the first folder decides", 7);
+    let outcome = scene.pull_etc(&[(&docker, "no certificate")], &[]).exits(7).fails_in_one_line();
+    outcome.says(&format!("/etc/{docker}"));
+}
+
+#[test]
+fn a_client_certificate_is_shown_where_it_is_asked_for() {
+    let scene = Scene::with_clients();
+    let client = scene.authority.issue(&["robot"]);
+    let (ca, cert) = (scene.ca(), scene.home.write("client.pem", &client.certificate));
+    let key = scene.home.write("client.key", &client.key);
+    let both = scene.home.write("both.pem", format!("{}{}", client.key, client.certificate));
+    scene.pull(&["--ca-file", &ca, "--client-cert", &cert, "--client-key", &key]).exits(0);
+    scene.pull(&["--ca-file", &ca, "--client-cert", &both]).exits(0);
+    scene.pull(&["--ca-file", &ca]).exits(7).fails_in_one_line().says("client certificate").says("--client-cert");
+    // What nginx says in its place.
+    let nginx = "<html><body><center>No required SSL certificate was sent</center></body></html>";
+    let polite = Scene::new();
+    polite.registry.fault(on("/v2/").status(400).body(nginx));
+    polite.pull(&["--ca-file", &polite.ca()]).exits(7).fails_in_one_line().says("--client-cert");
+    let stranger = Authority::new().issue(&["robot"]);
+    let other = scene.home.write("other.pem", format!("{}{}", stranger.certificate, stranger.key));
+    scene.pull(&["--ca-file", &ca, "--client-cert", &other]).exits_in("of a stranger", 7).fails_in_one_line();
+    let expired = scene.authority.issue_for(&["robot"], 2001, 2002);
+    let expired = scene.home.write("expired.pem", format!("{}{}", expired.certificate, expired.key));
+    scene.pull(&["--ca-file", &ca, "--client-cert", &expired]).exits_in("expired", 7).fails_in_one_line();
+}
+
+#[test]
+fn a_client_certificate_that_is_none_is_a_usage_error() {
+    let scene = Scene::with_clients();
+    let (client, other) = (scene.authority.issue(&["robot"]), scene.authority.issue(&["other"]));
+    let cert = scene.home.write("client.pem", &client.certificate);
+    let key = scene.home.write("client.key", &client.key);
+    let other = scene.home.write("other.key", &other.key);
+    let text = scene.home.write("text", "no PEM");
+    let locked = client.key.replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY");
+    let locked = scene.home.write("locked.key", locked);
+    let missing = scene.home.arg("missing");
+    for options in [
+        &["--client-cert", &cert][..],
+        &["--client-key", &key],
+        &["--client-cert", &cert, "--client-key", &other],
+        &["--client-cert", &cert, "--client-key", &text],
+        &["--client-cert", &cert, "--client-key", &locked],
+        &["--client-cert", &cert, "--client-key", &missing],
+        &["--client-cert", &text, "--client-key", &key],
+        &["--client-cert", &missing, "--client-key", &key],
+        &["--client-cert", "/dev/zero", "--client-key", &key],
+        &["--client-cert", &cert, "--client-key", &key, "ghcr.io/owner/app"],
+    ] {
+        scene.pull(options).exits_in(&format!("{options:?}"), 2).fails_in_one_line();
+    }
+    assert_eq!(scene.registry.connections(), 0);
+}
+
+#[test]
+fn a_client_certificate_in_certs_d_needs_its_key() {
+    let scene = Scene::with_clients();
+    let client = scene.authority.issue(&["robot"]);
+    let path = |file: &str| scene.certs_d("docker", file);
+    let (ca, cert, key) = (path("ca.crt"), path("client.cert"), path("client.key"));
+    let authority = scene.authority.pem();
+    let files = [(&*ca, &*authority), (&*cert, &*client.certificate), (&*key, &*client.key)];
+    scene.pull_etc(&files, &[]).exits(0);
+    assert_eq!(scene.registry.calls_with_certificate(), scene.registry.calls().len());
+    scene.pull_etc(&files[..1], &[]).exits_in("no certificate", 7).says("client certificate");
+    scene.pull_etc(&files[..2], &[]).exits(7).fails_in_one_line().says(&format!("/etc/{cert} has no .key"));
+    scene.pull_etc(&[files[0], files[2]], &[]).exits(7).fails_in_one_line().says(&format!("/etc/{key} has no .cert"));
+    let wrong = [files[0], files[1], (&*key, &*scene.authority.issue(&["x"]).key)];
+    scene.pull_etc(&wrong, &[]).exits(7).fails_in_one_line().says("do not belong together");
+}
+
+#[test]
+fn a_client_certificate_goes_to_no_other_origin() {
+    let scene = Scene::with_clients();
+    let asking = || {
+        let leaf = scene.authority.issue(&LOOPBACK);
+        Registry::tls_with(leaf.server(Some(Clients::Asked(&scene.authority))))
+    };
+    let (cdn, realm) = (asking(), asking());
+    let layer = &scene.image.layers[0];
+    cdn.serve("/cdn/layer", &layer.blob);
+    scene.registry.fault(on(layer.digest()).redirect(307, cdn.url("/cdn/layer")));
+    realm.tokens(None, r#"{"token":"t0ken"}"#);
+    scene.registry.require("Bearer t0ken", &[&format!(r#"Bearer realm="{}""#, realm.url("/token"))]);
+    let client = scene.authority.issue(&["robot"]);
+    let both = scene.home.write("both.pem", format!("{}{}", client.certificate, client.key));
+    scene.pull(&["--ca-file", &scene.ca(), "--client-cert", &both]).exits(0);
+    let count = |registry: &Registry| (registry.calls().len(), registry.calls_with_certificate());
+    assert_eq!((count(&cdn), count(&realm)), ((1, 0), (1, 0)), "the certificate was shown to another origin");
+    assert_eq!(scene.registry.calls_with_certificate(), scene.registry.calls().len());
+    // The same, configured for the machine; the authority counts for those to whom the registry leads.
+    let path = |file: &str| scene.certs_d("docker", file);
+    let (ca, cert, key) = (path("ca.crt"), path("client.cert"), path("client.key"));
+    let files = [(&*ca, &*scene.authority.pem()), (&*cert, &*client.certificate), (&*key, &*client.key)];
+    std::fs::remove_dir_all(scene.home.store()).unwrap();
+    scene.pull_etc(&files, &[]).exits(0);
+    assert_eq!((count(&cdn), count(&realm)), ((2, 0), (2, 0)), "the certificate was shown to another origin");
+}
+
+#[test]
+fn an_insecure_registry_is_not_verified_and_no_other_is_let_off() {
+    type Issue = fn(&Authority) -> Leaf;
+    let cases: [(&str, Issue); 3] = [
+        ("unknown", |ca| ca.issue(&LOOPBACK)),
+        ("expired", |ca| ca.issue_for(&LOOPBACK, 2001, 2002)),
+        ("another name", |ca| ca.issue(&["registry.example"])),
+    ];
+    for (case, issue) in cases {
+        let scene = Scene::of(issue, |_| None);
+        let host = scene.registry.host();
+        scene.pull(&["--insecure-registry", "other.example", "--insecure-registry", &host]).exits_in(case, 0);
+        assert_eq!(scene.registry.connections(), 1, "{case}: it did not begin with HTTPS");
+        for other in ["127.0.0.1", "127.0.0.1:1", "localhost", "example"] {
+            scene.pull(&["--insecure-registry", other]).exits_in(&format!("{case}, listed: {other}"), 7);
+        }
+    }
+    // Who is not listed is verified, whoever leads there.
+    let (scene, cdn) = (Scene::new(), Registry::tls(&Authority::new()));
+    let (host, layer) = (scene.registry.host(), &scene.image.layers[0]);
+    cdn.serve("/cdn/layer", &layer.blob);
+    scene.registry.fault(on(layer.digest()).redirect(307, cdn.url("/cdn/layer")));
+    scene.pull(&["--insecure-registry", &host]).exits(7).fails_in_one_line();
+    assert!(cdn.log().is_empty());
+    scene.pull(&["--insecure-registry", &host, "--insecure-registry", &cdn.host()]).exits(0);
+    for malformed in ["", "http://r.io", "r.io/app", "r.io:x", "u@r.io", "r io", "10.0.0.0/8"] {
+        let outcome = scene.pull(&["--insecure-registry", malformed]).exits_in(malformed, 2).fails_in_one_line();
+        outcome.says("insecure registry").says("hint: ");
+    }
+}
+
+#[test]
+fn plain_http_beyond_loopback_is_for_listed_registries_only() {
+    let (registry, home) = (Registry::plain(), Home::new());
+    Image::small("tls").push(&registry, "app", "latest");
+    let login = format!("Basic {}", base64(b"robot:hunter2"));
+    registry.require(&login, &[r#"Basic realm="registry""#]);
+    let host = format!("registry.example:{}", registry.port());
+    let name = format!("{host}/app");
+    let etc = home.etc(&[]);
+    let pull = |options: &[&str]| {
+        home.run_with_etc(&etc, &[&["pull", "--creds", "robot:hunter2"], options, &[&name]].concat(), &[])
+    };
+    for options in [&[][..], &["--insecure-registry", "registry.example"], &["--insecure-registry", "127.0.0.1"]] {
+        pull(options).exits_in(&format!("{options:?}"), 5).fails_in_one_line();
+        assert!(registry.log().is_empty(), "{options:?}: it was asked in the clear");
+    }
+    pull(&["--insecure-registry", &host]).exits(0);
+    assert_eq!(registry.calls().iter().filter(|call| call.request.header("authorization").is_some()).count(), 3);
+}
+
+#[test]
+fn a_listed_registry_that_speaks_tls_is_not_asked_in_the_clear() {
+    // It lets nobody in without a client certificate: a failure, but one in TLS.
+    let scene = Scene::with_clients();
+    let outcome = scene.pull(&["--insecure-registry", &scene.registry.host()]).exits(7).fails_in_one_line();
+    outcome.says("client certificate");
+    assert_eq!(scene.registry.connections(), 1, "it was asked again, in the clear");
+}
+
+#[test]
+fn a_registry_that_tells_the_truth_in_the_clear_is_asked_for_no_certificate() {
+    let (registry, home) = (Registry::plain(), Home::new());
+    let name = Image::small("tls").push(&registry, "app", "latest");
+    // All of this is broken, and nobody needs it.
+    let folder = format!("docker/certs.d/{}", registry.host());
+    let files =
+        [(&*format!("{folder}/client.cert"), "no certificate"), ("ssl/certs/ca-certificates.crt", "no certificate")];
+    let variables = [("SSL_CERT_FILE", "/nowhere"), ("SSL_CERT_DIR", "/nowhere")];
+    let outcome = home.run_with_etc(&home.etc(&files), &["pull", "-v", &name], &variables).exits(0);
+    outcome.hides("certificate").hides("nowhere").hides("TLS");
+}
+
+#[test]
+fn sessions_are_resumed() {
+    let scene = Scene::new();
+    // Each answer ends its connection.
+    scene.registry.fault(on("/v2/").closed());
+    scene.pull(&["--ca-file", &scene.ca()]).exits(0);
+    let (calls, connections) = (scene.registry.calls().len(), scene.registry.connections());
+    assert_eq!((calls, connections, scene.registry.calls_resumed()), (3, 3, 2));
+}
