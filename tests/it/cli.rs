@@ -45,7 +45,7 @@ fn help_goes_to_standard_output() {
     for (command, options) in [
         ("pull", &["--platform", "--creds", "--authfile", "--token-realm", "--ca-file", "-a"][..]),
         ("unpack", &["--platform", "--creds", "--authfile", "--ca-file", "--pull", "--no-devices"]),
-        ("login", &["--username", "--password-stdin", "--authfile", "--token-realm", "--ca-file"]),
+        ("login", &["--username", "--password-stdin", "--authfile", "--token-realm", "--ca-file", "--client-cert"]),
         ("logout", &["--authfile"]),
         ("verify", &["--remove-corrupt"]),
     ] {
@@ -53,6 +53,11 @@ fn help_goes_to_standard_output() {
         options
             .iter()
             .for_each(|option| assert!(outcome.stdout.contains(option), "{command}: {option}\n{}", outcome.story()));
+    }
+    for command in COMMANDS {
+        let outcome = home.run(&[command, "--help"]);
+        let is_flush = outcome.stdout.lines().any(|line| line.starts_with('-'));
+        assert!(!is_flush, "{command}: an option is not in its column\n{}", outcome.story());
     }
     // Help is asked for in despair: what else stands there does not matter, and nothing is touched.
     home.run(&["pull", "NAME WITH BLANKS", "--help"]).exits(0);

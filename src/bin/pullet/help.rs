@@ -97,9 +97,9 @@ Without HOST it is docker.io. What is not given is asked for at the terminal.
 Options:
   -u, --username USER    the user name
       --password-stdin   read the password from standard input
+  -q, --quiet            print nothing
       --authfile FILE    the file (default: $REGISTRY_AUTH_FILE, else $DOCKER_CONFIG/config.json,
                          else ~/.docker/config.json)
-  -q, --quiet            print nothing
 ";
 
 const LOGOUT: &str = "\
@@ -123,8 +123,7 @@ Registry:
                          Docker's config.json that has some; their helpers are asked too)
 ";
 
-const TRUST: &str = "\
-      --token-realm HOST[:PORT]
+const TRUST: &str = "      --token-realm HOST[:PORT]
                          let this token endpoint have the credentials although it is not the
                          registry's own host
       --ca-file PEM      trust these certificates beside the machine's own
@@ -135,8 +134,8 @@ const TRUST: &str = "\
                          may be given several times
 ";
 
-const PATIENCE: &str = "\
-      --retries N        ask again so often after a passing failure without progress (default: 5)
+const PATIENCE: &str =
+    "      --retries N        ask again so often after a passing failure without progress (default: 5)
       --stall-timeout SECS
                          longest wait for an answer or its next bytes; a body must bring at least
                          100 bytes a second over that time (default: 60)
