@@ -6,7 +6,6 @@ use crate::image::reference::Reference;
 use crate::image::{json, schema1};
 use crate::progress::Progress;
 use crate::pull::{Client, Resolved, proven_digest};
-use crate::registry::Repository;
 
 /// A manifest or index as a registry has it.
 #[derive(Clone, Debug)]
@@ -21,8 +20,8 @@ pub struct RawDocument {
 impl Client {
     /// What `name` points to: an index where it is one. A pinned digest is proven; nothing else in it is looked at.
     pub fn document(&self, name: &Reference, progress: &dyn Progress) -> Result<RawDocument> {
-        let served = Repository::open(&self.connections, name, progress).and_then(|mut session| {
-            let served = session.manifest(&name.selector())?;
+        let served = self.open(name, progress).and_then(|mut session| {
+            let served = self.patience(progress).with(|| session.manifest(&name.selector()))?;
             let digest = match schema1::is_schema_1(&served.bytes, &served.content_type) {
                 true => proven_digest(name, &schema1::payload(&served.bytes)?)?,
                 false => proven_digest(name, &served.bytes)?,

@@ -40,6 +40,11 @@
 //!
 //! [`Client::resolve`] alone asks what a name is, and so whether there is an update, without writing anything.
 //!
+//! # Credentials
+//!
+//! What a registry asks for is given from [`Options::credentials`], else from where Docker, podman and skopeo have it on
+//! this machine. [`Client::login`] puts it there.
+//!
 //! # Trust
 //!
 //! Nothing that came from outside is trusted. A blob has a name in the store only after its digest was proven; an
@@ -87,6 +92,7 @@ mod host;
 mod image;
 mod limits;
 mod local;
+mod login;
 mod machine;
 mod options;
 mod patience;
@@ -103,6 +109,8 @@ pub use digest::Digest;
 pub use document::RawDocument;
 pub use error::{Error, ErrorKind, Result};
 pub use escape::Escaped;
+pub use host::HiddenInput;
+pub use image::credentials::Credentials;
 pub use image::manifest::Descriptor;
 pub use image::platform::Platform;
 pub use image::reference::Reference;
@@ -111,7 +119,6 @@ pub use local::Image;
 pub use options::{Options, UnpackOptions};
 pub use progress::{Event, Layer, LayerState, Progress, Silent};
 pub use pull::{Client, Pulled, Resolved};
-pub use registry::Credentials;
 pub use store::{Check, Store};
 pub use unpack::Tally;
 

@@ -1,13 +1,15 @@
 //! What a caller may choose. Cuts for each room the narrow configuration that it needs; nobody below sees the whole.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cancel::Cancel;
+use crate::image::credentials::Credentials;
 use crate::image::platform::Platform;
 use crate::limits::Limits;
 use crate::machine::ThisMachine;
-use crate::registry::{Credentials, PaceLimits, TlsConfig};
+use crate::registry::{PaceLimits, TlsConfig};
 use crate::{registry, unpack};
 
 /// The choices of a [`Client`](crate::Client) and of what it fetches. Setters take values that are parsed already.
@@ -20,7 +22,9 @@ use crate::{registry, unpack};
 pub struct Options {
     pub(crate) platform: Option<Platform>,
     pub(crate) cancel: Cancel,
-    credentials: Option<Credentials>,
+    pub(crate) credentials: Option<Credentials>,
+    pub(crate) authfile: Option<PathBuf>,
+    realms: Vec<String>,
     tls: TlsConfig,
     limits: Limits,
     pace: PaceLimits,
@@ -49,9 +53,22 @@ impl Options {
     }
 
     /// Credentials for the registries that are asked. They go to the registry's own origin and to token endpoints
-    /// that may have them. Default: none.
+    /// that may have them. Default: those that this machine's configuration has for the registry.
     pub fn credentials(self, credentials: Credentials) -> Self {
         Self { credentials: Some(credentials), ..self }
+    }
+
+    /// The only file where credentials are looked for and kept. Default: the files of Docker, podman and skopeo, as
+    /// the environment names them.
+    pub fn authfile(self, path: impl Into<PathBuf>) -> Self {
+        Self { authfile: Some(path.into()), ..self }
+    }
+
+    /// One more token endpoint, `HOST[:PORT]`, that may have credentials although it is not the registry's own. Never
+    /// over plain HTTP for a registry that speaks HTTPS. Default: none but the known ones of Docker Hub and GitLab.
+    pub fn token_realm(mut self, host: impl Into<String>) -> Self {
+        self.realms.push(host.into());
+        self
     }
 
     /// Certificates in PEM that are trusted beside the machine's own. Default: none.
@@ -109,7 +126,7 @@ impl Options {
     /// What the connections need. The texts of certificates go with it: nobody needs them twice.
     pub(crate) fn registry(&mut self) -> registry::Config {
         registry::Config {
-            credentials: self.credentials.clone(),
+            realms: self.realms.clone(),
             tls: std::mem::take(&mut self.tls),
             limits: self.limits.clone(),
             pace: self.pace.clone(),

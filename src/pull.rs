@@ -4,7 +4,7 @@
 use crate::convert;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
-use crate::host;
+use crate::host::{self, Accounts};
 use crate::image::config::Config;
 use crate::image::manifest::{self, Artifact, Descriptor, Document, Manifest};
 use crate::image::media_type;
@@ -34,6 +34,7 @@ use crate::verify::{Size, Verified};
 pub struct Client {
     pub(crate) options: Options,
     platform: Platform,
+    pub(crate) accounts: Accounts,
     pub(crate) connections: Connections,
 }
 
@@ -84,7 +85,8 @@ impl Client {
     pub fn new(mut options: Options) -> Result<Self> {
         let platform = options.platform.clone().unwrap_or_else(host::platform);
         let connections = Connections::new(options.registry())?;
-        Ok(Self { options, platform, connections })
+        let accounts = Accounts::new(options.authfile.clone());
+        Ok(Self { options, platform, accounts, connections })
     }
 
     /// Resolves `name` and fetches what `store` lacks of it.
@@ -115,9 +117,18 @@ impl Client {
 
     /// All tags of a repository.
     pub fn tags(&self, repository: &Reference, progress: &dyn Progress) -> Result<Vec<String>> {
-        let tags = Repository::open(&self.connections, repository, progress)
-            .and_then(|mut session| self.patience(progress).with(|| session.tags()));
+        let tags =
+            self.open(repository, progress).and_then(|mut session| self.patience(progress).with(|| session.tags()));
         tags.map_err(|e| e.context(format!("list tags of {}", repository.repository())))
+    }
+
+    /// A session with the credentials that were given, else with those that the machine's configuration has.
+    pub(crate) fn open<'a>(&'a self, name: &Reference, progress: &'a dyn Progress) -> Result<Repository<'a>> {
+        let credentials = match &self.options.credentials {
+            Some(given) => Some(given.clone()),
+            None => self.accounts.find(name, progress)?,
+        };
+        Repository::open(&self.connections, name, credentials, progress)
     }
 
     pub(crate) fn resolve_inner<'a>(
@@ -127,7 +138,7 @@ impl Client {
         progress: &'a dyn Progress,
     ) -> Result<Resolved<'a>> {
         let limits = self.options.bounds();
-        let mut repository = Repository::open(&self.connections, name, progress)?;
+        let mut repository = self.open(name, progress)?;
         let answer = self.patience(progress).with(|| repository.manifest(&name.selector()))?;
         if schema1::is_schema_1(&answer.bytes, &answer.content_type) {
             return self.resolve_schema1(name, answer, repository, known, progress);

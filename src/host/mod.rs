@@ -1,14 +1,22 @@
-//! What the machine says of itself. The only room that reads the environment: here the choices of the user's shell
-//! and of the kernel become values that the rest is given.
+//! What the machine says of itself, and what its users configured for other tools. The only room that reads the
+//! environment: here the choices of the user's shell and of the kernel become values that the rest is given.
 
+mod auth_file;
 mod certificates;
+mod credentials;
+mod environment;
+mod keychain;
+mod private_file;
 mod proxy;
+mod terminal;
 
 use std::env;
 use std::path::PathBuf;
 
 pub(crate) use self::certificates::{Pem, certificates_of, roots};
+pub(crate) use self::credentials::Accounts;
 pub(crate) use self::proxy::{Proxies, Scheme};
+pub use self::terminal::HiddenInput;
 
 use crate::image::platform::Platform;
 
@@ -22,13 +30,13 @@ pub(crate) fn platform() -> Platform {
 /// The default store: `$PULLET_STORE`, else `/var/lib/pullet` for root, else `$XDG_DATA_HOME/pullet`
 /// (`~/.local/share/pullet`). `None` where none of them can be told.
 pub(crate) fn store_folder() -> Option<PathBuf> {
-    let folder = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    if let Some(store) = folder("PULLET_STORE") {
+    if let Some(store) = environment::path("PULLET_STORE") {
         return Some(store);
     }
     if rustix::process::geteuid().is_root() {
         return Some(PathBuf::from("/var/lib/pullet"));
     }
-    let data = folder("XDG_DATA_HOME").or_else(|| folder("HOME").map(|home| home.join(".local/share")));
+    let data =
+        environment::path("XDG_DATA_HOME").or_else(|| environment::path("HOME").map(|home| home.join(".local/share")));
     data.map(|data| data.join("pullet"))
 }

@@ -1,7 +1,8 @@
-//! The nouns of an image, pure: names, platforms, manifests, configs. No IO, no registry, no disk; whatever comes in
+//! The nouns of an image, pure: names, platforms, manifests, configs, credentials. No IO, no registry, no disk; whatever comes in
 //! as foreign text or JSON goes out as a checked type or not at all.
 
 pub(crate) mod config;
+pub(crate) mod credentials;
 pub(crate) mod json;
 pub(crate) mod manifest;
 pub(crate) mod media_type;

@@ -1,132 +1,136 @@
-//! From a challenge to an `Authorization` header: Basic, and Bearer through a token endpoint. Decides whether a
-//! realm may have the credentials; sends nothing anywhere else.
+//! From a challenge to an `Authorization` header: Basic, Bearer through a token endpoint, or a token that was given.
+//! Decides whether a realm may have the credentials; sends nothing anywhere else.
 
 use std::net::IpAddr;
-
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use serde::Deserialize;
+use std::time::Instant;
 
 use super::challenge::Challenge;
-use super::http::{Answer, Headers, Http, TOKEN_LIMIT};
+use super::http::{Answer, Http, TOKEN_LIMIT};
 use super::problem;
+use super::token::{self, Question};
 use super::url::Url;
 use crate::error::{Error, ErrorKind, Result};
-use crate::limits::{Limits, within};
+use crate::image::credentials::{Credentials, Secret};
+use crate::limits::Limits;
 
 /// Registries whose token endpoint is known to stand on another host.
 const REALMS: [(&str, &str); 2] = [("registry-1.docker.io", "auth.docker.io"), ("registry.gitlab.com", "gitlab.com")];
 
-/// A user name and password for a registry. Shown to nobody: its `Debug` has no password.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Credentials {
-    user: String,
-    password: String,
-}
-
-impl Credentials {
-    /// Fails with [`ErrorKind::Usage`] if the name is empty or has a colon, which Basic cannot carry (RFC 7617).
-    pub fn new(user: impl Into<String>, password: impl Into<String>) -> Result<Self> {
-        let (user, password) = (user.into(), password.into());
-        match user.is_empty() || user.contains(':') {
-            true => Err(Error::new(ErrorKind::Usage, "invalid credentials: the user name is empty or has a colon")),
-            false => Ok(Self { user, password }),
-        }
-    }
-
-    fn basic(&self) -> String {
-        format!("Basic {}", STANDARD.encode(format!("{}:{}", self.user, self.password)))
-    }
-}
-
-impl std::fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Credentials({})", self.user)
-    }
-}
-
 /// What is known about how to be let in to one repository.
 pub(super) struct Auth {
     credentials: Option<Credentials>,
-    /// `repository:<path>:pull`, where a challenge names no scope.
+    /// Token endpoints that the user trusts with them, as `HOST[:PORT]`.
+    realms: Vec<String>,
+    /// `repository:<path>:pull`, where a challenge names no scope; nothing where only the door is tried.
     scope: String,
-    header: Option<String>,
+    granted: Option<Granted>,
 }
 
-#[derive(Deserialize)]
-struct Token {
-    token: Option<String>,
-    access_token: Option<String>,
+/// What let us in last time, and at which origin: it is shown to no other.
+#[derive(Clone)]
+pub(super) struct Granted {
+    registry: Url,
+    challenges: Vec<Challenge>,
+    header: String,
+    /// A token is not sent after this; what is no token from an endpoint has no end.
+    expires: Option<Instant>,
 }
 
 impl Auth {
-    pub(super) fn new(credentials: Option<Credentials>, path: &str) -> Self {
-        Self { credentials, scope: format!("repository:{path}:pull"), header: None }
+    pub(super) fn new(
+        credentials: Option<Credentials>,
+        realms: &[String],
+        scope: String,
+        granted: Option<Granted>,
+    ) -> Self {
+        Self { credentials, realms: realms.to_vec(), scope, granted }
     }
 
-    /// The header that let us in last time, if any.
-    pub(super) fn header(&self) -> Option<&str> {
-        self.header.as_deref()
+    /// The header for a request to `url`, if that is where it was granted and it is not known to have expired.
+    pub(super) fn header(&self, url: &Url) -> Option<&str> {
+        self.header_at(url, Instant::now())
     }
 
-    /// Answers the challenges of a 401 from the registry itself. `report` hears of the token request.
+    /// Where a token has expired that would have been sent, so that a new one is asked for before the request.
+    pub(super) fn expired(&self) -> Option<Url> {
+        let expired = self.granted.as_ref().filter(|granted| granted.is_over(Instant::now()));
+        expired.map(|granted| granted.registry.clone())
+    }
+
+    pub(super) fn granted(&self) -> Option<&Granted> {
+        self.granted.as_ref()
+    }
+
+    /// Answers the challenges of a refusal by the registry itself; without any, those of the last time. `report`
+    /// hears of the token request. What was refused already is not tried again: accounts get locked.
     pub(super) fn answer(
         &mut self,
         http: &Http,
         registry: &Url,
-        challenges: &[Challenge],
+        challenges: Vec<Challenge>,
         limits: &Limits,
         report: &dyn Fn(&Answer),
     ) -> Result<()> {
-        let by_scheme = |scheme: &str| challenges.iter().find(|challenge| challenge.scheme == scheme);
-        let header = match (by_scheme("bearer"), by_scheme("basic"), &self.credentials) {
-            (Some(bearer), _, _) => {
-                let realm = self.realm(registry, bearer)?;
-                format!("Bearer {}", self.token(http, &self.token_url(realm, bearer), limits, report)?)
-            }
-            (None, Some(_), Some(credentials)) => credentials.basic(),
-            (None, Some(_), None) => return Err(denied(registry, "it asks for a user name and password")),
-            (None, None, _) => return Err(denied(registry, "it refuses and says not how to be let in")),
+        let last = self.granted.take().filter(|granted| granted.registry.same_origin(registry));
+        let challenges = match (&last, challenges.is_empty()) {
+            (Some(last), true) => last.challenges.clone(),
+            _ => challenges,
         };
-        self.header = Some(header);
+        let asked = Instant::now();
+        let (header, expires) = match self.choose(registry, &challenges)? {
+            Way::Header(header) => (header, None),
+            Way::Ask(question) => {
+                let token = token::ask(http, &question, limits, report)?;
+                (format!("Bearer {}", token.text), asked.checked_add(token.life))
+            }
+        };
+        if expires.is_none() && last.is_some_and(|last| last.header == header) {
+            return Err(denied(registry, "it refuses the credentials"));
+        }
+        if header.len() > TOKEN_LIMIT + "Bearer ".len() {
+            return Err(Error::new(ErrorKind::Usage, "invalid credentials: they are too long for a header"));
+        }
+        self.granted = Some(Granted { registry: registry.clone(), challenges, header, expires });
         Ok(())
     }
 
-    /// The challenge's token endpoint, if it may be asked.
-    fn realm(&self, registry: &Url, bearer: &Challenge) -> Result<Url> {
+    /// A registry token as it is; else the first Bearer challenge whose realm may be asked; else Basic.
+    fn choose<'a>(&'a self, registry: &Url, challenges: &'a [Challenge]) -> Result<Way<'a>> {
+        let of = |scheme: &'static str| challenges.iter().filter(move |challenge| challenge.scheme == scheme);
+        if let Some(Secret::RegistryToken(token)) = self.credentials.as_ref().map(Credentials::secret) {
+            return Ok(Way::Header(format!("Bearer {token}")));
+        }
+        let mut refused = None;
+        for bearer in of("bearer") {
+            match self.question(registry, bearer) {
+                Ok(question) => return Ok(Way::Ask(question)),
+                Err(error) => refused = refused.or(Some(error)),
+            }
+        }
+        match (refused, of("basic").next(), self.credentials.as_ref().map(Credentials::encoded)) {
+            (_, Some(_), Some(Some(encoded))) => Ok(Way::Header(format!("Basic {encoded}"))),
+            (Some(error), ..) => Err(error),
+            (None, Some(_), None) => Err(denied(registry, "it asks for a user name and password")),
+            (None, Some(_), Some(None)) => {
+                Err(denied(registry, "it asks for a user name and password, and there is only a token"))
+            }
+            (None, None, _) => Err(denied(registry, "it refuses and says not how to be let in")),
+        }
+    }
+
+    /// What to ask the challenge's token endpoint, if it may be asked.
+    fn question<'a>(&'a self, registry: &Url, bearer: &'a Challenge) -> Result<Question<'a>> {
         let realm = bearer.parameter("realm").ok_or_else(|| denied(registry, "its challenge names no realm"))?;
         let realm = Url::parse(realm).map_err(|e| e.context(format!("token realm of {registry}")))?;
-        self.check_realm(registry, &realm).map(|()| realm)
-    }
-
-    /// Asks a token endpoint (distribution's token specification). A redirect is a refusal: it could lead anywhere.
-    fn token(&self, http: &Http, url: &Url, limits: &Limits, report: &dyn Fn(&Answer)) -> Result<String> {
-        let authorization = self.credentials.as_ref().map(Credentials::basic);
-        let answer = http.get(url, Headers { authorization: authorization.as_deref(), ..Headers::default() })?;
-        report(&answer);
-        let status = answer.status();
-        let patience = answer.patience();
-        let body = answer.read(limits.token)?;
-        let context = |e: Error| e.context(format!("GET {url}"));
-        match status {
-            200 => parse_token(&within(body, "bytes of token answer", limits.token)?).map_err(context),
-            _ => Err(problem::refusal(&url.to_string(), status, &body.unwrap_or_default(), patience)),
-        }
-    }
-
-    fn token_url(&self, realm: Url, bearer: &Challenge) -> Url {
-        let mut url = realm;
-        if let Some(service) = bearer.parameter("service") {
-            url = url.with_query("service", service);
-        }
+        self.check_realm(registry, &realm)?;
         let scope = bearer.parameter("scope").filter(|scope| !scope.is_empty()).unwrap_or(&self.scope);
-        for scope in scope.split(' ').filter(|scope| !scope.is_empty()) {
-            url = url.with_query("scope", scope);
-        }
-        match &self.credentials {
-            Some(credentials) => url.with_query("account", &credentials.user),
-            None => url,
-        }
+        Ok(Question { realm, service: bearer.parameter("service"), scope, credentials: self.credentials.as_ref() })
+    }
+
+    fn header_at(&self, url: &Url, now: Instant) -> Option<&str> {
+        let granted =
+            self.granted.as_ref().filter(|granted| granted.registry.same_origin(url) && !granted.is_over(now));
+        granted.map(|granted| granted.header.as_str())
     }
 
     /// A realm of the attacker's choice is how credentials leave (CVE-2026-48978, ggcr#2193), and how a client is
@@ -135,30 +139,35 @@ impl Auth {
         if registry.is_https() && !realm.is_https() {
             return Err(denied(registry, "it asks for its token over plain HTTP"));
         }
+        if self.realms.iter().any(|listed| realm.is_at(listed)) {
+            return Ok(());
+        }
         let same_host = registry.host() == realm.host();
         if !same_host && is_inside(realm.host()) && !is_inside(registry.host()) {
             return Err(denied(registry, "its token realm is an address inside a private network"));
         }
         let known = REALMS.contains(&(registry.host(), realm.host()));
         match self.credentials.is_some() && !known && !registry.same_origin(realm) {
-            true => Err(denied(registry, &format!("it wants the credentials sent to {realm}, which is not its own"))),
+            true => {
+                let text = format!("it wants the credentials sent to {realm}, which is not its own");
+                let hint = format!("if that is right, say so with --token-realm {}", realm.authority());
+                Err(denied(registry, &text).with_hint(hint))
+            }
             false => Ok(()),
         }
     }
 }
 
-/// `token` or `access_token` (Azure sends only the latter), of characters that a header may carry.
-fn parse_token(body: &[u8]) -> Result<String> {
-    let malformed = |why: &str| Error::new(ErrorKind::Network, format!("malformed token answer: {why}"));
-    let answer: Token = serde_json::from_slice(body).map_err(|e| malformed(&e.to_string()))?;
-    let token = answer.token.filter(|token| !token.is_empty()).or(answer.access_token).unwrap_or_default();
-    let is_token68 = |b: u8| b.is_ascii_alphanumeric() || b"-._~+/=".contains(&b);
-    match token.as_bytes() {
-        [] => Err(malformed("there is no token in it")),
-        long if long.len() > TOKEN_LIMIT => Err(malformed("the token is too long for a header")),
-        bytes if bytes.iter().all(|&b| is_token68(b)) => Ok(token),
-        _ => Err(malformed("the token has characters that no token has")),
+impl Granted {
+    fn is_over(&self, now: Instant) -> bool {
+        self.expires.is_some_and(|expires| expires <= now)
     }
+}
+
+/// How a challenge is answered.
+enum Way<'a> {
+    Header(String),
+    Ask(Question<'a>),
 }
 
 /// An address literal, or a name, that is loopback, private or link-local.
@@ -184,17 +193,21 @@ fn denied(registry: &Url, why: &str) -> Error {
 mod tests {
     use super::*;
 
-    fn realm_is_allowed(credentials: bool, registry: &str, realm: &str) -> bool {
-        let credentials = credentials.then(|| Credentials { user: "u".into(), password: "p".into() });
-        match (Url::parse(registry), Url::parse(realm)) {
-            (Ok(registry), Ok(realm)) => Auth::new(credentials, "a").check_realm(&registry, &realm).is_ok(),
-            _ => panic!("{registry} {realm}"),
-        }
+    fn all_kinds() -> [Option<Credentials>; 3] {
+        [None, Credentials::new("u", "p").ok(), Credentials::identity_token("u", "t").ok()]
+    }
+
+    fn url(text: &str) -> Url {
+        Url::parse(text).unwrap_or_else(|e| panic!("{text}: {e}"))
+    }
+
+    fn auth(credentials: Option<Credentials>) -> Auth {
+        Auth::new(credentials, &[], "repository:a:pull".to_owned(), None)
     }
 
     #[test]
     fn credentials_go_only_to_realms_that_may_have_them() {
-        for (credentials, registry, realm, allowed) in [
+        for (with_credentials, registry, realm, allowed) in [
             (true, "https://r.io/", "https://r.io/token", true),
             (true, "https://r.io/", "https://r.io:8443/token", false),
             (true, "https://r.io/", "https://auth.r.io/token", false),
@@ -209,19 +222,79 @@ mod tests {
             (false, "http://127.0.0.1:5000/", "http://127.0.0.1:5001/token", true),
             (true, "http://127.0.0.1:5000/", "http://127.0.0.1:5001/token", false),
         ] {
-            assert_eq!(realm_is_allowed(credentials, registry, realm), allowed, "{credentials} {registry} {realm}");
+            for credentials in all_kinds().into_iter().filter(|some| some.is_some() == with_credentials) {
+                let checked = auth(credentials).check_realm(&url(registry), &url(realm));
+                assert_eq!(checked.is_ok(), allowed, "{with_credentials} {registry} {realm}");
+            }
         }
     }
 
     #[test]
-    fn takes_either_member_and_only_clean_tokens() {
-        let parse = |text: &str| parse_token(text.as_bytes()).ok();
-        assert_eq!(parse(r#"{"token":"a.b-c_d=="}"#).as_deref(), Some("a.b-c_d=="));
-        assert_eq!(parse(r#"{"access_token":"b"}"#).as_deref(), Some("b"));
-        assert_eq!(parse(r#"{"token":"","access_token":"b","expires_in":1e99}"#).as_deref(), Some("b"));
-        for bad in [r#"{}"#, r#"{"token":"a\r\nX: y"}"#, r#"{"token":"a b"}"#, "<html>", r#"{"token":7}"#, ""] {
-            assert_eq!(parse(bad), None, "{bad}");
+    fn a_realm_that_the_user_lists_may_have_them_and_no_other() {
+        let listed = ["gitlab.r.io".to_owned(), "10.0.0.1:8443".to_owned(), "a.io:443".to_owned()];
+        for (registry, realm, allowed) in [
+            ("https://r.io/", "https://gitlab.r.io/jwt/auth", true),
+            ("https://r.io/", "https://GitLab.r.io:443/jwt/auth", true),
+            ("https://r.io/", "https://10.0.0.1:8443/token", true),
+            ("https://r.io/", "https://10.0.0.1/token", false),
+            ("https://r.io/", "https://a.io/token", true),
+            ("https://r.io/", "http://gitlab.r.io/jwt/auth", false),
+            ("https://r.io/", "https://gitlab.r.io:8443/jwt/auth", false),
+            ("https://r.io/", "https://gitlab.r.io.evil.io/jwt/auth", false),
+            ("https://r.io/", "https://x.gitlab.r.io/jwt/auth", false),
+        ] {
+            let auth = Auth::new(Credentials::new("u", "p").ok(), &listed, String::new(), None);
+            assert_eq!(auth.check_realm(&url(registry), &url(realm)).is_ok(), allowed, "{registry} {realm}");
         }
-        assert_eq!(parse(&format!(r#"{{"token":"{}"}}"#, "a".repeat(TOKEN_LIMIT + 1))), None);
+    }
+
+    #[test]
+    fn a_way_is_chosen_among_challenges() {
+        let check = |credentials: Option<Result<Credentials>>, header: &str, expected: &str| {
+            let auth = auth(credentials.and_then(Result::ok));
+            let challenges = super::super::challenge::parse([header]);
+            let way = match auth.choose(&url("https://r.io/v2/"), &challenges) {
+                Ok(Way::Header(header)) => header,
+                Ok(Way::Ask(question)) => format!("ask {} for {}", question.realm, question.scope),
+                Err(error) => format!("{:?}", error.kind()),
+            };
+            assert_eq!(way, expected, "{header}");
+        };
+        let password = || Some(Credentials::new("u", "p"));
+        let identity = || Some(Credentials::identity_token("u", "t"));
+        let (own, other) = (r#"Bearer realm="https://r.io/t""#, r#"Bearer realm="https://x.io/t""#);
+        check(None, own, "ask https://r.io/t for repository:a:pull");
+        check(password(), &format!(r#"Basic realm="r", {own}, scope="s""#), "ask https://r.io/t for s");
+        check(password(), &format!("{other}, {own}"), "ask https://r.io/t for repository:a:pull");
+        check(password(), &format!(r#"{other}, Basic realm="r""#), "Basic dTpw");
+        check(password(), other, "Denied");
+        check(identity(), other, "Denied");
+        check(identity(), r#"Basic realm="r""#, "Denied");
+        check(identity(), own, "ask https://r.io/t for repository:a:pull");
+        check(Some(Credentials::registry_token("t.t")), other, "Bearer t.t");
+        check(None, r#"Basic realm="r""#, "Denied");
+        check(None, "", "Denied");
+    }
+
+    #[test]
+    fn a_header_is_shown_where_it_was_granted_and_while_it_is_good() {
+        let now = Instant::now();
+        let minute = std::time::Duration::from_secs(60);
+        let granted = |expires| Granted {
+            registry: url("https://r.io/v2/"),
+            challenges: Vec::new(),
+            header: "Bearer t".to_owned(),
+            expires,
+        };
+        let check = |expires: Option<Instant>, at: &str, now: Instant, expected: bool| {
+            let auth = Auth::new(None, &[], String::new(), Some(granted(expires)));
+            assert_eq!(auth.header_at(&url(at), now).is_some(), expected, "{at}");
+        };
+        check(None, "https://r.io/v2/a", now, true);
+        check(None, "https://r.io/v2/a", now + 1000 * minute, true);
+        check(None, "http://r.io/v2/a", now, false);
+        check(None, "https://r.io:444/v2/a", now, false);
+        check(Some(now + minute), "https://r.io/v2/a", now, true);
+        check(Some(now + minute), "https://r.io/v2/a", now + minute, false);
     }
 }

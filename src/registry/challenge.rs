@@ -2,7 +2,7 @@
 //! several, tokens and quoted strings, blanks where they may be. A malformed rest is dropped, what stood before it counts.
 
 /// One challenge: a scheme and its parameters, both names in lower case.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Challenge {
     pub(super) scheme: String,
     parameters: Vec<(String, String)>,

@@ -65,6 +65,7 @@ impl ureq::unversioned::resolver::Resolver for Resolver {
 /// An answer whose body was not read yet.
 pub(super) struct Answer {
     response: ureq::http::Response<ureq::Body>,
+    method: &'static str,
     url: Url,
     pace: Pace,
 }
@@ -95,9 +96,24 @@ impl Http {
         if let Some((first, last)) = headers.range {
             request = request.header("range", format!("bytes={first}-{last}"));
         }
-        let response = request.call().map_err(|e| through(proxy.as_ref(), exchange_error(url, e)))?;
+        let response = request.call().map_err(|e| through(proxy.as_ref(), exchange_error("GET", url, e)))?;
+        self.answer(response, "GET", url)
+    }
+
+    /// One POST of a form to a token endpoint. Its body is a secret: nothing of it is in any error.
+    pub(super) fn post_form(&self, url: &Url, form: &str) -> Result<Answer> {
+        self.cancel.check()?;
+        let proxy = self.machine.proxy(url.is_https(), url.host(), url.port())?;
+        let agent = self.agent(proxy.as_ref())?;
+        let request = agent.post(url.whole()).config().timeout_global(self.cancel.remaining()).build();
+        let request = request.header("content-type", "application/x-www-form-urlencoded");
+        let response = request.send(form).map_err(|e| through(proxy.as_ref(), exchange_error("POST", url, e)))?;
+        self.answer(response, "POST", url)
+    }
+
+    fn answer(&self, response: ureq::http::Response<ureq::Body>, method: &'static str, url: &Url) -> Result<Answer> {
         let pace = Pace::new(self.pace.clone(), self.cancel.clone());
-        let answer = Answer { response, url: url.clone(), pace };
+        let answer = Answer { response, method, url: url.clone(), pace };
         answer.check_framing()?;
         Ok(answer)
     }
@@ -119,6 +135,10 @@ impl Http {
 impl Answer {
     pub(super) fn status(&self) -> u16 {
         self.response.status().as_u16()
+    }
+
+    pub(super) fn method(&self) -> &'static str {
+        self.method
     }
 
     pub(super) fn url(&self) -> &Url {
@@ -150,10 +170,22 @@ impl Answer {
         read_capped(self.into_body(), limit).map_err(|e| Error::through_read(e, |e| body_error(&url, e)))
     }
 
+    /// The same answer and its body, which can be read again: for a look before others judge it. A body beyond `limit`
+    /// is cut to nothing.
+    pub(super) fn peek(self, limit: usize) -> Result<(Self, Vec<u8>)> {
+        let (parts, body) = self.response.into_parts();
+        let body = Body { reader: body.into_reader(), url: self.url.clone(), pace: self.pace.clone(), length: None };
+        let read = read_capped(body, limit);
+        let bytes = read.map_err(|e| Error::through_read(e, |e| body_error(&self.url, e)))?.unwrap_or_default();
+        let body = ureq::Body::builder().data(bytes.clone());
+        let response = ureq::http::Response::from_parts(parts, body);
+        Ok((Self { response, ..self }, bytes))
+    }
+
     /// Lengths that contradict each other are how requests are smuggled (RFC 9112, section 6.3); an encoding was not
     /// asked for and could hide a bomb.
     fn check_framing(&self) -> Result<()> {
-        let refuse = |what: &str| Err(Error::new(ErrorKind::Network, format!("GET {}: {what}", self.url)));
+        let refuse = |what: &str| Err(Error::new(ErrorKind::Network, format!("{} {}: {what}", self.method, self.url)));
         let lengths: Vec<&str> = self.headers("content-length").flat_map(|v| v.split(',')).map(str::trim).collect();
         let differ = lengths.windows(2).any(|pair| pair.first() != pair.last());
         let malformed = lengths.iter().any(|v| !v.bytes().all(|b| b.is_ascii_digit()) || v.parse::<u64>().is_err());
@@ -259,8 +291,8 @@ fn proxy_refusal(said: &str) -> Error {
     }
 }
 
-fn exchange_error(url: &Url, error: ureq::Error) -> Error {
-    let what = format!("GET {url}");
+fn exchange_error(method: &str, url: &Url, error: ureq::Error) -> Error {
+    let what = format!("{method} {url}");
     let network = |text: &str| Error::new(ErrorKind::Network, text).context(&what);
     match error {
         ureq::Error::Other(inner) => match inner.downcast::<Error>() {
@@ -297,9 +329,9 @@ fn body_error(url: &Url, error: io::Error) -> Error {
 
 fn timeout_or(url: &Url, error: ureq::Error) -> Error {
     match error {
-        ureq::Error::Timeout(ureq::Timeout::Global) => exchange_error(url, error),
+        ureq::Error::Timeout(ureq::Timeout::Global) => exchange_error("GET", url, error),
         ureq::Error::Timeout(_) => Error::new(ErrorKind::Network, format!("GET {url}: stalled: no bytes in time")),
-        other => exchange_error(url, other),
+        other => exchange_error("GET", url, other),
     }
 }
 

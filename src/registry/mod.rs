@@ -11,21 +11,21 @@ mod ping;
 mod problem;
 mod retry;
 mod tls;
+mod token;
 mod url;
 
-use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Deserialize;
 
-pub use self::auth::Credentials;
 pub(crate) use self::http::Body;
 pub(crate) use self::machine::{Certificates, Finding, Machine, Proxy, ProxyProtocol};
 pub(crate) use self::pace::PaceLimits;
 pub(crate) use self::retry::{Verdict, is_progress, verdict};
 pub(crate) use self::tls::TlsConfig;
 
-use self::auth::Auth;
+use self::auth::{Auth, Granted};
 use self::challenge::Challenge;
 use self::http::{Answer, Headers, Http};
 use self::machine::Findings;
@@ -34,6 +34,7 @@ use self::tls::{Tls, Trust};
 use self::url::Url;
 use crate::cancel::Cancel;
 use crate::error::{Error, ErrorKind, Result};
+use crate::image::credentials::Credentials;
 use crate::image::manifest::Descriptor;
 use crate::image::media_type;
 use crate::image::reference::{self, Reference};
@@ -46,7 +47,8 @@ const LOCATION_LIMIT: usize = 8 << 10;
 /// What this room needs to know.
 #[derive(Clone)]
 pub(crate) struct Config {
-    pub(crate) credentials: Option<Credentials>,
+    /// Token endpoints that the user lists, as `HOST[:PORT]`.
+    pub(crate) realms: Vec<String>,
     pub(crate) tls: TlsConfig,
     pub(crate) limits: Limits,
     pub(crate) pace: PaceLimits,
@@ -60,6 +62,8 @@ pub(crate) struct Connections {
     trust: Arc<Trust>,
     findings: Arc<Findings>,
     registries: Mutex<Vec<(String, Arc<Http>)>>,
+    /// What let us in to a repository, by its name: the next session begins with it. Never written to disk.
+    granted: Mutex<HashMap<String, Granted>>,
 }
 
 impl Connections {
@@ -68,12 +72,38 @@ impl Connections {
             let text = format!("malformed insecure registry \"{malformed}\"");
             return Err(Error::new(ErrorKind::Usage, text).with_hint("HOST[:PORT] is expected"));
         }
+        // One that is malformed would let nobody in and look as if it did.
+        if let Some(malformed) = config.realms.iter().find(|authority| !is_authority(authority)) {
+            let text = format!("malformed token realm \"{malformed}\"");
+            return Err(Error::new(ErrorKind::Usage, text).with_hint("HOST[:PORT] is expected"));
+        }
         let findings = Arc::new(Findings::default());
         let trust = Trust::new(&config.tls, Arc::clone(&config.machine), Arc::clone(&findings))?;
         // What was made of them stays; that there were any is all that is asked from here on.
         config.tls.ca_pem.iter_mut().for_each(|pem| *pem = Vec::new());
         config.tls.client_pem.iter_mut().for_each(|pems| *pems = Default::default());
-        Ok(Self { config, trust: Arc::new(trust), findings, registries: Mutex::default() })
+        let (trust, registries, granted) = (Arc::new(trust), Mutex::default(), Mutex::default());
+        Ok(Self { config, trust, findings, registries, granted })
+    }
+
+    /// Asks whether the registry of `name` lets us in with these credentials, and fails with what it says if not.
+    /// Nothing that was granted before counts, and nothing of this is kept.
+    pub(crate) fn check(&self, name: &Reference, credentials: Credentials, progress: &dyn Progress) -> Result<()> {
+        let auth = Auth::new(Some(credentials), &self.config.realms, String::new(), None);
+        let mut session = Repository::with(self, name, auth, progress)?;
+        let answer = session.get("/v2/", None)?;
+        // Another server's word that all is well says nothing: it was not shown the credentials.
+        match session.roots.iter().any(|root| root.same_origin(answer.url())) {
+            true => answer.read(self.config.limits.error_body).map(drop),
+            false => {
+                let text = format!("the registry leads to another server, {}, and does not check them", answer.url());
+                Err(Error::new(ErrorKind::Denied, text))
+            }
+        }
+    }
+
+    fn granted(&self) -> MutexGuard<'_, HashMap<String, Granted>> {
+        self.granted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The client for the registry at `host`, which `domain` is the name of.
@@ -116,6 +146,8 @@ pub(crate) struct Repository<'a> {
     connections: &'a Connections,
     http: Arc<Http>,
     progress: &'a dyn Progress,
+    /// Under which name what lets us in is kept for the next session.
+    name: Option<String>,
     path: String,
     /// Where the registry may be; one root is left after the first contact.
     roots: Vec<Url>,
@@ -153,12 +185,25 @@ struct TagList {
 
 impl<'a> Repository<'a> {
     /// No request is made yet.
-    pub(crate) fn open(connections: &'a Connections, name: &Reference, progress: &'a dyn Progress) -> Result<Self> {
+    pub(crate) fn open(
+        connections: &'a Connections,
+        name: &Reference,
+        credentials: Option<Credentials>,
+        progress: &'a dyn Progress,
+    ) -> Result<Self> {
+        let granted = connections.granted().get(&name.repository()).cloned();
+        let scope = format!("repository:{}:pull", name.path());
+        let auth = Auth::new(credentials, &connections.config.realms, scope, granted);
+        let session = Self::with(connections, name, auth, progress)?;
+        Ok(Self { name: Some(name.repository()), ..session })
+    }
+
+    fn with(connections: &'a Connections, name: &Reference, auth: Auth, progress: &'a dyn Progress) -> Result<Self> {
         let host = name.api_host();
         let roots = connections.roots(host)?;
         let http = connections.http(host, name.domain())?;
-        let auth = Auth::new(connections.config.credentials.clone(), name.path());
-        Ok(Self { connections, http, progress, path: name.path().to_owned(), roots, auth, is_known: false })
+        let path = name.path().to_owned();
+        Ok(Self { connections, http, progress, name: None, path, roots, auth, is_known: false })
     }
 
     /// The manifest or index under a tag or digest. The bytes are not verified.
@@ -253,9 +298,15 @@ impl<'a> Repository<'a> {
     }
 
     fn ask_quietly(&mut self, ask: Ask<'_>) -> Result<Answer> {
+        if let Some(registry) = self.auth.expired() {
+            self.authorise(&registry, Vec::new())?;
+        }
         let mut answer = self.contact(ask)?;
-        if answer.status() == 401 {
-            answer = self.authorise(answer, ask)?;
+        if answer.status() == 400 && self.auth.header(answer.url()).is_some() {
+            let (again, body) = answer.peek(self.connections.config.limits.error_body)?;
+            answer = if problem::says_expired(&body) { self.ask_again(again, ask)? } else { again };
+        } else if answer.status() == 401 {
+            answer = self.ask_again(answer, ask)?;
         }
         self.follow(answer, ask)
     }
@@ -265,7 +316,8 @@ impl<'a> Repository<'a> {
         let mut failure: Option<Error> = None;
         for root in self.roots.clone() {
             let is_last = self.roots.last() == Some(&root);
-            let answer = self.http.get(&root.at(ask.target), ask.headers(self.auth.header()));
+            let url = root.at(ask.target);
+            let answer = self.http.get(&url, ask.headers(self.auth.header(&url)));
             self.connections.findings.tell(self.progress);
             match answer {
                 // How TLS servers answer a plain request.
@@ -285,24 +337,29 @@ impl<'a> Repository<'a> {
         Err(failure.unwrap_or_else(|| Error::new(ErrorKind::Internal, "no registry to contact")))
     }
 
-    /// Answers the challenge of a 401 and asks again, once: a token may have expired, but never twice in a row.
-    fn authorise(&mut self, refused: Answer, ask: Ask<'_>) -> Result<Answer> {
+    /// Answers the challenge of a refusal and asks again, once: a token may have expired, but never twice in a row.
+    fn ask_again(&mut self, refused: Answer, ask: Ask<'_>) -> Result<Answer> {
         let mut challenges = challenge::parse(refused.headers("www-authenticate"));
         let mut registry = refused.url().clone();
+        let is_asked_for = refused.status() == 401;
         // Only a body that was read to its end leaves the connection to the next request.
         let _ = refused.read(self.connections.config.limits.error_body);
-        if !ping::can_be_answered(&challenges) {
+        if is_asked_for && !ping::can_be_answered(&challenges) {
             let ping = self.ping()?;
             (registry, challenges) = (ping.registry, ping.challenges);
         }
-        self.let_in(&registry, &challenges)?;
+        self.authorise(&registry, challenges)?;
         self.contact(ask)
     }
 
-    fn let_in(&mut self, registry: &Url, challenges: &[Challenge]) -> Result<()> {
+    fn authorise(&mut self, registry: &Url, challenges: Vec<Challenge>) -> Result<()> {
         let limits = &self.connections.config.limits;
         let progress = self.progress;
-        self.auth.answer(&self.http, registry, challenges, limits, &|answer| report(progress, answer))
+        self.auth.answer(&self.http, registry, challenges, limits, &|answer| report(progress, answer))?;
+        if let (Some(name), Some(granted)) = (&self.name, self.auth.granted()) {
+            self.connections.granted().insert(name.clone(), granted.clone());
+        }
+        Ok(())
     }
 
     /// The ping, to the registry itself: redirects are not followed, for only its own challenges count.
@@ -317,13 +374,13 @@ impl<'a> Repository<'a> {
     fn missing(&mut self, answer: Answer, target: &str, accept: Option<&str>) -> Result<Answer> {
         let (url, speaks_v2) = (answer.url().to_string(), ping::speaks_v2(&answer));
         let body = answer.read(self.connections.config.limits.error_body)?.unwrap_or_default();
-        let refusal = problem::refusal(&url, 404, &body, None);
+        let refusal = problem::refusal("GET", &url, 404, &body, None);
         if speaks_v2 || problem::is_of_a_registry(&body) {
             return Err(refusal);
         }
         match self.ping()? {
-            ping if ping.asks_who_we_are() && self.auth.header().is_none() => {
-                self.let_in(&ping.registry, &ping.challenges)?;
+            ping if ping.asks_who_we_are() && self.auth.granted().is_none() => {
+                self.authorise(&ping.registry, ping.challenges)?;
                 self.get(target, accept)
             }
             ping if ping.is_no_registry() => Err(problem::no_registry(&url)),
@@ -334,7 +391,8 @@ impl<'a> Repository<'a> {
     /// Follows redirects. The credential stays behind at the first hop to another origin and is never picked up again.
     fn follow(&self, mut answer: Answer, ask: Ask<'_>) -> Result<Answer> {
         let limits = &self.connections.config.limits;
-        let mut headers = ask.headers(self.auth.header());
+        let authorization = self.auth.header(answer.url()).map(str::to_owned);
+        let mut headers = ask.headers(authorization.as_deref());
         let mut hops = 0;
         while matches!(answer.status(), 301 | 302 | 303 | 307 | 308) {
             hops += 1;
@@ -356,7 +414,7 @@ impl<'a> Repository<'a> {
         let (url, status) = (answer.url().to_string(), answer.status());
         let patience = answer.patience();
         let body = answer.read(self.connections.config.limits.error_body);
-        problem::refusal(&url, status, &body.ok().flatten().unwrap_or_default(), patience)
+        problem::refusal("GET", &url, status, &body.ok().flatten().unwrap_or_default(), patience)
     }
 
     fn report(&self, answer: &Answer) {
@@ -365,7 +423,11 @@ impl<'a> Repository<'a> {
 }
 
 fn report(progress: &dyn Progress, answer: &Answer) {
-    progress.report(Event::Answered { method: "GET", url: &answer.url().to_string(), status: answer.status() });
+    progress.report(Event::Answered {
+        method: answer.method(),
+        url: &answer.url().to_string(),
+        status: answer.status(),
+    });
 }
 
 /// Where a redirect leads: exactly one `Location`, to http or https, and never from https down to http.

@@ -24,6 +24,7 @@ impl Default for PaceLimits {
 }
 
 /// The pace of one body.
+#[derive(Clone)]
 pub(super) struct Pace {
     limits: PaceLimits,
     cancel: Cancel,

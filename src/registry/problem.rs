@@ -9,7 +9,7 @@ use crate::error::{Error, ErrorKind};
 
 /// The way out for who is not let in.
 pub(super) const DENIED_HINT: &str =
-    "give credentials with --creds USER, or look at the name: registries answer so too for what does not exist";
+    "use pullet login or --creds USER, or look at the name: registries answer so too for what does not exist";
 
 /// The way out for who is asked for a client certificate.
 pub(super) const CERTIFICATE_HINT: &str = "give one with --client-cert and --client-key";
@@ -27,13 +27,13 @@ struct Problem {
     message: String,
 }
 
-/// The error for a refused `GET url`. `patience` is how long the server asks to wait.
-pub(super) fn refusal(url: &str, status: u16, body: &[u8], patience: Option<Duration>) -> Error {
+/// The error for a refused request. `patience` is how long the server asks to wait.
+pub(super) fn refusal(method: &str, url: &str, status: u16, body: &[u8], patience: Option<Duration>) -> Error {
     // nginx answers so where others end the handshake: it lets everybody in and then tells them to go.
     if status == 400
         && [&b"No required SSL certificate"[..], b"SSL certificate error"].iter().any(|&text| has(body, text))
     {
-        let text = format!("GET {url}: the server asks for a client certificate, or for another one");
+        let text = format!("{method} {url}: the server asks for a client certificate, or for another one");
         return Error::new(ErrorKind::Tls, text).with_hint(CERTIFICATE_HINT);
     }
     let (code, message) = message(body);
@@ -44,7 +44,7 @@ pub(super) fn refusal(url: &str, status: u16, body: &[u8], patience: Option<Dura
         (false, false) => format!(" ({code}: {message})"),
     };
     let kind = kind(status, &code);
-    let text = format!("GET {url}: {status} {}{said}", phrase(status));
+    let text = format!("{method} {url}: {status} {}{said}", phrase(status));
     let error = Error::new(kind, text).with_retry_after(patience);
     match (kind, patience) {
         (ErrorKind::RateLimited, Some(when)) => {
@@ -69,6 +69,14 @@ pub(super) fn no_registry(url: &str) -> Error {
     let hint =
         "look at the host and port; registries of the v1 protocol, which Docker gave up in 2019, are not supported";
     Error::new(ErrorKind::Unsupported, text).with_hint(hint)
+}
+
+/// Whether a body says that a token has expired: the registries of AWS answer so with a 400, and not with a 401
+/// (aws/containers-roadmap#2835).
+pub(super) fn says_expired(body: &[u8]) -> bool {
+    let (code, message) = message(body);
+    let said = format!("{code} {message}").to_ascii_lowercase();
+    said.contains("expired") && said.contains("token")
 }
 
 fn has(body: &[u8], text: &[u8]) -> bool {
@@ -126,7 +134,7 @@ mod tests {
 
     #[track_caller]
     fn check(status: u16, body: &str, kind: ErrorKind, text: &str) {
-        let error = refusal("https://r.io/v2/a", status, body.as_bytes(), None);
+        let error = refusal("GET", "https://r.io/v2/a", status, body.as_bytes(), None);
         assert_eq!(error.kind(), kind);
         assert_eq!(error.to_string(), format!("GET https://r.io/v2/a: {text}"));
     }
@@ -155,8 +163,25 @@ mod tests {
         check(418, "", ErrorKind::Unsupported, "418 unexpected answer");
         check(500, "\u{1b}[2J", ErrorKind::Network, "500 internal server error (\\u{1b}[2J)");
         let nginx = "<html><center>No required SSL certificate was sent</center></html>";
-        let error = refusal("https://r.io/v2/a", 400, nginx.as_bytes(), None);
+        let error = refusal("GET", "https://r.io/v2/a", 400, nginx.as_bytes(), None);
         assert_eq!(error.kind(), ErrorKind::Tls);
         check(500, r#"{"errors":[]}"#, ErrorKind::Network, "500 internal server error");
+    }
+
+    #[test]
+    fn knows_how_an_expired_token_is_told() {
+        for (body, expected) in [
+            (
+                r#"{"errors":[{"code":"DENIED","message":"Your authorization token has expired. Reauthenticate"}]}"#,
+                true,
+            ),
+            (r#"{"errors":[{"code":"TOKEN_EXPIRED"}]}"#, true),
+            (r#"{"errors":[{"code":"DENIED","message":"no"}]}"#, false),
+            ("the certificate has expired", false),
+            ("<html>token expired</html>", false),
+            ("", false),
+        ] {
+            assert_eq!(says_expired(body.as_bytes()), expected, "{body}");
+        }
     }
 }

@@ -99,14 +99,7 @@ impl Url {
         self.target.push(if self.target.contains('?') { '&' } else { '?' });
         self.target.push_str(key);
         self.target.push('=');
-        for byte in value.bytes() {
-            match byte {
-                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' | b':' | b',' => {
-                    self.target.push(char::from(byte));
-                }
-                _ => self.target.push_str(&format!("%{byte:02X}")),
-            }
-        }
+        self.target.push_str(&encode(value));
         self
     }
 
@@ -116,7 +109,8 @@ impl Url {
         format!("{scheme}://{}{}", self.authority(), self.target)
     }
 
-    fn authority(&self) -> String {
+    /// Host and port, the latter only if it is not the scheme's own.
+    pub(super) fn authority(&self) -> String {
         match (self.https, self.port) {
             (true, 443) | (false, 80) => self.host.clone(),
             (_, port) => format!("{}:{port}", self.host),
@@ -130,6 +124,20 @@ impl fmt::Display for Url {
         let whole = self.whole();
         f.write_str(whole.split('?').next().unwrap_or_default())
     }
+}
+
+/// Percent-encodes the value of a query or of a form.
+pub(super) fn encode(value: &str) -> String {
+    let mut encoded = String::new();
+    for byte in value.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' | b':' | b',' => {
+                encoded.push(char::from(byte));
+            }
+            _ => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    encoded
 }
 
 /// Resolves `.` and `..` in a path; what would lead above the root stays at it (RFC 3986, section 5.2.4).

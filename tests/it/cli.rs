@@ -10,7 +10,8 @@ use crate::harness::image::{Image, Layer};
 use crate::harness::registry::Registry;
 use crate::harness::run::{Home, Outcome};
 
-const COMMANDS: [&str; 8] = ["pull", "unpack", "images", "verify", "tags", "digest", "manifest", "artifact"];
+const COMMANDS: [&str; 10] =
+    ["pull", "unpack", "images", "verify", "login", "logout", "tags", "digest", "manifest", "artifact"];
 
 fn image() -> Image {
     Image::new((0..3).map(|n| Layer::of(&[file(format!("f{n}"), format!("body {n}").repeat(100))])).collect())
@@ -43,8 +44,10 @@ fn help_goes_to_standard_output() {
         }
     }
     for (command, options) in [
-        ("pull", &["--platform", "--creds", "--ca-file", "-a"][..]),
-        ("unpack", &["--platform", "--creds", "--ca-file", "--pull", "--no-devices"]),
+        ("pull", &["--platform", "--creds", "--authfile", "--token-realm", "--ca-file", "-a"][..]),
+        ("unpack", &["--platform", "--creds", "--authfile", "--ca-file", "--pull", "--no-devices"]),
+        ("login", &["--username", "--password-stdin", "--authfile", "--token-realm", "--ca-file", "--client-cert"]),
+        ("logout", &["--authfile"]),
         ("verify", &["--remove-corrupt"]),
         ("tags", &["--platform", "--creds", "--ca-file"]),
         ("digest", &["--platform", "--creds", "--ca-file"]),
@@ -56,6 +59,11 @@ fn help_goes_to_standard_output() {
             .iter()
             .for_each(|option| assert!(outcome.stdout.contains(option), "{command}: {option}\n{}", outcome.story()));
     }
+    for command in COMMANDS {
+        let outcome = home.run(&[command, "--help"]);
+        let is_flush = outcome.stdout.lines().any(|line| line.starts_with('-'));
+        assert!(!is_flush, "{command}: an option is not in its column\n{}", outcome.story());
+    }
     // Help is asked for in despair: what else stands there does not matter, and nothing is touched.
     home.run(&["pull", "NAME WITH BLANKS", "--help"]).exits(0);
     assert!(!home.store().exists());
@@ -64,8 +72,8 @@ fn help_goes_to_standard_output() {
 #[test]
 fn help_has_short_lines() {
     let home = Home::new();
-    for command in [&[""][..], &COMMANDS].concat() {
-        let args: Vec<&str> = [command, "--help"].into_iter().filter(|word| !word.is_empty()).collect();
+    let all = COMMANDS.iter().map(|command| vec![*command, "--help"]).chain([vec!["--help"]]);
+    for args in all {
         let outcome = home.run(&args);
         let longest = outcome.stdout.lines().map(|line| line.chars().count()).max().unwrap_or(0);
         assert!((20..=100).contains(&longest), "{args:?}: {longest} columns\n{}", outcome.story());
@@ -106,6 +114,15 @@ fn usage_errors_exit_with_two() {
         &["images", "--platform", "linux/amd64"],
         &["images", "--frobnicate"],
         &["verify", "--frobnicate"],
+        &["verify", "--authfile", "x"],
+        &["pull", "-u", "x", &name],
+        &["login", "a", "b"],
+        &["login", "--password-stdin"],
+        &["login", "registry"],
+        &["login", "--creds", "a:b"],
+        &["logout", "a.io", "b.io"],
+        &["logout", "a.io/ns"],
+        &["logout", "-u", "x"],
         &["verify", "Bad"],
         &["pull", "--ca-file", "/nonexistent.pem", "--store"],
     ];

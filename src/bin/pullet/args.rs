@@ -37,6 +37,8 @@ pub(crate) enum Command {
     Digest(Digest),
     Help(Topic),
     Images,
+    Login(Login),
+    Logout(Logout),
     Manifest(Manifest),
     Pull(Pull),
     Tags(Tags),
@@ -52,6 +54,8 @@ pub(crate) enum Topic {
     Artifact,
     Digest,
     Images,
+    Login,
+    Logout,
     Manifest,
     Pull,
     Tags,
@@ -71,6 +75,8 @@ impl Topic {
 pub(crate) struct Registry {
     pub(crate) platform: Option<Platform>,
     pub(crate) credentials: Option<Credentials>,
+    pub(crate) authfile: Option<PathBuf>,
+    pub(crate) token_realms: Vec<String>,
     pub(crate) ca_file: Option<PathBuf>,
     pub(crate) retries: Option<u32>,
     pub(crate) stall_timeout: Option<Duration>,
@@ -102,6 +108,18 @@ pub(crate) struct Manifest {
 pub(crate) struct Tags {
     pub(crate) registry: Registry,
     pub(crate) repository: Reference,
+}
+
+pub(crate) struct Login {
+    pub(crate) registry: Registry,
+    pub(crate) user: Option<String>,
+    pub(crate) password_stdin: bool,
+    pub(crate) host: String,
+}
+
+pub(crate) struct Logout {
+    pub(crate) registry: Registry,
+    pub(crate) host: String,
 }
 
 pub(crate) struct Pull {
@@ -141,6 +159,8 @@ struct Typed {
     no_devices: bool,
     remove_corrupt: bool,
     is_raw: bool,
+    user: Option<String>,
+    password_stdin: bool,
     help: bool,
     version: bool,
     words: Vec<OsString>,
@@ -189,6 +209,8 @@ impl Typed {
 
     fn take(&mut self, option: &str, topic: Option<Topic>, parser: &mut lexopt::Parser) -> Result<(), Failure> {
         let asks = topic.is_some_and(Topic::asks);
+        let logs_in = topic == Some(Topic::Login);
+        let keeps = logs_in || topic == Some(Topic::Logout);
         match option {
             "-h" | "--help" => self.help = true,
             "-V" | "--version" => self.version = true,
@@ -198,7 +220,6 @@ impl Typed {
             "--progress" => self.common.progress = choice(parser, topic, option, &PROGRESS_MODES)?,
             "--platform" if asks => self.registry.platform = Some(string(parser, topic)?.parse()?),
             "--creds" if asks => self.registry.credentials = Some(credentials(&string(parser, topic)?)?),
-            "--ca-file" if asks => self.registry.ca_file = Some(path(parser, topic)?),
             "--retries" if asks => self.registry.retries = Some(number(parser, topic, option)?),
             "--stall-timeout" if asks => self.registry.stall_timeout = Some(seconds(parser, topic, option)?),
             "--timeout" if asks => {
@@ -206,13 +227,18 @@ impl Typed {
                 self.registry.cancel = Cancel::with_deadline(deadline);
             }
             "--limit-rate" if asks => self.registry.rate_limit = Some(rate(parser, topic)?),
-            "--client-cert" if asks => self.registry.client_cert = Some(path(parser, topic)?),
-            "--client-key" if asks => self.registry.client_key = Some(path(parser, topic)?),
-            "--insecure-registry" if asks => self.registry.insecure_registries.push(string(parser, topic)?),
+            "--authfile" if asks || keeps => self.registry.authfile = Some(path(parser, topic)?),
+            "--token-realm" if asks || logs_in => self.registry.token_realms.push(string(parser, topic)?),
+            "--ca-file" if asks || logs_in => self.registry.ca_file = Some(path(parser, topic)?),
+            "--client-cert" if asks || logs_in => self.registry.client_cert = Some(path(parser, topic)?),
+            "--client-key" if asks || logs_in => self.registry.client_key = Some(path(parser, topic)?),
+            "--insecure-registry" if asks || logs_in => self.registry.insecure_registries.push(string(parser, topic)?),
             "-a" | "--all-tags" if topic == Some(Topic::Pull) => self.all_tags = true,
             "--pull" if topic == Some(Topic::Unpack) => self.when = Some(choice(parser, topic, option, &PULL_WHEN)?),
             "--no-devices" if topic == Some(Topic::Unpack) => self.no_devices = true,
             "--raw" if topic == Some(Topic::Manifest) => self.is_raw = true,
+            "-u" | "--username" if logs_in => self.user = Some(string(parser, topic)?),
+            "--password-stdin" if logs_in => self.password_stdin = true,
             "--remove-corrupt" if topic == Some(Topic::Verify) => self.remove_corrupt = true,
             unknown => return Err(misused(topic, format!("unknown option {unknown}"))),
         }
@@ -248,6 +274,14 @@ impl Typed {
                 }
                 Command::Images
             }
+            Topic::Login if self.password_stdin && self.user.is_none() => {
+                return Err(misused(Some(topic), "--password-stdin needs a user: -u USER"));
+            }
+            Topic::Login => {
+                let host = host(topic, &words)?;
+                Command::Login(Login { registry, user: self.user, password_stdin: self.password_stdin, host })
+            }
+            Topic::Logout => Command::Logout(Logout { registry, host: host(topic, &words)? }),
             Topic::Pull if words.is_empty() => return Err(misused(Some(topic), "a NAME is missing")),
             Topic::Pull => {
                 let parse = if self.all_tags { Reference::parse_repository } else { str::parse };
@@ -290,10 +324,12 @@ const PROGRESS_MODES: [(&str, ProgressMode); 5] = [
 const PULL_WHEN: [(&str, PullWhen); 3] =
     [("missing", PullWhen::Missing), ("always", PullWhen::Always), ("never", PullWhen::Never)];
 
-const COMMANDS: [(&str, Topic); 8] = [
+const COMMANDS: [(&str, Topic); 10] = [
     ("artifact", Topic::Artifact),
     ("digest", Topic::Digest),
     ("images", Topic::Images),
+    ("login", Topic::Login),
+    ("logout", Topic::Logout),
     ("manifest", Topic::Manifest),
     ("pull", Topic::Pull),
     ("tags", Topic::Tags),
@@ -357,6 +393,15 @@ fn rate(parser: &mut lexopt::Parser, topic: Option<Topic>) -> Result<u64, Failur
     };
     let rate = digits.parse::<u64>().ok().and_then(|n| n.checked_mul(unit)).filter(|&rate| rate > 0);
     rate.ok_or_else(|| misused(topic, format!("--limit-rate {text:?} is no rate such as 500k or 2m")))
+}
+
+/// At most one registry; Docker Hub without any.
+fn host(topic: Topic, words: &[OsString]) -> Result<String, Failure> {
+    match words {
+        [] => Ok("docker.io".to_owned()),
+        [host] => Ok(text(host)?.to_owned()),
+        [_, more, ..] => Err(misused(Some(topic), format!("unexpected argument {more:?}"))),
+    }
 }
 
 fn names(words: &[OsString], parse: impl Fn(&str) -> pullet::Result<Reference>) -> Result<Vec<Reference>, Failure> {

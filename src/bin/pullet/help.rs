@@ -6,13 +6,15 @@ use crate::args::Topic;
 pub(crate) fn of(topic: Topic) -> String {
     match topic {
         Topic::Program => PROGRAM.to_owned(),
-        Topic::Artifact => format!("{ARTIFACT}\n{REGISTRY}\n{COMMON}\n{NAMES}"),
-        Topic::Digest => format!("{DIGEST}\n{REGISTRY}\n{COMMON}\n{NAMES}"),
+        Topic::Artifact => format!("{ARTIFACT}\n{REGISTRY}{TRUST}{PATIENCE}\n{COMMON}\n{NAMES}"),
+        Topic::Digest => format!("{DIGEST}\n{REGISTRY}{TRUST}{PATIENCE}\n{COMMON}\n{NAMES}"),
         Topic::Images => format!("{IMAGES}\n{COMMON}"),
-        Topic::Manifest => format!("{MANIFEST}\n{REGISTRY}\n{COMMON}\n{NAMES}"),
-        Topic::Pull => format!("{PULL}\n{REGISTRY}\n{COMMON}\n{NAMES}"),
-        Topic::Tags => format!("{TAGS}\n{REGISTRY}\n{COMMON}"),
-        Topic::Unpack => format!("{UNPACK}\n{REGISTRY}\n{COMMON}\n{NAMES}"),
+        Topic::Login => format!("{LOGIN}{TRUST}\n{COMMON}"),
+        Topic::Logout => format!("{LOGOUT}\n{COMMON}"),
+        Topic::Manifest => format!("{MANIFEST}\n{REGISTRY}{TRUST}{PATIENCE}\n{COMMON}\n{NAMES}"),
+        Topic::Pull => format!("{PULL}\n{REGISTRY}{TRUST}{PATIENCE}\n{COMMON}\n{NAMES}"),
+        Topic::Tags => format!("{TAGS}\n{REGISTRY}{TRUST}{PATIENCE}\n{COMMON}"),
+        Topic::Unpack => format!("{UNPACK}\n{REGISTRY}{TRUST}{PATIENCE}\n{COMMON}\n{NAMES}"),
         Topic::Verify => format!("{VERIFY}\n{COMMON}"),
     }
 }
@@ -33,6 +35,8 @@ Straight from the registry, nothing stored:
   tags      the tags of a repository
   digest    the digest that a name points to
   manifest  the document that a name points to
+  login     try credentials with a registry and keep them
+  logout    remove kept credentials
 
 `pullet COMMAND --help` tells the options of a command.
 
@@ -94,8 +98,8 @@ Options:
 ";
 
 const MANIFEST: &str = "\
-Print the document that NAME points to, a manifest or an index, indented for reading. With
---platform, the manifest for that platform.
+Print the document that NAME points to, a manifest or an index, indented for reading; with
+a --platform, the manifest for it.
 
 Usage: pullet manifest [OPTION]… NAME
 
@@ -133,19 +137,57 @@ Options:
   -q, --quiet            print nothing
 ";
 
+const LOGIN: &str = "\
+Try credentials with a registry and, if it takes them, keep them: with the credential helper that
+the file names for it, else in the file itself, unencrypted and readable by its owner alone.
+Docker, podman and skopeo read the same file.
+
+Usage: pullet login [OPTION]… [HOST[:PORT]]
+
+Without HOST it is docker.io. What is not given is asked for at the terminal.
+
+Options:
+  -u, --username USER    the user name
+      --password-stdin   read the password from standard input
+  -q, --quiet            print nothing
+      --authfile FILE    the file (default: $REGISTRY_AUTH_FILE, else $DOCKER_CONFIG/config.json,
+                         else ~/.docker/config.json)
+";
+
+const LOGOUT: &str = "\
+Remove what login keeps for a registry; without HOST for docker.io.
+
+Usage: pullet logout [OPTION]… [HOST[:PORT]]
+
+Options:
+      --authfile FILE    the file (default: as with login)
+  -q, --quiet            print nothing
+";
+
 const REGISTRY: &str = "\
 Registry:
       --platform OS[/ARCH[/VARIANT]]
                          choose this platform and not this machine's
       --creds USER[:PASSWORD]
                          credentials; `-` reads them from standard input
+      --authfile FILE    the only file where credentials are looked for (default: the first of
+                         $REGISTRY_AUTH_FILE, $DOCKER_AUTH_CONFIG, podman's auth.json and
+                         Docker's config.json that has some; their helpers are asked too)
+";
+
+const TRUST: &str = "      --token-realm HOST[:PORT]
+                         let this token endpoint have the credentials although it is not the
+                         registry's own host
       --ca-file PEM      trust these certificates beside the machine's own
       --client-cert PEM  the certificate that is shown to the registry, and to no other server
       --client-key PEM   its key (default: what is in the file of --client-cert)
       --insecure-registry HOST[:PORT]
                          do not verify this registry's certificate, and let it speak plain HTTP;
                          may be given several times
-      --retries N        ask again so often after a passing failure without progress (default: 5)
+";
+
+const PATIENCE: &str =
+    "      --retries N        ask again so often after a passing failure without progress (default: 5)
       --stall-timeout SECS
                          longest wait for an answer or its next bytes; a body must bring at least
                          100 bytes a second over that time (default: 60)

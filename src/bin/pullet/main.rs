@@ -7,6 +7,7 @@ mod digest;
 mod exit;
 mod help;
 mod images;
+mod login;
 mod manifest;
 mod pull;
 mod report;
@@ -36,6 +37,8 @@ fn run(common: &args::Common, command: Command, reporter: &Reporter) -> Result<(
         Command::Digest(digest) => digest::run(&digest, reporter),
         Command::Images => images::run(common),
         Command::Manifest(manifest) => manifest::run(&manifest, reporter),
+        Command::Login(login) => login::run(common, login, reporter),
+        Command::Logout(logout) => login::out(common, &logout),
         Command::Pull(pull) => pull::run(common, pull, reporter),
         Command::Tags(tags) => tags::run(&tags, reporter),
         Command::Unpack(unpack) => unpack::run(common, unpack, reporter),

@@ -42,6 +42,12 @@ pub(crate) fn client(registry: &Registry) -> Result<Client, Failure> {
     if let Some(credentials) = &registry.credentials {
         options = options.credentials(credentials.clone());
     }
+    if let Some(path) = &registry.authfile {
+        options = options.authfile(path);
+    }
+    for realm in &registry.token_realms {
+        options = options.token_realm(realm);
+    }
     if let Some(path) = &registry.ca_file {
         options = options.ca_pem(pem(path, "--ca-file takes a file of certificates in PEM")?);
     }

@@ -12,10 +12,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// Every program that the tests run, and the package that has it.
-const PACKAGES: [(&str, &str); 8] = [
+const PACKAGES: [(&str, &str); 9] = [
     ("debootstrap", "debootstrap"),
     ("docker-registry", "docker-registry"),
     ("gzip", "gzip"),
+    ("script", "bsdutils"),
     ("sh", "dash"),
     ("skopeo", "skopeo"),
     ("tar", "tar"),

@@ -134,6 +134,11 @@ impl Registry {
         self.state().tokens = Some((login.map(str::to_string), body.to_string()));
     }
 
+    /// Answers at `/token` with this body, to those who POST exactly this form.
+    pub fn oauth2(&self, form: &str, body: &str) {
+        self.state().tokens = Some((Some(format!("POST {form}")), body.to_string()));
+    }
+
     /// The usual Bearer dance on one origin: a challenge that names this registry's own `/token`, which gives `token`.
     pub fn bearer(&self, token: &str, login: Option<&str>) {
         self.tokens(login, &format!(r#"{{"token":"{token}"}}"#));
@@ -325,9 +330,13 @@ impl State {
     }
 
     fn token(&self, request: &Request) -> Reply {
+        let shown = match request.method.as_str() {
+            "POST" => Some(format!("POST {}", request.body)),
+            _ => request.header("authorization").map(str::to_string),
+        };
         match &self.tokens {
             None => problem(404, "NO_TOKENS"),
-            Some((Some(login), _)) if request.header("authorization") != Some(login) => problem(401, "UNAUTHORIZED"),
+            Some((Some(login), _)) if shown.as_ref() != Some(login) => problem(401, "UNAUTHORIZED"),
             Some((_, body)) => Reply::new(200, body.as_str()).with("Content-Type", "application/json"),
         }
     }

@@ -105,6 +105,13 @@ impl Home {
         self.finish(command, args, b"", variables)
     }
 
+    /// As [`Home::run_env`], with something on standard input too.
+    pub fn run_in<S: AsRef<OsStr>>(&self, variables: &[(&str, &str)], args: &[S], stdin: &[u8]) -> Outcome {
+        let mut command = Command::new(self.binary(None));
+        command.args(args).args(no_retries(args));
+        self.finish(command, args, stdin, variables)
+    }
+
     /// A folder for [`Home::run_with_etc`] with these files, in which `registry.example` is loopback.
     pub fn etc(&self, files: &[(&str, &str)]) -> String {
         let etc = self.path("etc");

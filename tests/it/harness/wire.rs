@@ -50,6 +50,8 @@ pub struct Request {
     /// Path and query as they stood in the request line.
     pub target: String,
     pub headers: Vec<(String, String)>,
+    /// As text; forms and JSON are all that is sent here.
+    pub body: String,
 }
 
 impl Request {
@@ -67,9 +69,10 @@ impl Request {
             let (name, value) = text.split_once(':').unwrap_or((&text, ""));
             headers.push((name.to_string(), value.trim().to_string()));
         }
-        let request = Request { method: method.to_string(), target: target.to_string(), headers };
+        let (method, target) = (method.to_string(), target.to_string());
+        let mut request = Request { method, target, headers, body: String::new() };
         let length = request.header("content-length").and_then(|value| value.parse().ok()).unwrap_or(0);
-        io::copy(&mut reader.take(length), &mut io::sink())?;
+        reader.take(length).read_to_string(&mut request.body)?;
         Ok(Some(request))
     }
 

@@ -10,6 +10,7 @@ use super::source::Source;
 const HOUSE: &[Floor] = &[
     Floor::InOrder(&["escape", "error", "cancel", "digest", "limits", "progress", "verify"]),
     Floor::InOrder(&[
+        "image::credentials",
         "image::json",
         "image::media_type",
         "image::platform",
@@ -21,7 +22,7 @@ const HOUSE: &[Floor] = &[
     ]),
     Floor::Rooms(&["registry", "store", "unpack", "host"]),
     Floor::InOrder(&[
-        "machine", "options", "patience", "workers", "local", "convert", "pull", "artifact", "document", "lib",
+        "machine", "options", "patience", "workers", "local", "convert", "pull", "artifact", "document", "login", "lib",
     ]),
 ];
 

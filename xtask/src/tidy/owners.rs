@@ -12,7 +12,7 @@ struct Owner {
 }
 
 const OWNERS: &[Owner] = &[
-    dependency("base64", "base64", &["src/image/schema1.rs", "src/registry/auth.rs"]),
+    dependency("base64", "base64", &["src/image/credentials.rs", "src/image/schema1.rs"]),
     dependency("flate2", "flate2", &["src/unpack/decoder.rs"]),
     dependency("lexopt", "lexopt", &["src/bin/pullet/args.rs"]),
     dependency("miniz_oxide", "miniz_oxide", &["src/unpack/decoder.rs"]),
@@ -38,7 +38,7 @@ const OWNERS: &[Owner] = &[
 ];
 
 /// Who reads or writes JSON.
-const DOCUMENTS: &[&str] = &["src/bin/pullet/", "src/image/", "src/registry/", "src/store/"];
+const DOCUMENTS: &[&str] = &["src/bin/pullet/", "src/host/", "src/image/", "src/registry/", "src/store/"];
 
 /// Who touches files by their descriptors, or asks the kernel about itself. The rest of unpack/ is pure.
 const SYSTEM: &[&str] = &[

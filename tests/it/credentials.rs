@@ -1,0 +1,497 @@
+//! Credentials from where they are: the files of Docker, podman and skopeo, the environment, and helper programs on `PATH`.
+
+use std::fs;
+use std::process::Command;
+
+use crate::harness::archive::file;
+use crate::harness::bench::Bench;
+use crate::harness::digest::base64;
+use crate::harness::fault::on;
+use crate::harness::image::{Image, Layer};
+use crate::harness::registry::Registry;
+use crate::harness::run::{Home, Outcome};
+
+const PASSWORD: &str = "hunter2-s3cret";
+
+fn basic(user: &str) -> String {
+    format!("Basic {}", base64(format!("{user}:{PASSWORD}").as_bytes()))
+}
+
+/// A file with one entry of this user.
+fn auths(key: &str, user: &str) -> String {
+    let auth = base64(format!("{user}:{PASSWORD}").as_bytes());
+    format!(r#"{{"auths":{{"{key}":{{"auth":"{auth}"}}}}}}"#)
+}
+
+/// A registry that lets nobody in but this user.
+fn bench_for(user: &str) -> (Bench, String) {
+    let bench = Bench::new();
+    bench.registry.require(&basic(user), &[r#"Basic realm="registry""#]);
+    let name = Image::small("creds").push(&bench.registry, "ns/app", "latest");
+    (bench, name)
+}
+
+fn write(home: &Home, path: &str, text: &str) -> String {
+    fs::create_dir_all(home.path(path).parent().unwrap()).unwrap();
+    home.write(path, text)
+}
+
+/// Puts a shell script named `docker-credential-NAME` on the `PATH` that is returned. Its calls are in `calls`.
+fn helper(home: &Home, name: &str, script: &str) -> String {
+    fs::create_dir_all(home.path("bin")).unwrap();
+    let calls = home.arg("calls");
+    let whole = format!("#!/bin/sh\nread server\necho \"$1 $server\" >> {calls}\n{script}\n");
+    let draft = home.write("draft", whole);
+    let program = home.arg(&format!("bin/docker-credential-{name}"));
+    // By another process: a file that this one had open for writing could be "busy" for a neighbour that forks.
+    let made = Command::new("install").args(["-m", "755", &draft, &program]).status();
+    assert!(made.expect("install runs").success());
+    format!("{}:/usr/bin:/bin", home.arg("bin"))
+}
+
+fn calls(home: &Home) -> String {
+    fs::read_to_string(home.path("calls")).unwrap_or_default()
+}
+
+fn answer(user: &str, secret: &str) -> String {
+    format!(r#"echo '{{"ServerURL":"x","Username":"{user}","Secret":"{secret}"}}'"#)
+}
+
+#[track_caller]
+fn hides(outcome: Outcome) -> Outcome {
+    let encoded = basic("robot").replace("Basic ", "");
+    outcome.hides("hunter2").hides("s3cret").hides(&encoded)
+}
+
+#[test]
+fn the_first_place_that_has_some_decides() {
+    // In the order of precedence: each place has its own user, and all behind it are there too.
+    let places = [
+        ("REGISTRY_AUTH_FILE", "named.json"),
+        ("DOCKER_AUTH_CONFIG", ""),
+        ("XDG_RUNTIME_DIR", "run/containers/auth.json"),
+        ("XDG_CONFIG_HOME", "config/containers/auth.json"),
+        ("DOCKER_CONFIG", "docker/config.json"),
+    ];
+    for first in 0..places.len() {
+        let (bench, name) = bench_for(places[first].0);
+        let host = bench.registry.host();
+        let mut env = Vec::new();
+        for (variable, path) in &places[first..] {
+            let text = auths(&host, variable);
+            let value = match *path {
+                "" => text,
+                path => {
+                    let whole = write(&bench.home, path, &text);
+                    let folder = whole.trim_end_matches("/containers/auth.json").trim_end_matches("/config.json");
+                    folder.to_string()
+                }
+            };
+            env.push((*variable, value));
+        }
+        let env: Vec<(&str, &str)> = env.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let outcome = bench.home.run_in(&env, &["pull", "-v", &name], b"").exits_in(places[first].0, 0);
+        let from = if places[first].1.is_empty() { "$DOCKER_AUTH_CONFIG" } else { places[first].1 };
+        hides(outcome).says(from).says(&format!("credentials for {host} ({})", places[first].0));
+    }
+}
+
+#[test]
+fn files_in_the_home_are_found_without_any_variable() {
+    for path in ["home/.config/containers/auth.json", "home/.docker/config.json"] {
+        let (bench, name) = bench_for("robot");
+        let file = write(&bench.home, path, &auths(&bench.registry.host(), "robot"));
+        let outcome = bench.home.run(&["pull", "-v", &name]).exits_in(path, 0);
+        hides(outcome).says(&format!("from {file}\n"));
+        // Without -v nobody is told.
+        bench.home.run(&["pull", &name]).exits(0).hides(path);
+        let json = bench.home.run(&["pull", "-v", "--progress", "json", &name]).exits(0);
+        hides(json).says(r#""event":"configured""#);
+    }
+    // As with Docker, $DOCKER_CONFIG replaces ~/.docker.
+    let (bench, name) = bench_for("robot");
+    write(&bench.home, "home/.docker/config.json", &auths(&bench.registry.host(), "robot"));
+    let empty = bench.home.arg("empty");
+    bench.home.run_in(&[("DOCKER_CONFIG", &empty)], &["pull", &name], b"").exits(4);
+}
+
+#[test]
+fn what_was_typed_comes_before_what_is_configured() {
+    let (bench, name) = bench_for("typed");
+    let host = bench.registry.host();
+    let other = bench.home.write("other.json", auths(&host, "other"));
+    let typed = bench.home.write("typed.json", auths(&host, "typed"));
+    let none = bench.home.write("none.json", "{}");
+    let env: &[(&str, &str)] = &[("REGISTRY_AUTH_FILE", &other)];
+    bench.home.run_in(env, &["pull", &name], b"").exits_in("the other user", 4);
+    bench.home.run_in(env, &["pull", "--authfile", &typed, &name], b"").exits_in("--authfile", 0);
+    let creds = format!("typed:{PASSWORD}");
+    bench.home.run_in(env, &["pull", "--creds", &creds, "--authfile", &other, &name], b"").exits_in("--creds", 0);
+    // An option names the only file: what it lacks is sought nowhere else.
+    bench.registry.require(&basic("other"), &[r#"Basic realm="registry""#]);
+    bench.home.run_in(env, &["pull", "--authfile", &none, &name], b"").exits_in("nothing in --authfile", 4);
+    bench.home.run_in(env, &["pull", "--authfile", "/dev/null", &name], b"").exits_in("/dev/null", 4);
+}
+
+#[test]
+fn the_longest_path_and_no_neighbour_is_taken() {
+    let (bench, name) = bench_for("right");
+    let host = bench.registry.host();
+    let auth = |user: &str| base64(format!("{user}:{PASSWORD}").as_bytes());
+    let entry = |key: &str, user: &str| format!(r#""{key}":{{"auth":"{}"}}"#, auth(user));
+    for keys in [
+        vec![entry(&host, "wrong"), entry(&format!("{host}/ns"), "right"), entry(&format!("{host}/n"), "wrong")],
+        vec![entry(&format!("{host}/ns/app"), "right"), entry(&format!("{host}/ns"), "wrong")],
+        vec![entry(&format!("https://{host}/v1/"), "right"), entry(&format!("{host}0"), "wrong")],
+        vec![entry(&format!("http://{host}"), "right"), entry(&format!("{host}.evil.io"), "wrong")],
+    ] {
+        let text = format!(r#"{{"auths":{{{}}}}}"#, keys.join(","));
+        let file = bench.home.write("auth.json", &text);
+        bench.home.run(&["pull", "--authfile", &file, &name]).exits_in(&text, 0);
+    }
+    // Another registry's credentials are shown to nobody.
+    let port = host.rsplit(':').next().unwrap();
+    for key in
+        ["127.0.0.1", "127.0.0.1:1", "localhost", "docker.io", &format!("localhost:{port}"), &format!("{host}/n")]
+    {
+        bench.registry.forget();
+        let file = bench.home.write("auth.json", auths(key, "right"));
+        bench.home.run(&["pull", "--authfile", &file, &name]).exits_in(key, 4);
+        let shown =
+            |registry: &Registry| registry.calls().iter().any(|call| call.request.header("authorization").is_some());
+        assert!(!shown(&bench.registry), "{key}");
+    }
+}
+
+#[test]
+fn a_broken_file_never_ends_the_pull_of_a_public_image() {
+    let bench = Bench::new();
+    let name = Image::small("public").push(&bench.registry, "app", "latest");
+    let host = bench.registry.host();
+    let huge = format!("{{}}{}", " ".repeat(2 << 20));
+    for (case, text) in [
+        ("cut", r#"{"auths":{"s3cret"#),
+        ("a string", r#""hunter2""#),
+        ("a list", "[]"),
+        ("auths a list", r#"{"auths":["hunter2"]}"#),
+        ("deep", &"[".repeat(100_000)),
+        ("no base64", &format!(r#"{{"auths":{{"{host}":{{"auth":"hunter2!"}}}}}}"#)),
+        ("no colon", &format!(r#"{{"auths":{{"{host}":{{"auth":"{}"}}}}}}"#, base64(b"hunter2"))),
+        ("a token with a line break", &format!(r#"{{"auths":{{"{host}":{{"registrytoken":"hunter2\r\nX: y"}}}}}}"#)),
+        ("huge", &huge),
+    ] {
+        let file = bench.home.write("auth.json", text);
+        let outcome = bench.home.run_in(&[("REGISTRY_AUTH_FILE", &file)], &["pull", "-v", &name], b"");
+        hides(outcome.exits_in(case, 0)).says("credentials left out: ").says(&file);
+        // The same in a file that an option names is an error.
+        let outcome = bench.home.run(&["pull", "-v", "--authfile", &file, &name]).exits_in(case, 2);
+        hides(outcome).fails_in_one_line().says(&file);
+    }
+    let env: &[(&str, &str)] = &[("DOCKER_AUTH_CONFIG", r#"{"auths":"hunter2"}"#)];
+    hides(bench.home.run_in(env, &["pull", &name], b"").exits(0)).says("$DOCKER_AUTH_CONFIG");
+    // A file that is not there is nothing to speak of, unless an option names it.
+    let missing = bench.home.arg("missing.json");
+    bench.home.run_in(&[("REGISTRY_AUTH_FILE", &missing)], &["pull", &name], b"").exits(0).hides("left out");
+    bench.home.run(&["pull", "--authfile", &missing, &name]).exits(9).fails_in_one_line().says(&missing);
+    bench.home.run(&["pull", "--authfile", &bench.home.arg("home"), &name]).exits(9).fails_in_one_line();
+    // Nobody waits for what a FIFO may bring.
+    let fifo = bench.home.arg("fifo");
+    assert!(Command::new("mkfifo").arg(&fifo).status().expect("mkfifo runs").success());
+    bench.home.run_in(&[("REGISTRY_AUTH_FILE", &fifo)], &["pull", &name], b"").exits(0);
+    // An entry of another registry may be as broken as it likes.
+    let text = format!(r#"{{"auths":{{"other.io":{{"auth":"!"}},"{host}":{{}}}}}}"#);
+    let file = bench.home.write("auth.json", text);
+    bench.home.run(&["pull", "--authfile", &file, &name]).exits(0);
+}
+
+#[test]
+fn a_helper_is_asked_for_the_registry_that_is_asked() {
+    let (bench, name) = bench_for("robot");
+    let host = bench.registry.host();
+    let path = helper(&bench.home, "own", &answer("robot", PASSWORD));
+    helper(&bench.home, "all", &answer("wrong", PASSWORD));
+    let env: &[(&str, &str)] = &[("PATH", &path)];
+    // The registry's own comes before the one for all, and both before the entries of the file.
+    let wrong = base64(format!("wrong:{PASSWORD}").as_bytes());
+    for text in [
+        format!(
+            r#"{{"credHelpers":{{"{host}":"own","other.io":"all"}},"credsStore":"all","auths":{{"{host}":{{"auth":"{wrong}"}}}}}}"#
+        ),
+        format!(r#"{{"credsStore":"own","credHelpers":{{"other.io":"all"}},"auths":{{"{host}":{{}}}}}}"#),
+        format!(r#"{{"credHelpers":{{"https://{host}/v1/":"own"}}}}"#),
+    ] {
+        let _ = fs::remove_file(bench.home.path("calls"));
+        write(&bench.home, "home/.docker/config.json", &text);
+        let outcome = bench.home.run_in(env, &["pull", "-v", &name], b"").exits_in(&text, 0);
+        hides(outcome).says("docker-credential-own");
+        assert_eq!(calls(&bench.home), format!("get {host}\n"), "{text}");
+    }
+    // It is asked once for all tags of a repository, and not at all where no registry is asked.
+    Image::small("more").push(&bench.registry, "ns/app", "two");
+    let _ = fs::remove_file(bench.home.path("calls"));
+    bench.home.run_in(env, &["pull", "-a", &bench.registry.name("ns/app")], b"").exits(0);
+    assert_eq!(calls(&bench.home), format!("get {host}\n"));
+    bench.home.run_in(env, &["unpack", "--pull", "never", &name, &bench.home.arg("root")], b"").exits(0);
+    assert_eq!(calls(&bench.home), format!("get {host}\n"));
+}
+
+#[test]
+fn a_helper_that_knows_nothing_leaves_it_to_the_files() {
+    let (bench, name) = bench_for("robot");
+    let host = bench.registry.host();
+    let not_found = "echo 'credentials not found in native keychain'; exit 1";
+    for script in [not_found, &answer("", "")] {
+        let path = helper(&bench.home, "none", script);
+        let auth = base64(format!("robot:{PASSWORD}").as_bytes());
+        let text = format!(r#"{{"credsStore":"none","auths":{{"{host}":{{"auth":"{auth}"}}}}}}"#);
+        write(&bench.home, "home/.docker/config.json", &text);
+        let outcome = bench.home.run_in(&[("PATH", &path)], &["pull", &name], b"").exits_in(script, 0);
+        hides(outcome).hides("left out");
+    }
+}
+
+#[test]
+fn a_helper_that_fails_never_ends_the_pull_of_a_public_image() {
+    let bench = Bench::new();
+    let name = Image::small("public").push(&bench.registry, "app", "latest");
+    let secret = answer("robot", PASSWORD);
+    let path = helper(&bench.home, "fails", "echo 'no agent is running'; exit 1");
+    helper(&bench.home, "silent", "exit 3");
+    helper(&bench.home, "leaks", &format!("{secret}; exit 1"));
+    helper(&bench.home, "garbage", "echo hunter2");
+    helper(&bench.home, "half", "echo '{\"Username\":\"robot\",\"Secret\":'");
+    helper(&bench.home, "number", "echo '{\"Username\":\"robot\",\"Secret\":7}'");
+    helper(&bench.home, "colon", &answer("hunter2:x", PASSWORD));
+    helper(&bench.home, "killed", "kill -9 $$");
+    helper(&bench.home, "floods", "exec yes hunter2");
+    helper(&bench.home, "stderr", "echo hunter2 >&2; exit 1");
+    // A program that lies elsewhere, and one that may not be run.
+    bench.home.write("bin/docker-credential-plain", "");
+    write(&bench.home, "bin/evil", "");
+    let env: &[(&str, &str)] = &[("PATH", &path)];
+    for (store, said) in [
+        ("fails", "no agent is running"),
+        ("silent", "docker-credential-silent"),
+        ("leaks", "docker-credential-leaks"),
+        ("garbage", "malformed answer"),
+        ("half", "malformed answer"),
+        ("number", "malformed answer"),
+        ("colon", "docker-credential-colon"),
+        ("killed", "docker-credential-killed"),
+        ("floods", "more than"),
+        ("stderr", "docker-credential-stderr"),
+        ("missing", "docker-credential-missing: not found on PATH"),
+        ("plain", "not found on PATH"),
+        ("../bin/evil", "not a plain word"),
+        ("/bin/sh", "not a plain word"),
+        ("", ""),
+    ] {
+        write(&bench.home, "home/.docker/config.json", &format!(r#"{{"credsStore":"{store}"}}"#));
+        let outcome = bench.home.run_in(env, &["pull", "-v", &name], b"").exits_in(store, 0);
+        hides(outcome).says(said).says(if store.is_empty() { "" } else { "credentials left out: " });
+    }
+    // Neither is one run from the folder where pullet happens to be, nor without any PATH.
+    write(&bench.home, "home/.docker/config.json", r#"{"credsStore":"fails"}"#);
+    for env in [&[("PATH", "bin:.:")][..], &[]] {
+        let _ = fs::remove_file(bench.home.path("calls"));
+        bench.home.run_in(env, &["pull", &name], b"").exits(0).says("not found on PATH");
+        assert_eq!(calls(&bench.home), "");
+    }
+}
+
+#[test]
+fn an_identity_token_is_exchanged_and_never_shown_to_the_registry() {
+    let form = "grant_type=refresh_token&service=test%20registry&client_id=pullet&scope=repository:app:pull\
+                &refresh_token=id-s3cret%2B1";
+    for body in [r#"{"access_token":"t0ken","expires_in":300,"refresh_token":"x"}"#, r#"{"token":"t0ken"}"#] {
+        let bench = Bench::new();
+        bench.registry.bearer("t0ken", None);
+        bench.registry.oauth2(form, body);
+        let name = Image::small("identity").push(&bench.registry, "app", "latest");
+        let host = bench.registry.host();
+        let user = base64(b"00000000-0000-0000-0000-000000000000:");
+        let entry = format!(r#"{{"auths":{{"{host}":{{"auth":"{user}","identitytoken":"id-s3cret+1"}}}}}}"#);
+        let file = bench.home.write("auth.json", entry);
+        let outcome = bench.home.run(&["pull", "-v", "--authfile", &file, &name]).exits_in(body, 0);
+        hides(outcome).says("POST ").hides("t0ken");
+        let calls = bench.registry.calls();
+        assert_eq!(calls[1].to_string(), "POST /token 200");
+        assert_eq!(calls[1].request.header("content-type"), Some("application/x-www-form-urlencoded"));
+        assert_eq!(
+            (calls[1].request.header("authorization"), calls.len()),
+            (None, 6 - 1),
+            "{:?}",
+            bench.registry.log()
+        );
+        assert_eq!(bench.registry.connections(), 1);
+        for call in calls.iter().filter(|call| call.request.path() != "/token") {
+            assert!(!format!("{:?}", call.request).contains("id-s3cret"), "{call}");
+        }
+    }
+    // A helper gives one under the user name <token>.
+    let bench = Bench::new();
+    bench.registry.bearer("t0ken", None);
+    bench.registry.oauth2(form, r#"{"access_token":"t0ken"}"#);
+    let name = Image::small("identity").push(&bench.registry, "app", "latest");
+    let path = helper(&bench.home, "id", &answer("<token>", "id-s3cret+1"));
+    write(&bench.home, "home/.docker/config.json", r#"{"credsStore":"id"}"#);
+    hides(bench.home.run_in(&[("PATH", &path)], &["pull", "-v", &name], b"").exits(0));
+}
+
+#[test]
+fn an_identity_token_goes_to_no_realm_elsewhere_and_to_no_basic() {
+    let identity = |host: &str| format!(r#"{{"auths":{{"{host}":{{"identitytoken":"id-s3cret"}}}}}}"#);
+    let other = Registry::plain();
+    other.tokens(None, r#"{"token":"t0ken"}"#);
+    let elsewhere = format!(r#"Bearer realm="{}",service="reg""#, other.url("/token"));
+    for challenge in [elsewhere.as_str(), r#"Basic realm="registry""#, r#"Bearer realm="ftp://x/""#, "Negotiate"] {
+        let bench = Bench::new();
+        bench.registry.require("Bearer t0ken", &[challenge]);
+        let name = Image::small("identity").push(&bench.registry, "app", "latest");
+        let file = bench.home.write("auth.json", identity(&bench.registry.host()));
+        let outcome = bench.home.run(&["pull", "-v", "--authfile", &file, &name]);
+        hides(outcome.exits_among(challenge, &[4, 11])).fails_in_one_line();
+        // Where nothing that can be answered was asked, the ping may ask it.
+        let requests = if challenge == "Negotiate" { 2 } else { 1 };
+        assert_eq!((other.connections(), bench.registry.log().len()), (0, requests), "{challenge}");
+    }
+    // A token endpoint that leads on is not followed, least of all with the form.
+    let bench = Bench::new();
+    bench.registry.bearer("t0ken", None);
+    bench.registry.fault(on("/token").redirect(307, other.url("/token")));
+    let name = Image::small("identity").push(&bench.registry, "app", "latest");
+    let file = bench.home.write("auth.json", identity(&bench.registry.host()));
+    let outcome = bench.home.run(&["pull", "-v", "--authfile", &file, &name]);
+    assert_ne!(outcome.code, 0, "{}", outcome.story());
+    hides(outcome).fails_in_one_line();
+    assert_eq!(other.connections(), 0);
+}
+
+#[test]
+fn a_realm_elsewhere_may_be_listed_by_the_user() {
+    let (bench, other, third) = (Bench::new(), Registry::plain(), Registry::plain());
+    other.tokens(Some(&basic("robot")), r#"{"token":"t0ken"}"#);
+    bench.registry.require("Bearer t0ken", &[&format!(r#"Bearer realm="{}",service="reg""#, other.url("/token"))]);
+    let name = Image::small("realm").push(&bench.registry, "app", "latest");
+    let creds = format!("robot:{PASSWORD}");
+    bench.home.run(&["pull", "--creds", &creds, &name]).exits(4).says(&format!("--token-realm {}", other.host()));
+    bench.home.run(&["pull", "--creds", &creds, "--token-realm", &third.host(), &name]).exits(4);
+    assert_eq!(other.connections(), 0);
+    let realms = ["--token-realm", &third.host(), "--token-realm", &other.host()];
+    let args = [&["pull", "-v", "--creds", &creds], &realms[..], &[&name]].concat();
+    hides(bench.home.run(&args).exits(0));
+    for bad in ["", "https://x.io", "x.io/token", "u@x.io", "x.io:y"] {
+        bench.home.run(&["pull", "--token-realm", bad, &name]).exits_in(bad, 2).fails_in_one_line();
+    }
+    // The registry itself is shown the token only, and where the realm leads on nobody follows.
+    assert!(bench.registry.calls().iter().all(|call| call.request.header("authorization") != Some(&basic("robot"))));
+    other.fault(on("/token").redirect(307, third.url("/token")));
+    assert_ne!(bench.home.run(&args).code, 0);
+    assert_eq!(third.connections(), 0);
+}
+
+#[test]
+fn a_registry_token_is_sent_as_it_is_and_asks_nobody() {
+    let bench = Bench::new();
+    bench.registry.require("Bearer reg.s3cret", &[r#"Bearer realm="http://127.0.0.1:1/token",service="x""#]);
+    let name = Image::small("registry-token").push(&bench.registry, "app", "latest");
+    let entry = |token: &str| format!(r#"{{"auths":{{"{}":{{"registrytoken":"{token}"}}}}}}"#, bench.registry.host());
+    let file = bench.home.write("auth.json", entry("reg.s3cret"));
+    hides(bench.home.run(&["pull", "-v", "--authfile", &file, &name]).exits(0));
+    assert_eq!(bench.registry.log().len(), 4, "{:?}", bench.registry.log());
+    // A wrong one is shown once and no more.
+    bench.registry.forget();
+    let file = bench.home.write("auth.json", entry("wrong.s3cret"));
+    hides(bench.home.run(&["pull", "-v", "--authfile", &file, &name]).exits(4)).fails_in_one_line();
+    assert_eq!(bench.registry.log().len(), 2, "{:?}", bench.registry.log());
+}
+
+#[test]
+fn an_expired_token_is_renewed_where_it_is_told_by_a_400() {
+    let expired = r#"{"errors":[{"code":"DENIED","message":"Your authorization token has expired. Reauthenticate and try again."}]}"#;
+    let layers = (0..3).map(|n| Layer::of(&[file("f", format!("{n}"))])).collect();
+    let image = Image::new(layers);
+    let bench = Bench::new();
+    bench.registry.bearer("t0ken", None);
+    bench.registry.fault(on("/blobs/").nth(3).status(400).body(expired));
+    bench.pull(&image).exits(0);
+    assert_eq!((bench.registry.asked("/token"), bench.registry.asked(&image.layers[1].digest())), (2, 2));
+    // Also where a layer is resumed: the range stays what it was.
+    let long = Image::new(vec![Layer::plain(&vec![7; 300_000])]);
+    let bench = Bench::new();
+    bench.registry.bearer("t0ken", None);
+    let layer = long.layers[0].digest();
+    bench.registry.fault(on(layer.clone()).nth(1).cut(100_000));
+    bench.registry.fault(on(layer.clone()).nth(2).status(400).body(expired));
+    let name = long.push(&bench.registry, "app", "latest");
+    bench.home.run(&["pull", "--retries", "1", &name]).exits(0);
+    let ranges: Vec<bool> = bench
+        .registry
+        .calls()
+        .iter()
+        .filter(|call| call.request.target.contains(&layer))
+        .map(|call| call.request.header("range").is_some())
+        .collect();
+    assert_eq!((bench.registry.asked("/token"), ranges), (2, vec![false, true, true]));
+    // Once and not for ever.
+    let bench = Bench::new();
+    bench.registry.bearer("t0ken", None);
+    bench.registry.fault(on("/blobs/").after(1).status(400).body(expired));
+    let outcome = bench.pull(&image);
+    assert_ne!(outcome.code, 0, "{}", outcome.story());
+    outcome.fails_in_one_line();
+    assert_eq!((bench.registry.asked("/token"), bench.registry.asked(&image.layers[0].digest())), (2, 2));
+    // Any other 400 is one, and so is this one where no token was sent.
+    let bench = Bench::new();
+    bench.registry.bearer("t0ken", None);
+    bench.registry.fault(on("/blobs/").nth(3).status(400).body(r#"{"errors":[{"code":"DENIED","message":"no"}]}"#));
+    assert_ne!(bench.pull(&image).code, 0);
+    assert_eq!(bench.registry.asked("/token"), 1);
+    let bench = Bench::new();
+    bench.registry.fault(on("/blobs/").nth(3).status(400).body(expired));
+    assert_ne!(bench.pull(&image).code, 0);
+    assert_eq!(bench.registry.asked(&image.layers[1].digest()), 1);
+    // Where a redirect led, nobody is asked for anything.
+    let (bench, storage) = (Bench::new(), Registry::plain());
+    bench.registry.bearer("t0ken", None);
+    storage.fault(on("/").status(400).body(expired));
+    bench.registry.fault(on("/blobs/").nth(3).redirect(307, storage.url("/x")));
+    assert_ne!(bench.pull(&image).code, 0);
+    assert_eq!((bench.registry.asked("/token"), storage.log().len()), (1, 1));
+}
+
+#[test]
+fn basic_credentials_that_are_refused_on_the_way_are_not_insisted_on() {
+    let (bench, name) = bench_for("robot");
+    bench.registry.fault(on("/blobs/").after(1).challenge(&[r#"Basic realm="registry""#]));
+    let file = bench.home.write("auth.json", auths(&bench.registry.host(), "robot"));
+    bench.home.run(&["pull", "--authfile", &file, &name]).exits(4).fails_in_one_line();
+    assert_eq!(bench.registry.asked("/blobs/"), 2, "{:?}", bench.registry.log());
+}
+
+#[test]
+fn one_token_is_enough_for_all_tags_of_a_repository() {
+    let bench = Bench::new();
+    bench.registry.bearer("t0ken", None);
+    for tag in ["a", "b", "c"] {
+        Image::small(tag).push(&bench.registry, "app", tag);
+    }
+    bench.home.run(&["pull", "-a", &bench.registry.name("app")]).exits(0);
+    assert_eq!(bench.registry.asked("/token"), 1, "{:?}", bench.registry.log());
+    // Another repository is another scope.
+    Image::small("d").push(&bench.registry, "other", "latest");
+    let (one, other) = (bench.registry.name("app:a"), bench.registry.name("other"));
+    bench.registry.forget();
+    bench.home.run(&["pull", &one, &other, &one]).exits(0);
+    assert_eq!(bench.registry.asked("/token"), 2, "{:?}", bench.registry.log());
+}
+
+#[test]
+fn nothing_of_a_token_answer_is_quoted() {
+    for body in [r#""s3cret""#, r#"{"token":["s3cret"]}"#, r#"{"token":"s3cret","token":"s3cret"}"#, "s3cret"] {
+        let bench = Bench::new();
+        bench.registry.bearer("t0ken", None);
+        bench.registry.tokens(None, body);
+        hides(bench.pull(&Image::small("x")).exits_in(body, 5)).fails_in_one_line();
+    }
+}

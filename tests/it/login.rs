@@ -1,0 +1,294 @@
+//! `login` and `logout`: credentials are tried before they are kept, kept where other tools look, and shown to nobody.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+
+use crate::harness::bench::Bench;
+use crate::harness::debian;
+use crate::harness::digest::base64;
+use crate::harness::fault::on;
+use crate::harness::image::Image;
+use crate::harness::registry::Registry;
+use crate::harness::run::{Home, Outcome};
+
+const USER: &str = "robot:hunter2-s3cret";
+
+fn encoded() -> String {
+    base64(USER.as_bytes())
+}
+
+/// A registry for this user, by Basic.
+fn guarded() -> Bench {
+    let bench = Bench::new();
+    bench.registry.require(&format!("Basic {}", encoded()), &[r#"Basic realm="registry""#]);
+    bench
+}
+
+fn login(bench: &Bench, options: &[&str], password: &[u8]) -> Outcome {
+    let host = bench.registry.host();
+    let args = [&["login", "-u", "robot", "--password-stdin"], options, &[&host]].concat();
+    bench.home.run_in(&[], &args, password).hides("hunter2").hides("s3cret").hides(&encoded())
+}
+
+fn read(home: &Home, name: &str) -> Value {
+    serde_json::from_slice(&fs::read(home.path(name)).unwrap()).unwrap()
+}
+
+fn mode(home: &Home, name: &str) -> u32 {
+    fs::metadata(home.path(name)).unwrap().permissions().mode() & 0o7777
+}
+
+/// A helper that keeps what it is given in the folder `kept`.
+fn keychain(home: &Home) -> String {
+    fs::create_dir_all(home.path("bin")).unwrap();
+    fs::create_dir_all(home.path("kept")).unwrap();
+    let kept = home.arg("kept");
+    let script = format!(
+        "#!/bin/sh\ncd {kept}\ncase $1 in\nstore) cat > entry;;\nget) read server\n\
+         grep -qs \"\\\"$server\\\"\" entry && cat entry && exit\necho credentials not found in native keychain; exit 1;;\n\
+         erase) read server\ngrep -qs \"\\\"$server\\\"\" entry && rm entry && exit\n\
+         echo credentials not found in native keychain; exit 1;;\nesac\n"
+    );
+    let draft = home.write("draft", script);
+    let program = home.arg("bin/docker-credential-test");
+    assert!(Command::new("install").args(["-m", "755", &draft, &program]).status().expect("install runs").success());
+    format!("{}:/usr/bin:/bin", home.arg("bin"))
+}
+
+#[test]
+fn what_is_kept_is_used_and_removed() {
+    for password in ["hunter2-s3cret", "hunter2-s3cret\n", "hunter2-s3cret\r\n"] {
+        let bench = guarded();
+        let host = bench.registry.host();
+        let outcome = login(&bench, &["-v"], password.as_bytes()).exits_in(password, 0).prints("Login Succeeded\n");
+        outcome.says("unencrypted in ").says("home/.docker/config.json");
+        let file = "home/.docker/config.json";
+        assert_eq!(read(&bench.home, file), json!({ "auths": { &host: { "auth": encoded() } } }));
+        assert_eq!((mode(&bench.home, file), mode(&bench.home, "home/.docker")), (0o600, 0o700));
+        assert_eq!(bench.registry.log(), ["GET /v2/ 401", "GET /v2/ 200"]);
+        let name = Image::small("login").push(&bench.registry, "app", "latest");
+        bench.home.run(&["pull", &name]).exits(0);
+        let out = bench.home.run(&["logout", &host]).exits(0);
+        out.prints(&format!("Removing login credentials for {host}\n"));
+        assert_eq!(read(&bench.home, file), json!({ "auths": {} }));
+        bench.home.run(&["pull", &name]).exits(4).says("pullet login");
+        bench.home.run(&["logout", &host]).exits(0).prints(&format!("Not logged in to {host}\n"));
+    }
+}
+
+#[test]
+fn what_is_refused_is_not_kept() {
+    let bench = guarded();
+    login(&bench, &[], b"wrong").exits(4).prints("").fails_in_one_line();
+    login(&bench, &[], b"").exits(2).fails_in_one_line();
+    login(&bench, &[], b"\n").exits(2).fails_in_one_line();
+    login(&bench, &[], &[b'x'; 100_000]).exits(2).fails_in_one_line();
+    login(&bench, &[], b"\xff\xfe").exits(2).fails_in_one_line();
+    assert_eq!(bench.registry.log().len(), 2, "accounts get locked: {:?}", bench.registry.log());
+    bench.registry.fault(on("/v2/").status(500).body("no"));
+    login(&bench, &[], b"hunter2-s3cret").exits(5).prints("").fails_in_one_line();
+    assert!(!bench.home.path("home/.docker").exists());
+    // What is kept already does not count for what is tried.
+    let bench = guarded();
+    login(&bench, &[], b"hunter2-s3cret").exits(0);
+    login(&bench, &[], b"wrong").exits(4);
+    assert_eq!(read(&bench.home, "home/.docker/config.json")["auths"][bench.registry.host()]["auth"], encoded());
+}
+
+#[test]
+fn a_token_endpoint_is_asked_without_a_scope() {
+    let bench = Bench::new();
+    let realm = bench.registry.url("/token");
+    bench.registry.tokens(Some(&format!("Basic {}", encoded())), r#"{"token":"t0ken"}"#);
+    bench.registry.require("Bearer t0ken", &[&format!(r#"Bearer realm="{realm}",service="reg""#)]);
+    login(&bench, &[], b"hunter2-s3cret").exits(0).prints("Login Succeeded\n");
+    assert_eq!(bench.registry.log(), ["GET /v2/ 401", "GET /token?service=reg&account=robot 200", "GET /v2/ 200"]);
+    login(&bench, &[], b"wrong").exits(4).fails_in_one_line();
+    // The rules for realms hold here too: this is where a stranger would ask for the password.
+    let other = Registry::plain();
+    bench.registry.require("Bearer t0ken", &[&format!(r#"Bearer realm="{}",service="reg""#, other.url("/token"))]);
+    login(&bench, &[], b"hunter2-s3cret").exits(4).fails_in_one_line();
+    bench.registry.fault(on("/v2/").redirect(307, other.url("/v2/")));
+    login(&bench, &[], b"hunter2-s3cret").exits_in("another server says yes", 4).fails_in_one_line();
+    assert!(other.calls().iter().all(|call| call.request.header("authorization").is_none()));
+}
+
+#[test]
+fn the_rest_of_the_file_stays() {
+    let bench = guarded();
+    let host = bench.registry.host();
+    let before = json!({
+        "HttpHeaders": { "X-Meta": "y" },
+        "auths": { "other.io": { "auth": "b3RoZXI6eA==" }, format!("https://{host}/v1/"): { "auth": "b2xkOnk=" }, format!("{host}/ns"): {} },
+        "credHelpers": { "other.io": "x" },
+        "detachKeys": "ctrl-e",
+    });
+    let file = bench.home.write("auth.json", before.to_string());
+    fs::set_permissions(bench.home.path("auth.json"), fs::Permissions::from_mode(0o644)).unwrap();
+    // A link to the file stays one.
+    let link = bench.home.arg("link.json");
+    std::os::unix::fs::symlink(&file, &link).unwrap();
+    login(&bench, &["--authfile", &link], b"hunter2-s3cret").exits(0);
+    let mut expected = before.clone();
+    let entries = expected["auths"].as_object_mut().unwrap();
+    entries.remove(&format!("https://{host}/v1/"));
+    entries.insert(host.clone(), json!({ "auth": encoded() }));
+    assert_eq!(read(&bench.home, "auth.json"), expected);
+    assert_eq!(mode(&bench.home, "auth.json"), 0o600);
+    assert!(bench.home.path("link.json").is_symlink());
+    let env: &[(&str, &str)] = &[("REGISTRY_AUTH_FILE", &link)];
+    bench.home.run_in(env, &["logout", &host], b"").exits(0);
+    expected["auths"].as_object_mut().unwrap().remove(&host);
+    assert_eq!(read(&bench.home, "auth.json"), expected);
+    let mut left: Vec<_> = fs::read_dir(bench.home.path(""))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    left.sort();
+    assert_eq!(left, ["auth.json", "home", "link.json"], "nothing is left behind, and no store was made");
+}
+
+#[test]
+fn a_broken_file_is_not_overwritten() {
+    let bench = guarded();
+    for text in ["{", "[]", r#"{"auths":[]}"#, r#"{"auths":{"s3cret":"#] {
+        let file = bench.home.write("auth.json", text);
+        login(&bench, &["--authfile", &file], b"hunter2-s3cret").exits_in(text, 2).prints("").fails_in_one_line();
+        let host = bench.registry.host();
+        bench.home.run(&["logout", "--authfile", &file, &host]).exits_in(text, 2).fails_in_one_line();
+        assert_eq!(fs::read_to_string(&file).unwrap(), text);
+    }
+    let below = format!("{}/below", bench.home.write("file", ""));
+    login(&bench, &["--authfile", &below], b"hunter2-s3cret").exits(9).fails_in_one_line();
+}
+
+#[test]
+fn a_helper_keeps_what_the_file_must_not() {
+    let bench = guarded();
+    let host = bench.registry.host();
+    let path = keychain(&bench.home);
+    let config = json!({ "credHelpers": { &host: "test" }, "auths": { &host: {} } });
+    fs::create_dir_all(bench.home.path("home/.docker")).unwrap();
+    bench.home.write("home/.docker/config.json", config.to_string());
+    let env: &[(&str, &str)] = &[("PATH", &path)];
+    let args = ["login", "-u", "robot", "--password-stdin", &host];
+    let outcome = bench.home.run_in(env, &args, b"hunter2-s3cret").exits(0).prints("Login Succeeded\n");
+    outcome.hides("unencrypted").hides("s3cret");
+    assert_eq!(read(&bench.home, "home/.docker/config.json"), config);
+    let kept = json!({ "ServerURL": &host, "Username": "robot", "Secret": "hunter2-s3cret" });
+    assert_eq!(read(&bench.home, "kept/entry"), kept);
+    let name = Image::small("login").push(&bench.registry, "app", "latest");
+    bench.home.run_in(env, &["pull", "-v", &name], b"").exits(0).says("docker-credential-test").hides("s3cret");
+    bench
+        .home
+        .run_in(env, &["logout", &host], b"")
+        .exits(0)
+        .prints(&format!("Removing login credentials for {host}\n"));
+    assert!(!bench.home.path("kept/entry").exists());
+    bench.home.run_in(env, &["logout", &host], b"").exits(0).prints(&format!("Not logged in to {host}\n"));
+    // What no helper keeps is not put into the file instead.
+    bench.home.write("home/.docker/config.json", json!({ "credsStore": "missing" }).to_string());
+    let outcome = bench.home.run_in(env, &args, b"hunter2-s3cret").exits(9).fails_in_one_line();
+    outcome.says("docker-credential-missing").hides("s3cret");
+    assert_eq!(read(&bench.home, "home/.docker/config.json"), json!({ "credsStore": "missing" }));
+}
+
+#[test]
+fn docker_hub_has_dockers_key() {
+    let home = Home::new();
+    for host in [&[][..], &["docker.io"], &["index.docker.io"], &["https://index.docker.io/v1/"]] {
+        let text = json!({ "auths": { "https://index.docker.io/v1/": { "auth": encoded() }, "docker.io/ns": {} } });
+        let file = home.write("auth.json", text.to_string());
+        let args = [&["logout", "--authfile", &file], host].concat();
+        home.run(&args)
+            .exits(0)
+            .prints(&format!("Removing login credentials for {}\n", host.first().unwrap_or(&"docker.io")));
+        assert_eq!(read(&home, "auth.json"), json!({ "auths": { "docker.io/ns": {} } }));
+    }
+}
+
+#[test]
+fn without_a_terminal_nobody_is_asked() {
+    let bench = guarded();
+    let host = bench.registry.host();
+    for args in [&["login", "-u", "robot"][..], &["login"]] {
+        let args = [args, &[&host]].concat();
+        let outcome = bench.home.run_in(&[], &args, b"hunter2-s3cret\n").exits_in(&format!("{args:?}"), 2);
+        outcome.fails_in_one_line().says("--password-stdin");
+    }
+    bench.home.run(&["login", "r.io"]).exits(2);
+    let env: &[(&str, &str)] = &[("HOME", "")];
+    let args = ["login", "-u", "robot", "--password-stdin", &host];
+    bench.home.run_in(env, &args, b"hunter2-s3cret").exits(2).fails_in_one_line().says("--authfile");
+    assert_eq!(bench.registry.connections(), 1, "{:?}", bench.registry.log());
+}
+
+#[test]
+fn a_password_typed_at_a_terminal_is_not_shown() {
+    let bench = guarded();
+    let command = format!("{} login {}", env!("CARGO_BIN_EXE_pullet"), bench.registry.host());
+    let mut script = debian::command("script");
+    script
+        .args(["-qec", &command, "/dev/null"])
+        .env_clear()
+        .env("HOME", bench.home.path("home"))
+        .env("SHELL", "/bin/sh");
+    let mut child = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let (mut typed, mut shown) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    let mut screen = String::new();
+    for (question, answer) in [("Username: ", "robot\n"), ("Password: ", "hunter3\u{7f}2-s3cret\n")] {
+        while !screen.ends_with(question) {
+            let mut byte = [0];
+            assert_eq!(shown.read(&mut byte).unwrap(), 1, "it ended before it asked: {screen}");
+            screen.push(char::from(byte[0]));
+        }
+        typed.write_all(answer.as_bytes()).unwrap();
+    }
+    shown.read_to_string(&mut screen).unwrap();
+    assert!(child.wait().unwrap().success(), "{screen}");
+    assert!(screen.contains("Login Succeeded") && !screen.contains("s3cret"), "{screen}");
+    assert_eq!(read(&bench.home, "home/.docker/config.json")["auths"][bench.registry.host()]["auth"], encoded());
+}
+
+#[test]
+fn skopeo_and_pullet_read_each_others_files() {
+    let bench = guarded();
+    let host = bench.registry.host();
+    let name = Image::small("login").push(&bench.registry, "ns/app", "latest");
+    let skopeo = |args: &[&str]| {
+        debian::run(
+            debian::command("skopeo").args(args).env_remove("REGISTRY_AUTH_FILE").env("HOME", bench.home.path("home")),
+        )
+    };
+    // skopeo logs in, pullet pulls and logs out.
+    let file = bench.home.arg("skopeo.json");
+    let (user, password) = USER.split_once(':').unwrap();
+    skopeo(&["login", "--tls-verify=false", "--authfile", &file, "-u", user, "-p", password, &host]).expect(0);
+    bench.home.run(&["pull", "--authfile", &file, &name]).exits(0);
+    bench.home.run(&["logout", "--authfile", &file, &host]).exits(0);
+    let inspect =
+        |file: &str| skopeo(&["inspect", "--tls-verify=false", "--authfile", file, &format!("docker://{name}")]);
+    assert_ne!(inspect(&file).code, Some(0));
+    // pullet logs in, skopeo looks and logs out.
+    login(&bench, &["--authfile", &file], password.as_bytes()).exits(0);
+    inspect(&file).expect(0);
+    skopeo(&["logout", "--authfile", &file, &host]).expect(0);
+    bench.home.run(&["pull", "--authfile", &file, &name]).exits(4);
+    // A namespace of skopeo's is one of pullet's.
+    let namespace = format!("{host}/ns");
+    skopeo(&["login", "--tls-verify=false", "--authfile", &file, "-u", user, "-p", password, &namespace]).expect(0);
+    bench.home.run(&["pull", "--authfile", &file, &name]).exits(0);
+    let other = Image::small("other").push(&bench.registry, "other/app", "latest");
+    bench.home.run(&["pull", "--authfile", &file, &other]).exits(4);
+    // What skopeo keeps where no option says is found there.
+    let folder = bench.home.arg("run");
+    fs::create_dir(&folder).unwrap();
+    let mut command = debian::command("skopeo");
+    command.args(["login", "--tls-verify=false", "-u", user, "-p", password, &host]);
+    debian::run(command.env_remove("REGISTRY_AUTH_FILE").env("XDG_RUNTIME_DIR", &folder)).expect(0);
+    bench.home.run_in(&[("XDG_RUNTIME_DIR", &folder)], &["pull", &other], b"").exits(0);
+}
