@@ -419,6 +419,11 @@ fn tls_error(error: &rustls::Error) -> Error {
         rustls::Error::AlertReceived(rustls::AlertDescription::CertificateRequired) => {
             ours("the server asks for a client certificate".to_owned()).with_hint(CERTIFICATE_HINT)
         }
+        // What `openssl req -x509` makes, and Go takes.
+        rustls::Error::InvalidCertificate(other) if format!("{other:?}").contains("CaUsedAsEndEntity") => {
+            ours("the server shows the certificate of an authority as its own".to_owned())
+                .with_hint("give the server one that is none (basicConstraints=CA:FALSE), signed by it")
+        }
         rustls::Error::InvalidMessage(_) => Error::new(ErrorKind::Network, format!("what answers is not TLS: {error}")),
         _ => ours(error.to_string()),
     }

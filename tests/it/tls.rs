@@ -341,3 +341,14 @@ fn sessions_are_resumed() {
     let (calls, connections) = (scene.registry.calls().len(), scene.registry.connections());
     assert_eq!((calls, connections, scene.registry.calls_resumed()), (3, 3, 2));
 }
+
+/// Go takes such a certificate, rustls does not: at least it is said what is wrong.
+#[test]
+fn an_authority_as_a_server_is_told_what_it_is() {
+    let leaf = Authority::self_signed(&LOOPBACK);
+    let registry = Registry::tls_with(leaf.server(None));
+    let name = Image::small("tls").push(&registry, "app", "latest");
+    let home = Home::new();
+    let ca = home.write("ca.pem", &leaf.certificate);
+    home.run(&["pull", "--ca-file", &ca, &name]).exits(7).says("CA:FALSE");
+}

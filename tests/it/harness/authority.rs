@@ -48,6 +48,15 @@ impl Authority {
         let leaf = params.signed_by(&key, &self.issuer).unwrap();
         Leaf { certificate: leaf.pem(), key: key.serialize_pem() }
     }
+
+    /// A certificate that is signed by itself and that of an authority, as `openssl req -x509` makes it.
+    pub fn self_signed(names: &[&str]) -> Leaf {
+        let names: Vec<String> = names.iter().map(|name| name.to_string()).collect();
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(names).unwrap();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        Leaf { certificate: params.self_signed(&key).unwrap().pem(), key: key.serialize_pem() }
+    }
 }
 
 /// A certificate and its key, in PEM.
