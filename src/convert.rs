@@ -51,8 +51,8 @@ pub(crate) fn make(
     let config = described("application/vnd.oci.image.config.v1+json", &config_bytes);
     let bytes = schema1::manifest(&config, &layers);
     let descriptor = described("application/vnd.oci.image.manifest.v1+json", &bytes);
-    store.put(&config, &config_bytes)?;
-    store.put(&descriptor, &bytes)?;
+    store.put(&config, &config_bytes, cancel)?;
+    store.put(&descriptor, &bytes, cancel)?;
     parse(descriptor, bytes, limits)
 }
 

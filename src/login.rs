@@ -17,14 +17,20 @@ impl Client {
     pub fn login(&self, registry: &str, credentials: &Credentials, progress: &dyn Progress) -> Result<()> {
         let name = registry_named(registry)?;
         let context = |e: Error| e.context(format!("log in to {}", name.domain()));
-        self.connections.check(&name, credentials.clone(), progress).map_err(context)?;
-        self.accounts.keep(name.domain(), credentials, progress).map_err(context)
+        let check = || self.connections.check(&name, credentials.clone(), progress);
+        self.patience(progress).with(check).map_err(context)?;
+        self.accounts.keep(name.domain(), credentials, progress).map_err(context)?;
+        self.connections.forget();
+        Ok(())
     }
 
     /// Removes what [`login`](Self::login) kept, and says whether there was anything.
     pub fn logout(&self, registry: &str) -> Result<bool> {
         let name = registry_named(registry)?;
-        self.accounts.forget(name.domain()).map_err(|e| e.context(format!("log out of {}", name.domain())))
+        let context = |e: Error| e.context(format!("log out of {}", name.domain()));
+        let was_there = self.accounts.forget(name.domain()).map_err(context)?;
+        self.connections.forget();
+        Ok(was_there)
     }
 }
 

@@ -42,6 +42,10 @@ impl<'a> Patience<'a> {
     pub(crate) fn bear(&mut self, error: Error) -> Result<()> {
         let dice = RandomState::new().hash_one(self.attempt);
         let Verdict::Wait(wait) = verdict(&error, self.attempt, self.retries, dice) else { return Err(error) };
+        // A wait beyond the deadline would only hide why it was waited.
+        if self.cancel.remaining().is_some_and(|left| left <= wait) {
+            return Err(error);
+        }
         self.attempt += 1;
         let (attempt, retries) = (self.attempt, self.retries);
         self.progress.report(Event::Retry { reason: &error.to_string(), wait, attempt, retries });

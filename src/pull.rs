@@ -236,14 +236,14 @@ impl Client {
         let platform = Config::parse(&config_bytes, manifest)?.platform;
         self.check_platform(&platform, resolved)?;
         let layers = self.fetch_layers(resolved, manifest, store)?;
-        store.put(&manifest.config, &config_bytes)?;
+        store.put(&manifest.config, &config_bytes, &self.options.cancel)?;
         // What the registry has is kept as it came, so that it need not be asked for it again.
-        store.put(&resolved.descriptor, &resolved.bytes)?;
+        store.put(&resolved.descriptor, &resolved.bytes, &self.options.cancel)?;
         let named = match resolved.descriptor.media_type == media_type::OCI_MANIFEST {
             true => resolved.descriptor.clone(),
             false => {
                 let (descriptor, bytes) = manifest.to_oci();
-                store.put(&descriptor, &bytes)?;
+                store.put(&descriptor, &bytes, &self.options.cancel)?;
                 descriptor
             }
         };
@@ -275,22 +275,26 @@ impl Client {
     fn fetch_unmeasured(&self, resolved: &mut Resolved<'_>, store: &Store, layer: Layer) -> Result<u64> {
         let limit = self.options.bounds().unpacked;
         let unmeasured = Descriptor { media_type: String::new(), digest: layer.digest, size: 0 };
-        let open = || resolved.repository.blob(&unmeasured, 0).map(|(body, _)| body);
-        let body = self.patience(resolved.progress).with(open)?;
-        let (size, body) = match body.length() {
-            Some(size) if size > limit => return Err(Limits::exceeded("bytes of layers", limit)),
-            Some(size) => (size, Some(body)),
-            None => {
-                let size = Size::AtMost(limit, "bytes of layers");
-                let mut body = Verified::new(body, layer.digest, size, self.options.cancel.clone());
-                let drained = body.drain(&mut vec![0; 16 << 10]);
-                drained.map_err(|e| Error::through_read(e, |e| Error::new(ErrorKind::Network, e.to_string())))?;
-                (body.count(), None)
+        let (size, body) = self.patience(resolved.progress).with(|| {
+            let (body, _) = resolved.repository.blob(&unmeasured, 0)?;
+            match body.length() {
+                Some(size) if size > limit => Err(Limits::exceeded("bytes of layers", limit)),
+                Some(size) => Ok((size, Some(body))),
+                None => self.count(body, layer.digest, limit).map(|size| (size, None)),
             }
-        };
+        })?;
         let blob = Descriptor { media_type: String::new(), digest: layer.digest, size };
         self.fetch_layer(resolved, store, Layer { size, ..layer }, (&blob, body))?;
         Ok(size)
+    }
+
+    /// Reads all of a body, to know how much it is.
+    fn count(&self, body: Body, digest: Digest, limit: u64) -> Result<u64> {
+        let size = Size::AtMost(limit, "bytes of layers");
+        let mut body = Verified::new(body, digest, size, self.options.cancel.clone());
+        let drained = body.drain(&mut vec![0; 16 << 10]);
+        drained.map_err(|e| Error::through_read(e, |e| Error::new(ErrorKind::Network, e.to_string())))?;
+        Ok(body.count())
     }
 
     fn config(&self, resolved: &mut Resolved<'_>, descriptor: &Descriptor, store: &Store) -> Result<Vec<u8>> {
@@ -355,7 +359,7 @@ impl Client {
             return Ok(());
         };
         let mut patience = self.patience(progress);
-        let mut may_start_afresh = ingest.offset() > 0;
+        let (mut is_resumed, mut was_afresh) = (ingest.offset() > 0, false);
         loop {
             let before = ingest.offset();
             let blob = (blob, body.take());
@@ -363,14 +367,14 @@ impl Client {
                 Ok(()) => break,
                 Err(error) => error,
             };
-            if error.kind() == ErrorKind::Mismatch && may_start_afresh {
+            if error.kind() == ErrorKind::Mismatch && is_resumed && !was_afresh {
                 // What was there from before may be what is wrong; what comes now is proven from its first byte.
-                may_start_afresh = false;
+                was_afresh = true;
                 progress.report(Event::Note(&format!("{}: starting afresh: {error}", layer.digest.short())));
                 continue;
             }
             let gained = ingest.offset().saturating_sub(before);
-            may_start_afresh |= gained > 0;
+            is_resumed |= gained > 0;
             patience.gain(gained, layer.size - before);
             patience.bear(error)?;
         }

@@ -55,6 +55,7 @@ impl Accounts {
 
     /// Keeps credentials for a registry: with the program that the file names for it, else in the file.
     pub(crate) fn keep(&self, domain: &str, credentials: &Credentials, progress: &dyn Progress) -> Result<()> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).clear();
         let path = self.kept_in()?;
         let mut file = file_to_change(&path)?;
         if let Some(program) = file.program(domain) {
@@ -70,6 +71,7 @@ impl Accounts {
 
     /// Removes what [`keep`](Self::keep) keeps, and says whether there was anything.
     pub(crate) fn forget(&self, domain: &str) -> Result<bool> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).clear();
         let path = self.kept_in()?;
         let mut file = file_to_change(&path)?;
         let erased = match file.program(domain) {

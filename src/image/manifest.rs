@@ -1,6 +1,8 @@
 //! Manifests and indexes: parsed strictly, checked whole, and only then handed on. Media types, digests and sizes are
 //! looked at here, before any layer byte moves; nothing is fetched.
 
+use std::collections::HashMap;
+
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::json;
@@ -271,6 +273,7 @@ impl RawDocument {
         }
         let layers: Vec<Layer> = layers.into_iter().map(RawDescriptor::layer).collect::<Result<_>>()?;
         total_size(config.size, layers.iter().map(|layer| &layer.blob), limits)?;
+        agree_on_sizes(layers.iter().map(|layer| &layer.blob).chain([&config]))?;
         Ok(Document::Manifest(Manifest { config, layers }))
     }
 
@@ -341,6 +344,17 @@ fn total_size<'a>(first: u64, blobs: impl Iterator<Item = &'a Descriptor>, limit
     }
 }
 
+/// A blob that comes twice cannot be of two sizes: one of them would never be whole.
+fn agree_on_sizes<'a>(blobs: impl Iterator<Item = &'a Descriptor>) -> Result<()> {
+    let mut sizes = HashMap::new();
+    for blob in blobs {
+        if sizes.insert(blob.digest, blob.size).is_some_and(|size| size != blob.size) {
+            return Err(malformed(format!("blob {} has two sizes", blob.digest.short())));
+        }
+    }
+    Ok(())
+}
+
 fn malformed(why: String) -> Error {
     Error::new(ErrorKind::Unsafe, format!("malformed manifest: {why}"))
 }
@@ -356,11 +370,12 @@ mod tests {
     const OCI: &str = "application/vnd.oci.image.manifest.v1+json";
     const DOCKER: &str = "application/vnd.docker.distribution.manifest.v2+json";
     const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+    const C: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
     const D: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
     fn manifest(extra: &str) -> String {
         format!(
-            r#"{{"schemaVersion":2,{extra}"config":{{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"{D}","size":2}},
+            r#"{{"schemaVersion":2,{extra}"config":{{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"{C}","size":2}},
             "layers":[{{"mediaType":"application/vnd.oci.image.layer.v1.tar+gzip","digest":"{D}","size":3}}]}}"#
         )
     }
@@ -399,6 +414,7 @@ mod tests {
         refused(&good.replace("\"size\":3", "\"size\":9223372036854775807"), ErrorKind::Unsafe);
         refused(&good.replace(D, "sha256:../../../etc/passwd"), ErrorKind::Unsafe);
         refused(&good.replace(D, "md5:d41d8cd98f00b204e9800998ecf8427e"), ErrorKind::Unsupported);
+        refused(&good.replace(C, D), ErrorKind::Unsafe);
         refused(&format!("{good}x"), ErrorKind::Unsafe);
         refused(&format!("\u{feff}{good}"), ErrorKind::Unsafe);
         refused("", ErrorKind::Unsafe);

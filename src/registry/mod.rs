@@ -102,6 +102,11 @@ impl Connections {
         }
     }
 
+    /// Forgets what tokens were granted.
+    pub(crate) fn forget(&self) {
+        self.granted().clear();
+    }
+
     fn granted(&self) -> MutexGuard<'_, HashMap<String, Granted>> {
         self.granted.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -253,9 +258,10 @@ impl<'a> Repository<'a> {
             if !page.iter().all(|tag| reference::is_tag(tag)) {
                 return Err(Error::new(ErrorKind::Unsafe, "malformed tag list: something in it is no tag"));
             }
-            // A page without tags that leads on would lead on for ever.
-            next = next.filter(|_| !page.is_empty());
+            let before = tags.len();
             tags.extend(page.into_iter().filter(|tag| known.insert(tag.clone())));
+            // A page that brings nothing new and leads on would lead on for ever.
+            next = next.filter(|_| tags.len() > before);
             if tags.len() > most {
                 return Err(Limits::exceeded("tags", most));
             }
@@ -322,6 +328,7 @@ impl<'a> Repository<'a> {
             match answer {
                 // How TLS servers answer a plain request.
                 Ok(answer) if answer.status() == 400 && !root.is_https() && !is_last => {
+                    self.report(&answer);
                     failure = Some(self.refusal(answer));
                 }
                 Ok(answer) => {

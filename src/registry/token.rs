@@ -57,6 +57,11 @@ pub(super) fn ask(http: &Http, question: &Question<'_>, limits: &Limits, report:
     match status {
         200 => parse(&within(body, "bytes of token answer", limits.token)?)
             .map_err(|e| e.context(format!("{method} {url}"))),
+        // `invalid_grant` is a 400 (RFC 6749, section 5.2); what an endpoint does not find is no image.
+        400 | 404 => {
+            let text = format!("{method} {url}: {status}: the token endpoint refuses the credentials");
+            Err(Error::new(ErrorKind::Denied, text).with_hint(problem::DENIED_HINT))
+        }
         _ => Err(problem::refusal(method, &url, status, &body.unwrap_or_default(), patience)),
     }
 }

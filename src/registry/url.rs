@@ -24,7 +24,7 @@ impl Url {
     }
 
     pub(super) fn parse(text: &str) -> Result<Self> {
-        let malformed = || Error::new(ErrorKind::Unsafe, format!("malformed URL \"{text}\""));
+        let malformed = || Error::new(ErrorKind::Unsafe, format!("malformed URL \"{}\"", bare(text)));
         if !text.bytes().all(|b| b.is_ascii_graphic()) {
             return Err(malformed());
         }
@@ -32,7 +32,9 @@ impl Url {
         let https = match scheme.to_ascii_lowercase().as_str() {
             "https" => true,
             "http" => false,
-            _ => return Err(Error::new(ErrorKind::Unsafe, format!("URL \"{text}\" is neither http nor https"))),
+            _ => {
+                return Err(Error::new(ErrorKind::Unsafe, format!("URL \"{}\" is neither http nor https", bare(text))));
+            }
         };
         let rest = rest.split('#').next().unwrap_or_default();
         let (authority, target) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
@@ -140,6 +142,15 @@ pub(super) fn encode(value: &str) -> String {
     encoded
 }
 
+/// What of a malformed URL people may see: neither query nor login, for both may be secrets.
+fn bare(text: &str) -> String {
+    let text = text.split(['?', '#']).next().unwrap_or_default();
+    match text.split_once("://") {
+        Some((scheme, rest)) => format!("{scheme}://{}", rest.rsplit('@').next().unwrap_or_default()),
+        None => text.rsplit('@').next().unwrap_or_default().to_owned(),
+    }
+}
+
 /// Resolves `.` and `..` in a path; what would lead above the root stays at it (RFC 3986, section 5.2.4).
 fn without_dots(target: &str) -> String {
     let (path, query) = target.split_at(target.find(['?', '#']).unwrap_or(target.len()));
@@ -242,6 +253,14 @@ mod tests {
             ("http://[::1]:5000/", "[::1]:5000", true),
         ] {
             assert_eq!(Url::parse(url).is_ok_and(|url| url.is_at(authority)), expected, "{url} {authority}");
+        }
+    }
+
+    #[test]
+    fn tells_no_secret_of_a_malformed_url() {
+        for bad in ["https://cdn.io/x?sig=s3cret a", "https://u:s3cret@h:99999/", "ftp://u:s3cret@h/", "u:s3cret@h"] {
+            let error = Url::parse(bad).err().map(|e| e.to_string()).unwrap_or_default();
+            assert!(!error.is_empty() && !error.contains("s3cret"), "{error}");
         }
     }
 

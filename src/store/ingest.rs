@@ -1,16 +1,20 @@
 //! Takes a blob in: a partial file under an advisory lock, then, by proof of its digest, the blob. Nothing has a
 //! blob's name that is not the blob. What came before a failure stays, and the next attempt or run goes on from it.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::disk::{self, BUFFER, create_folder, open_or_create};
 use crate::cancel::Cancel;
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::manifest::Descriptor;
 use crate::verify::{Check, Proof, Size, Verified};
+
+/// How often a held lock is looked at.
+const LOCK_POLL: Duration = Duration::from_millis(50);
 
 /// A partial blob that this process alone writes. Dropped while it is empty, it is removed.
 #[must_use]
@@ -32,7 +36,7 @@ pub(super) fn begin(root: &Path, blob: &Descriptor, cancel: &Cancel) -> Result<O
     let path = root.join("ingest").join(name);
     loop {
         let file = open_or_create(&path)?;
-        file.lock().map_err(|e| Error::disk("lock", &path, e))?;
+        lock(&file, &path, cancel)?;
         if disk::has_blob(root, blob)? {
             disk::remove(&path)?;
             return Ok(None);
@@ -163,6 +167,17 @@ impl Drop for Ingest {
     fn drop(&mut self) {
         if self.proof.is_none() && is_at(&self.file, &self.path) && self.file.metadata().is_ok_and(|m| m.len() == 0) {
             let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Waits for whoever fills the partial, but not beyond a cancellation or a deadline.
+fn lock(file: &File, path: &Path, cancel: &Cancel) -> Result<()> {
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::WouldBlock) => cancel.wait(LOCK_POLL)?,
+            Err(TryLockError::Error(e)) => return Err(Error::disk("lock", path, e)),
         }
     }
 }

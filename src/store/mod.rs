@@ -102,16 +102,15 @@ impl Store {
     }
 
     /// Puts bytes that are already in memory into the store, in place of a damaged blob if there is one.
-    pub(crate) fn put(&self, blob: &Descriptor, bytes: &[u8]) -> Result<()> {
+    pub(crate) fn put(&self, blob: &Descriptor, bytes: &[u8], cancel: &Cancel) -> Result<()> {
         match self.document(blob, bytes.len()) {
             Ok(_) => return Ok(()),
             Err(error) if error.kind() == ErrorKind::Mismatch => disk::remove(&self.blob_path(&blob.digest))?,
             Err(_) => {}
         }
-        let cancel = Cancel::default();
-        let Some(mut ingest) = self.ingest(blob, &cancel)? else { return Ok(()) };
+        let Some(mut ingest) = self.ingest(blob, cancel)? else { return Ok(()) };
         ingest.restart()?;
-        ingest.append(bytes, 0, &cancel, &mut |_| {})?;
+        ingest.append(bytes, 0, cancel, &mut |_| {})?;
         ingest.commit()
     }
 

@@ -399,3 +399,20 @@ fn a_ca_file_must_be_one() {
     home.run(&["pull", "--ca-file", &ca, &name]).exits_in("a certificate for another name", 7).fails_in_one_line();
     assert!(wrong_name.log().is_empty(), "something was asked all the same");
 }
+
+#[test]
+fn an_option_of_another_command_is_none() {
+    let home = Home::new();
+    for args in [
+        &["logout", "--timeout", "5", "r.io"][..],
+        &["logout", "--ca-file", "nowhere", "r.io"],
+        &["login", "--creds", "a:b", "r.io"],
+        &["login", "--platform", "linux/amd64", "r.io"],
+        &["images", "--creds", "a:b"],
+        &["verify", "--retries", "1"],
+        &["pull", "--no-devices", "r.io/a"],
+        &["unpack", "-a", "r.io/a", "d"],
+    ] {
+        home.run(args).exits_in(&args.join(" "), 2).says("unknown option");
+    }
+}

@@ -282,3 +282,21 @@ fn a_rate_limit_changes_no_byte() {
         case.pull(&["--retries", "0", &format!("{option}={bad}")]).exits_in(option, 2);
     }
 }
+
+#[test]
+fn lies_about_a_range_end_in_the_end() {
+    let case = Case::new()
+        .fault(|case| on(&case.layer).nth(1).cut(200_000))
+        .fault(|case| on(&case.layer).nth(2).flip(7))
+        .fault(|case| on(&case.layer).nth(3).cut(200_000))
+        .fault(|case| on(&case.layer).after(3).flip(7));
+    case.pull(&["--retries", "2"]).exits(8);
+    assert_eq!(case.asked().len(), 4, "afresh once, and then it is over");
+}
+
+#[test]
+fn no_wait_goes_beyond_the_deadline() {
+    let case = Case::new().fault(|_| on("manifests").status(429).body("").header("Retry-After", "30"));
+    case.pull(&["--retries", "5", "--timeout", "20"]).exits(6).says("try again after 30 s");
+    assert_eq!(case.bench.registry.asked("manifests"), 1);
+}

@@ -352,3 +352,16 @@ fn a_next_page_elsewhere_is_not_asked_for() {
         .exits_among("a next page that is the same", &[0, 5, 11]);
     assert!(bench.registry.asked("/tags/list") <= 3, "{}", bench.registry.log().join("\n"));
 }
+
+#[test]
+fn pages_of_tags_that_bring_nothing_new_end() {
+    let bench = Bench::new();
+    let image = Image::new(layers(1));
+    image.push(&bench.registry, "app", "latest");
+    for page in 1..9 {
+        let link = format!("</v2/app/tags/list?n=1&last={page}>; rel=\"next\"");
+        bench.registry.fault(on("tags/list").nth(page).body(r#"{"tags":["latest"]}"#).header("Link", link));
+    }
+    bench.home.run(&["tags", &bench.registry.name("app")]).exits(0).prints("latest\n");
+    assert_eq!(bench.registry.asked("tags/list"), 2);
+}

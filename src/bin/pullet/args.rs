@@ -64,9 +64,9 @@ pub(crate) enum Topic {
 }
 
 impl Topic {
-    /// Whether the command talks to a registry.
+    /// Whether the command asks a registry for something, with all the options that there are for that.
     fn asks(self) -> bool {
-        !matches!(self, Self::Program | Self::Images | Self::Verify)
+        !matches!(self, Self::Program | Self::Images | Self::Login | Self::Logout | Self::Verify)
     }
 }
 

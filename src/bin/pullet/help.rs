@@ -79,7 +79,7 @@ const ARTIFACT: &str = "\
 Fetch the files of an OCI artifact, each under the name that its title annotation says. Every file
 is proven before it has its name. DIR must not exist or be an empty folder; it appears whole, by
 one rename. Blobs without a title are listed and left out. A folder that ORAS packed stays the
-archive that it is, as TITLE.tar.gz.
+archive that it is, as TITLE with .tar, .tar.gz or .tar.zst.
 
 Usage: pullet artifact [OPTION]… NAME DIR
 
