@@ -5,7 +5,8 @@ use crate::cancel::Cancel;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::manifest::{Descriptor, Document, Layer, Manifest};
-use crate::image::schema1::{self, Schema1};
+use crate::image::media_type;
+use crate::image::schema1::Schema1;
 use crate::limits::Limits;
 use crate::store::Store;
 use crate::unpack::{self, Content};
@@ -48,9 +49,12 @@ pub(crate) fn make(
         unpacked += content.size;
     }
     let config_bytes = schema1.config(&diff_ids);
-    let config = described("application/vnd.oci.image.config.v1+json", &config_bytes);
-    let bytes = schema1::manifest(&config, &layers);
-    let descriptor = described("application/vnd.oci.image.manifest.v1+json", &bytes);
+    let config = Descriptor {
+        media_type: media_type::OCI_CONFIG.to_owned(),
+        digest: Digest::sha256(&config_bytes),
+        size: config_bytes.len() as u64,
+    };
+    let (descriptor, bytes) = Manifest { config: config.clone(), layers }.to_oci();
     store.put(&config, &config_bytes, cancel)?;
     store.put(&descriptor, &bytes, cancel)?;
     parse(descriptor, bytes, limits)
@@ -65,10 +69,6 @@ fn identify(blob: &Descriptor, store: &Store, left: u64, (limits, cancel): (&Lim
     file.drain(&mut [0; 4096]).map_err(read)?;
     file.finish().map_err(|e| e.with_hint("pullet verify --remove-corrupt, then pull again"))?;
     content
-}
-
-fn described(media_type: &str, bytes: &[u8]) -> Descriptor {
-    Descriptor { media_type: media_type.to_owned(), digest: Digest::sha256(bytes), size: bytes.len() as u64 }
 }
 
 fn parse(descriptor: Descriptor, bytes: Vec<u8>, limits: &Limits) -> Result<Made> {

@@ -11,7 +11,7 @@ use crate::image::media_type;
 use crate::image::platform::Platform;
 use crate::image::reference::Reference;
 use crate::image::schema1::{self, Schema1};
-use crate::limits::{Limits, read_capped, within};
+use crate::limits::Limits;
 use crate::local::Image;
 use crate::options::Options;
 use crate::patience::Patience;
@@ -411,12 +411,8 @@ impl Client {
     fn verify(&self, descriptor: &Descriptor, body: impl std::io::Read) -> Result<Vec<u8>> {
         let limit = self.options.bounds().document;
         let size = Size::Exactly(descriptor.size);
-        let mut body = Verified::new(body, descriptor.digest, size, self.options.cancel.clone());
-        let bytes = read_capped(&mut body, limit)
-            .map_err(|e| Error::through_read(e, |e| Error::new(ErrorKind::Network, e.to_string())))?;
-        let bytes = within(bytes, "bytes of document", limit)?;
-        body.finish()?;
-        Ok(bytes)
+        let body = Verified::new(body, descriptor.digest, size, self.options.cancel.clone());
+        body.document(limit, |e| Error::new(ErrorKind::Network, e.to_string()))
     }
 }
 

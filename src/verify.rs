@@ -6,6 +6,7 @@ use std::io::{self, Read};
 use crate::cancel::Cancel;
 use crate::digest::{Digest, Hasher};
 use crate::error::{Error, ErrorKind, Result};
+use crate::limits::{read_capped, within};
 
 /// How many bytes a [`Verified`] reader may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +81,14 @@ impl<R: Read> Verified<R> {
     pub(crate) fn drain(&mut self, scratch: &mut [u8]) -> io::Result<()> {
         while self.read(scratch)? > 0 {}
         Ok(())
+    }
+
+    /// All bytes of something small, proven. `unread` names an error that is none of ours.
+    pub(crate) fn document(mut self, limit: usize, unread: impl FnOnce(io::Error) -> Error) -> Result<Vec<u8>> {
+        let bytes = read_capped(&mut self, limit).map_err(|e| Error::through_read(e, unread))?;
+        let bytes = within(bytes, "bytes of document", limit)?;
+        self.finish()?;
+        Ok(bytes)
     }
 
     /// The proof, if the end was reached and size and digest are what was promised.

@@ -229,8 +229,8 @@ impl RawDocument {
         }
         match (media_type::document(agreed), shape) {
             (None, _) if !agreed.is_empty() => Ok(agreed.to_owned()),
-            (None, DocumentKind::Manifest) => Ok("application/vnd.oci.image.manifest.v1+json".to_owned()),
-            (None, DocumentKind::Index) => Ok("application/vnd.oci.image.index.v1+json".to_owned()),
+            (None, DocumentKind::Manifest) => Ok(media_type::OCI_MANIFEST.to_owned()),
+            (None, DocumentKind::Index) => Ok(media_type::OCI_INDEX.to_owned()),
             (Some(kind), shape) if kind == shape => Ok(agreed.to_owned()),
             _ => Err(malformed(format!("it calls itself \"{agreed}\" and has the members of something else"))),
         }

@@ -18,11 +18,12 @@ pub(crate) enum Compression {
 const DOCUMENTS: [(&str, DocumentKind); 4] = [
     (OCI_MANIFEST, DocumentKind::Manifest),
     ("application/vnd.docker.distribution.manifest.v2+json", DocumentKind::Manifest),
-    ("application/vnd.oci.image.index.v1+json", DocumentKind::Index),
+    (OCI_INDEX, DocumentKind::Index),
     ("application/vnd.docker.distribution.manifest.list.v2+json", DocumentKind::Index),
 ];
 
-/// OCI's manifest and config.
+/// OCI's index, manifest and config.
+pub(crate) const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 pub(crate) const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 pub(crate) const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 

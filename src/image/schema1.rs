@@ -12,8 +12,7 @@ use serde::de::IgnoredAny;
 use serde_json::{Map, Value, json};
 
 use super::json;
-use super::manifest::{Descriptor, Layer};
-use super::media_type::{self, Compression};
+use super::media_type;
 use super::platform::Platform;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
@@ -99,26 +98,6 @@ impl Schema1 {
         config.insert("history".to_owned(), Value::Array(self.history.clone()));
         Value::Object(config).to_string().into_bytes()
     }
-}
-
-/// The manifest that the image would have today. OCI's and not Docker's: a store is an OCI layout.
-pub(crate) fn manifest(config: &Descriptor, layers: &[Layer]) -> Vec<u8> {
-    let descriptor = |media_type: &str, blob: &Descriptor| json!({ "mediaType": media_type, "digest": blob.digest.to_string(), "size": blob.size });
-    let layer = |layer: &Layer| {
-        let suffix = match layer.compression {
-            Compression::None => "",
-            Compression::Gzip => "+gzip",
-            Compression::Zstd => "+zstd",
-        };
-        descriptor(&format!("application/vnd.oci.image.layer.v1.tar{suffix}"), &layer.blob)
-    };
-    let manifest = json!({
-        "schemaVersion": 2,
-        "mediaType": "application/vnd.oci.image.manifest.v1+json",
-        "config": descriptor("application/vnd.oci.image.config.v1+json", config),
-        "layers": layers.iter().map(layer).collect::<Vec<Value>>(),
-    });
-    manifest.to_string().into_bytes()
 }
 
 #[derive(Deserialize)]

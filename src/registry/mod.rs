@@ -68,14 +68,12 @@ pub(crate) struct Connections {
 
 impl Connections {
     pub(crate) fn new(mut config: Config) -> Result<Self> {
-        if let Some(malformed) = config.tls.insecure.iter().find(|authority| !is_authority(authority)) {
-            let text = format!("malformed insecure registry \"{malformed}\"");
-            return Err(Error::new(ErrorKind::Usage, text).with_hint("HOST[:PORT] is expected"));
-        }
         // One that is malformed would let nobody in and look as if it did.
-        if let Some(malformed) = config.realms.iter().find(|authority| !is_authority(authority)) {
-            let text = format!("malformed token realm \"{malformed}\"");
-            return Err(Error::new(ErrorKind::Usage, text).with_hint("HOST[:PORT] is expected"));
+        for (what, listed) in [("insecure registry", &config.tls.insecure), ("token realm", &config.realms)] {
+            if let Some(malformed) = listed.iter().find(|authority| !is_authority(authority)) {
+                let text = format!("malformed {what} \"{malformed}\"");
+                return Err(Error::new(ErrorKind::Usage, text).with_hint("HOST[:PORT] is expected"));
+            }
         }
         let findings = Arc::new(Findings::default());
         let trust = Trust::new(&config.tls, Arc::clone(&config.machine), Arc::clone(&findings))?;

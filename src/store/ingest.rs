@@ -29,8 +29,8 @@ pub(crate) struct Ingest {
 }
 
 /// Opens and locks the blob's partial file, and hashes what an earlier run left in it. `None` if another process has just
-/// committed the blob. Two processes that want the same
-/// blob fetch it once: the second waits for the first, whose lock dies with it.
+/// committed the blob. Two processes that want the same blob fetch it once: the second waits for the first, whose lock
+/// dies with it.
 pub(super) fn begin(root: &Path, blob: &Descriptor, cancel: &Cancel) -> Result<Option<Ingest>> {
     let name = format!("{}-{}.partial", blob.digest.algorithm(), blob.digest.hex());
     let path = root.join("ingest").join(name);
@@ -44,7 +44,7 @@ pub(super) fn begin(root: &Path, blob: &Descriptor, cancel: &Cancel) -> Result<O
         // Whoever held the lock may have renamed or removed the file that we opened.
         if is_at(&file, &path) {
             let (root, blob) = (root.to_owned(), blob.clone());
-            let check = Check::new(blob.digest, Size::Exactly(blob.size));
+            let check = nothing_of(&blob);
             let mut ingest = Ingest { root, blob, path, file, check, proof: None };
             ingest.recall(cancel)?;
             return Ok(Some(ingest));
@@ -80,7 +80,7 @@ impl Ingest {
 
     /// Forgets what is there.
     pub(crate) fn restart(&mut self) -> Result<()> {
-        self.check = Check::new(self.blob.digest, Size::Exactly(self.blob.size));
+        self.check = nothing_of(&self.blob);
         self.file.set_len(0).map_err(|e| Error::disk("truncate", &self.path, e))
     }
 
@@ -102,7 +102,7 @@ impl Ingest {
         if length == 0 || length > self.blob.size {
             return self.restart();
         }
-        let check = Check::new(self.blob.digest, Size::Exactly(self.blob.size));
+        let check = nothing_of(&self.blob);
         let mut known = Verified::resume(check, (&self.file).take(length), cancel.clone());
         let mut buffer = vec![0; BUFFER];
         while known.count() < length {
@@ -133,7 +133,7 @@ impl Ingest {
     }
 
     fn copy(&mut self, reader: impl Read, cancel: &Cancel, report: &mut dyn FnMut(u64)) -> Result<()> {
-        let fresh = Check::new(self.blob.digest, Size::Exactly(self.blob.size));
+        let fresh = nothing_of(&self.blob);
         let offset = self.offset();
         let check = std::mem::replace(&mut self.check, fresh);
         let mut reader = Verified::resume(check, reader, cancel.clone());
@@ -180,6 +180,11 @@ fn lock(file: &File, path: &Path, cancel: &Cancel) -> Result<()> {
             Err(TryLockError::Error(e)) => return Err(Error::disk("lock", path, e)),
         }
     }
+}
+
+/// The check of a blob of which nothing is there.
+fn nothing_of(blob: &Descriptor) -> Check {
+    Check::new(blob.digest, Size::Exactly(blob.size))
 }
 
 fn unread(error: io::Error) -> Error {

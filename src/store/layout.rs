@@ -11,6 +11,7 @@ use super::disk::{open_or_create, read_small, replace};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::manifest::Descriptor;
+use crate::image::media_type::OCI_INDEX;
 use crate::image::platform::Platform;
 
 /// Where other tools look for an entry's name; the whole name, for one store holds many repositories.
@@ -22,7 +23,6 @@ const RESOLVED: &str = "pullet.resolved.digest";
 /// The digest of the registry's own manifest, where the store names one with OCI's media types instead.
 const SOURCE: &str = "pullet.source.digest";
 const VERSION: &str = "1.0.0";
-const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const INDEX_LIMIT: usize = 16 << 20;
 
 /// A named manifest of the index.
@@ -54,7 +54,7 @@ pub(super) fn create(root: &Path) -> Result<()> {
     let path = root.join("index.json");
     match read_small(&path, INDEX_LIMIT)? {
         Some(_) => Ok(()),
-        None => write(&path, json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": [] })),
+        None => write(&path, json!({ "schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [] })),
     }
 }
 

@@ -17,7 +17,6 @@ use crate::cancel::Cancel;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::manifest::Descriptor;
-use crate::limits::{read_capped, within};
 use crate::verify::{Size, Verified};
 
 /// A folder of verified images. Opening one for reading changes nothing; writers make what is missing.
@@ -88,12 +87,9 @@ impl Store {
     /// The bytes of a small blob, verified anew.
     pub(crate) fn document(&self, blob: &Descriptor, limit: usize) -> Result<Vec<u8>> {
         let path = self.blob_path(&blob.digest);
-        let read =
-            |e| Error::through_read(e, |e| Error::disk("read", &path, e)).context(format!("blob {}", blob.digest));
-        let mut file = Verified::new(self.blob(blob)?, blob.digest, Size::Exactly(blob.size), Cancel::default());
-        let bytes = within(read_capped(&mut file, limit).map_err(read)?, "bytes of document", limit)?;
-        file.finish().map_err(|e| e.context(format!("blob {}", blob.digest)))?;
-        Ok(bytes)
+        let file = Verified::new(self.blob(blob)?, blob.digest, Size::Exactly(blob.size), Cancel::default());
+        let bytes = file.document(limit, |e| Error::disk("read", &path, e));
+        bytes.map_err(|e| e.context(format!("blob {}", blob.digest)))
     }
 
     /// Begins to take in a blob, or says that another process has just committed it.

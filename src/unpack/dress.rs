@@ -48,13 +48,7 @@ pub(super) fn by_fd(
     if made == Made::Existed {
         strip_xattrs(fd, entry)?;
     }
-    for (name, value) in &entry.xattrs {
-        if is_taken(name) {
-            tolerate(name, fs::fsetxattr(fd, name.as_slice(), value, XattrFlags::empty()), tally)?;
-        } else {
-            tally.xattrs += 1;
-        }
-    }
+    set_xattrs(entry, tally, |name, value| fs::fsetxattr(fd, name, value, XattrFlags::empty()))?;
     fs::fchmod(fd, Mode::from_raw_mode(mode))?;
     Ok(fs::futimens(fd, &timestamps(entry))?)
 }
@@ -152,14 +146,23 @@ fn set_xattrs_by_name(folder: &Folder, name: &[u8], entry: &Entry, tally: &mut T
     }
     let fd = fs::openat(folder, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
     let path = format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd());
+    set_xattrs(entry, tally, |name, value| match fs::setxattr(path.as_str(), name, value, XattrFlags::empty()) {
+        // Without /proc it is as on a filesystem that has no xattrs.
+        Err(Errno::NOENT) => Err(Errno::OPNOTSUPP),
+        other => other,
+    })
+}
+
+/// Sets those attributes that an image may set; the others are counted.
+fn set_xattrs(
+    entry: &Entry,
+    tally: &mut Tally,
+    set: impl Fn(&[u8], &[u8]) -> rustix::io::Result<()>,
+) -> io::Result<()> {
     for (name, value) in &entry.xattrs {
-        if is_taken(name) {
-            match fs::setxattr(path.as_str(), name.as_slice(), value, XattrFlags::empty()) {
-                Err(Errno::NOENT) => tally.xattrs += 1,
-                other => tolerate(name, other, tally)?,
-            }
-        } else {
-            tally.xattrs += 1;
+        match is_taken(name) {
+            true => tolerate(name, set(name, value), tally)?,
+            false => tally.xattrs += 1,
         }
     }
     Ok(())
