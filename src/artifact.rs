@@ -3,12 +3,13 @@
 
 use std::path::Path;
 
+use crate::client::Client;
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::manifest::{self, Descriptor, Titled};
 use crate::image::media_type::{self, Compression};
 use crate::image::reference::Reference;
 use crate::progress::{Event, Layer, LayerState, Progress};
-use crate::pull::{Client, Content, Resolved};
+use crate::resolve::{Content, Resolved};
 use crate::unpack::Files;
 
 /// An artifact whose files are in place.

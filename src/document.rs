@@ -1,11 +1,12 @@
 //! Documents straight from the registry: what a name points to, byte for byte. Nothing is stored.
 
+use crate::client::Client;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::reference::Reference;
 use crate::image::{json, schema1};
 use crate::progress::Progress;
-use crate::pull::{Client, Resolved, proven_digest};
+use crate::resolve::{Resolved, proven_digest};
 
 /// A manifest or index as a registry has it.
 #[derive(Clone, Debug)]

@@ -83,6 +83,7 @@
 
 mod artifact;
 mod cancel;
+mod client;
 mod convert;
 mod digest;
 mod document;
@@ -90,6 +91,7 @@ mod error;
 mod escape;
 mod host;
 mod image;
+mod layers;
 mod limits;
 mod local;
 mod login;
@@ -99,12 +101,14 @@ mod patience;
 mod progress;
 mod pull;
 mod registry;
+mod resolve;
 mod store;
 mod unpack;
 mod verify;
 
 pub use artifact::{Artifact, ArtifactFile};
 pub use cancel::Cancel;
+pub use client::Client;
 pub use digest::Digest;
 pub use document::RawDocument;
 pub use error::{Error, ErrorKind, Result};
@@ -118,7 +122,8 @@ pub use limits::Limits;
 pub use local::Image;
 pub use options::{Options, UnpackOptions};
 pub use progress::{Event, Layer, LayerState, Progress, Silent};
-pub use pull::{Client, Pulled, Resolved};
+pub use pull::Pulled;
+pub use resolve::Resolved;
 pub use store::{Check, Store};
 pub use unpack::Tally;
 

@@ -1,11 +1,11 @@
 //! Logging in to a registry and out of it: credentials are tried before they are kept, and kept where Docker, podman and
 //! skopeo look for them.
 
+use crate::client::Client;
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::credentials::Credentials;
 use crate::image::reference::Reference;
 use crate::progress::Progress;
-use crate::pull::Client;
 
 /// Docker Hub, by either name.
 const HUB: [&str; 2] = ["docker.io", "index.docker.io"];

@@ -22,7 +22,8 @@ const HOUSE: &[Floor] = &[
     ]),
     Floor::Rooms(&["registry", "store", "unpack", "host"]),
     Floor::InOrder(&[
-        "machine", "options", "patience", "workers", "local", "convert", "pull", "artifact", "document", "login", "lib",
+        "machine", "options", "patience", "workers", "local", "convert", "client", "resolve", "layers", "pull",
+        "artifact", "document", "login", "lib",
     ]),
 ];
 

@@ -1,0 +1,70 @@
+//! The client: what it was told, and its connections to registries. What it can do stands in the files after this one.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::host::{self, Accounts};
+use crate::image::manifest::Descriptor;
+use crate::image::platform::Platform;
+use crate::image::reference::Reference;
+use crate::options::Options;
+use crate::patience::Patience;
+use crate::progress::Progress;
+use crate::registry::{Connections, Repository};
+use crate::verify::{Size, Verified};
+
+/// Pulls images from registries. One client keeps its connections; its methods may be called many times.
+///
+/// ```no_run
+/// use pullet::{Client, Options, Silent, Store};
+///
+/// let client = Client::new(Options::new())?;
+/// let store = Store::open("/var/lib/pullet");
+/// let pulled = client.pull(&"alpine:3.20".parse()?, &store, &Silent)?;
+/// println!("{} is {}", pulled.image.name(), pulled.image.digest());
+/// # Ok::<(), pullet::Error>(())
+/// ```
+pub struct Client {
+    pub(crate) options: Options,
+    pub(crate) platform: Platform,
+    pub(crate) accounts: Accounts,
+    pub(crate) connections: Connections,
+}
+
+impl Client {
+    /// Fails with [`ErrorKind::Usage`] if the options contradict themselves; never replaces a bad one by its default.
+    /// What the machine says of proxies and certificates is obeyed: the environment is read here, files when they are
+    /// needed.
+    pub fn new(mut options: Options) -> Result<Self> {
+        let platform = options.platform.clone().unwrap_or_else(host::platform);
+        let connections = Connections::new(options.registry())?;
+        let accounts = Accounts::new(options.authfile.clone());
+        Ok(Self { options, platform, accounts, connections })
+    }
+
+    /// All tags of a repository.
+    pub fn tags(&self, repository: &Reference, progress: &dyn Progress) -> Result<Vec<String>> {
+        let tags =
+            self.open(repository, progress).and_then(|mut session| self.patience(progress).with(|| session.tags()));
+        tags.map_err(|e| e.context(format!("list tags of {}", repository.repository())))
+    }
+
+    /// A session with the credentials that were given, else with those that the machine's configuration has.
+    pub(crate) fn open<'a>(&'a self, name: &Reference, progress: &'a dyn Progress) -> Result<Repository<'a>> {
+        let credentials = match &self.options.credentials {
+            Some(given) => Some(given.clone()),
+            None => self.accounts.find(name, progress)?,
+        };
+        Repository::open(&self.connections, name, credentials, progress)
+    }
+
+    pub(crate) fn patience<'a>(&'a self, progress: &'a dyn Progress) -> Patience<'a> {
+        Patience::new(self.options.retries.0, &self.options.cancel, progress)
+    }
+
+    /// Reads all of a small body and proves that it is what the descriptor promises.
+    pub(crate) fn verify(&self, descriptor: &Descriptor, body: impl std::io::Read) -> Result<Vec<u8>> {
+        let limit = self.options.bounds().document;
+        let size = Size::Exactly(descriptor.size);
+        let body = Verified::new(body, descriptor.digest, size, self.options.cancel.clone());
+        body.document(limit, |e| Error::new(ErrorKind::Network, e.to_string()))
+    }
+}
