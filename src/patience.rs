@@ -1,4 +1,4 @@
-//! The memory of a retry loop: how often it failed since the last progress. The loops themselves are in `pull.rs`, the
+//! The memory of a retry loop: how often it failed since the last progress. The loops themselves stand above it, the
 //! policy is the registry's.
 
 use std::hash::{BuildHasher as _, RandomState};

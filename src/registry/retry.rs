@@ -1,4 +1,4 @@
-//! Whether and when to try again: pure policy. The loop is in `pull.rs`, the only place that sees what was lost.
+//! Whether and when to try again: pure policy. The loops are on floor 3, the only place that sees what was lost.
 
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
 //! The help texts. What they say is checked by tests: every option named here exists.
 
-use crate::args::Topic;
+use crate::topic::Topic;
 
 /// The help for the program or one of its commands.
 pub(crate) fn of(topic: Topic) -> String {

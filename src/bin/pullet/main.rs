@@ -13,8 +13,10 @@ mod pull;
 mod report;
 mod tags;
 mod text;
+mod topic;
 mod unpack;
 mod verify;
+mod words;
 
 use std::process::ExitCode;
 
