@@ -23,6 +23,7 @@ mod contact;
 mod credentials;
 mod documents;
 mod dress;
+mod hardening;
 mod hostile;
 mod login;
 mod malformed;
