@@ -7,6 +7,7 @@ use crate::shell::{self, find};
 pub const FOR_TESTS: &[(&str, &str)] = &[
     ("debootstrap", "debootstrap"),
     ("docker-registry", "docker-registry"),
+    ("nginx", "nginx-light"),
     ("script", "bsdutils"),
     ("setcap", "libcap2-bin"),
     ("setfattr", "attr"),

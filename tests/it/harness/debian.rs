@@ -12,10 +12,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// Every program that the tests run, and the package that has it.
-const PACKAGES: [(&str, &str); 9] = [
+const PACKAGES: [(&str, &str); 10] = [
     ("debootstrap", "debootstrap"),
     ("docker-registry", "docker-registry"),
     ("gzip", "gzip"),
+    ("nginx", "nginx-light"),
     ("script", "bsdutils"),
     ("sh", "dash"),
     ("skopeo", "skopeo"),
@@ -108,8 +109,9 @@ impl Drop for Scratch {
 pub struct Registry {
     /// `127.0.0.1:PORT`.
     pub host: String,
-    log: PathBuf,
-    keeper: Child,
+    /// Its log, and its blobs unless they are another one's.
+    pub folder: PathBuf,
+    _server: Server,
 }
 
 impl Registry {
@@ -117,14 +119,17 @@ impl Registry {
     ///
     /// It ends with this value, and with the test process too: the shell that started it ends it when its own stdin does.
     pub fn start(folder: &Path) -> Registry {
+        Registry::start_with(folder, &folder.join("blobs"), "")
+    }
+
+    /// As [`Registry::start`], with blobs that may be another one's, and with more in its configuration.
+    pub fn start_with(folder: &Path, blobs: &Path, more: &str) -> Registry {
         fs::create_dir_all(folder).unwrap();
-        // Another process may take the free port before the registry does; the registry then ends, and the next port is tried.
-        for _ in 0..5 {
-            if let Some(registry) = Registry::start_once(folder) {
-                return registry;
-            }
-        }
-        panic!("docker-registry does not start:\n{}", fs::read_to_string(folder.join("log")).unwrap_or_default());
+        let (server, port) = Server::start("docker-registry", folder, |port, file| {
+            fs::write(file, configuration(port, blobs) + more).unwrap();
+            vec!["serve".to_owned(), file.to_str().unwrap().to_owned()]
+        });
+        Registry { host: format!("127.0.0.1:{port}"), folder: folder.to_owned(), _server: server }
     }
 
     /// What pullet asked of one repository since the log was this long, such as `GET /v2/a/manifests/b`.
@@ -153,34 +158,6 @@ impl Registry {
         self.read_log().len()
     }
 
-    fn start_once(folder: &Path) -> Option<Registry> {
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
-        let config = folder.join("config.yml");
-        fs::write(&config, configuration(port, &folder.join("blobs"))).unwrap();
-        let log = folder.join("log");
-        let out = File::create(&log).unwrap();
-        let mut keeper = command("sh")
-            .args(["-c", "\"$1\" serve \"$2\" & child=$!; read _; kill $child; wait $child", "keeper"])
-            .arg(program("docker-registry"))
-            .arg(&config)
-            .stdin(Stdio::piped())
-            .stdout(out.try_clone().unwrap())
-            .stderr(out)
-            .spawn()
-            .unwrap();
-        let started = Instant::now();
-        while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
-            let failed = fs::read_to_string(&log).unwrap().contains("address already in use");
-            if failed || started.elapsed() > PATIENCE {
-                drop(keeper.stdin.take());
-                let _ = keeper.wait();
-                return None;
-            }
-            thread::sleep(POLL);
-        }
-        Some(Registry { host: format!("127.0.0.1:{port}"), log, keeper })
-    }
-
     fn ask(&self, path: &str) {
         let mut stream = TcpStream::connect(&self.host).unwrap();
         write!(stream, "GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.host).unwrap();
@@ -188,15 +165,65 @@ impl Registry {
     }
 
     fn read_log(&self) -> String {
-        String::from_utf8_lossy(&fs::read(&self.log).unwrap()).into_owned()
+        String::from_utf8_lossy(&fs::read(self.folder.join("log")).unwrap()).into_owned()
     }
 }
 
-impl Drop for Registry {
+/// One of Debian's servers on a loopback port of its own; it ends with this value, and with the test process too.
+pub struct Server {
+    keeper: Child,
+}
+
+impl Server {
+    /// Starts the program with the words that `configure` gives for a port and the file `folder/config`, and waits until
+    /// it listens there. What it says goes to `folder/log`.
+    pub fn start(name: &str, folder: &Path, configure: impl Fn(u16, &Path) -> Vec<String>) -> (Server, u16) {
+        // Another process may take the free port before the server does; the server then ends, and the next port is tried.
+        for _ in 0..5 {
+            let port = free_port();
+            let words = configure(port, &folder.join("config"));
+            if let Some(server) = Server::start_once(name, folder, &words, port) {
+                return (server, port);
+            }
+        }
+        panic!("{name} does not start:\n{}", fs::read_to_string(folder.join("log")).unwrap_or_default());
+    }
+
+    fn start_once(name: &str, folder: &Path, words: &[String], port: u16) -> Option<Server> {
+        let log = folder.join("log");
+        let out = File::create(&log).unwrap();
+        let keeper = command("sh")
+            .args(["-c", "\"$@\" & child=$!; read _; kill $child; wait $child", "keeper"])
+            .arg(program(name))
+            .args(words)
+            .stdin(Stdio::piped())
+            .stdout(out.try_clone().unwrap())
+            .stderr(out)
+            .spawn()
+            .unwrap();
+        let server = Server { keeper };
+        let started = Instant::now();
+        while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
+            let said = fs::read_to_string(&log).unwrap().to_lowercase();
+            if said.contains("address already in use") || started.elapsed() > PATIENCE {
+                return None;
+            }
+            thread::sleep(POLL);
+        }
+        Some(server)
+    }
+}
+
+impl Drop for Server {
     fn drop(&mut self) {
         drop(self.keeper.stdin.take());
         let _ = self.keeper.wait();
     }
+}
+
+/// A port of loopback that nobody listened at a moment ago.
+pub fn free_port() -> u16 {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }
 
 fn configuration(port: u16, blobs: &Path) -> String {

@@ -37,6 +37,11 @@ impl Pushed {
         model::manifest(&self.layout, self.tag)["layers"].as_array().unwrap().len()
     }
 
+    /// The same image under a name at another front of the same blobs.
+    pub(crate) fn renamed(self, name: String) -> Pushed {
+        Pushed { name, ..self }
+    }
+
     /// The document behind the name, byte for byte.
     pub(crate) fn document(&self) -> String {
         let remote = format!("docker://{}", self.name);
@@ -56,6 +61,11 @@ pub(crate) fn folder(name: &str) -> PathBuf {
 pub(crate) fn registry() -> &'static Registry {
     static REGISTRY: OnceLock<Registry> = OnceLock::new();
     REGISTRY.get_or_init(|| Registry::start(&folder("registry")))
+}
+
+/// Where that registry keeps its blobs.
+pub(crate) fn blobs() -> PathBuf {
+    registry().folder.join("blobs")
 }
 
 /// The minimal Debian with the oddities, one gzip layer, OCI.

@@ -4,6 +4,7 @@
 //! 0.4.7 is wrong. As root the images hold a debootstrapped Debian with device nodes, foreign owners and `security.*` attributes. An
 //! ordinary user cannot make those: then the images hold real files of the machine instead, and everything else is the same.
 
+mod behind;
 mod compare;
 mod images;
 mod layers;
