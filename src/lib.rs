@@ -89,6 +89,9 @@ mod digest;
 mod document;
 mod error;
 mod escape;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod host;
 mod image;
 mod layers;

@@ -185,7 +185,7 @@ fn rest(stdout: Option<&ChildStdout>) {
 }
 
 /// `{"ServerURL":…,"Username":…,"Secret":…}`, in any case, as Go reads it.
-fn parse(bytes: &[u8]) -> Result<Option<Credentials>, String> {
+pub(super) fn parse(bytes: &[u8]) -> Result<Option<Credentials>, String> {
     let malformed = || "malformed answer".to_owned();
     let Ok(Value::Object(members)) = serde_json::from_slice(bytes) else { return Err(malformed()) };
     let member = |name: &str| {

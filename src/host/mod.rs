@@ -5,6 +5,8 @@ mod auth_file;
 mod certificates;
 mod credentials;
 mod environment;
+#[cfg(fuzzing)]
+mod fuzzing;
 mod keychain;
 mod private_file;
 mod proxy;
@@ -15,6 +17,8 @@ use std::path::PathBuf;
 
 pub(crate) use self::certificates::{Pem, certificates_of, roots};
 pub(crate) use self::credentials::Accounts;
+#[cfg(fuzzing)]
+pub use self::fuzzing::{auth_json, keychain_answer, proxy_for};
 pub(crate) use self::proxy::{Proxies, Scheme};
 pub use self::terminal::HiddenInput;
 

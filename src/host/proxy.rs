@@ -63,7 +63,7 @@ impl Proxies {
 
     /// Upper case wins, as in Go. `HTTP_PROXY` is no variable of the user's in a CGI program, where `REQUEST_METHOD` is
     /// set: there a request's header `Proxy:` would choose it (httpoxy).
-    fn read(variable: &dyn Fn(&str) -> Option<String>) -> Self {
+    pub(super) fn read(variable: &dyn Fn(&str) -> Option<String>) -> Self {
         let of = |names: &[&'static str]| {
             names.iter().find_map(|&name| {
                 variable(name).filter(|value| !value.is_empty()).map(|value| Variable { name, value })

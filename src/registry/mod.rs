@@ -5,6 +5,8 @@
 mod auth;
 mod challenge;
 mod connections;
+#[cfg(fuzzing)]
+mod fuzzing;
 mod http;
 mod machine;
 mod pace;
@@ -22,6 +24,8 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 pub(crate) use self::connections::{Config, Connections};
+#[cfg(fuzzing)]
+pub use self::fuzzing::{challenges, joined, refusal, retry_after, token_answer};
 pub(crate) use self::http::Body;
 pub(crate) use self::machine::{Certificates, Finding, Machine, Proxy, ProxyProtocol};
 pub(crate) use self::pace::PaceLimits;

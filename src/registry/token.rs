@@ -98,7 +98,7 @@ impl Question<'_> {
 
 /// `token` or `access_token` (Azure sends only the latter), of characters that a header may carry. The answer is never
 /// quoted in an error: a token may stand anywhere in it.
-fn parse(body: &[u8]) -> Result<Token> {
+pub(super) fn parse(body: &[u8]) -> Result<Token> {
     let malformed = |why: &str| Error::new(ErrorKind::Network, format!("malformed token answer: {why}"));
     let fields: Fields = serde_json::from_slice(body)
         .map_err(|e| malformed(&format!("not the JSON of one, at line {} column {}", e.line(), e.column())))?;

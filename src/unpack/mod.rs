@@ -7,6 +7,8 @@ mod dress;
 mod entries;
 mod files;
 mod folder;
+#[cfg(fuzzing)]
+mod fuzzing;
 mod identify;
 mod layer;
 mod modes;
@@ -22,6 +24,8 @@ use std::io::Read;
 use std::path::Path;
 
 pub(crate) use self::files::Files;
+#[cfg(fuzzing)]
+pub use self::fuzzing::{Format, archive, decode, numbers, pax, sparse};
 pub(crate) use self::identify::{Content, identify};
 pub use self::tally::Tally;
 

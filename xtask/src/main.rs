@@ -4,6 +4,7 @@ mod cargo;
 mod debian;
 mod demo;
 mod disk;
+mod fuzz;
 mod image;
 mod mem;
 mod push;
@@ -26,6 +27,8 @@ cargo xtask COMMAND
   demo NAME    the same with a real image from a real registry
   test         format, clippy, tidy, every test, the manual, memory and size; what .ci/run calls
   tidy         the law of imports, one owner per dependency, 500 lines, ARCHITECTURE.md
+  fuzz [--seconds N] [TARGET|FILE…]
+               the targets of fuzz/ for so many seconds each (60; 0: what is known already), or inputs
   mem          the peak memory of a pull and an unpack, with a small layer and with one of 1 GiB
   mem PROFILE  the same with another profile than release
   size         the bytes of the release binaries
@@ -37,6 +40,7 @@ fn main() -> ExitCode {
     let outcome = match words[..] {
         ["demo"] => demo::of_this_machine(),
         ["demo", name] => demo::of(name),
+        ["fuzz", ref words @ ..] => fuzz::run(words),
         ["mem"] => mem::run("release"),
         ["mem", profile] => mem::run(profile),
         ["size"] => size::run(),

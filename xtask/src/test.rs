@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::Instant;
 
-use crate::{Result, cargo, debian, mem, shell, show, size, tidy};
+use crate::{Result, cargo, debian, fuzz, mem, shell, show, size, tidy};
 
 struct Step {
     name: &'static str,
@@ -32,12 +32,14 @@ pub fn run() -> Result {
 }
 
 fn format() -> Result {
-    shell::watch(&mut cargo::command(&["fmt", "--all", "--check"]))
+    shell::watch(&mut cargo::command(&["fmt", "--all", "--check"]))?;
+    shell::watch(&mut cargo::command(&["fmt", "--check", "--manifest-path", fuzz::MANIFEST]))
 }
 
 fn clippy() -> Result {
     let everything = ["clippy", "--quiet", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"];
-    shell::watch(&mut cargo::command(&everything))
+    shell::watch(&mut cargo::command(&everything))?;
+    shell::watch(&mut fuzz::lint()?)
 }
 
 fn memory() -> Result {

@@ -23,7 +23,7 @@ const HOUSE: &[Floor] = &[
     Floor::Rooms(&["registry", "store", "unpack", "host"]),
     Floor::InOrder(&[
         "machine", "options", "patience", "workers", "local", "convert", "client", "resolve", "layers", "pull",
-        "artifact", "document", "login", "lib",
+        "artifact", "document", "login", "fuzzing", "lib",
     ]),
 ];
 

@@ -14,7 +14,7 @@ use crate::{Result, cargo, disk, show};
 use source::Source;
 
 /// Where our own code is.
-const FOLDERS: &[&str] = &["src", "tests", "xtask/src"];
+const FOLDERS: &[&str] = &["fuzz/src", "fuzz/targets", "src", "tests", "xtask/src"];
 
 pub fn run() -> Result {
     let root = cargo::root();

@@ -1,0 +1,30 @@
+//! What else a registry answers: `Location` and `Retry-After`, the JSON of tokens and of refusals.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use pullet::fuzzing::{joined, refusal, retry_after, token_answer};
+
+fuzz_target!(|bytes: &[u8]| {
+    pullet_fuzz::within((256 << 10) + 64 * bytes.len(), || {
+        let (first, rest) = pullet_fuzz::line(bytes);
+        if let (Ok(first), Ok(rest)) = (std::str::from_utf8(first), std::str::from_utf8(rest)) {
+            url(first, rest);
+            retry_after(first, rest);
+        }
+        if let Ok(token) = token_answer(bytes) {
+            assert!(!token.is_empty() && token.bytes().all(|b| b.is_ascii_graphic()), "{token:?}");
+        }
+        refusal(429, bytes);
+    });
+});
+
+/// What a reference leads to is a clean URL, and stays at its origin when it is joined with itself.
+fn url(base: &str, reference: &str) {
+    let Some((whole, origin)) = joined(base, reference) else { return };
+    assert!(whole.bytes().all(|b| b.is_ascii_graphic()) && !whole.contains('#'), "{whole}");
+    assert!(whole.starts_with(&origin), "{whole} {origin}");
+    let authority = origin.split("://").nth(1).expect("an origin has a scheme");
+    assert!(!authority.contains('@'), "{origin}");
+    assert_eq!(joined(&whole, &whole), Some((whole.clone(), origin)), "{whole}");
+}

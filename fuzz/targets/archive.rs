@@ -1,0 +1,18 @@
+//! Entries of a tar, as it is and with its checksums put right: no more data than there are bytes.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use pullet::fuzzing::archive;
+
+fuzz_target!(|bytes: &[u8]| {
+    let mended = pullet_fuzz::mended(bytes);
+    pullet_fuzz::within((256 << 10) + 32 * bytes.len(), || {
+        for tar in [bytes, &mended] {
+            if let Ok(entries) = archive(tar) {
+                let stored: u64 = entries.iter().map(|(_, stored)| stored).sum();
+                assert!(stored <= tar.len() as u64, "{stored} bytes of data");
+            }
+        }
+    });
+});

@@ -1,0 +1,32 @@
+//! What the machine's users configured: files of credentials, answers of credential helpers, proxies.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use pullet::fuzzing::{auth_json, keychain_answer, proxy_for};
+
+fuzz_target!(|bytes: &[u8]| {
+    pullet_fuzz::within((256 << 10) + 64 * bytes.len(), || {
+        let (first, rest) = pullet_fuzz::line(bytes);
+        if let (Ok(first), Ok(rest)) = (std::str::from_utf8(first), std::str::from_utf8(rest)) {
+            if let Ok(Some(url)) = proxy_for(first, rest, "registry.example", 443) {
+                assert!(url.bytes().all(|b| b.is_ascii_graphic()) && !url.contains('@'), "{url}");
+            }
+            let _ = proxy_for(first, rest, "10.1.2.3", 5000);
+            let _ = proxy_for(first, rest, "[2001:db8::1]", 443);
+            if let Ok(name) = first.parse() {
+                file(rest.as_bytes(), &name);
+            }
+        }
+        let name = "registry.example/a/b".parse().expect("the name is one");
+        file(bytes, &name);
+        let _ = keychain_answer(bytes);
+    });
+});
+
+/// What is written can be read, and is written the same again.
+fn file(bytes: &[u8], name: &pullet::Reference) {
+    if let Ok(kept) = auth_json(bytes, name) {
+        assert_eq!(auth_json(&kept, name), Ok(kept));
+    }
+}
