@@ -1,11 +1,16 @@
 //! Lets the registry room ask this machine for what `host/` knows: roots, certificates of one registry, proxies. Only
 //! hands on: the rooms do not see each other.
 
+#[cfg(feature = "tls")]
 use std::io::Read;
 
 use crate::error::Result;
-use crate::host::{self, Pem, Proxies, Scheme};
-use crate::registry::{Certificates, Finding, Machine, Proxy, ProxyProtocol};
+#[cfg(feature = "tls")]
+use crate::host::{Pem, certificates_of, roots};
+use crate::host::{Proxies, Scheme};
+#[cfg(feature = "tls")]
+use crate::registry::{Certificates, Finding};
+use crate::registry::{Machine, Proxy, ProxyProtocol};
 
 /// The machine that this program runs on. Variables are read when it is made, files when they are asked for.
 pub(crate) struct ThisMachine {
@@ -19,14 +24,16 @@ impl ThisMachine {
 }
 
 impl Machine for ThisMachine {
+    #[cfg(feature = "tls")]
     fn roots(&self, take: &mut dyn FnMut(&mut dyn Read) -> usize) -> Vec<Finding> {
-        let found = host::roots(take);
+        let found = roots(take);
         let configured = |from| Finding::Configured { what: "TLS roots".to_owned(), from };
         found.notes.into_iter().map(Finding::Note).chain(found.place.map(configured)).collect()
     }
 
+    #[cfg(feature = "tls")]
     fn certificates(&self, names: &[&str]) -> Result<(Certificates, Vec<Finding>)> {
-        let Some(found) = host::certificates_of(names)? else { return Ok(Default::default()) };
+        let Some(found) = certificates_of(names)? else { return Ok(Default::default()) };
         let named = |pem: Pem| (pem.path.display().to_string(), pem.bytes);
         let what = match (found.authorities.len(), &found.client) {
             (count, None) => format!("{count} CA files"),

@@ -2,6 +2,7 @@
 //! environment: here the choices of the user's shell and of the kernel become values that the rest is given.
 
 mod auth_file;
+#[cfg(feature = "tls")]
 mod certificates;
 mod credentials;
 mod environment;
@@ -15,6 +16,7 @@ mod terminal;
 use std::env;
 use std::path::PathBuf;
 
+#[cfg(feature = "tls")]
 pub(crate) use self::certificates::{Pem, certificates_of, roots};
 pub(crate) use self::credentials::Accounts;
 #[cfg(fuzzing)]

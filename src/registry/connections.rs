@@ -6,8 +6,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::auth::Granted;
 use super::http::Http;
 use super::machine::{Findings, Machine};
+#[cfg(not(feature = "tls"))]
+use super::no_tls::{Tls, Trust};
 use super::pace::PaceLimits;
-use super::tls::{Tls, TlsConfig, Trust};
+#[cfg(feature = "tls")]
+use super::tls::{Tls, Trust};
+use super::tls_config::TlsConfig;
 use super::url::Url;
 use crate::cancel::Cancel;
 use crate::error::{Error, ErrorKind, Result};
@@ -89,11 +93,14 @@ impl Connections {
         let TlsConfig { ca_pem, client_pem, insecure } = &self.config.tls;
         let is_listed = |url: &Url| insecure.iter().any(|authority| url.is_at(authority));
         let is_tls_told = ca_pem.is_some() || client_pem.is_some() || is_listed(&secure);
-        Ok(match (is_loopback(host), is_listed(&plain)) {
+        let roots = match (is_loopback(host), is_listed(&plain)) {
             (true, _) if !is_tls_told => vec![plain, secure],
             (true, _) | (_, true) => vec![secure, plain],
             (false, false) => vec![secure],
-        })
+        };
+        #[cfg(not(feature = "tls"))]
+        let roots = super::no_tls::plain(roots)?;
+        Ok(roots)
     }
 }
 

@@ -9,8 +9,11 @@ use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs};
 use ureq::unversioned::transport::{ConnectProxyConnector, Connector, NextTimeout, TcpConnector};
 
 use super::machine::{Finding, Findings, Machine, Proxy, ProxyProtocol};
+#[cfg(not(feature = "tls"))]
+use super::no_tls::Tls;
 use super::pace::{Pace, PaceLimits};
 use super::retry;
+#[cfg(feature = "tls")]
 use super::tls::Tls;
 use super::url::Url;
 use crate::cancel::Cancel;

@@ -2,6 +2,7 @@
 //! connection needs it and never before: who talks plain HTTP reads no certificate.
 
 use std::collections::HashSet;
+#[cfg(feature = "tls")]
 use std::io::Read;
 use std::sync::{Mutex, PoisonError};
 
@@ -12,9 +13,11 @@ use crate::progress::{Event, Progress};
 pub(crate) trait Machine: Send + Sync {
     /// Gives the files that hold the machine's root certificates to `take`, which tells how many good ones were in
     /// each, until some had any. Whether there were any is told by `take` alone.
+    #[cfg(feature = "tls")]
     fn roots(&self, take: &mut dyn FnMut(&mut dyn Read) -> usize) -> Vec<Finding>;
 
     /// What is configured for the registry that goes by one of these names.
+    #[cfg(feature = "tls")]
     fn certificates(&self, names: &[&str]) -> Result<(Certificates, Vec<Finding>)>;
 
     /// The proxy through which a server is asked.
@@ -22,6 +25,7 @@ pub(crate) trait Machine: Send + Sync {
 }
 
 /// Certificates for one registry, in PEM, each with the name of its file.
+#[cfg(feature = "tls")]
 #[derive(Default)]
 pub(crate) struct Certificates {
     pub(crate) authorities: Vec<(String, Vec<u8>)>,
@@ -53,7 +57,11 @@ pub(crate) enum ProxyProtocol {
 /// Something that people should hear of, found where there is nobody to tell.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Finding {
-    Configured { what: String, from: String },
+    Configured {
+        what: String,
+        from: String,
+    },
+    #[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "notes are of certificates"))]
     Note(String),
 }
 

@@ -9,12 +9,16 @@ mod connections;
 mod fuzzing;
 mod http;
 mod machine;
+#[cfg(not(feature = "tls"))]
+mod no_tls;
 mod pace;
 mod ping;
 mod problem;
 mod redirect;
 mod retry;
+#[cfg(feature = "tls")]
 mod tls;
+mod tls_config;
 mod token;
 mod url;
 
@@ -27,10 +31,12 @@ pub(crate) use self::connections::{Config, Connections};
 #[cfg(fuzzing)]
 pub use self::fuzzing::{challenges, joined, refusal, retry_after, token_answer};
 pub(crate) use self::http::Body;
-pub(crate) use self::machine::{Certificates, Finding, Machine, Proxy, ProxyProtocol};
+#[cfg(feature = "tls")]
+pub(crate) use self::machine::{Certificates, Finding};
+pub(crate) use self::machine::{Machine, Proxy, ProxyProtocol};
 pub(crate) use self::pace::PaceLimits;
 pub(crate) use self::retry::{Verdict, is_progress, verdict};
-pub(crate) use self::tls::TlsConfig;
+pub(crate) use self::tls_config::TlsConfig;
 
 use self::auth::Auth;
 use self::challenge::Challenge;

@@ -19,22 +19,13 @@ use ureq::unversioned::transport::{
 
 use super::machine::{Finding, Findings, Machine};
 use super::problem::CERTIFICATE_HINT;
+use super::tls_config::TlsConfig;
 use super::url::Url;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Servers whose sessions are kept for resumption: a registry, its token endpoint, its storage. rustls makes room for
 /// all of them ahead, and for 256 by default.
 const SESSIONS: usize = 8;
-
-/// What the user said of TLS.
-#[derive(Clone, Default)]
-pub(crate) struct TlsConfig {
-    pub(crate) ca_pem: Option<Vec<u8>>,
-    /// A certificate with its chain, and its key.
-    pub(crate) client_pem: Option<[Vec<u8>; 2]>,
-    /// `HOST[:PORT]`: their certificates are not verified, and they may speak plain HTTP.
-    pub(crate) insecure: Vec<String>,
-}
 
 /// What all registries of one client have in common.
 pub(super) struct Trust {
@@ -80,14 +71,6 @@ struct Site {
 struct Kind {
     shows_client: bool,
     is_verified: bool,
-}
-
-/// Without the key.
-impl std::fmt::Debug for TlsConfig {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { ca_pem, client_pem, insecure } = self;
-        write!(f, "TlsConfig(CA: {}, client: {}, {insecure:?})", ca_pem.is_some(), client_pem.is_some())
-    }
 }
 
 impl Trust {
@@ -478,13 +461,6 @@ mod tests {
             let time = UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds));
             assert_eq!(date(time), expected);
         }
-    }
-
-    #[test]
-    fn the_key_is_not_shown() {
-        let client_pem = Some([b"certificate".to_vec(), b"secret".to_vec()]);
-        let shown = format!("{:?}", TlsConfig { client_pem, ..TlsConfig::default() });
-        assert_eq!(shown, "TlsConfig(CA: false, client: true, [])");
     }
 
     #[test]

@@ -36,9 +36,12 @@ fn format() -> Result {
     shell::watch(&mut cargo::command(&["fmt", "--check", "--manifest-path", fuzz::MANIFEST]))
 }
 
+/// With all features and with none: what only some of them use is dead code without them.
 fn clippy() -> Result {
-    let everything = ["clippy", "--quiet", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"];
-    shell::watch(&mut cargo::command(&everything))?;
+    for features in ["--all-features", "--no-default-features"] {
+        let words = ["clippy", "--quiet", "--workspace", "--all-targets", features, "--", "-D", "warnings"];
+        shell::watch(&mut cargo::command(&words))?;
+    }
     shell::watch(&mut fuzz::lint()?)
 }
 
@@ -56,5 +59,6 @@ fn manual() -> Result {
 fn tests() -> Result {
     // Some of the tests run the binary as its users have it.
     cargo::build("release")?;
+    shell::watch(&mut cargo::command(&["test", "--quiet", "--no-default-features", "--test", "without"]))?;
     shell::watch(&mut cargo::command(&["test", "--workspace", "--all-features"]))
 }

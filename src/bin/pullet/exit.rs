@@ -12,6 +12,9 @@ pub(crate) enum Failure {
     BrokenPipe,
     /// Standard output could not be written.
     Output(std::io::Error),
+    /// A command that is not in this pullet.
+    #[cfg(not(feature = "manage"))]
+    NotBuilt,
     /// `verify` found so many blobs that are not what they promise.
     Corrupt(usize),
 }
@@ -53,6 +56,11 @@ impl Failure {
             Self::Usage(what, hint) => Some((what.clone(), Some(hint.clone()))),
             Self::BrokenPipe => None,
             Self::Output(error) => Some((format!("write to standard output: {error}"), None)),
+            #[cfg(not(feature = "manage"))]
+            Self::NotBuilt => {
+                let text = "this pullet is built with the commands pull and unpack alone".to_owned();
+                Some((text, Some("its feature is \"manage\"".to_owned())))
+            }
             Self::Corrupt(count) => {
                 let hint = "pullet verify --remove-corrupt removes them; the next pull fetches them anew";
                 Some((format!("{count} corrupt or missing blobs"), Some(hint.to_owned())))
@@ -66,6 +74,8 @@ impl Failure {
             Self::Usage(..) => Some(ErrorKind::Usage),
             Self::BrokenPipe => None,
             Self::Output(_) => Some(ErrorKind::Disk),
+            #[cfg(not(feature = "manage"))]
+            Self::NotBuilt => Some(ErrorKind::Unsupported),
             Self::Corrupt(_) => Some(ErrorKind::Mismatch),
         }
     }

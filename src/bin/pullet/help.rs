@@ -5,18 +5,32 @@ use crate::topic::Topic;
 /// The help for the program or one of its commands.
 pub(crate) fn of(topic: Topic) -> String {
     match topic {
-        Topic::Program => PROGRAM.to_owned(),
+        Topic::Program => format!("{PROGRAM}{MANAGE}{CODES}"),
+        Topic::Pull => format!("{PULL}\n{REGISTRY}{TRUST}{PATIENCE}\n{COMMON}\n{NAMES}"),
+        Topic::Unpack => format!("{UNPACK}\n{REGISTRY}{TRUST}{PATIENCE}\n{COMMON}\n{NAMES}"),
+        other => of_others(other),
+    }
+}
+
+#[cfg(feature = "manage")]
+fn of_others(topic: Topic) -> String {
+    match topic {
         Topic::Artifact => format!("{ARTIFACT}\n{REGISTRY}{TRUST}{PATIENCE}\n{COMMON}\n{NAMES}"),
         Topic::Digest => format!("{DIGEST}\n{REGISTRY}{TRUST}{PATIENCE}\n{COMMON}\n{NAMES}"),
         Topic::Images => format!("{IMAGES}\n{COMMON}"),
         Topic::Login => format!("{LOGIN}{TRUST}\n{COMMON}"),
         Topic::Logout => format!("{LOGOUT}\n{COMMON}"),
         Topic::Manifest => format!("{MANIFEST}\n{REGISTRY}{TRUST}{PATIENCE}\n{COMMON}\n{NAMES}"),
-        Topic::Pull => format!("{PULL}\n{REGISTRY}{TRUST}{PATIENCE}\n{COMMON}\n{NAMES}"),
         Topic::Tags => format!("{TAGS}\n{REGISTRY}{TRUST}{PATIENCE}\n{COMMON}"),
-        Topic::Unpack => format!("{UNPACK}\n{REGISTRY}{TRUST}{PATIENCE}\n{COMMON}\n{NAMES}"),
         Topic::Verify => format!("{VERIFY}\n{COMMON}"),
+        Topic::Program | Topic::Pull | Topic::Unpack => of(topic),
     }
+}
+
+/// No pullet tells of commands that it has not.
+#[cfg(not(feature = "manage"))]
+fn of_others(_: Topic) -> String {
+    of(Topic::Program)
 }
 
 const PROGRAM: &str = "\
@@ -27,6 +41,11 @@ Usage: pullet COMMAND [OPTION]… [ARGUMENT]…
 Commands:
   pull      fetch and verify images into the store
   unpack    make a root filesystem out of an image
+";
+
+/// The rest of the commands, where they are built in.
+const MANAGE: &str = if cfg!(feature = "manage") {
+    "\
   images    list the images in the store
   verify    read the store back and check every digest
   artifact  fetch the files of an OCI artifact into a folder
@@ -37,7 +56,12 @@ Straight from the registry, nothing stored:
   manifest  the document that a name points to
   login     try credentials with a registry and keep them
   logout    remove kept credentials
+"
+} else {
+    ""
+};
 
+const CODES: &str = "
 `pullet COMMAND --help` tells the options of a command.
 
 Exit codes:

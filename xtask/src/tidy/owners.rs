@@ -27,8 +27,8 @@ const OWNERS: &[Owner] = &[
     dependency("tar", "tar", &["src/unpack/entries.rs"]),
     dependency("ureq", "ureq", &["src/registry/http.rs"]),
     // The TLS connector is one of ureq's transports, and those end in its error.
-    dependency("ureq", "ureq::unversioned", &["src/registry/http.rs", "src/registry/tls.rs"]),
-    dependency("ureq", "ureq::Error", &["src/registry/http.rs", "src/registry/tls.rs"]),
+    dependency("ureq", "ureq::unversioned", TRANSPORT),
+    dependency("ureq", "ureq::Error", TRANSPORT),
     dependency("webpki-roots", "webpki_roots", &["src/registry/tls.rs"]),
     standard("std::env", &["src/host/", "src/bin/"]),
     // What this was built for: of the compiler, not of the environment.
@@ -36,6 +36,9 @@ const OWNERS: &[Owner] = &[
     standard("std::thread", &["src/workers.rs"]),
     standard("thread", &["src/workers.rs"]),
 ];
+
+/// HTTP, and the two that may wrap its connections.
+const TRANSPORT: &[&str] = &["src/registry/http.rs", "src/registry/no_tls.rs", "src/registry/tls.rs"];
 
 /// Who reads or writes JSON.
 const DOCUMENTS: &[&str] = &["src/bin/pullet/", "src/host/", "src/image/", "src/registry/", "src/store/"];

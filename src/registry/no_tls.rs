@@ -1,0 +1,63 @@
+//! Stands in for `tls` where pullet is built without it: for a registry on a link that is trusted. What needs TLS is
+//! refused, before anything is asked where that can be told, and never spoken to in plain HTTP instead.
+
+use std::sync::Arc;
+
+use ureq::unversioned::transport::{ConnectionDetails, Connector, Transport};
+
+use super::machine::{Findings, Machine};
+use super::tls_config::TlsConfig;
+use super::url::Url;
+use crate::error::{Error, ErrorKind, Result};
+
+/// What all registries of one client have in common: nothing.
+pub(super) struct Trust;
+
+/// Lets connections through that are not to be wrapped.
+#[derive(Clone, Debug)]
+pub(super) struct Tls;
+
+impl Trust {
+    pub(super) fn new(config: &TlsConfig, _: Arc<dyn Machine>, _: Arc<Findings>) -> Result<Self> {
+        match config.ca_pem.is_some() || config.client_pem.is_some() {
+            true => Err(absent("a certificate is of no use")),
+            false => Ok(Self),
+        }
+    }
+}
+
+impl Tls {
+    pub(super) fn new(_: Arc<Trust>, _: Url, _: Vec<String>) -> Self {
+        Self
+    }
+}
+
+impl<In: Transport> Connector<In> for Tls {
+    type Out = In;
+
+    fn connect(
+        &self,
+        details: &ConnectionDetails,
+        chained: Option<In>,
+    ) -> std::result::Result<Option<Self::Out>, ureq::Error> {
+        match details.needs_tls() {
+            true => Err(ureq::Error::Other(Box::new(absent("no connection")))),
+            false => Ok(chained),
+        }
+    }
+}
+
+/// Where a registry may be without TLS.
+pub(super) fn plain(mut roots: Vec<Url>) -> Result<Vec<Url>> {
+    let refusal = roots.first().map(|root| absent(&root.to_string()));
+    roots.retain(|root| !root.is_https());
+    match refusal {
+        Some(refusal) if roots.is_empty() => Err(refusal),
+        _ => Ok(roots),
+    }
+}
+
+fn absent(what: &str) -> Error {
+    Error::new(ErrorKind::Unsupported, format!("{what}: this pullet is built without TLS"))
+        .with_hint("its feature is \"tls\"; a registry that --insecure-registry HOST[:PORT] lists may speak plain HTTP")
+}

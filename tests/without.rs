@@ -1,0 +1,90 @@
+//! A pullet without its features: what it cannot do is refused by name, and nothing weaker is done instead. The rest of
+//! the tests is for a pullet that has them.
+#![cfg(not(any(feature = "tls", feature = "manage")))]
+#![allow(
+    dead_code,
+    unused_imports,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    unreachable_pub,
+    reason = "this crate is tests only, and needs a part of the harness"
+)]
+
+#[path = "it/harness/mod.rs"]
+mod harness;
+
+use harness::authority::Authority;
+use harness::bench::Bench;
+use harness::fault::on;
+use harness::image::Image;
+use harness::registry::Registry;
+use harness::run::Home;
+
+#[test]
+fn a_registry_that_needs_tls_is_refused_before_it_is_asked() {
+    let home = Home::new();
+    let registry = Registry::plain();
+    let listed = format!("--insecure-registry={}", registry.host());
+    for (case, args) in [
+        ("by its name", &["pull", "registry.invalid/app"] as &[&str]),
+        ("with another registry listed", &["pull", &listed, "registry.invalid/app"]),
+        ("unpack", &["unpack", "registry.invalid/app", &home.arg("root")]),
+    ] {
+        let outcome = home.run(args).exits_in(case, 10).fails_in_one_line();
+        outcome
+            .says("https://registry.invalid/: this pullet is built without TLS")
+            .says("hint: its feature is \"tls\"");
+    }
+    assert!(registry.log().is_empty());
+}
+
+#[test]
+fn a_certificate_is_refused_and_not_passed_over() {
+    let bench = Bench::new();
+    let name = Image::small("app").push(&bench.registry, "app", "latest");
+    let ca = bench.home.write("ca.pem", Authority::new().pem());
+    let outcome = bench.home.run(&["pull", "--ca-file", &ca, &name]).exits(10).fails_in_one_line();
+    outcome.says("this pullet is built without TLS");
+    assert!(bench.registry.log().is_empty());
+}
+
+#[test]
+fn a_way_into_tls_is_not_taken() {
+    let authority = Authority::new();
+    let elsewhere = Registry::tls(&authority);
+    let bench = Bench::new();
+    let image = Image::small("app");
+    let name = image.push(&bench.registry, "app", "latest");
+    let layer = image.layers[0].digest();
+    let layer = format!("/v2/app/blobs/{layer}");
+    bench.registry.fault(on(layer).redirect(307, elsewhere.url("/anywhere")));
+    let outcome = bench.home.run(&["pull", &name]).exits(10).fails_in_one_line();
+    outcome.says("this pullet is built without TLS").says("https://");
+    assert!(elsewhere.log().is_empty());
+}
+
+#[test]
+fn a_plain_registry_is_pulled_from() {
+    let bench = Bench::new();
+    let image = Image::small("app");
+    bench.pull(&image).exits(0);
+    let name = image.push(&bench.registry, "app", "latest");
+    bench.home.run(&["unpack", &name, &bench.home.arg("root")]).exits(0);
+}
+
+#[test]
+fn a_command_that_is_not_built_in_is_said_not_to_be() {
+    let home = Home::new();
+    for args in
+        [&["images"] as &[&str], &["verify"], &["tags", "localhost:1/app"], &["login", "-u", "u", "localhost:1"]]
+    {
+        let outcome = home.run(args).exits_in(args[0], 10).fails_in_one_line();
+        outcome.says("the commands pull and unpack alone").says("hint: its feature is \"manage\"");
+    }
+    let help = home.run(&["--help"]).exits(0);
+    assert!(help.stdout.contains("  unpack ") && !help.stdout.contains("  images "), "{}", help.story());
+}
