@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 
@@ -37,6 +38,7 @@ pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
     made.map_err(|e| Error::disk("create folder", folder, e))?;
     let temporary = temporary(path);
+    sweep(folder, path);
     let written = write(&temporary, path, bytes);
     let replaced = written.map_err(|e| Error::disk("write", &temporary, e)).and_then(|()| {
         fs::rename(&temporary, path).map_err(|e| Error::disk("rename to", path, e))?;
@@ -49,9 +51,11 @@ pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
 }
 
 fn write(temporary: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
-    // What a crashed process of the same number left; a link is removed and not followed.
+    // Of our own number it can only be a dead one's; a link is removed and not followed.
     let _ = fs::remove_file(temporary);
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(temporary)?;
+    // It says that the file's process is alive; where nothing can be locked, nothing is swept.
+    let _ = file.try_lock();
     file.set_permissions(Permissions::from_mode(0o600))?;
     if let Ok(before) = fs::metadata(path) {
         // Root, who writes to another's file, must not lock its owner out. For all others there is nothing to change.
@@ -59,6 +63,24 @@ fn write(temporary: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
     }
     file.write_all(bytes)?;
     file.sync_all()
+}
+
+/// Removes the temporary files of processes that died over them: they hold credentials, and nobody else would.
+fn sweep(folder: &Path, path: &Path) {
+    let own = path.file_name().unwrap_or_default().as_bytes();
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let number = name.as_bytes().strip_prefix(own).and_then(|name| name.strip_prefix(b".")?.strip_suffix(b".new"));
+        if number.is_some_and(|number| !number.is_empty() && number.iter().all(u8::is_ascii_digit)) {
+            let is_dead = open_itself(&entry.path()).is_ok_and(|file| file.try_lock().is_ok());
+            let _ = if is_dead { fs::remove_file(entry.path()) } else { Ok(()) };
+        }
+    }
+}
+
+fn open_itself(path: &Path) -> io::Result<File> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path)
 }
 
 fn temporary(path: &Path) -> PathBuf {

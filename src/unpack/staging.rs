@@ -1,7 +1,7 @@
 //! The tree grows beside its target, in a folder that nobody else can enter, and appears by one rename: the target is
 //! as before or whole, never between.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -40,17 +40,25 @@ impl Staging {
             let text = format!("unpack to {}: it is no folder that could be made", target.display());
             return Err(Error::new(ErrorKind::Usage, text));
         };
-        expect_free(&absolute, parent)?;
-        let flags = DIRECTORY.difference(OFlags::NOFOLLOW);
-        let parent_fd = fs::open(parent, flags, Mode::empty()).map_err(|e| Error::disk("open", parent, e))?;
         let folder_name = staging_name(name.as_bytes());
-        let folder =
-            claim(&parent_fd, &folder_name).map_err(|e| e.context(format!("unpack to {}", target.display())))?;
-        let (name, target) = (name.to_owned(), target.to_owned());
-        let staging = Self { target, name, parent: parent_fd, folder_name, folder };
+        if let Err(taken) = expect_free(&absolute, parent) {
+            // A process that was killed just behind its rename left this, and nobody else will come by.
+            if parent.join(&folder_name).is_dir() {
+                drop(Self::claim(target, parent, name, folder_name));
+            }
+            return Err(taken);
+        }
+        let staging = Self::claim(target, parent, name, folder_name)?;
         let made = remove_tree(&staging.folder, TREE).and_then(|()| make_private(&staging.folder, TREE));
         made.map_err(|e| Error::disk("make a tree beside", &staging.target, e))?;
         Ok(staging)
+    }
+
+    fn claim(target: &Path, parent: &Path, name: &OsStr, folder_name: OsString) -> Result<Self> {
+        let flags = DIRECTORY.difference(OFlags::NOFOLLOW);
+        let parent = fs::open(parent, flags, Mode::empty()).map_err(|e| Error::disk("open", parent, e))?;
+        let folder = claim(&parent, &folder_name).map_err(|e| e.context(format!("unpack to {}", target.display())))?;
+        Ok(Self { target: target.to_owned(), name: name.to_owned(), parent, folder_name, folder })
     }
 
     /// Opens the tree.

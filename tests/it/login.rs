@@ -81,6 +81,26 @@ fn what_is_kept_is_used_and_removed() {
 }
 
 #[test]
+fn what_a_login_left_that_died_is_removed_by_the_next() {
+    let bench = guarded();
+    fs::create_dir(bench.home.path("home/.docker")).unwrap();
+    let (dead, alive) = ("config.json.4194303.new", "config.json.4194302.new");
+    let others = ["config.json.bak.new", "config.json..new", "config.json.1.old", "other.json.1.new"];
+    for name in [dead, alive].iter().chain(&others) {
+        bench.home.write(&format!("home/.docker/{name}"), "hunter2");
+    }
+    let held = fs::File::open(bench.home.path("home/.docker").join(alive)).unwrap();
+    held.lock().unwrap();
+    login(&bench, &[], b"hunter2-s3cret").exits(0);
+    let entries = fs::read_dir(bench.home.path("home/.docker")).unwrap();
+    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    let mut expected = [&["config.json", alive][..], &others].concat();
+    expected.sort();
+    assert_eq!(names, expected);
+}
+
+#[test]
 fn what_is_refused_is_not_kept() {
     let bench = guarded();
     login(&bench, &[], b"wrong").exits(4).prints("").fails_in_one_line();

@@ -334,6 +334,27 @@ fn an_existing_target_is_left_alone() {
 }
 
 #[test]
+fn what_stood_beside_a_target_when_its_process_died_is_removed() {
+    let bench = Bench::new();
+    let (name, target) = (Image::small("target").push(&bench.registry, "app", "latest"), bench.home.arg("root"));
+    let staging = bench.home.path(".root.pullet");
+    // Killed within the tree, and behind the rename: then the target is whole, and stays what it is.
+    for (inside, code) in [("root/etc/deep", 0), ("", 9), ("root/etc", 9)] {
+        fs::create_dir_all(staging.join(inside)).unwrap();
+        fs::write(staging.join("partial"), "").unwrap();
+        bench.home.run(&["unpack", &name, &target]).exits_in(inside, code);
+        assert_eq!(fs::read(bench.home.path("root/seed")).unwrap(), b"target", "{inside}");
+        assert!(!staging.exists(), "{inside}");
+    }
+    // Somebody is at work there.
+    fs::create_dir(&staging).unwrap();
+    let held = fs::File::open(&staging).unwrap();
+    held.lock().unwrap();
+    bench.home.run(&["unpack", &name, &target]).exits(9).says("not empty");
+    assert!(staging.exists());
+}
+
+#[test]
 fn a_target_may_be_named_in_several_ways() {
     let bench = Bench::new();
     let name = Image::small("target").push(&bench.registry, "app", "latest");

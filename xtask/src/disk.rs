@@ -60,8 +60,12 @@ pub fn read(path: &Path) -> Result<String> {
     named("read", path, fs::read_to_string(path))
 }
 
-pub fn write(path: &Path, text: &str) -> Result {
-    named("write", path, fs::write(path, text))
+pub fn read_bytes(path: &Path) -> Result<Vec<u8>> {
+    named("read", path, fs::read(path))
+}
+
+pub fn write(path: &Path, bytes: impl AsRef<[u8]>) -> Result {
+    named("write", path, fs::write(path, bytes))
 }
 
 pub fn size(path: &Path) -> Result<u64> {

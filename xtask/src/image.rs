@@ -33,8 +33,8 @@ pub struct Blob {
 impl Image {
     /// Writes the config and the manifest for these layers into the folder.
     pub fn new(folder: &Path, layers: Vec<Layer>) -> Result<Self> {
-        let config = Blob::new(folder.join("config.json"), &config(&layers))?;
-        let manifest = Blob::new(folder.join("manifest.json"), &manifest(&config, &layers))?;
+        let config = Blob::new(folder.join("config.json"), config(&layers))?;
+        let manifest = Blob::new(folder.join("manifest.json"), manifest(&config, &layers))?;
         Ok(Self { layers, config, manifest })
     }
 }
@@ -55,8 +55,9 @@ impl Layer {
 }
 
 impl Blob {
-    fn new(file: PathBuf, text: &str) -> Result<Self> {
-        disk::write(&file, text)?;
+    /// Writes the file.
+    pub fn new(file: PathBuf, bytes: impl AsRef<[u8]>) -> Result<Self> {
+        disk::write(&file, bytes)?;
         Self::of(file)
     }
 
@@ -65,7 +66,7 @@ impl Blob {
         Ok(Self { size: disk::size(&file)?, digest, file })
     }
 
-    fn descriptor(&self, media_type: &str) -> String {
+    pub fn descriptor(&self, media_type: &str) -> String {
         let Self { digest, size, .. } = self;
         format!(r#"{{"mediaType":"{media_type}","digest":"{digest}","size":{size}}}"#)
     }

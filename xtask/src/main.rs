@@ -1,6 +1,7 @@
 //! pullet's own tasks, `cargo xtask COMMAND`: the dispatch only. Each command is a file or a folder of its own.
 
 mod cargo;
+mod crash;
 mod debian;
 mod demo;
 mod disk;
@@ -23,9 +24,11 @@ type Result<T = ()> = std::result::Result<T, String>;
 const HELP: &str = "\
 cargo xtask COMMAND
 
+  crash        kill pullet and break its disk at every system call that changes it, and run it again;
+               --sample SEED[:COUNT], --call NAME, --jobs COUNT
   demo         pull, unpack, prove and run an image made of this machine's own files
   demo NAME    the same with a real image from a real registry
-  test         format, clippy, tidy, every test, the manual, memory and size; what .ci/run calls
+  test         format, clippy, tidy, every test, the manual, memory, size and crashes; what .ci/run calls
   tidy         the law of imports, one owner per dependency, 500 lines, ARCHITECTURE.md
   fuzz [--seconds N] [TARGET|FILE…]
                the targets of fuzz/ for so many seconds each (60; 0: what is known already), or inputs
@@ -38,6 +41,7 @@ fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let outcome = match words[..] {
+        ["crash", ref options @ ..] => crash::run(options),
         ["demo"] => demo::of_this_machine(),
         ["demo", name] => demo::of(name),
         ["fuzz", ref words @ ..] => fuzz::run(words),

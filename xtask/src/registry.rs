@@ -23,7 +23,7 @@ impl Registry {
         disk::create_folder(folder)?;
         let address = free_address()?;
         let configuration = folder.join("config.yml");
-        disk::write(&configuration, &self::configuration(&folder.join("storage"), address))?;
+        disk::write(&configuration, self::configuration(&folder.join("storage"), address))?;
         let access_log = folder.join("access.log");
         let mut command = shell::program("docker-registry");
         command.arg("serve").arg(&configuration).stdin(Stdio::null());

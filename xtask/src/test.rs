@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::Instant;
 
-use crate::{Result, cargo, debian, fuzz, mem, shell, show, size, tidy};
+use crate::{Result, cargo, crash, debian, fuzz, mem, shell, show, size, tidy};
 
 struct Step {
     name: &'static str,
@@ -17,6 +17,7 @@ const STEPS: &[Step] = &[
     Step { name: "mem", run: memory },
     Step { name: "size", run: size::run },
     Step { name: "manual", run: manual },
+    Step { name: "crash", run: crash::sample },
     Step { name: "tests", run: tests },
 ];
 

@@ -1,0 +1,82 @@
+//! What must hold after a fault, and after the run that follows it.
+
+use super::place::State;
+use super::server::Server;
+use super::snapshot::Snapshot;
+use crate::Result;
+
+/// An index without images, as the first pull makes it.
+const NO_IMAGES: &[u8] = br#""manifests":[]"#;
+pub const LOGIN: &str = ".docker/config.json";
+
+/// Every blob is what its name says, every document is the old or the new one, and the target is whole or not there.
+pub fn is_sound(before: &State, after: &State, now: &State, server: &Server) -> Result {
+    for (path, content) in now.store.below("blobs/sha256") {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if server.blob(&format!("sha256:{name}")) != Some(content) {
+            return Err(format!("{} is not what its name says", path.display()));
+        }
+    }
+    document("index.json", [&before.store, &after.store, &now.store], is_empty_index)?;
+    document("oci-layout", [&before.store, &after.store, &now.store], |_| false)?;
+    document(LOGIN, [&before.home, &after.home, &now.home], |_| false)?;
+    match (&after.target, &now.target) {
+        (Some(whole), Some(target)) => {
+            whole.difference(target).map_or(Ok(()), |what| Err(format!("the target: {what}")))
+        }
+        (None, Some(_)) => Err("there is a target".into()),
+        (_, None) => Ok(()),
+    }
+}
+
+/// The same as after a run without a fault; nothing is left over.
+pub fn is_complete(after: &State, now: &State) -> Result {
+    let none = Snapshot::default();
+    let target = |state| -> &Snapshot { Option::as_ref(state).unwrap_or(&none) };
+    let parts = [
+        ("store", &after.store, &now.store),
+        ("home", &after.home, &now.home),
+        ("target", target(&after.target), target(&now.target)),
+    ];
+    for (part, whole, now) in parts {
+        if let Some(what) = whole.difference(now) {
+            return Err(format!("{part}: {what}"));
+        }
+    }
+    if after.beside == now.beside { Ok(()) } else { Err(format!("beside the target: {:?}", now.beside)) }
+}
+
+/// The digests of the blobs that are there.
+pub fn committed(state: &State) -> Vec<String> {
+    let names = state.store.below("blobs/sha256").filter_map(|(path, _)| path.file_name()?.to_str());
+    names.map(|name| format!("sha256:{name}")).collect()
+}
+
+/// No blob is asked for twice, nor one that was there.
+pub fn asks_for_what_is_missing(targets: &[String], committed: &[String]) -> Result {
+    for (index, target) in targets.iter().enumerate() {
+        let Some((_, digest)) = target.split_once("/blobs/") else { continue };
+        if committed.iter().any(|there| there == digest) {
+            return Err(format!("{digest} was there and was fetched again"));
+        }
+        if targets[..index].contains(target) {
+            return Err(format!("{digest} was fetched twice"));
+        }
+    }
+    Ok(())
+}
+
+fn document(name: &str, [before, after, now]: [&Snapshot; 3], is_between: fn(&[u8]) -> bool) -> Result {
+    let now = now.content(name);
+    if now == before.content(name) || now == after.content(name) || now.is_some_and(is_between) {
+        return Ok(());
+    }
+    let text = now.map_or("nothing".into(), String::from_utf8_lossy);
+    Err(format!("{name} is neither the old nor the new one: {text}"))
+}
+
+fn is_empty_index(content: &[u8]) -> bool {
+    content.starts_with(b"{")
+        && content.ends_with(b"}")
+        && content.windows(NO_IMAGES.len()).any(|part| part == NO_IMAGES)
+}

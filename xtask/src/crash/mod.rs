@@ -1,0 +1,129 @@
+//! `cargo xtask crash`: pullet is killed, and its disk fails, at every system call that changes the disk, one after the
+//! other. After each the store and the target must be as before or complete, and the next run must finish the work
+//! without fetching again what was there.
+
+mod archive;
+mod attempt;
+mod check;
+mod noise;
+mod options;
+mod place;
+mod scenario;
+mod server;
+mod siege;
+mod snapshot;
+mod trace;
+mod worker;
+mod world;
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use self::attempt::Ending;
+use self::noise::Noise;
+use self::options::Options;
+use self::trace::Point;
+use self::worker::Worker;
+use crate::disk::Temporary;
+use crate::{Result, cargo, debian, disk, show};
+
+/// What every commit is tried with: the seed, and how many points.
+const SAMPLE: (u64, usize) = (1, 300);
+
+pub fn run(words: &[&str]) -> Result {
+    let options = Options::parse(words)?;
+    debian::need(&[("getfattr", "attr"), ("strace", "strace")])?;
+    let start = Instant::now();
+    let binary = cargo::build("release")?;
+    // Faults are the same on every file system, and memory makes an fsync cheap.
+    let memory = Path::new("/dev/shm");
+    let base = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+    let folder = Temporary::new(base.join(format!("pullet-crash-{}", std::process::id())))?;
+    let tally = sweep(&options, &binary, folder.path())?;
+    println!(
+        "{} points of {}: {} left the disk as before, {} complete; failed: {}",
+        tally.tried,
+        tally.all,
+        tally.before,
+        tally.complete,
+        tally.failures.len()
+    );
+    if !tally.failures.is_empty() {
+        return Err(format!("{} of {} points failed", tally.failures.len(), tally.tried));
+    }
+    let seed = options.sample.unwrap_or(SAMPLE).0;
+    siege::run(&binary, &folder.path().join("siege"), seed)?;
+    println!("all of it in {}", show::seconds(start.elapsed()));
+    Ok(())
+}
+
+/// What `cargo xtask test` tries.
+pub fn sample() -> Result {
+    run(&["--sample", &format!("{}:{}", SAMPLE.0, SAMPLE.1)])
+}
+
+#[derive(Default)]
+struct Tally {
+    all: usize,
+    tried: usize,
+    before: usize,
+    complete: usize,
+    failures: Vec<String>,
+}
+
+impl Tally {
+    fn add(&mut self, other: Self) {
+        self.all = self.all.max(other.all);
+        self.tried += other.tried;
+        self.before += other.before;
+        self.complete += other.complete;
+        self.failures.extend(other.failures);
+    }
+}
+
+/// Shares the points among workers, each with a registry, stores and targets of its own.
+fn sweep(options: &Options, binary: &Path, folder: &Path) -> Result<Tally> {
+    let jobs = |job| {
+        let folder: PathBuf = folder.join(format!("job-{job}"));
+        move || work(options, binary, &folder, job)
+    };
+    let mut sum = Tally::default();
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..options.jobs).map(|job| scope.spawn(jobs(job))).collect();
+        for thread in threads {
+            sum.add(thread.join().map_err(|_| "a worker panicked".to_owned())??);
+        }
+        Ok(sum)
+    })
+}
+
+fn work(options: &Options, binary: &Path, folder: &Path, job: usize) -> Result<Tally> {
+    let worker = Worker::new(binary, folder)?;
+    let points: Vec<Point> = worker.points(options.call.as_deref());
+    let mut tally = Tally { all: points.len(), ..Tally::default() };
+    for point in chosen(points, options.sample).iter().skip(job).step_by(options.jobs) {
+        tally.tried += 1;
+        match worker.attempt(point) {
+            Ok(Ending::Before) => tally.before += 1,
+            Ok(Ending::Complete) => tally.complete += 1,
+            Err(reason) => {
+                let failure = format!("{}: {reason}", worker.shown(point));
+                eprintln!("{failure}");
+                tally.failures.push(failure);
+            }
+        }
+    }
+    disk::clear(folder)?;
+    Ok(tally)
+}
+
+/// All points, or some that are the same ones for the same seed.
+fn chosen(mut points: Vec<Point>, sample: Option<(u64, usize)>) -> Vec<Point> {
+    let Some((seed, count)) = sample else { return points };
+    let mut noise = Noise::new(seed);
+    let mut chosen = Vec::new();
+    while chosen.len() < count && !points.is_empty() {
+        chosen.push(points.swap_remove(noise.below(points.len() as u64) as usize));
+    }
+    chosen
+}

@@ -1,0 +1,71 @@
+//! Where a run takes place: a store, a home, and a folder for the target. All that it leaves behind is in its state.
+
+use std::path::{Path, PathBuf};
+
+use super::snapshot::Snapshot;
+use crate::{Result, disk, shell};
+
+pub struct Place(PathBuf);
+
+/// What a run found or left.
+pub struct State {
+    pub store: Snapshot,
+    pub home: Snapshot,
+    pub target: Option<Snapshot>,
+    /// The names beside the target, and its own.
+    pub beside: Vec<String>,
+}
+
+/// The owner of an ordinary user's place: Debian's nobody.
+pub const NOBODY: &str = "65534:65534";
+
+impl Place {
+    /// An empty one.
+    pub fn new(folder: PathBuf, is_ordinary: bool) -> Result<Self> {
+        disk::fresh(&folder)?;
+        let place = Self(folder);
+        for name in ["home", "targets"] {
+            disk::create_folder(&place.0.join(name))?;
+        }
+        if is_ordinary {
+            shell::run(shell::program("chown").args(["-R", NOBODY]).arg(&place.0))?;
+        }
+        Ok(place)
+    }
+
+    /// One like another.
+    pub fn like(other: &Self, folder: PathBuf) -> Result<Self> {
+        disk::clear(&folder)?;
+        shell::run(shell::program("cp").arg("-a").arg(&other.0).arg(&folder))?;
+        Ok(Self(folder))
+    }
+
+    pub fn folder(&self) -> &Path {
+        &self.0
+    }
+
+    pub fn store(&self) -> PathBuf {
+        self.0.join("store")
+    }
+
+    pub fn home(&self) -> PathBuf {
+        self.0.join("home")
+    }
+
+    pub fn target(&self) -> PathBuf {
+        self.0.join("targets").join("root")
+    }
+
+    pub fn state(&self) -> Result<State> {
+        let store = self.store();
+        let target = self.target();
+        let beside = disk::list(&self.0.join("targets"))?;
+        let beside = beside.iter().filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
+        Ok(State {
+            store: if store.exists() { Snapshot::plain(&store)? } else { Snapshot::default() },
+            home: Snapshot::plain(&self.home())?,
+            target: if target.exists() { Some(Snapshot::exact(&target)?) } else { None },
+            beside: beside.collect(),
+        })
+    }
+}

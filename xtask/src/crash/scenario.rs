@@ -1,0 +1,36 @@
+//! What pullet is asked to do, and on what it begins.
+
+use super::world::{IMAGE, MOVED, OTHER};
+
+pub struct Scenario {
+    pub name: &'static str,
+    /// Pulled before: repositories, and what their tag meant then.
+    pub before: &'static [(&'static str, &'static str)],
+    /// `@` stands for the registry, and `TARGET` for the folder to fill.
+    pub words: &'static [&'static str],
+    /// Whether nobody asks, and not root.
+    pub is_ordinary: bool,
+}
+
+pub const SCENARIOS: &[Scenario] = &[
+    Scenario { name: "pull into an empty store", words: &["pull", "@/image"], ..NOTHING },
+    Scenario { name: "pull beside another image", before: &[(OTHER, OTHER)], words: &["pull", "@/image"], ..NOTHING },
+    Scenario { name: "pull a tag that moved", before: &[(MOVED, OTHER)], words: &["pull", "@/moved"], ..NOTHING },
+    Scenario {
+        name: "unpack from the store",
+        before: &[(IMAGE, IMAGE)],
+        words: &["unpack", "@/image", "TARGET"],
+        ..NOTHING
+    },
+    Scenario { name: "unpack with its pull", words: &["unpack", "@/image", "TARGET"], ..NOTHING },
+    Scenario { name: "artifact", words: &["artifact", "@/artifact", "TARGET"], ..NOTHING },
+    Scenario { name: "login", words: &["login", "-u", "me", "--password-stdin", "@"], ..NOTHING },
+    Scenario {
+        name: "unpack with its pull, as an ordinary user",
+        words: &["unpack", "@/image", "TARGET"],
+        is_ordinary: true,
+        ..NOTHING
+    },
+];
+
+const NOTHING: Scenario = Scenario { name: "", before: &[], words: &[], is_ordinary: false };

@@ -1,0 +1,189 @@
+//! strace: which system calls of a run change the disk, and a run in which one of them meets a fault.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Command, ExitStatus};
+
+use crate::{Result, disk, shell};
+
+/// All that can change a file, a name or what is known of them. A question mark: not on every machine.
+const CALLS: &[&str] = &[
+    "write",
+    "pwrite64",
+    "writev",
+    "pwritev",
+    "?pwritev2",
+    "copy_file_range",
+    "sendfile",
+    "splice",
+    "fsync",
+    "fdatasync",
+    "syncfs",
+    "?sync_file_range",
+    "?rename",
+    "?renameat",
+    "renameat2",
+    "?link",
+    "linkat",
+    "?unlink",
+    "unlinkat",
+    "?rmdir",
+    "?mkdir",
+    "mkdirat",
+    "?symlink",
+    "symlinkat",
+    "?mknod",
+    "mknodat",
+    "?open",
+    "openat",
+    "openat2",
+    "?creat",
+    "ftruncate",
+    "truncate",
+    "fallocate",
+    "?chmod",
+    "fchmod",
+    "fchmodat",
+    "?fchmodat2",
+    "?chown",
+    "fchown",
+    "?lchown",
+    "fchownat",
+    "utimensat",
+    "?utimes",
+    "?futimesat",
+    "?utime",
+    "setxattr",
+    "lsetxattr",
+    "fsetxattr",
+    "removexattr",
+    "lremovexattr",
+    "fremovexattr",
+];
+
+/// What happens in the place of a system call.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Fault {
+    Kill,
+    Error(&'static str),
+}
+
+pub const FAULTS: [Fault; 4] = [Fault::Kill, Fault::Error("ENOSPC"), Fault::Error("EIO"), Fault::Error("EINTR")];
+
+/// The n-th call of its name in a run, counted from 1.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Call {
+    pub name: String,
+    pub nth: usize,
+    /// The line of the trace, to show.
+    pub line: String,
+}
+
+/// One call of one scenario, and what happens to it.
+#[derive(Clone, Debug)]
+pub struct Point {
+    pub scenario: usize,
+    pub call: Call,
+    pub fault: Fault,
+}
+
+/// What came of a run under strace.
+pub struct Traced {
+    pub status: ExitStatus,
+    pub said: String,
+    /// Whether the fault came about.
+    pub has_fired: bool,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Kill => write!(out, "SIGKILL"),
+            Self::Error(name) => write!(out, "{name}"),
+        }
+    }
+}
+
+/// Runs pullet and lists the calls that change something below the folder.
+pub fn record(pullet: &Command, below: &Path, log: &Path) -> Result<Vec<Call>> {
+    let expression = format!("trace={}", CALLS.join(","));
+    shell::run(&mut strace(pullet, log, &["--seccomp-bpf", "-y", "-e", &expression]))?;
+    Ok(calls(&disk::read(log)?, &below.display().to_string()))
+}
+
+/// Runs pullet and lets the call meet the fault.
+pub fn inject(pullet: &Command, call: &Call, fault: Fault, log: &Path) -> Result<Traced> {
+    let Call { name, nth, .. } = call;
+    let effect = match fault {
+        Fault::Kill => "signal=KILL".to_owned(),
+        Fault::Error(error) => format!("error={error}"),
+    };
+    let (trace, inject) = (format!("trace={name}"), format!("inject={name}:{effect}:when={nth}"));
+    let mut options = vec!["-e", &trace, "-e", &inject];
+    if fault != Fault::Kill {
+        // Faster; but then its signals do not arrive.
+        options.push("--seccomp-bpf");
+    }
+    let mut command = strace(pullet, log, &options);
+    let output = shell::try_output(&mut command)?;
+    let has_fired = match fault {
+        Fault::Kill => output.status.signal() == Some(9),
+        Fault::Error(_) => disk::read(log)?.contains("(INJECTED)"),
+    };
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    Ok(Traced { status: output.status, said, has_fired })
+}
+
+fn strace(pullet: &Command, log: &Path, options: &[&str]) -> Command {
+    let mut command = shell::program("strace");
+    command.args(["-f", "-s", "80", "-o"]).arg(log).args(options).arg("--");
+    command.arg(pullet.get_program()).args(pullet.get_args()).env_clear();
+    for (key, value) in pullet.get_envs() {
+        if let Some(value) = value {
+            command.env(key, value);
+        }
+    }
+    command
+}
+
+/// `PID CALL(ARGUMENTS) = RESULT`: the calls are counted by name, and those kept that touch what is below the folder.
+fn calls(log: &str, below: &str) -> Vec<Call> {
+    let mut counts: HashMap<&str, usize> = HashMap::new();
+    let mut calls = Vec::new();
+    for line in log.lines() {
+        let Some((_, rest)) = line.split_once(' ') else { continue };
+        let rest = rest.trim_start();
+        let Some((name, arguments)) = rest.split_once('(') else { continue };
+        if !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
+            continue;
+        }
+        let nth = counts.entry(name).or_default();
+        *nth += 1;
+        let opens = name.starts_with("open");
+        let changes = !opens || ["O_CREAT", "O_TRUNC", "O_TMPFILE"].iter().any(|flag| arguments.contains(flag));
+        if changes && arguments.contains(below) {
+            calls.push(Call { name: name.to_owned(), nth: *nth, line: rest.replace(below, "") });
+        }
+    }
+    calls
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_changes_the_folder_is_listed_and_all_is_counted() {
+        let log = "7 openat(AT_FDCWD</w>, \"/t/lib\", O_RDONLY) = 3</t/lib>\n\
+                   7 write(1<pipe:[9]>, \"x\", 1) = 1\n\
+                   7 openat(AT_FDCWD</w>, \"/t/new\", O_WRONLY|O_CREAT, 0666) = 4</t/new>\n\
+                   7 write(4</t/new>, \"x\", 1) = 1\n\
+                   7 fsync(5</elsewhere>) = 0\n\
+                   7 --- SIGCHLD {} ---\n\
+                   7 +++ exited with 0 +++\n";
+        let calls: Vec<(String, usize)> = calls(log, "/t").into_iter().map(|call| (call.name, call.nth)).collect();
+        assert_eq!(calls, [("openat".into(), 2), ("write".into(), 2)]);
+    }
+}

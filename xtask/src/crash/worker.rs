@@ -1,0 +1,123 @@
+//! A registry, and for each scenario what it begins with and what it must come to.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::place::{NOBODY, Place, State};
+use super::scenario::{SCENARIOS, Scenario};
+use super::server::Server;
+use super::trace::{self, Call, FAULTS, Point};
+use super::world;
+use crate::{Result, debian, disk, shell};
+
+pub struct Worker {
+    binary: PathBuf,
+    folder: PathBuf,
+    pub server: Server,
+    pub prepared: Vec<Prepared>,
+}
+
+pub struct Prepared {
+    pub scenario: &'static Scenario,
+    pub start: Place,
+    pub before: State,
+    pub after: State,
+    calls: Vec<Call>,
+}
+
+/// What every run has on its standard input.
+const PASSWORD: &str = "password";
+
+impl Worker {
+    pub fn new(binary: &Path, folder: &Path) -> Result<Self> {
+        disk::create_folder(folder)?;
+        // An ordinary user may not come to where it was built.
+        let copy = folder.join("pullet");
+        shell::run(shell::program("install").args(["-m", "755"]).arg(binary).arg(&copy))?;
+        disk::write(&folder.join(PASSWORD), "password")?;
+        let server = world::serve(&folder.join("world"))?;
+        let mut worker = Self { binary: copy, folder: folder.to_owned(), server, prepared: Vec::new() };
+        let is_root = debian::is_root()?;
+        for scenario in SCENARIOS.iter().filter(|scenario| is_root || !scenario.is_ordinary) {
+            let prepared = worker.prepare(scenario).map_err(|reason| format!("{}: {reason}", scenario.name))?;
+            worker.prepared.push(prepared);
+        }
+        Ok(worker)
+    }
+
+    /// Every call of every scenario with every fault.
+    pub fn points(&self, only: Option<&str>) -> Vec<Point> {
+        let mut points = Vec::new();
+        for (scenario, prepared) in self.prepared.iter().enumerate() {
+            for call in prepared.calls.iter().filter(|call| only.is_none_or(|only| call.name == only)) {
+                points.extend(FAULTS.map(|fault| Point { scenario, call: call.clone(), fault }));
+            }
+        }
+        points
+    }
+
+    pub fn find(&self, name: &str) -> Result<(usize, &Prepared)> {
+        let found = self.prepared.iter().enumerate().find(|(_, prepared)| prepared.scenario.name == name);
+        found.ok_or_else(|| format!("no scenario {name:?}"))
+    }
+
+    pub fn shown(&self, point: &Point) -> String {
+        let Call { name, nth, line } = &point.call;
+        format!("{}: {} at {name} {nth}: {line}", self.prepared[point.scenario].scenario.name, point.fault)
+    }
+
+    /// A place for the next run, which begins as the scenario says.
+    pub fn place(&self, prepared: &Prepared) -> Result<Place> {
+        Place::like(&prepared.start, self.run_folder())
+    }
+
+    /// The log of strace, beside all places.
+    pub fn log(&self) -> PathBuf {
+        self.folder.join("trace")
+    }
+
+    /// pullet as the scenario has it.
+    pub fn pullet(&self, scenario: &Scenario, place: &Place) -> Command {
+        let host = self.server.address().to_string();
+        let mut words: Vec<String> = Vec::new();
+        if scenario.is_ordinary {
+            let (user, group) = NOBODY.split_once(':').unwrap_or((NOBODY, NOBODY));
+            words.extend(["setpriv", "--reuid", user, "--regid", group, "--clear-groups"].map(str::to_owned));
+        }
+        // The shell becomes pullet, so the calls of both are one process's.
+        words.extend(["sh", "-c", "exec \"$@\" < \"$0\""].map(str::to_owned));
+        words.extend([self.folder.join(PASSWORD), self.binary.clone()].map(|path| path.display().to_string()));
+        words.extend(scenario.words.iter().map(|word| match *word {
+            "TARGET" => place.target().display().to_string(),
+            word => word.replacen('@', &host, 1),
+        }));
+        let mut command = shell::program(&words[0]);
+        command.args(&words[1..]).env_clear().env("HOME", place.home()).env("PULLET_STORE", place.store());
+        command
+    }
+
+    fn run_folder(&self) -> PathBuf {
+        self.folder.join("run")
+    }
+
+    fn prepare(&self, scenario: &'static Scenario) -> Result<Prepared> {
+        let index = self.prepared.len();
+        let start = Place::new(self.folder.join(format!("start-{index}")), scenario.is_ordinary)?;
+        for (repository, content) in scenario.before {
+            self.server.tag(repository, content);
+            let words = ["pull", "--store", &start.store().display().to_string()].map(str::to_owned);
+            let name = format!("{}/{repository}", self.server.address());
+            shell::run(Command::new(&self.binary).args(words).arg(name))?;
+            self.server.tag(repository, repository);
+        }
+        let before = start.state()?;
+        let place = Place::like(&start, self.run_folder())?;
+        let pullet = self.pullet(scenario, &place);
+        let calls = trace::record(&pullet, place.folder(), &self.log())?;
+        let after = place.state()?;
+        if calls.is_empty() {
+            return Err("nothing was changed".into());
+        }
+        Ok(Prepared { scenario, start, before, after, calls })
+    }
+}
