@@ -10,6 +10,7 @@ use crate::image::media_type::{self, Compression};
 use crate::image::reference::Reference;
 use crate::progress::{Event, Layer, LayerState, Progress};
 use crate::resolve::{Content, Resolved};
+use crate::space::{self, Need};
 use crate::unpack::Files;
 
 /// An artifact whose files are in place.
@@ -58,6 +59,8 @@ impl Client {
         let names: Vec<String> = artifact.files.iter().map(|file| file.name.clone()).collect();
         let mut files = Files::begin(target, &names)?;
         let total = artifact.files.len();
+        let bytes = artifact.files.iter().fold(0, |sum: u64, file| sum.saturating_add(file.blob.size));
+        space::check(&[Need { path: target, bytes, files: total as u64 }])?;
         for (index, ArtifactFile { name, blob }) in artifact.files.iter().enumerate() {
             self.options.cancel.check()?;
             let layer = Layer { index, total, digest: blob.digest, size: blob.size };

@@ -1,7 +1,7 @@
 //! A flag that another thread or a signal handler raises to stop the work, and the time by which it must be done.
 //! Looked at before every read.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,10 @@ pub struct Cancel {
 
 #[derive(Debug, Default)]
 struct Shared {
-    flag: AtomicBool,
+    flag: Arc<AtomicBool>,
+    /// How many are at work where they cannot look, and whether there is anybody.
+    inattentive: AtomicUsize,
+    is_inattentive: Arc<AtomicBool>,
     mutex: Mutex<()>,
     raised: Condvar,
 }
@@ -27,7 +30,36 @@ struct Shared {
 impl Cancel {
     /// A flag that also ends the work at `deadline`, with [`ErrorKind::Network`]. The clock is monotonic.
     pub fn with_deadline(deadline: Instant) -> Self {
-        Self { deadline: Some(deadline), ..Self::default() }
+        Self::default().until(deadline)
+    }
+
+    /// The same flag, for work that must also be done by `deadline`.
+    #[must_use]
+    pub fn until(&self, deadline: Instant) -> Self {
+        Self { shared: Arc::clone(&self.shared), deadline: Some(deadline) }
+    }
+
+    /// The flag itself: a signal handler may raise it, and may do nothing else.
+    pub fn flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.shared.flag)
+    }
+
+    /// Another flag, which is up while the work waits for something that hears no flag: the system's look-up of a host
+    /// name. A signal handler may then end the process; nothing is lost by it that a kill would not lose.
+    pub fn unattended_flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.shared.is_inattentive)
+    }
+
+    /// Does `work`, which hears no flag and has nothing to tidy up, with [`unattended_flag`](Self::unattended_flag) up.
+    /// Fails, and does not begin, if the flag is up already.
+    pub fn unattended<T>(&self, work: impl FnOnce() -> T) -> Result<T> {
+        let Shared { inattentive, is_inattentive, .. } = &*self.shared;
+        inattentive.fetch_add(1, Ordering::SeqCst);
+        is_inattentive.store(true, Ordering::SeqCst);
+        // In this order: a signal that found this flag down has raised the other.
+        let done = self.check().map(|()| work());
+        is_inattentive.store(inattentive.fetch_sub(1, Ordering::SeqCst) > 1, Ordering::SeqCst);
+        done
     }
 
     /// Stops the work at its next read with [`ErrorKind::Interrupted`].

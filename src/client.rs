@@ -36,7 +36,7 @@ impl Client {
     pub fn new(mut options: Options) -> Result<Self> {
         let platform = options.platform.clone().unwrap_or_else(host::platform);
         let connections = Connections::new(options.registry())?;
-        let accounts = Accounts::new(options.authfile.clone());
+        let accounts = Accounts::new(options.authfile.clone(), options.cancel.clone());
         Ok(Self { options, platform, accounts, connections })
     }
 

@@ -8,6 +8,7 @@ use crate::limits::Limits;
 use crate::progress::{Event, Layer, LayerState, Progress};
 use crate::registry::{Body, Repository};
 use crate::resolve::Resolved;
+use crate::space::{self, Need};
 use crate::store::{Ingest, Store};
 use crate::verify::{Size, Verified};
 
@@ -32,10 +33,31 @@ impl Client {
                 missing.push((*layer, descriptor.clone()));
             }
         }
+        self.check_space(&missing, manifest, store)?;
         for (layer, descriptor) in &missing {
             self.fetch_layer(resolved, store, *layer, (descriptor, None)).map_err(|e| e.context(shown(layer)))?;
         }
-        Ok(missing.len())
+        // Who removes a blob without asking for the lock may have done so after the first look.
+        let mut count = missing.len();
+        for (layer, descriptor) in &layers {
+            if !store.contains(descriptor)? {
+                self.fetch_layer(resolved, store, *layer, (descriptor, None)).map_err(|e| e.context(shown(layer)))?;
+                count += 1;
+            }
+        }
+        Ok(count)
+    }
+
+    /// Whether the missing layers fit, and the tree beside them if one is to be made.
+    fn check_space(&self, missing: &[(Layer, Descriptor)], manifest: &Manifest, store: &Store) -> Result<()> {
+        let mut bytes = 0_u64;
+        for (_, descriptor) in missing {
+            bytes = bytes.saturating_add(store.lacks(descriptor)?);
+        }
+        let tree = self.options.unpack_to.as_deref();
+        let tree = tree.map(|path| Need { path, bytes: space::least_tree(manifest), files: 0 });
+        let blobs = Need { path: store.folder(), bytes, files: missing.len() as u64 };
+        space::check(&[Some(blobs), tree].into_iter().flatten().collect::<Vec<_>>())
     }
 
     /// Fetches a layer whose size only the answer itself tells; one that does not is read twice.

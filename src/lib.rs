@@ -105,6 +105,7 @@ mod progress;
 mod pull;
 mod registry;
 mod resolve;
+mod space;
 mod store;
 mod unpack;
 mod verify;

@@ -53,9 +53,22 @@ impl Default for Limits {
 impl Limits {
     /// The error for something foreign that is larger than the limit `name` allows.
     pub(crate) fn exceeded(name: &str, limit: impl std::fmt::Display) -> Error {
-        Error::new(ErrorKind::Unsafe, format!("limit exceeded: more than {limit} {name}"))
+        let error = Error::new(ErrorKind::Unsafe, format!("limit exceeded: more than {limit} {name}"));
+        match OPTIONS.iter().find(|(end, _)| name.ends_with(end)) {
+            Some((_, option)) => error.with_hint(format!("{option} sets this limit, for an image that is trusted")),
+            None => error,
+        }
     }
 }
+
+/// The limits that an option sets, as their errors end.
+const OPTIONS: [(&str, &str); 5] = [
+    ("archive entries", "--max-entries"),
+    ("bytes of blobs", "--max-unpacked"),
+    ("bytes of layers", "--max-unpacked"),
+    ("bytes of unpacked layers", "--max-unpacked"),
+    ("bytes of zstd window", "--max-zstd-window"),
+];
 
 /// Reads all of `reader` if it has at most `limit` bytes: one byte more is asked for, so that a long body is an error
 /// and never a silently short slice. Reserves nothing ahead. `Ok(None)` says that there was more.

@@ -14,6 +14,7 @@ use crate::image::reference::Reference;
 use crate::limits::Limits;
 use crate::options::UnpackOptions;
 use crate::progress::{Event, Layer, Progress};
+use crate::space::{self, Need};
 use crate::store::{Check, Entry, Store};
 use crate::unpack::{Tally, Tree};
 
@@ -142,6 +143,10 @@ impl Image {
     /// diff_id is proven; the target appears by one rename, whole, or not at all.
     pub fn unpack(&self, target: &Path, options: &UnpackOptions, progress: &dyn Progress) -> Result<Tally> {
         let context = |e: Error| e.context(format!("unpack {}", self.entry.name));
+        // The name may move meanwhile.
+        let _kept = self.store.keep();
+        let need = Need { path: target, bytes: space::least_tree(&self.manifest), files: 0 };
+        space::check(&[need]).map_err(context)?;
         let mut tree = Tree::begin(target, options.unpack()).map_err(context)?;
         let total = self.manifest.layers.len();
         for (index, (layer, diff_id)) in self.manifest.layers.iter().zip(&self.config.diff_ids).enumerate() {
@@ -150,7 +155,7 @@ impl Image {
                 tree.apply(Reported { blob, read: 0, reported: 0, place, progress }, layer.compression, *diff_id)
             });
             let shown = |e: Error| e.context(format!("layer {} of {total} ({})", index + 1, layer.blob.digest.short()));
-            read.map_err(|e| self.blame(e, place.digest)).map_err(shown).map_err(context)?;
+            read.map_err(|e| self.blame(e, place.digest, &options.cancel)).map_err(shown).map_err(context)?;
             progress.report(Event::Unpacking { layer: place, read: place.size });
         }
         let tally = tree.publish().map_err(context)?;
@@ -160,12 +165,14 @@ impl Image {
 
     /// A layer that cannot be unpacked may have been damaged since it was proven. That is another error than a bad
     /// archive, with another way out.
-    fn blame(&self, error: Error, digest: Digest) -> Error {
+    fn blame(&self, error: Error, digest: Digest, cancel: &Cancel) -> Error {
+        if !matches!(error.kind(), ErrorKind::Mismatch | ErrorKind::Unsafe) {
+            return error;
+        }
         let mut fault = None;
-        let checked =
-            self.store.verify_blob(digest, false, &Cancel::default(), &mut |check| fault = check.fault.clone());
-        match (error.kind(), checked, fault) {
-            (ErrorKind::Mismatch | ErrorKind::Unsafe, Ok(()), Some(fault)) => {
+        let checked = self.store.verify_blob(digest, false, cancel, &mut |check| fault = check.fault.clone());
+        match (checked, fault) {
+            (Ok(()), Some(fault)) => {
                 let text = format!("the blob was damaged in the store: {fault}");
                 Error::new(ErrorKind::Mismatch, text).with_hint("pullet verify --remove-corrupt, then pull again")
             }

@@ -29,6 +29,7 @@ pub struct Options {
     limits: Limits,
     pace: PaceLimits,
     pub(crate) retries: Retries,
+    pub(crate) unpack_to: Option<PathBuf>,
 }
 
 /// How often a request is made again.
@@ -99,6 +100,12 @@ impl Options {
     /// A flag that stops the work. Default: one that nobody raises.
     pub fn cancel(self, cancel: Cancel) -> Self {
         Self { cancel, ..self }
+    }
+
+    /// Where an image will be unpacked once it is fetched: nothing is fetched if there is no room for it. Default:
+    /// nowhere.
+    pub fn unpack_to(self, target: impl Into<PathBuf>) -> Self {
+        Self { unpack_to: Some(target.into()), ..self }
     }
 
     /// How often a request that failed for a passing cause is made again without progress; 0 for never. Default: 5.

@@ -52,6 +52,11 @@ impl Client {
 
     fn fetch_inner(&self, mut resolved: Resolved<'_>, store: &Store) -> Result<Pulled> {
         let before = store.entries()?.into_iter().find(|entry| entry.name == resolved.name.to_string());
+        if let Content::Artifact(artifact) = &resolved.content {
+            return Err(artifact.is_no_image(&resolved.name.familiar()));
+        }
+        // Until the name is in the index, only this keeps what was found and fetched.
+        let _kept = store.create(&self.options.cancel)?;
         let fetched = match resolved.content.clone() {
             Content::Image(manifest) => self.fetch_image(&mut resolved, &manifest, store)?,
             Content::Schema1(schema1) => self.fetch_schema1(&mut resolved, &schema1, store)?,
@@ -61,13 +66,12 @@ impl Client {
         let entry = resolved.entry(fetched);
         let is_new = is_fetched || before.is_none_or(|before| !is_same(&before, &entry));
         if is_new {
-            store.name(&entry)?;
+            store.name(&entry, &self.options.cancel)?;
         }
         Ok(Pulled { image: Image::load(store, entry, self.options.bounds())?, is_new })
     }
 
     fn fetch_image(&self, resolved: &mut Resolved<'_>, manifest: &Manifest, store: &Store) -> Result<Fetched> {
-        store.create()?;
         let config_bytes = self.config(resolved, &manifest.config, store)?;
         let platform = Config::parse(&config_bytes, manifest)?.platform;
         self.check_platform(&platform, resolved)?;
@@ -89,7 +93,6 @@ impl Client {
     /// Schema 1 tells neither sizes nor diff_ids: the layers come first, and from them its documents are made.
     fn fetch_schema1(&self, resolved: &mut Resolved<'_>, schema1: &Schema1, store: &Store) -> Result<Fetched> {
         self.check_platform(&schema1.platform, resolved)?;
-        store.create()?;
         let (total, mut blobs, mut layers) = (schema1.layers.len(), Vec::new(), 0);
         for (index, digest) in schema1.layers.iter().enumerate() {
             let known = store.size(digest)?;

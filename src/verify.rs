@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use crate::cancel::Cancel;
 use crate::digest::{Digest, Hasher};
 use crate::error::{Error, ErrorKind, Result};
-use crate::limits::{read_capped, within};
+use crate::limits::{Limits, read_capped, within};
 
 /// How many bytes a [`Verified`] reader may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,9 +113,7 @@ impl<R: Read> Verified<R> {
         if read_through_interrupts(&mut self.inner, &mut [0])? > 0 {
             return Err(match self.check.size {
                 Size::Exactly(size) => mismatch(format!("size mismatch: expected {size} bytes, got more")),
-                Size::AtMost(limit, what) => {
-                    Error::new(ErrorKind::Unsafe, format!("limit exceeded: more than {limit} {what}"))
-                }
+                Size::AtMost(limit, what) => Limits::exceeded(what, limit),
             }
             .into());
         }

@@ -13,6 +13,7 @@ use std::sync::{Mutex, PoisonError};
 use super::auth_file::{AuthFile, server};
 use super::keychain::Keychain;
 use super::{environment, private_file};
+use crate::cancel::Cancel;
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::credentials::Credentials;
 use crate::image::reference::Reference;
@@ -22,6 +23,7 @@ use crate::progress::{Event, Progress};
 #[derive(Debug, Default)]
 pub(crate) struct Accounts {
     authfile: Option<PathBuf>,
+    cancel: Cancel,
     /// What was found for a repository: programs are not run, and warnings not given, once for each of its tags.
     known: Mutex<HashMap<String, Option<Credentials>>>,
 }
@@ -37,8 +39,8 @@ enum Place {
 
 impl Accounts {
     /// With `authfile`, that file is the only place.
-    pub(crate) fn new(authfile: Option<PathBuf>) -> Self {
-        Self { authfile, known: Mutex::default() }
+    pub(crate) fn new(authfile: Option<PathBuf>, cancel: Cancel) -> Self {
+        Self { authfile, cancel, known: Mutex::default() }
     }
 
     /// The credentials for a name, if there are any. Fails only for a file that an option named.
@@ -59,9 +61,9 @@ impl Accounts {
         let path = self.kept_in()?;
         let mut file = file_to_change(&path)?;
         if let Some(program) = file.program(domain) {
-            return Keychain::named(program)
+            return Keychain::named(program, &self.cancel)
                 .and_then(|keychain| keychain.keep(server(domain), credentials))
-                .map_err(|what| Error::new(ErrorKind::Disk, what).context(format!("named by {}", path.display())));
+                .map_err(|what| self.failure(what, &path));
         }
         file.insert(domain, credentials);
         private_file::replace(&path, &file.to_bytes())?;
@@ -76,9 +78,9 @@ impl Accounts {
         let mut file = file_to_change(&path)?;
         let erased = match file.program(domain) {
             None => false,
-            Some(program) => Keychain::named(program)
+            Some(program) => Keychain::named(program, &self.cancel)
                 .and_then(|keychain| keychain.forget(server(domain)))
-                .map_err(|what| Error::new(ErrorKind::Disk, what).context(format!("named by {}", path.display())))?,
+                .map_err(|what| self.failure(what, &path))?,
         };
         // Docker leaves an empty entry in the file for what a program keeps.
         let removed = file.remove(domain);
@@ -99,11 +101,17 @@ impl Accounts {
                     continue;
                 }
             };
-            if let Some(found) = place.search(&file, name, progress)? {
+            if let Some(found) = place.search(&file, name, &self.cancel, progress)? {
                 return Ok(Some(found));
             }
         }
         Ok(None)
+    }
+
+    /// What a program that the file at `path` names did not do. One that was interrupted has done nothing wrong.
+    fn failure(&self, what: String, path: &Path) -> Error {
+        let failed = Error::new(ErrorKind::Disk, what).context(format!("named by {}", path.display()));
+        self.cancel.check().err().unwrap_or(failed)
     }
 
     fn places(&self) -> Vec<Place> {
@@ -167,7 +175,13 @@ impl Place {
     }
 
     /// The program that the file names for the registry, then the file's own entries.
-    fn search(&self, file: &AuthFile, name: &Reference, progress: &dyn Progress) -> Result<Option<Credentials>> {
+    fn search(
+        &self,
+        file: &AuthFile,
+        name: &Reference,
+        cancel: &Cancel,
+        progress: &dyn Progress,
+    ) -> Result<Option<Credentials>> {
         let domain = name.domain();
         let told = |credentials: Credentials, from: &str| {
             let whose = if credentials.user().is_empty() { "a token" } else { credentials.user() };
@@ -175,7 +189,7 @@ impl Place {
             Ok(Some(credentials))
         };
         if let Some(program) = file.program(domain) {
-            let keychain = Keychain::named(program);
+            let keychain = Keychain::named(program, cancel);
             match keychain.and_then(|keychain| keychain.find(server(domain)).map(|found| (found, keychain))) {
                 Ok((Some(found), keychain)) => return told(found, &format!("{} ({self})", keychain.name())),
                 Ok((None, _)) => {}

@@ -12,6 +12,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use serde_json::{Value, json};
 
+use crate::cancel::Cancel;
 use crate::image::credentials::{Credentials, Secret};
 
 /// Longest wait for an answer: some ask a service in a cloud, some a person.
@@ -32,6 +33,7 @@ const NOT_FOUND: &str = "credentials not found";
 pub(super) struct Keychain {
     name: String,
     program: PathBuf,
+    cancel: Cancel,
 }
 
 /// What a program said.
@@ -43,7 +45,7 @@ struct Answer {
 impl Keychain {
     /// The program `docker-credential-NAME`. A name that is no plain word could be a path to anything; a folder of
     /// `$PATH` that is relative could be anybody's.
-    pub(super) fn named(name: &str) -> Result<Self, String> {
+    pub(super) fn named(name: &str, cancel: &Cancel) -> Result<Self, String> {
         let is_word = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
         if name.starts_with(['-', '.']) || name.is_empty() || !name.bytes().all(is_word) {
             return Err(format!("credential helper \"{name}\": not a plain word"));
@@ -52,7 +54,9 @@ impl Keychain {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let folders = std::env::split_paths(&path).filter(|folder| folder.is_absolute());
         let found = folders.map(|folder| folder.join(&name)).find(is_program);
-        found.map(|program| Self { program, name: name.clone() }).ok_or_else(|| format!("{name}: not found on PATH"))
+        found
+            .map(|program| Self { program, name: name.clone(), cancel: cancel.clone() })
+            .ok_or_else(|| format!("{name}: not found on PATH"))
     }
 
     pub(super) fn name(&self) -> &str {
@@ -94,7 +98,8 @@ impl Keychain {
     }
 
     fn run(&self, verb: &str, question: &str) -> Result<Answer, String> {
-        ask(Command::new(&self.program).arg(verb), question, PATIENCE).map_err(|what| format!("{}: {what}", self.name))
+        ask(Command::new(&self.program).arg(verb), question, PATIENCE, &self.cancel)
+            .map_err(|what| format!("{}: {what}", self.name))
     }
 
     /// Programs that fail say why on their standard output. What looks like an answer is not shown: it has the secret.
@@ -117,7 +122,7 @@ fn is_program(path: &PathBuf) -> bool {
 }
 
 /// Runs a program that must end in time. It is killed if it does not, or if it says too much.
-fn ask(command: &mut Command, question: &str, patience: Duration) -> Result<Answer, String> {
+fn ask(command: &mut Command, question: &str, patience: Duration, cancel: &Cancel) -> Result<Answer, String> {
     let deadline = Instant::now() + patience;
     let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = command.spawn().map_err(|e| format!("run: {e}"))?;
@@ -125,7 +130,7 @@ fn ask(command: &mut Command, question: &str, patience: Duration) -> Result<Answ
         // At most QUESTION_LIMIT, so this does not block; a program that does not read has its reasons.
         let _ = stdin.write_all(question.as_bytes());
     }
-    let answer = listen(&mut child, deadline, patience);
+    let answer = listen(&mut child, deadline, patience, cancel);
     if answer.is_err() {
         let _ = child.kill();
         let _ = child.wait();
@@ -135,7 +140,7 @@ fn ask(command: &mut Command, question: &str, patience: Duration) -> Result<Answ
 
 /// Reads until the program has ended; whoever inherited its output need not end with it. One thread has to look at both,
 /// so the pipe must not block.
-fn listen(child: &mut Child, deadline: Instant, patience: Duration) -> Result<Answer, String> {
+fn listen(child: &mut Child, deadline: Instant, patience: Duration, cancel: &Cancel) -> Result<Answer, String> {
     let mut stdout = child.stdout.take();
     if let Some(stdout) = &stdout {
         let flags = fcntl_getfl(stdout).and_then(|flags| fcntl_setfl(stdout, flags | OFlags::NONBLOCK));
@@ -152,7 +157,7 @@ fn listen(child: &mut Child, deadline: Instant, patience: Duration) -> Result<An
             _ if bytes.len() > ANSWER_LIMIT => return Err(format!("it says more than {ANSWER_LIMIT} bytes")),
             Some(status) => return Ok(Answer { status, bytes }),
             None if Instant::now() >= deadline => return Err(format!("no answer within {} s", patience.as_secs())),
-            None => rest(stdout.as_ref()),
+            None => cancel.check().map(|()| rest(stdout.as_ref())).map_err(|e| e.to_string())?,
         }
     }
 }
@@ -206,7 +211,7 @@ mod tests {
     use super::*;
 
     fn shell(script: &str, patience: Duration) -> Result<(bool, String), String> {
-        let answer = ask(Command::new("/bin/sh").args(["-c", script]), "r.io", patience)?;
+        let answer = ask(Command::new("/bin/sh").args(["-c", script]), "r.io", patience, &Cancel::default())?;
         Ok((answer.status.success(), String::from_utf8_lossy(&answer.bytes).into_owned()))
     }
 
@@ -228,7 +233,7 @@ mod tests {
     #[test]
     fn only_a_plain_word_names_a_program() {
         for bad in ["", "../x", "/bin/sh", "a b", "a/b", "-x", ".x", "x;y", "ä", "x\0"] {
-            assert!(Keychain::named(bad).is_err_and(|e| e.contains("plain word")), "{bad}");
+            assert!(Keychain::named(bad, &Cancel::default()).is_err_and(|e| e.contains("plain word")), "{bad}");
         }
     }
 

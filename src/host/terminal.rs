@@ -1,21 +1,26 @@
 //! A line typed at the terminal without being shown. Signals of the keyboard are read as keys meanwhile, so that no
 //! interruption leaves the terminal without its echo.
 
-use std::io::{self, Read as _};
+use std::io;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 
+use crate::cancel::Cancel;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Bytes of a line; nobody types a longer password.
 const LINE_LIMIT: usize = 4096;
+/// The longest wait for a key in one piece.
+const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
 
 /// A terminal at standard input that shows nothing of what is typed, until this is dropped.
 ///
 /// ```no_run
 /// let hidden = pullet::HiddenInput::begin()?;
 /// eprint!("Password: ");
-/// let password = hidden.line()?;
+/// let password = hidden.line(&pullet::Cancel::default())?;
 /// # Ok::<(), pullet::Error>(())
 /// ```
 #[derive(Debug)]
@@ -35,25 +40,46 @@ impl HiddenInput {
         Ok(Self { before })
     }
 
-    /// Reads up to the end of the line. Fails with [`ErrorKind::Interrupted`] at Ctrl-C, and with [`ErrorKind::Usage`]
-    /// at the end of the input.
-    pub fn line(self) -> Result<String> {
+    /// Reads up to the end of the line. Fails with [`ErrorKind::Interrupted`] at Ctrl-C or when it is cancelled, and
+    /// with [`ErrorKind::Usage`] at the end of the input.
+    pub fn line(self, cancel: &Cancel) -> Result<String> {
         let mut line = Vec::new();
-        for byte in io::stdin().lock().bytes() {
-            match byte.map_err(|e| Error::disk("read", "standard input", e))? {
-                b'\r' | b'\n' => {
+        loop {
+            match key(cancel)? {
+                None => return Err(Error::new(ErrorKind::Usage, "read a line: the input ended")),
+                Some(b'\r' | b'\n') => {
                     return String::from_utf8(line).map_err(|_| Error::new(ErrorKind::Usage, "read a line: not UTF-8"));
                 }
-                key => take(key, &mut line)?,
+                Some(key) => take(key, &mut line)?,
             }
         }
-        Err(Error::new(ErrorKind::Usage, "read a line: the input ended"))
     }
 }
 
 impl Drop for HiddenInput {
     fn drop(&mut self) {
         let _ = tcsetattr(io::stdin(), OptionalActions::Now, &self.before);
+    }
+}
+
+/// The next key, waited for in pieces: a signal must find the way out, for the echo is off. Read past `std`, which takes
+/// more than it gives, and then nothing would come to be waited for.
+fn key(cancel: &Cancel) -> Result<Option<u8>> {
+    let failed = |e: Errno| Error::disk("read", "standard input", e);
+    let mut key = [0];
+    loop {
+        cancel.check()?;
+        match poll(&mut [PollFd::new(&io::stdin(), PollFlags::IN)], Some(&LOOK)) {
+            Ok(0) | Err(Errno::INTR) => continue,
+            Ok(_) => {}
+            Err(e) => return Err(failed(e)),
+        }
+        match rustix::io::read(io::stdin(), &mut key) {
+            Ok(0) => return Ok(None),
+            Ok(_) => return Ok(key.first().copied()),
+            Err(Errno::INTR | Errno::AGAIN) => {}
+            Err(e) => return Err(failed(e)),
+        }
     }
 }
 

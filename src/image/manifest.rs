@@ -338,7 +338,7 @@ impl RawDescriptor {
 fn total_size<'a>(first: u64, blobs: impl Iterator<Item = &'a Descriptor>, limits: &Limits) -> Result<u64> {
     let total = blobs.into_iter().try_fold(first, |sum, blob| sum.checked_add(blob.size));
     match total.filter(|&total| i64::try_from(total).is_ok()) {
-        Some(total) if total > limits.unpacked => Err(Limits::exceeded("bytes of layers", limits.unpacked)),
+        Some(total) if total > limits.unpacked => Err(Limits::exceeded("bytes of blobs", limits.unpacked)),
         Some(total) => Ok(total),
         None => Err(malformed("the sizes of its layers overflow".to_owned())),
     }

@@ -6,13 +6,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs};
-use ureq::unversioned::transport::{ConnectProxyConnector, Connector, NextTimeout, TcpConnector};
+use ureq::unversioned::transport::{ConnectProxyConnector, Connector, NextTimeout};
 
 use super::machine::{Finding, Findings, Machine, Proxy, ProxyProtocol};
 #[cfg(not(feature = "tls"))]
 use super::no_tls::Tls;
 use super::pace::{Pace, PaceLimits};
 use super::retry;
+use super::socket::{self, TcpConnector};
 #[cfg(feature = "tls")]
 use super::tls::Tls;
 use super::url::Url;
@@ -50,9 +51,10 @@ pub(super) struct Headers<'a> {
     pub(super) range: Option<(u64, u64)>,
 }
 
-/// Looks names up in this thread: ureq's own would spawn one wherever a time limit is set.
-#[derive(Debug, Default)]
-struct Resolver(DefaultResolver);
+/// Looks names up in this thread: ureq's own would spawn one wherever a time limit is set. The system's look-up hears no
+/// flag.
+#[derive(Debug)]
+struct Resolver(DefaultResolver, Cancel);
 
 impl ureq::unversioned::resolver::Resolver for Resolver {
     fn resolve(
@@ -61,7 +63,8 @@ impl ureq::unversioned::resolver::Resolver for Resolver {
         config: &ureq::config::Config,
         _: NextTimeout,
     ) -> std::result::Result<ResolvedSocketAddrs, ureq::Error> {
-        self.0.resolve(uri, config, NextTimeout::default())
+        let found = self.1.unattended(|| self.0.resolve(uri, config, NextTimeout::default()));
+        found.map_err(socket::cancelled)?
     }
 }
 
@@ -126,7 +129,7 @@ impl Http {
         if let Some((_, agent)) = agents.iter().find(|(known, _)| known.as_ref() == proxy) {
             return Ok(agent.clone());
         }
-        let agent = agent(proxy, self.tls.clone(), self.pace.stall)?;
+        let agent = agent(proxy, self.tls.clone(), self.pace.stall, &self.cancel)?;
         if let Some(Proxy { url, from, .. }) = proxy {
             self.findings.add(Finding::Configured { what: format!("proxy {url}"), from: from.clone() });
         }
@@ -232,7 +235,7 @@ impl Read for Body {
     }
 }
 
-fn agent(proxy: Option<&Proxy>, tls: Tls, stall: Duration) -> Result<ureq::Agent> {
+fn agent(proxy: Option<&Proxy>, tls: Tls, stall: Duration, cancel: &Cancel) -> Result<ureq::Agent> {
     let config = ureq::Agent::config_builder()
         .http_status_as_error(false)
         .max_redirects(0)
@@ -249,9 +252,12 @@ fn agent(proxy: Option<&Proxy>, tls: Tls, stall: Duration) -> Result<ureq::Agent
         .build();
     let connector = ().chain(ConnectProxyConnector::default());
     #[cfg(feature = "socks")]
-    let connector = connector.chain(ureq::unversioned::transport::SocksConnector::default());
-    let connector = connector.chain(TcpConnector::default()).chain(tls);
-    Ok(ureq::Agent::with_parts(config, connector, Resolver::default()))
+    let connector = connector.chain(super::socket::AttentiveConnector(
+        ureq::unversioned::transport::SocksConnector::default(),
+        cancel.clone(),
+    ));
+    let connector = connector.chain(TcpConnector(cancel.clone())).chain(tls);
+    Ok(ureq::Agent::with_parts(config, connector, Resolver(DefaultResolver::default(), cancel.clone())))
 }
 
 /// The proxy resolves the names: behind one there is often nobody else who can.
@@ -339,6 +345,10 @@ fn timeout_or(url: &Url, error: ureq::Error) -> Error {
 }
 
 fn io_error(error: &io::Error) -> Error {
+    // EMFILE and ENFILE are no fault of the network, and trying again would not help.
+    if matches!(error.raw_os_error(), Some(23 | 24)) {
+        return Error::new(ErrorKind::Disk, error.to_string()).with_hint("ulimit -n tells how many files may be open");
+    }
     let text = match error.kind() {
         io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
         io::ErrorKind::ConnectionReset => "connection reset".to_owned(),

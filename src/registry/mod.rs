@@ -16,6 +16,7 @@ mod ping;
 mod problem;
 mod redirect;
 mod retry;
+mod socket;
 #[cfg(feature = "tls")]
 mod tls;
 mod tls_config;

@@ -1,9 +1,9 @@
 //! The store's few operations on files, with the care that power cuts and strange folders ask for: what is no regular
 //! file is never opened as one, and a name is durable only after its folder was synced.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
@@ -64,8 +64,8 @@ pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
         file.write_all(bytes)?;
         file.sync_all()
     });
-    written.map_err(|e| Error::disk("write", &temporary, e))?;
-    rename(&temporary, path)
+    let replaced = written.map_err(|e| Error::disk("write", &temporary, e)).and_then(|()| rename(&temporary, path));
+    replaced.inspect_err(|_| drop(fs::remove_file(&temporary)))
 }
 
 /// Renames within the store and makes the new name durable.
@@ -76,7 +76,8 @@ pub(super) fn rename(from: &Path, to: &Path) -> Result<()> {
 
 /// Makes a folder and its missing parents durable, one after the other.
 pub(super) fn create_folder(path: &Path) -> Result<()> {
-    match fs::create_dir(path) {
+    // An umask only takes away: under that of an init, 0, anybody could write otherwise.
+    match DirBuilder::new().mode(0o755).create(path) {
         Ok(()) => sync_parent(path),
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
@@ -117,10 +118,21 @@ pub(super) fn blobs(root: &Path) -> Result<Vec<Digest>> {
     Ok(digests)
 }
 
+/// Makes the names of blobs durable, whoever gave them.
+pub(super) fn sync_folders(root: &Path) -> Result<()> {
+    let blobs = root.join("blobs");
+    for folder in [blobs.join("sha256"), blobs.join("sha512"), blobs, root.to_owned()] {
+        if folder.is_dir() {
+            sync(&folder)?;
+        }
+    }
+    Ok(())
+}
+
 fn options() -> OpenOptions {
     let mut options = OpenOptions::new();
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    options.custom_flags(flags.bits().cast_signed());
+    options.mode(0o644).custom_flags(flags.bits().cast_signed());
     options
 }
 
@@ -136,5 +148,9 @@ fn sync_parent(path: &Path) -> Result<()> {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
         _ => PathBuf::from("."),
     };
-    File::open(&parent).and_then(|folder| folder.sync_all()).map_err(|e| Error::disk("sync", &parent, e))
+    sync(&parent)
+}
+
+fn sync(folder: &Path) -> Result<()> {
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|e| Error::disk("sync", folder, e))
 }

@@ -1,20 +1,17 @@
 //! Takes a blob in: a partial file under an advisory lock, then, by proof of its digest, the blob. Nothing has a
 //! blob's name that is not the blob. What came before a failure stays, and the next attempt or run goes on from it.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use super::disk::{self, BUFFER, create_folder, open_or_create};
+use super::disk::{self, BUFFER, create_folder, open_or_create, rename};
+use super::lock;
 use crate::cancel::Cancel;
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::manifest::Descriptor;
 use crate::verify::{Check, Proof, Size, Verified};
-
-/// How often a held lock is looked at.
-const LOCK_POLL: Duration = Duration::from_millis(50);
 
 /// A partial blob that this process alone writes. Dropped while it is empty, it is removed.
 #[must_use]
@@ -32,11 +29,10 @@ pub(crate) struct Ingest {
 /// committed the blob. Two processes that want the same blob fetch it once: the second waits for the first, whose lock
 /// dies with it.
 pub(super) fn begin(root: &Path, blob: &Descriptor, cancel: &Cancel) -> Result<Option<Ingest>> {
-    let name = format!("{}-{}.partial", blob.digest.algorithm(), blob.digest.hex());
-    let path = root.join("ingest").join(name);
+    let path = partial_path(root, blob);
     loop {
         let file = open_or_create(&path)?;
-        lock(&file, &path, cancel)?;
+        lock::exclusive(&file, &path, cancel)?;
         if disk::has_blob(root, blob)? {
             disk::remove(&path)?;
             return Ok(None);
@@ -89,10 +85,14 @@ impl Ingest {
         let Some(proof) = self.proof.take() else {
             return Err(Error::new(ErrorKind::Internal, "commit blob: its digest was not proven"));
         };
-        self.file.sync_all().map_err(|e| Error::disk("sync", &self.path, e))?;
+        if let Err(error) = self.file.sync_all() {
+            // What did not reach the disk may be taken for written from now on: no later fsync would tell.
+            disk::remove(&self.path)?;
+            return Err(Error::disk("sync", &self.path, error));
+        }
         let blob = disk::blob_path(&self.root, proof.digest());
         create_folder(blob.parent().unwrap_or(&self.root))?;
-        disk::rename(&self.path, &blob)
+        rename(&self.path, &blob)
     }
 
     /// Hashes what an earlier run left. More than the blob has is none of it.
@@ -171,15 +171,13 @@ impl Drop for Ingest {
     }
 }
 
-/// Waits for whoever fills the partial, but not beyond a cancellation or a deadline.
-fn lock(file: &File, path: &Path, cancel: &Cancel) -> Result<()> {
-    loop {
-        match file.try_lock() {
-            Ok(()) => return Ok(()),
-            Err(TryLockError::WouldBlock) => cancel.wait(LOCK_POLL)?,
-            Err(TryLockError::Error(e)) => return Err(Error::disk("lock", path, e)),
-        }
-    }
+/// Bytes that an earlier run left of a blob; nobody has looked at them yet.
+pub(super) fn partial_size(root: &Path, blob: &Descriptor) -> u64 {
+    fs::symlink_metadata(partial_path(root, blob)).map_or(0, |partial| partial.len())
+}
+
+fn partial_path(root: &Path, blob: &Descriptor) -> PathBuf {
+    root.join("ingest").join(format!("{}-{}.partial", blob.digest.algorithm(), blob.digest.hex()))
 }
 
 /// The check of a blob of which nothing is there.

@@ -1,13 +1,14 @@
 //! The files of an OCI image layout: `oci-layout` and `index.json`. Entries and annotations that are not ours are kept
 //! as they are.
 
-use std::fs::File;
 use std::path::Path;
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::disk::{open_or_create, read_small, replace};
+use super::disk::{read_small, replace, sync_folders};
+use super::lock;
+use crate::cancel::Cancel;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::manifest::Descriptor;
@@ -44,8 +45,8 @@ struct LayoutFile {
 }
 
 /// Writes the two files where they are missing. A layout of another version is refused.
-pub(super) fn create(root: &Path) -> Result<()> {
-    let _held = lock(root)?;
+pub(super) fn create(root: &Path, cancel: &Cancel) -> Result<()> {
+    let _held = lock::index(root, cancel)?;
     let path = root.join("oci-layout");
     match read_small(&path, INDEX_LIMIT)? {
         Some(bytes) => check_version(&path, &bytes)?,
@@ -71,9 +72,11 @@ pub(super) fn entries(root: &Path) -> Result<Vec<Entry>> {
     }
 }
 
-/// Puts `entry` into the index in place of what had its name.
-pub(super) fn name(root: &Path, entry: &Entry) -> Result<()> {
-    let _held = lock(root)?;
+/// Puts `entry` into the index in place of what had its name. Before that, the folders of the blobs are synced: one that
+/// was there already may have its name from a run that was killed before it could do so.
+pub(super) fn name(root: &Path, entry: &Entry, cancel: &Cancel) -> Result<()> {
+    sync_folders(root)?;
+    let _held = lock::index(root, cancel)?;
     let path = root.join("index.json");
     let bytes = read_small(&path, INDEX_LIMIT)?.unwrap_or_else(|| b"{\"schemaVersion\":2}".to_vec());
     let mut index = parse(&path, &bytes)?;
@@ -84,15 +87,6 @@ pub(super) fn name(root: &Path, entry: &Entry) -> Result<()> {
     list.insert(position.unwrap_or(list.len()).min(list.len()), descriptor(entry));
     index.insert("manifests".to_owned(), Value::Array(list));
     write(&path, Value::Object(index))
-}
-
-/// Whoever changes the layout's files holds this lock; it dies with its process. Readers need none: the files change by
-/// renames.
-fn lock(root: &Path) -> Result<File> {
-    let path = root.join("lock");
-    let file = open_or_create(&path)?;
-    file.lock().map_err(|e| Error::disk("lock", &path, e))?;
-    Ok(file)
 }
 
 fn check_version(path: &Path, bytes: &[u8]) -> Result<()> {

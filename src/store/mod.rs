@@ -5,12 +5,14 @@
 mod disk;
 mod ingest;
 mod layout;
+mod lock;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
 pub(crate) use self::ingest::Ingest;
 pub(crate) use self::layout::Entry;
+pub(crate) use self::lock::Kept;
 
 use self::disk::{create_folder, open_regular};
 use crate::cancel::Cancel;
@@ -59,16 +61,31 @@ impl Store {
         layout::entries(&self.root)
     }
 
-    /// Makes the layout's folders and files where they are missing.
-    pub(crate) fn create(&self) -> Result<()> {
+    /// Makes the layout's folders and files where they are missing. While what it returns lives, blobs without a name
+    /// are kept.
+    pub(crate) fn create(&self, cancel: &Cancel) -> Result<Kept> {
         create_folder(&self.root.join("blobs"))?;
         create_folder(&self.root.join("ingest"))?;
-        layout::create(&self.root)
+        layout::create(&self.root, cancel)?;
+        lock::keep(&self.root, cancel)
+    }
+
+    /// Keeps blobs without a name for a reader, who waits for nobody.
+    pub(crate) fn keep(&self) -> Kept {
+        lock::keep_if_free(&self.root)
     }
 
     /// Whether the blob is there, with the size that the descriptor says.
     pub(crate) fn contains(&self, blob: &Descriptor) -> Result<bool> {
         disk::has_blob(&self.root, blob)
+    }
+
+    /// Bytes that are still to be fetched of a blob. What an earlier run left is counted, and may yet turn out useless.
+    pub(crate) fn lacks(&self, blob: &Descriptor) -> Result<u64> {
+        match self.contains(blob)? {
+            true => Ok(0),
+            false => Ok(blob.size.saturating_sub(ingest::partial_size(&self.root, blob))),
+        }
     }
 
     /// The bytes of a blob whose size nothing tells but itself; `None` if it is not there.
@@ -111,8 +128,8 @@ impl Store {
     }
 
     /// Names `entry` in the index, in place of what had its name.
-    pub(crate) fn name(&self, entry: &Entry) -> Result<()> {
-        layout::name(&self.root, entry)
+    pub(crate) fn name(&self, entry: &Entry, cancel: &Cancel) -> Result<()> {
+        layout::name(&self.root, entry, cancel)
     }
 
     /// The digests of all blobs that are there, sorted.

@@ -92,7 +92,8 @@ impl Tree {
     pub(crate) fn apply(&mut self, blob: impl Read, compression: Compression, diff_id: Digest) -> Result<()> {
         let decoder = Decoder::new(blob, compression, &self.config.limits)?;
         let left = self.config.limits.unpacked.saturating_sub(self.tally.bytes + self.holes);
-        let size = Size::AtMost(left, "bytes of unpacked layers");
+        let what = if self.layers == 0 { "bytes of unpacked layers" } else { "further bytes of unpacked layers" };
+        let size = Size::AtMost(left, what);
         let tar = Verified::new(decoder, diff_id, size, self.config.cancel.clone());
         let mut entries = Entries::new(tar, &self.config.limits);
         let written = (self.layers > 0).then(Written::default);

@@ -10,7 +10,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{self, AtFlags, FlockOperation, Mode, OFlags};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 
 use super::clear::remove_tree;
 use super::folder::DIRECTORY;
@@ -81,11 +81,16 @@ impl Staging {
 
     /// Makes all of the tree durable, then gives it its place.
     pub(super) fn publish(self) -> Result<()> {
-        fs::syncfs(&self.folder).map_err(|e| Error::disk("sync the tree beside", &self.target, e))?;
+        let synced = retry_on_intr(|| fs::syncfs(&self.folder));
+        synced.map_err(|e| Error::disk("sync the tree beside", &self.target, e))?;
         // Renaming onto a folder replaces it only if it is empty, and fails on anything else.
         let renamed = fs::renameat(&self.folder, TREE, &self.parent, &self.name);
         renamed.map_err(|e| Error::disk("rename the tree to", &self.target, e))?;
-        fs::fsync(&self.parent).map_err(|e| Error::disk("sync the parent of", &self.target, e))
+        retry_on_intr(|| fs::fsync(&self.parent)).map_err(|e| {
+            // A name that may not last is none: the next run must find its way free.
+            let _ = fs::renameat(&self.parent, &self.name, &self.folder, TREE);
+            Error::disk("sync the parent of", &self.target, e)
+        })
     }
 }
 

@@ -45,7 +45,19 @@ fn help_goes_to_standard_output() {
     }
     for (command, options) in [
         ("pull", &["--platform", "--creds", "--authfile", "--token-realm", "--ca-file", "-a"][..]),
-        ("unpack", &["--platform", "--creds", "--authfile", "--ca-file", "--pull", "--no-devices"]),
+        (
+            "unpack",
+            &[
+                "--platform",
+                "--creds",
+                "--authfile",
+                "--ca-file",
+                "--pull",
+                "--no-devices",
+                "--max-unpacked",
+                "--max-entries",
+            ],
+        ),
         ("login", &["--username", "--password-stdin", "--authfile", "--token-realm", "--ca-file", "--client-cert"]),
         ("logout", &["--authfile"]),
         ("verify", &["--remove-corrupt"]),

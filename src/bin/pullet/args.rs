@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use lexopt::prelude::*;
-use pullet::{Cancel, Credentials, Platform, Reference};
+use pullet::{Cancel, Credentials, Limits, Platform, Reference};
 
 use crate::exit::Failure;
 use crate::topic::{Topic, command_named, misused};
-use crate::words::{choice, credentials, exactly, host, names, number, path, rate, seconds, string, text};
+use crate::words::{bytes, choice, credentials, exactly, host, names, number, path, seconds, string, text};
 
 /// Options of every command.
 #[derive(Default)]
@@ -19,6 +19,8 @@ pub(crate) struct Common {
     pub(crate) progress: ProgressMode,
     pub(crate) is_quiet: bool,
     pub(crate) is_verbose: bool,
+    /// What signals raise.
+    pub(crate) cancel: Cancel,
 }
 
 /// How progress is shown.
@@ -64,6 +66,7 @@ pub(crate) struct Registry {
     pub(crate) client_cert: Option<PathBuf>,
     pub(crate) client_key: Option<PathBuf>,
     pub(crate) insecure_registries: Vec<String>,
+    pub(crate) limits: Limits,
 }
 
 pub(crate) struct Artifact {
@@ -146,9 +149,11 @@ struct Typed {
 
 /// Parses the words behind the program's name. The options of every command are given even where the rest is wrong,
 /// so that the error is told in the way that was asked for.
-pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> (Common, Result<Command, Failure>) {
+pub(crate) fn parse(words: impl IntoIterator<Item = OsString>, cancel: &Cancel) -> (Common, Result<Command, Failure>) {
     let mut topic = None;
     let mut typed = Typed::default();
+    typed.common.cancel = cancel.clone();
+    typed.registry.cancel = cancel.clone();
     let mut parser = lexopt::Parser::from_args(words);
     let mut first_failure = None;
     loop {
@@ -189,6 +194,8 @@ impl Typed {
         let asks = topic.is_some_and(Topic::asks);
         let logs_in = topic == Some(Topic::Login);
         let keeps = logs_in || topic == Some(Topic::Logout);
+        let unpacks = topic == Some(Topic::Unpack);
+        let takes_blobs = unpacks || matches!(topic, Some(Topic::Artifact | Topic::Pull));
         match option {
             "-h" | "--help" => self.help = true,
             "-V" | "--version" => self.version = true,
@@ -197,14 +204,16 @@ impl Typed {
             "--store" => self.common.store = Some(path(parser, topic)?),
             "--progress" => self.common.progress = choice(parser, topic, option, &PROGRESS_MODES)?,
             "--platform" if asks => self.registry.platform = Some(string(parser, topic)?.parse()?),
-            "--creds" if asks => self.registry.credentials = Some(credentials(&string(parser, topic)?)?),
+            "--creds" if asks => {
+                self.registry.credentials = Some(credentials(&string(parser, topic)?, &self.common.cancel)?)
+            }
             "--retries" if asks => self.registry.retries = Some(number(parser, topic, option)?),
             "--stall-timeout" if asks => self.registry.stall_timeout = Some(seconds(parser, topic, option)?),
             "--timeout" if asks => {
                 let deadline = Instant::now() + seconds(parser, topic, option)?;
-                self.registry.cancel = Cancel::with_deadline(deadline);
+                self.registry.cancel = self.common.cancel.until(deadline);
             }
-            "--limit-rate" if asks => self.registry.rate_limit = Some(rate(parser, topic)?),
+            "--limit-rate" if asks => self.registry.rate_limit = Some(bytes(parser, topic, option)?),
             "--authfile" if asks || keeps => self.registry.authfile = Some(path(parser, topic)?),
             "--token-realm" if asks || logs_in => self.registry.token_realms.push(string(parser, topic)?),
             "--ca-file" if asks || logs_in => self.registry.ca_file = Some(path(parser, topic)?),
@@ -214,6 +223,9 @@ impl Typed {
             "-a" | "--all-tags" if topic == Some(Topic::Pull) => self.all_tags = true,
             "--pull" if topic == Some(Topic::Unpack) => self.when = Some(choice(parser, topic, option, &PULL_WHEN)?),
             "--no-devices" if topic == Some(Topic::Unpack) => self.no_devices = true,
+            "--max-unpacked" if takes_blobs => self.registry.limits.unpacked = bytes(parser, topic, option)?,
+            "--max-entries" if unpacks => self.registry.limits.entries = number(parser, topic, option)?,
+            "--max-zstd-window" if unpacks => self.registry.limits.zstd_window = bytes(parser, topic, option)?,
             "--raw" if topic == Some(Topic::Manifest) => self.is_raw = true,
             "-u" | "--username" if logs_in => self.user = Some(string(parser, topic)?),
             "--password-stdin" if logs_in => self.password_stdin = true,

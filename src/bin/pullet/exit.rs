@@ -6,6 +6,8 @@ use pullet::{Error, ErrorKind};
 pub(crate) enum Failure {
     /// The library's refusal.
     Library(Error),
+    /// The library's word for an end by SIGTERM.
+    Terminated(Error),
     /// A bad command line: what is wrong, and where to read on.
     Usage(String, String),
     /// The reader of standard output has gone; there is nobody to tell.
@@ -23,6 +25,7 @@ impl Failure {
     /// The code of CLI.md's table.
     pub(crate) fn code(&self) -> u8 {
         match self.kind() {
+            Some(ErrorKind::Interrupted) if matches!(self, Self::Terminated(_)) => 143,
             None => 0,
             Some(ErrorKind::Usage) => 2,
             Some(ErrorKind::NotFound) => 3,
@@ -52,7 +55,9 @@ impl Failure {
     /// The line for people, and the second one where there is a way out.
     pub(crate) fn lines(&self) -> Option<(String, Option<String>)> {
         match self {
-            Self::Library(error) => Some((error.to_string(), error.hint().map(|hint| hint.to_string()))),
+            Self::Library(error) | Self::Terminated(error) => {
+                Some((error.to_string(), error.hint().map(|hint| hint.to_string())))
+            }
             Self::Usage(what, hint) => Some((what.clone(), Some(hint.clone()))),
             Self::BrokenPipe => None,
             Self::Output(error) => Some((format!("write to standard output: {error}"), None)),
@@ -70,7 +75,7 @@ impl Failure {
 
     fn kind(&self) -> Option<ErrorKind> {
         match self {
-            Self::Library(error) => Some(error.kind()),
+            Self::Library(error) | Self::Terminated(error) => Some(error.kind()),
             Self::Usage(..) => Some(ErrorKind::Usage),
             Self::BrokenPipe => None,
             Self::Output(_) => Some(ErrorKind::Disk),

@@ -71,7 +71,7 @@ Exit codes:
   3  not found                      9  disk: space, permission, in the way
   4  not authorised                10  media type or platform not supported
   5  network: try again            11  hostile content, or a limit exceeded
-                                  130  interrupted
+                                  130  interrupted (143: by SIGTERM)
 ";
 
 const PULL: &str = "\
@@ -83,6 +83,8 @@ Several names are pulled one after the other; the first failure ends it.
 
 Options:
   -a, --all-tags         every tag of the repository NAME
+      --max-unpacked BYTES[k|m|g|t]
+                         refuse an image whose blobs have more bytes (default: 256g)
   -q, --quiet            print nothing but the full name
 ";
 
@@ -96,6 +98,12 @@ Options:
       --pull WHEN        ask the registry if the image is `missing` in the store (the default),
                          `always`, or `never`
       --no-devices       leave device nodes out (an ordinary user's always are)
+      --max-unpacked BYTES[k|m|g|t]
+                         refuse an image with more bytes, holes included (default: 256g)
+      --max-entries N    refuse an image with more archive entries (default: 10000000)
+      --max-zstd-window BYTES[k|m|g|t]
+                         refuse layers whose zstd frames need a larger window in memory
+                         (default: 8m)
   -q, --quiet            show no progress
 ";
 
@@ -108,6 +116,8 @@ archive that it is, as TITLE with .tar, .tar.gz or .tar.zst.
 Usage: pullet artifact [OPTION]… NAME DIR
 
 Options:
+      --max-unpacked BYTES[k|m|g|t]
+                         refuse an artifact whose blobs have more bytes (default: 256g)
   -q, --quiet            show no progress
 ";
 
@@ -216,7 +226,7 @@ const PATIENCE: &str =
                          longest wait for an answer or its next bytes; a body must bring at least
                          100 bytes a second over that time (default: 60)
       --timeout SECS     longest time for the whole command (default: none)
-      --limit-rate BYTES[k|m]
+      --limit-rate BYTES[k|m|g|t]
                          fetch at most so many bytes a second (default: no limit)
 Obeyed are also $HTTPS_PROXY, $HTTP_PROXY, $ALL_PROXY and $NO_PROXY, $SSL_CERT_FILE and
 $SSL_CERT_DIR, and certs.d/HOST[:PORT] of Docker and of containers; -v tells what decided.

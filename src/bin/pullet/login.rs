@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal as _, Read as _, Write as _};
 
-use pullet::{Credentials, HiddenInput};
+use pullet::{Cancel, Credentials, HiddenInput};
 
 use crate::args::{Common, Login, Logout};
 use crate::exit::Failure;
@@ -15,8 +15,8 @@ const PASSWORD_LIMIT: u64 = 16 << 10;
 /// Logs in to one registry.
 pub(crate) fn run(common: &Common, login: Login, reporter: &Reporter) -> Result<(), Failure> {
     let credentials = match login.password_stdin {
-        true => Credentials::new(login.user.unwrap_or_default(), password_on_stdin()?)?,
-        false => asked(login.user)?,
+        true => Credentials::new(login.user.unwrap_or_default(), password_on_stdin(&common.cancel)?)?,
+        false => asked(login.user, &common.cancel)?,
     };
     pull::client(&login.registry)?.login(&login.host, &credentials, reporter)?;
     if common.is_quiet { Ok(()) } else { text::print("Login Succeeded\n") }
@@ -32,9 +32,10 @@ pub(crate) fn out(common: &Common, logout: &Logout) -> Result<(), Failure> {
     if common.is_quiet { Ok(()) } else { text::print(line) }
 }
 
-fn password_on_stdin() -> Result<String, Failure> {
+fn password_on_stdin(cancel: &Cancel) -> Result<String, Failure> {
     let mut password = String::new();
-    io::stdin().take(PASSWORD_LIMIT + 1).read_to_string(&mut password).map_err(unreadable)?;
+    let read = cancel.unattended(|| io::stdin().take(PASSWORD_LIMIT + 1).read_to_string(&mut password))?;
+    read.map_err(unreadable)?;
     if password.len() as u64 > PASSWORD_LIMIT {
         let hint = String::from("the password alone is expected there");
         return Err(Failure::Usage(format!("standard input has more than {PASSWORD_LIMIT} bytes"), hint));
@@ -47,7 +48,7 @@ fn password_on_stdin() -> Result<String, Failure> {
 }
 
 /// Asks at the terminal for what was not given.
-fn asked(user: Option<String>) -> Result<Credentials, Failure> {
+fn asked(user: Option<String>, cancel: &Cancel) -> Result<Credentials, Failure> {
     if !io::stdin().is_terminal() {
         let hint = "give the password on standard input: pullet login -u USER --password-stdin HOST";
         return Err(Failure::Usage("cannot ask for a password: standard input is no terminal".to_owned(), hint.into()));
@@ -57,13 +58,13 @@ fn asked(user: Option<String>) -> Result<Credentials, Failure> {
         None => {
             ask("Username: ");
             let mut line = String::new();
-            io::stdin().read_line(&mut line).map_err(unreadable)?;
+            cancel.unattended(|| io::stdin().read_line(&mut line))?.map_err(unreadable)?;
             line.trim().to_owned()
         }
     };
     let hidden = HiddenInput::begin()?;
     ask("Password: ");
-    let password = hidden.line();
+    let password = hidden.line(cancel);
     // The end of the line was not shown either.
     ask("\n");
     Ok(Credentials::new(user, password?)?)

@@ -13,6 +13,7 @@ mod exit;
 mod help;
 #[cfg(feature = "manage")]
 mod images;
+mod interrupt;
 #[cfg(feature = "manage")]
 mod login;
 #[cfg(feature = "manage")]
@@ -32,13 +33,15 @@ use std::process::ExitCode;
 
 use crate::args::Command;
 use crate::exit::Failure;
+use crate::interrupt::Interrupt;
 use crate::report::Reporter;
 
 fn main() -> ExitCode {
-    let (common, command) = args::parse(std::env::args_os().skip(1));
+    let interrupt = Interrupt::install();
+    let (common, command) = args::parse(std::env::args_os().skip(1), &interrupt.cancel);
     let reporter = Reporter::new(&common);
     let outcome = command.and_then(|command| run(&common, command, &reporter));
-    reporter.end(outcome)
+    reporter.end(outcome.map_err(|failure| interrupt.name(failure)))
 }
 
 fn run(common: &args::Common, command: Command, reporter: &Reporter) -> Result<(), Failure> {

@@ -26,7 +26,12 @@ pub(crate) fn run(common: &Common, pull: Pull, reporter: &Reporter) -> Result<()
 
 /// The client that the registry options describe.
 pub(crate) fn client(registry: &Registry) -> Result<Client, Failure> {
-    let mut options = Options::new().cancel(registry.cancel.clone());
+    Ok(Client::new(options(registry)?)?)
+}
+
+/// The registry options in the library's words.
+pub(crate) fn options(registry: &Registry) -> Result<Options, Failure> {
+    let mut options = Options::new().cancel(registry.cancel.clone()).limits(registry.limits.clone());
     if let Some(retries) = registry.retries {
         options = options.retries(retries);
     }
@@ -62,7 +67,7 @@ pub(crate) fn client(registry: &Registry) -> Result<Client, Failure> {
     for host in &registry.insecure_registries {
         options = options.insecure_registry(host);
     }
-    Ok(Client::new(options)?)
+    Ok(options)
 }
 
 /// A file that was named on the command line. More than any bundle has is no bundle.

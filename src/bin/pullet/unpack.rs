@@ -1,6 +1,6 @@
 //! `pullet unpack`: a root filesystem out of an image, pulled first if the store lacks it.
 
-use pullet::{Error, ErrorKind, Image, Store, Tally, UnpackOptions};
+use pullet::{Client, Error, ErrorKind, Image, Store, Tally, UnpackOptions};
 
 use crate::args::{Common, PullWhen, Unpack};
 use crate::exit::Failure;
@@ -12,6 +12,7 @@ pub(crate) fn run(common: &Common, unpack: Unpack, reporter: &Reporter) -> Resul
     let store = report::store(common)?;
     let image = image(&store, &unpack, reporter)?;
     let options = UnpackOptions::new().devices(unpack.devices).cancel(unpack.registry.cancel.clone());
+    let options = options.limits(unpack.registry.limits.clone());
     let tally = image.unpack(&unpack.target, &options, reporter)?;
     let Tally { entries, bytes, .. } = tally;
     let target = unpack.target.display();
@@ -20,7 +21,10 @@ pub(crate) fn run(common: &Common, unpack: Unpack, reporter: &Reporter) -> Resul
 }
 
 fn image(store: &Store, unpack: &Unpack, reporter: &Reporter) -> Result<Image, Failure> {
-    let pulled = || Ok(pull::client(&unpack.registry)?.pull(&unpack.name, store, reporter)?.image);
+    let pulled = || {
+        let client = Client::new(pull::options(&unpack.registry)?.unpack_to(&unpack.target))?;
+        Ok(client.pull(&unpack.name, store, reporter)?.image)
+    };
     match unpack.when {
         PullWhen::Always => pulled(),
         PullWhen::Never => Ok(here(store, unpack)?),

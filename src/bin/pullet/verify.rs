@@ -1,6 +1,6 @@
 //! `pullet verify`: the store, read back.
 
-use pullet::{Cancel, Check};
+use pullet::Check;
 
 use crate::args::{Common, Verify};
 use crate::exit::Failure;
@@ -19,7 +19,7 @@ pub(crate) fn run(common: &Common, verify: Verify) -> Result<(), Failure> {
             }
         }
     };
-    store.verify(&verify.names, verify.remove_corrupt, &Cancel::default(), &mut take)?;
+    store.verify(&verify.names, verify.remove_corrupt, &common.cancel, &mut take)?;
     told?;
     if !common.is_quiet {
         let removed = if verify.remove_corrupt && bad > 0 { ", removed" } else { "" };

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use lexopt::ValueExt as _;
-use pullet::{Credentials, Reference};
+use pullet::{Cancel, Credentials, Reference};
 
 use crate::exit::Failure;
 use crate::topic::{Topic, misused};
@@ -60,16 +60,20 @@ pub(crate) fn seconds(parser: &mut lexopt::Parser, topic: Option<Topic>, option:
     }
 }
 
-/// Bytes a second, with `k` or `m` behind for 1,024 or 1,048,576 of them, as curl takes them.
-pub(crate) fn rate(parser: &mut lexopt::Parser, topic: Option<Topic>) -> Result<u64, Failure> {
+/// Bytes, with `k`, `m`, `g` or `t` behind for the binary thousands of them, as curl takes them. At least one.
+pub(crate) fn bytes(parser: &mut lexopt::Parser, topic: Option<Topic>, option: &str) -> Result<u64, Failure> {
     let text = string(parser, topic)?;
-    let (digits, unit) = match text.to_ascii_lowercase() {
-        lower if lower.ends_with('k') => (lower.trim_end_matches('k').to_owned(), 1 << 10),
-        lower if lower.ends_with('m') => (lower.trim_end_matches('m').to_owned(), 1 << 20),
-        lower => (lower, 1),
+    let shift = match text.bytes().last().map(|unit| unit.to_ascii_lowercase()) {
+        Some(b'k') => 10,
+        Some(b'm') => 20,
+        Some(b'g') => 30,
+        Some(b't') => 40,
+        _ => 0,
     };
-    let rate = digits.parse::<u64>().ok().and_then(|n| n.checked_mul(unit)).filter(|&rate| rate > 0);
-    rate.ok_or_else(|| misused(topic, format!("--limit-rate {text:?} is no rate such as 500k or 2m")))
+    let digits = if shift == 0 { &text } else { text.get(..text.len() - 1).unwrap_or_default() };
+    let is_number = digits.bytes().all(|b| b.is_ascii_digit());
+    let count = digits.parse::<u64>().ok().and_then(|n| n.checked_mul(1 << shift)).filter(|&n| n > 0 && is_number);
+    count.ok_or_else(|| misused(topic, format!("{option} {text:?} is no number of bytes such as 500k or 2m")))
 }
 
 /// At most one registry; Docker Hub without any.
@@ -94,11 +98,11 @@ pub(crate) fn text(word: &OsString) -> Result<&str, Failure> {
 }
 
 /// `USER[:PASSWORD]`, or `-` for the same on standard input, where no process list shows it.
-pub(crate) fn credentials(text: &str) -> Result<Credentials, Failure> {
+pub(crate) fn credentials(text: &str, cancel: &Cancel) -> Result<Credentials, Failure> {
     let mut typed = text.to_owned();
     if text == "-" {
         typed.clear();
-        let read = std::io::stdin().take(64 << 10).read_to_string(&mut typed);
+        let read = cancel.unattended(|| std::io::stdin().take(64 << 10).read_to_string(&mut typed))?;
         read.map_err(|e| {
             Failure::Usage(
                 format!("read credentials from standard input: {e}"),

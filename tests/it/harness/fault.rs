@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use super::wire::{Framing, Reply};
+use super::wire::{Framing, Latch, Reply};
 
 /// One line of the script. Without [`Fault::nth`] or [`Fault::after`] it hits every answer on its path.
 #[derive(Clone, Debug)]
@@ -67,6 +67,16 @@ impl Fault {
     /// The connection is lost after so many bytes of the body.
     pub fn cut(self, n: usize) -> Fault {
         self.edit(Edit::Cut(n))
+    }
+
+    /// After so many bytes of the body nothing more comes, and the connection stays.
+    pub fn stall(self, n: usize) -> Fault {
+        self.edit(Edit::Stall(n))
+    }
+
+    /// The answer waits until the latch is open.
+    pub fn held(self, latch: &Latch) -> Fault {
+        self.edit(Edit::Held(latch.clone()))
     }
 
     /// This `Content-Length`, true or not.
@@ -138,10 +148,12 @@ enum Edit {
     Flip(usize),
     Framing(Framing),
     Gzip,
+    Held(Latch),
     Header(String, String),
     Longer(Vec<u8>),
     Raw(Vec<u8>),
     Shorter(usize),
+    Stall(usize),
     Status(u16),
     Without(String),
 }
@@ -151,6 +163,8 @@ impl Edit {
         match self {
             Edit::Body(body) => reply.set_body(body.clone()),
             Edit::Cut(n) => reply.cut = Some(*n),
+            Edit::Stall(n) => reply.stall = Some(*n),
+            Edit::Held(latch) => reply.latch = Some(latch.clone()),
             Edit::Flip(place) => reply.body[*place] ^= 1,
             Edit::Framing(framing) => reply.framing = framing.clone(),
             Edit::Gzip => {

@@ -8,7 +8,7 @@ use std::fmt;
 use std::io::BufReader;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
@@ -16,7 +16,7 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use super::authority::Authority;
 use super::digest::sha256;
 use super::fault::Fault;
-use super::wire::{Reply, Request, Wire};
+use super::wire::{PATIENCE, Reply, Request, Wire};
 
 /// A running registry.
 pub struct Registry {
@@ -175,6 +175,14 @@ impl Registry {
         self.state().calls.iter().filter(|call| call.request.target.contains(path)).count()
     }
 
+    /// Waits until a path with this text in it was asked for.
+    pub fn wait_for(&self, path: &str) {
+        let is_unasked = |state: &mut State| !state.calls.iter().any(|call| call.request.target.contains(path));
+        let (state, timeout) = self.shared.called.wait_timeout_while(self.state(), PATIENCE, is_unasked).unwrap();
+        drop(state);
+        assert!(!timeout.timed_out(), "nobody asks for {path}: {:?}", self.log());
+    }
+
     /// How many connections were made, used or not.
     pub fn connections(&self) -> usize {
         self.state().connections
@@ -218,6 +226,7 @@ struct Shared {
     tls: Option<Arc<ServerConfig>>,
     closing: AtomicBool,
     state: Mutex<State>,
+    called: Condvar,
 }
 
 #[derive(Default)]
@@ -274,6 +283,7 @@ fn converse(stream: TcpStream, shared: &Shared) {
         state.resumed += usize::from(wire.is_resumed());
         let reply = state.answer(connection, &request);
         drop(state);
+        shared.called.notify_all();
         match reply.send(reader.get_mut().as_mut(), &request.method) {
             Ok(true) => {}
             Ok(false) | Err(_) => break,

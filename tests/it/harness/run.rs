@@ -3,10 +3,11 @@
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::Write;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -15,6 +16,9 @@ use serde_json::Value;
 
 /// No run of these tests takes a tenth of this; beyond it the binary hangs, and the test says so instead of hanging too.
 const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Where the system's programs are; the tests' own environment is not given on.
+const SYSTEM_PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// A folder that goes with the test.
 pub struct TempDir(PathBuf);
@@ -126,45 +130,100 @@ impl Home {
 
     /// As [`Home::run_env`], with this folder in the place of `/etc`, in a mount namespace that ends with the run.
     pub fn run_with_etc<S: AsRef<OsStr>>(&self, etc: &str, args: &[S], variables: &[(&str, &str)]) -> Outcome {
-        let mut command = Command::new("unshare");
-        if !root() {
-            command.arg("--map-root-user");
-        }
+        self.spawn_with_etc(etc, args, variables).wait()
+    }
+
+    /// As [`Home::run_with_etc`], without waiting for the end.
+    pub fn start_with_etc<S: AsRef<OsStr>>(&self, etc: &str, args: &[S]) -> Running {
+        self.spawn_with_etc(etc, args, &[])
+    }
+
+    fn spawn_with_etc<S: AsRef<OsStr>>(&self, etc: &str, args: &[S], variables: &[(&str, &str)]) -> Running {
         // What is above /etc stays as it is, so nobody else sees the mount.
-        command.args(["--mount", "--propagation", "private", "sh", "-c"]);
-        command.arg("mount --bind \"$1\" /etc && shift && exec \"$@\"").args(["sh", etc]);
+        let mut command = namespace();
+        command.args(["sh", "-c", "mount --bind \"$1\" /etc && shift && exec \"$@\"", "sh", etc]);
         command.arg(self.binary(None)).args(args);
-        self.finish(command, args, b"", &[&[("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")], variables].concat())
+        self.spawn(command, args, b"", &[&[("PATH", SYSTEM_PATH)], variables].concat())
+    }
+
+    /// Starts pullet, to do something to it while it runs.
+    pub fn start<S: AsRef<OsStr>>(&self, args: &[S]) -> Running {
+        let mut command = Command::new(self.binary(None));
+        command.args(args).args(no_retries(args));
+        self.spawn(command, args, b"", &[])
+    }
+
+    /// As [`Home::start`], with more variables in the environment.
+    pub fn start_env<S: AsRef<OsStr>>(&self, args: &[S], variables: &[(&str, &str)]) -> Running {
+        let mut command = Command::new(self.binary(None));
+        command.args(args);
+        self.spawn(command, args, b"", variables)
+    }
+
+    /// As [`Home::start`], with its standard output elsewhere.
+    pub fn start_into<S: AsRef<OsStr>>(&self, args: &[S], output: OwnedFd) -> Running {
+        let mut command = Command::new(self.binary(None));
+        command.args(args);
+        self.spawn_into(command, args, b"", &[], output.into())
+    }
+
+    /// Runs pullet through a shell that is given it as `"$@"`, so that it can be run under limits, under strace, or in a
+    /// namespace of its own.
+    pub fn run_through<S: AsRef<OsStr>>(&self, shell: &str, args: &[S]) -> Outcome {
+        self.start_through(shell, args).wait()
+    }
+
+    /// As [`Home::run_through`], without waiting for the end.
+    pub fn start_through<S: AsRef<OsStr>>(&self, shell: &str, args: &[S]) -> Running {
+        let mut command = Command::new("sh");
+        command.args(["-c", shell, "sh"]).arg(self.binary(None)).args(args).args(no_retries(args));
+        self.spawn(command, args, b"", &[("PATH", SYSTEM_PATH)])
+    }
+
+    /// As [`Home::run_through`], as root of a mount namespace that ends with the run; what it mounts nobody else sees.
+    pub fn run_in_mounts<S: AsRef<OsStr>>(&self, shell: &str, args: &[S]) -> Outcome {
+        let mut command = namespace();
+        command.args(["sh", "-c", shell, "sh"]);
+        command.arg(self.binary(None)).args(args).args(no_retries(args));
+        self.finish(command, args, b"", &[("PATH", SYSTEM_PATH)])
     }
 
     fn finish<S: AsRef<OsStr>>(
+        &self,
+        command: Command,
+        args: &[S],
+        stdin: &[u8],
+        variables: &[(&str, &str)],
+    ) -> Outcome {
+        self.spawn(command, args, stdin, variables).wait()
+    }
+
+    fn spawn<S: AsRef<OsStr>>(
+        &self,
+        command: Command,
+        args: &[S],
+        stdin: &[u8],
+        variables: &[(&str, &str)],
+    ) -> Running {
+        self.spawn_into(command, args, stdin, variables, Stdio::piped())
+    }
+
+    fn spawn_into<S: AsRef<OsStr>>(
         &self,
         mut command: Command,
         args: &[S],
         stdin: &[u8],
         variables: &[(&str, &str)],
-    ) -> Outcome {
+        output: Stdio,
+    ) -> Running {
         command.env_clear().current_dir(self.dir.path());
         command.env("HOME", self.path("home")).env("PULLET_STORE", self.store());
         command.envs(variables.iter().copied());
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdin(Stdio::piped()).stdout(output).stderr(Stdio::piped());
         let mut child = command.spawn().expect("pullet runs (and unshare: apt-get install util-linux)");
-        let pid = rustix::process::Pid::from_child(&child);
         // A refused command may end before it reads.
         let _ = child.stdin.take().unwrap().write_all(stdin);
-        let (done, wait) = mpsc::channel();
-        std::thread::spawn(move || done.send(child.wait_with_output()));
-        let output = wait.recv_timeout(PATIENCE).unwrap_or_else(|_| {
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-            panic!("pullet {:?} hangs", strings(args));
-        });
-        let output = output.unwrap();
-        Outcome {
-            args: strings(args),
-            code: output.status.code().unwrap_or_else(|| -output.status.signal().unwrap_or_default()),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
+        Running { args: strings(args), child }
     }
 
     /// The manifests in the store's index.json; none while there is no store.
@@ -199,6 +258,50 @@ impl Home {
         std::os::unix::fs::chown(self.dir.path(), Some(user), Some(user)).unwrap();
         copy
     }
+}
+
+/// A run that has not ended.
+pub struct Running {
+    args: Vec<String>,
+    child: Child,
+}
+
+impl Running {
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    pub fn wait(self) -> Outcome {
+        let Running { args, child } = self;
+        let pid = rustix::process::Pid::from_child(&child);
+        let (done, wait) = mpsc::channel();
+        std::thread::spawn(move || done.send(child.wait_with_output()));
+        let output = wait.recv_timeout(PATIENCE).unwrap_or_else(|_| {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            panic!("pullet {args:?} hangs");
+        });
+        let output = output.unwrap();
+        Outcome {
+            args,
+            code: output.status.code().unwrap_or_else(|| -output.status.signal().unwrap_or_default()),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+}
+
+/// A mount namespace for a program, in which it may mount.
+fn namespace() -> Command {
+    let mut command = Command::new("unshare");
+    if !root() {
+        command.arg("--map-root-user");
+    }
+    command.args(["--mount", "--propagation", "private"]);
+    command
 }
 
 /// Most tests ask what one failure leads to: only those that name `--retries` have any.

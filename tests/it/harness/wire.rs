@@ -2,8 +2,13 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
 
 use rustls::{ServerConnection, StreamOwned};
+
+/// Nothing here takes a tenth of it.
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A connection, plain or with TLS.
 pub trait Wire: Read + Write + Send {
@@ -91,6 +96,23 @@ impl Request {
     }
 }
 
+/// Holds answers back until it is opened.
+#[derive(Clone, Debug, Default)]
+pub struct Latch(Arc<(Mutex<bool>, Condvar)>);
+
+impl Latch {
+    pub fn open(&self) {
+        *self.0.0.lock().unwrap() = true;
+        self.0.1.notify_all();
+    }
+
+    fn wait(&self) {
+        let closed = self.0.0.lock().unwrap();
+        // A test that failed meanwhile opens nothing any more.
+        let _ = self.0.1.wait_timeout_while(closed, PATIENCE, |open| !*open).unwrap();
+    }
+}
+
 /// How the end of a body is told.
 #[derive(Clone, Debug)]
 pub enum Framing {
@@ -113,6 +135,10 @@ pub struct Reply {
     pub framing: Framing,
     /// The connection is dropped after so many bytes of the body.
     pub cut: Option<usize>,
+    /// After so many bytes of the body nothing more comes, until the client goes away.
+    pub stall: Option<usize>,
+    /// Nothing comes before this is opened.
+    pub latch: Option<Latch>,
     /// These bytes and no others are sent, then the connection ends.
     pub raw: Option<Vec<u8>>,
 }
@@ -121,7 +147,7 @@ impl Reply {
     pub fn new(status: u16, body: impl Into<Vec<u8>>) -> Reply {
         let body = body.into();
         let framing = Framing::Length(body.len().to_string());
-        Reply { status, headers: Vec::new(), body, framing, cut: None, raw: None }
+        Reply { status, headers: Vec::new(), body, framing, cut: None, stall: None, latch: None, raw: None }
     }
 
     pub fn with(mut self, name: &str, value: impl Into<String>) -> Reply {
@@ -137,6 +163,7 @@ impl Reply {
 
     /// Sends the answer; false when the connection is of no use afterwards.
     pub fn send(&self, wire: &mut dyn Wire, method: &str) -> io::Result<bool> {
+        self.latch.iter().for_each(Latch::wait);
         if let Some(raw) = &self.raw {
             wire.write_all(raw)?;
             wire.flush()?;
@@ -144,10 +171,14 @@ impl Reply {
         }
         let mut bytes = self.head();
         let body = if method == "HEAD" { Vec::new() } else { self.framed() };
-        let end = self.cut.unwrap_or(body.len()).min(body.len());
+        let end = self.cut.or(self.stall).unwrap_or(body.len()).min(body.len());
         bytes.extend_from_slice(&body[..end]);
         wire.write_all(&bytes)?;
         wire.flush()?;
+        if self.stall.is_some() {
+            let _ = wire.read(&mut [0]);
+            return Ok(false);
+        }
         Ok(self.cut.is_none() && self.honest())
     }
 

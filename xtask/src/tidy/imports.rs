@@ -22,8 +22,8 @@ const HOUSE: &[Floor] = &[
     ]),
     Floor::Rooms(&["registry", "store", "unpack", "host"]),
     Floor::InOrder(&[
-        "machine", "options", "patience", "workers", "local", "convert", "client", "resolve", "layers", "pull",
-        "artifact", "document", "login", "fuzzing", "lib",
+        "machine", "options", "patience", "workers", "space", "local", "convert", "client", "resolve", "layers",
+        "pull", "artifact", "document", "login", "fuzzing", "lib",
     ]),
 ];
 

@@ -23,12 +23,14 @@ const OWNERS: &[Owner] = &[
     dependency("ruzstd", "ruzstd", &["src/unpack/decoder.rs"]),
     dependency("serde", "serde", DOCUMENTS),
     dependency("serde_json", "serde_json", DOCUMENTS),
+    dependency("signal-hook", "signal_hook", &["src/bin/pullet/interrupt.rs"]),
     dependency("sha2", "sha2", &["src/digest.rs"]),
     dependency("tar", "tar", &["src/unpack/entries.rs"]),
     dependency("ureq", "ureq", &["src/registry/http.rs"]),
-    // The TLS connector is one of ureq's transports, and those end in its error.
+    // The TCP and TLS connectors are ureq's transports, and those end in its error.
     dependency("ureq", "ureq::unversioned", TRANSPORT),
     dependency("ureq", "ureq::Error", TRANSPORT),
+    dependency("ureq", "ureq::Timeout", TRANSPORT),
     dependency("webpki-roots", "webpki_roots", &["src/registry/tls.rs"]),
     standard("std::env", &["src/host/", "src/bin/"]),
     // What this was built for: of the compiler, not of the environment.
@@ -37,8 +39,9 @@ const OWNERS: &[Owner] = &[
     standard("thread", &["src/workers.rs"]),
 ];
 
-/// HTTP, and the two that may wrap its connections.
-const TRANSPORT: &[&str] = &["src/registry/http.rs", "src/registry/no_tls.rs", "src/registry/tls.rs"];
+/// HTTP, and those who make and wrap its connections.
+const TRANSPORT: &[&str] =
+    &["src/registry/http.rs", "src/registry/no_tls.rs", "src/registry/socket.rs", "src/registry/tls.rs"];
 
 /// Who reads or writes JSON.
 const DOCUMENTS: &[&str] = &["src/bin/pullet/", "src/host/", "src/image/", "src/registry/", "src/store/"];
@@ -46,6 +49,8 @@ const DOCUMENTS: &[&str] = &["src/bin/pullet/", "src/host/", "src/image/", "src/
 /// Who touches files by their descriptors, or asks the kernel about itself. The rest of unpack/ is pure.
 const SYSTEM: &[&str] = &[
     "src/host/",
+    "src/registry/socket.rs",
+    "src/space.rs",
     "src/store/",
     "src/unpack/clear.rs",
     "src/unpack/dress.rs",

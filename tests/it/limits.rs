@@ -1,0 +1,69 @@
+//! The limits that options set: they are met exactly, and their errors name the option.
+
+use crate::disk::noise;
+use crate::harness::archive::{archive, file};
+use crate::harness::bench::{Bench, unpack_image};
+use crate::harness::image::{Image, Layer};
+
+fn two() -> Image {
+    Image::new(vec![Layer::of(&[file("a", [b'a'; 5000]), file("b", "1")]), Layer::of(&[file("c", "2")])])
+}
+
+#[test]
+fn an_unpack_stops_at_the_limits_that_options_set() {
+    let first = archive(&[file("a", [b'a'; 5000]), file("b", "1")]).len();
+    let all = first + archive(&[file("c", "2")]).len();
+    let check = |options: &[&str], refusal: Option<&str>| {
+        let case = format!("{options:?}");
+        let unpacked = unpack_image(&two(), options);
+        match refusal {
+            None => drop(unpacked.done(&case)),
+            Some(text) => {
+                let outcome = unpacked.refused(&case, 11).outcome;
+                outcome.says(text).says(&format!("hint: {} sets this limit", options[0]));
+            }
+        }
+    };
+    check(&["--max-entries", "3"], None);
+    check(&["--max-entries", "2"], Some("more than 2 archive entries"));
+    check(&["--max-unpacked", &all.to_string()], None);
+    check(&["--max-unpacked", &(all - 1).to_string()], Some("further bytes of unpacked layers"));
+    check(&["--max-unpacked", &(first - 1).to_string()], Some(&format!("more than {} bytes of", first - 1)));
+    for size in ["1m", "1M", "1g", "1t", "1048576", "1024k"] {
+        check(&["--max-unpacked", size], None);
+    }
+    let zstd = Image::new(vec![Layer::zstd(&archive(&[file("a", noise(300_000))]))]);
+    unpack_image(&zstd, &["--max-zstd-window", "1k"]).refused("window", 11).outcome.says("--max-zstd-window sets");
+    unpack_image(&zstd, &["--max-zstd-window", "64m"]).done("window");
+}
+
+#[test]
+fn a_pull_refuses_what_no_unpack_could_take_before_a_layer_moves() {
+    let (bench, image) = (Bench::new(), two());
+    let size: usize = image.layers.iter().map(|layer| layer.blob.len()).sum::<usize>() + image.config_bytes.len();
+    let name = image.push(&bench.registry, "app", "latest");
+    let outcome = bench.home.run(&["pull", "--max-unpacked", &(size - 1).to_string(), &name]).exits(11);
+    outcome.fails_in_one_line().says("--max-unpacked sets");
+    bench.assert_no_layer_moved("too large", &image);
+    bench.home.run(&["pull", "--max-unpacked", &size.to_string(), &name]).exits(0);
+}
+
+#[test]
+fn a_limit_that_is_none_is_refused() {
+    for value in ["", "0", "0k", "k", "1x", "1kk", "-1", "+1", "1.5g", "99999999999999999999", "99999999999t", " 1"] {
+        for option in ["--max-unpacked", "--max-zstd-window"] {
+            let args = ["unpack", option, value, "r.io/app", "root"];
+            let outcome = Bench::new().home.run(&args).exits_in(&format!("{args:?}"), 2);
+            outcome.fails_in_one_line();
+        }
+    }
+    let bench = Bench::new();
+    for args in [
+        &["unpack", "--max-entries", "1k", "r.io/app", "root"][..],
+        &["unpack", "--max-entries", "many", "r.io/app", "root"],
+        &["pull", "--max-entries", "1", "r.io/app"],
+        &["digest", "--max-unpacked", "1", "r.io/app"],
+    ] {
+        bench.home.run(args).exits_in(&format!("{args:?}"), 2).fails_in_one_line();
+    }
+}

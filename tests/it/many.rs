@@ -1,0 +1,106 @@
+//! Several processes on one store: what two of them want is fetched once, the death of one is no harm to the other, and
+//! nobody's blobs go away under him.
+
+use std::fs::{self, File};
+use std::path::PathBuf;
+
+use rustix::process::Signal;
+
+use crate::disk::noise;
+use crate::harness::archive::file;
+use crate::harness::bench::Bench;
+use crate::harness::fault::on;
+use crate::harness::image::{Image, Layer};
+use crate::harness::wire::Latch;
+use crate::signals::until;
+
+fn image() -> Image {
+    Image::new(vec![Layer::of(&[file("a", noise(5000))]), Layer::of(&[file("b", noise(6000))])])
+}
+
+fn partial(bench: &Bench, image: &Image) -> PathBuf {
+    bench.home.store().join("ingest").join(format!("{}.partial", image.layers[0].digest().replace(':', "-")))
+}
+
+#[test]
+fn what_ten_want_is_fetched_once() {
+    for count in [2, 10] {
+        let (bench, image, latch) = (Bench::new(), image(), Latch::default());
+        let names: Vec<String> = (0..count).map(|n| image.push(&bench.registry, "app", &format!("tag{n}"))).collect();
+        bench.registry.fault(on(image.layers[0].digest()).held(&latch));
+        let all: Vec<_> = names.iter().map(|name| bench.home.start(&["pull", "-q", name])).collect();
+        until("all at work", || bench.registry.asked("/manifests/") == count);
+        bench.registry.wait_for(&image.layers[0].digest());
+        latch.open();
+        for running in all {
+            running.wait().exits(0);
+        }
+        for layer in &image.layers {
+            assert_eq!(bench.registry.asked(&layer.digest()), 1, "{count}: {:?}", bench.registry.log());
+        }
+        let mut stored = bench.home.names();
+        stored.sort();
+        assert_eq!(stored, names, "{count}");
+    }
+}
+
+#[test]
+fn who_waited_goes_on_where_a_killed_one_was() {
+    let (bench, image) = (Bench::new(), image());
+    let name = image.push(&bench.registry, "app", "latest");
+    let layer = image.layers[0].digest();
+    bench.registry.fault(on(&layer).nth(1).stall(1000));
+    let first = bench.home.start(&["pull", &name]);
+    until("bytes in the partial file", || fs::metadata(partial(&bench, &image)).is_ok_and(|meta| meta.len() == 1000));
+    bench.registry.forget();
+    let second = bench.home.start(&["pull", &name]);
+    bench.registry.wait_for("/manifests/");
+    first.signal(Signal::KILL);
+    first.wait().exits(-9);
+    second.wait().exits(0);
+    let calls = bench.registry.calls();
+    let asked: Vec<_> = calls.iter().filter(|call| call.request.target.contains(&layer)).collect();
+    let rest = format!("bytes=1000-{}", image.layers[0].blob.len() - 1);
+    assert_eq!(asked.iter().map(|call| call.request.header("range")).collect::<Vec<_>>(), [Some(rest.as_str())]);
+    bench.home.run(&["verify"]).exits(0);
+}
+
+#[test]
+fn a_blob_that_goes_away_meanwhile_is_fetched_again() {
+    let (bench, image, latch) = (Bench::new(), image(), Latch::default());
+    let shared = image.layers[0].clone();
+    bench.home.run(&["pull", &Image::new(vec![shared.clone()]).push(&bench.registry, "base", "1")]).exits(0);
+    let name = image.push(&bench.registry, "app", "latest");
+    bench.registry.fault(on(image.layers[1].digest()).held(&latch));
+    bench.registry.forget();
+    let running = bench.home.start(&["pull", &name]);
+    bench.registry.wait_for(&image.layers[1].digest());
+    fs::remove_file(bench.home.blob(&shared.digest())).unwrap();
+    latch.open();
+    running.wait().exits(0);
+    assert_eq!(bench.registry.asked(&shared.digest()), 1, "{:?}", bench.registry.log());
+    bench.home.run(&["verify", &name]).exits(0);
+}
+
+/// The lock that whoever removes blobs without names takes alone.
+#[test]
+fn who_prunes_waits_for_pulls_and_no_reader_for_him() {
+    let (bench, image) = (Bench::new(), image());
+    let name = image.push(&bench.registry, "app", "latest");
+    bench.registry.fault(on(image.layers[0].digest()).nth(1).stall(1000));
+    let running = bench.home.start(&["pull", &name]);
+    bench.registry.wait_for(&image.layers[0].digest());
+    let lock = || File::options().read(true).write(true).open(bench.home.store().join("prune.lock")).unwrap();
+    assert!(lock().try_lock().is_err(), "a pull relies on blobs that nobody names yet");
+    running.signal(Signal::INT);
+    running.wait().exits(130);
+    let held = lock();
+    held.try_lock().expect("nobody pulls any more");
+    bench.home.run(&["images"]).exits(0);
+    bench.home.run(&["verify"]).exits(0);
+    drop(held);
+    bench.home.run(&["pull", &name]).exits(0);
+    let held = lock();
+    held.try_lock().unwrap();
+    bench.home.run(&["unpack", "--pull", "never", &name, "root"]).exits(0);
+}

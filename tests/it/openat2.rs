@@ -1,0 +1,60 @@
+//! Paths in the tree are resolved alike with `openat2`, without it, and where a filter forbids it: on a kernel that lacks
+//! it once is asked, where it is forbidden it is asked again each time.
+
+use std::fs;
+
+use crate::harness::archive::{Entry, dir, file, hardlink, opaque, symlink, whiteout};
+use crate::harness::bench::Bench;
+use crate::harness::image::{Image, Layer};
+use crate::harness::listing::{assert_same, listing};
+
+/// Links on the way, implied parents, hard links and whiteouts through links, up and absolute.
+fn layers() -> Vec<Vec<Entry>> {
+    vec![
+        vec![
+            dir("usr/lib"),
+            symlink("lib", "usr/lib"),
+            symlink("abs", "/usr/lib"),
+            symlink("up", "../../../usr"),
+            symlink("out", "/../../tmp"),
+            symlink("conf", "/etc"),
+            file("lib/a", "1"),
+            file("abs/deep/b", "2"),
+            file("up/c", "3"),
+            file("out/d", "4"),
+            file("conf/implied/e", "5"),
+            hardlink("abs/linked", "lib/a"),
+        ],
+        vec![file("lib/new", "6"), whiteout("abs/a"), opaque("up/lib/deep"), file("usr/lib/deep/f", "7")],
+        vec![file("other/g", "8"), file("usr/h", "9"), whiteout("out/d")],
+    ]
+}
+
+#[test]
+fn trees_are_the_same_whichever_way_paths_are_resolved() {
+    let image = Image::new(layers().iter().map(|entries| Layer::of(entries)).collect());
+    let bench = Bench::new();
+    bench.pull(&image).exits(0);
+    let unpack = |case: &str, inject: &str| {
+        let shell = format!("exec strace -f -qq -o {} -e trace=openat2{inject} \"$@\"", bench.home.arg("trace"));
+        bench
+            .home
+            .run_through(&shell, &["unpack", "--pull", "never", &bench.registry.name("app"), case])
+            .exits_in(case, 0);
+        let calls =
+            fs::read_to_string(bench.home.path("trace")).unwrap().lines().filter(|l| l.contains("openat2(")).count();
+        (listing(&bench.home.path(case)), calls)
+    };
+    let (expected, calls) = unpack("native", "");
+    assert!(calls > 5, "openat2 is not used: {calls} calls");
+    assert!(expected.contains("etc/implied/e \"5\"") && expected.contains("usr/lib/deep/f \"7\""), "{expected}");
+    for (case, error, asked) in [("lacking", "ENOSYS", 1), ("forbidden", "EPERM", calls)] {
+        let (tree, calls) = unpack(case, &format!(" -e inject=openat2:error={error}"));
+        assert_same(case, &expected, &tree);
+        assert_eq!(calls, asked, "{case}: how often openat2 was tried");
+    }
+    // A filter that is gone again.
+    let (tree, again) = unpack("once", " -e inject=openat2:error=EPERM:when=1");
+    assert_same("forbidden once", &expected, &tree);
+    assert_eq!(again, calls);
+}
