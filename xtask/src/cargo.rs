@@ -29,9 +29,13 @@ pub fn target() -> Result<PathBuf> {
 
 /// Builds pullet in the given profile and gives the path of its binary.
 pub fn build(profile: &str) -> Result<PathBuf> {
-    let build = ["build", "--quiet", "--package", "pullet", "--bin", "pullet"];
-    let mut command = command(&build);
-    command.args(["--profile", profile, "--message-format=json-render-diagnostics"]);
+    build_with(&["--bin=pullet", "--profile", profile])
+}
+
+/// Builds one program of pullet's package with these options and gives the path of the binary.
+pub fn build_with(options: &[&str]) -> Result<PathBuf> {
+    let mut command = command(&["build", "--quiet", "--package=pullet", "--message-format=json-render-diagnostics"]);
+    command.args(options);
     let messages = shell::read(&mut command)?;
     let binary = messages.lines().rev().find_map(|line| text_field(line, "executable"));
     binary.map(PathBuf::from).ok_or_else(|| "cargo build names no executable".into())

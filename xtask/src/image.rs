@@ -1,5 +1,5 @@
-//! Makes images as the OCI specification writes them: gzip layers, a config, a manifest. The bytes pass through
-//! `gzip` and `sha256sum`, so nothing of pullet's own takes part in what pullet is judged by.
+//! Makes images as the OCI specification writes them: compressed layers, a config, a manifest. The bytes pass through
+//! `gzip` or `zstd` and `sha256sum`, so nothing of pullet's own takes part in what pullet is judged by.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -9,7 +9,6 @@ use crate::{Result, disk, shell};
 
 pub const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG_TYPE: &str = "application/vnd.oci.image.config.v1+json";
-const LAYER_TYPE: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 
 pub struct Image {
     pub layers: Vec<Layer>,
@@ -21,6 +20,14 @@ pub struct Layer {
     pub blob: Blob,
     pub diff_id: String,
     pub unpacked: u64,
+    pub codec: Codec,
+}
+
+/// How a layer is compressed, with the level that the program is told.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Codec {
+    Gzip(u8),
+    Zstd(u8),
 }
 
 /// A file and its digest.
@@ -40,17 +47,39 @@ impl Image {
 }
 
 impl Layer {
-    /// Compresses the tar that `fill` writes. It passes by once: the uncompressed tar is never on the disk.
+    /// Compresses the tar that `fill` writes, fast.
     pub fn new(file: PathBuf, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<Self> {
-        let mut gzip = spawn("gzip", &["-1", "--no-name"], disk::create(&file)?.into())?;
+        Self::compressed(file, Codec::Gzip(1), fill)
+    }
+
+    /// Compresses the tar that `fill` writes. It passes by once: the uncompressed tar is never on the disk.
+    pub fn compressed(
+        file: PathBuf,
+        codec: Codec,
+        fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> Result<Self> {
+        let (name, level) = match codec {
+            Codec::Gzip(level) => ("gzip", format!("-{level}n")),
+            Codec::Zstd(level) => ("zstd", format!("-{level}q")),
+        };
+        let mut compressor = spawn(name, &[&level], disk::create(&file)?.into())?;
         let mut sha256sum = spawn("sha256sum", &[], Stdio::piped())?;
-        let mut tee = Tee { into: [input(&mut gzip), input(&mut sha256sum)], count: 0 };
+        let mut tee = Tee { into: [input(&mut compressor), input(&mut sha256sum)], count: 0 };
         disk::named("compress", &file, fill(&mut tee))?;
         let unpacked = tee.count;
         drop(tee);
-        finish("gzip", gzip)?;
+        finish(name, compressor)?;
         let diff_id = digest_in(&finish("sha256sum", sha256sum)?)?;
-        Ok(Self { blob: Blob::of(file)?, diff_id, unpacked })
+        Ok(Self { blob: Blob::of(file)?, diff_id, unpacked, codec })
+    }
+}
+
+impl Codec {
+    pub fn media_type(self) -> &'static str {
+        match self {
+            Self::Gzip(_) => "application/vnd.oci.image.layer.v1.tar+gzip",
+            Self::Zstd(_) => "application/vnd.oci.image.layer.v1.tar+zstd",
+        }
     }
 }
 
@@ -61,7 +90,7 @@ impl Blob {
         Self::of(file)
     }
 
-    fn of(file: PathBuf) -> Result<Self> {
+    pub fn of(file: PathBuf) -> Result<Self> {
         let digest = digest_in(&shell::read(shell::program("sha256sum").arg(&file))?)?;
         Ok(Self { size: disk::size(&file)?, digest, file })
     }
@@ -82,7 +111,7 @@ fn config(layers: &[Layer]) -> String {
 }
 
 fn manifest(config: &Blob, layers: &[Layer]) -> String {
-    let layers: Vec<String> = layers.iter().map(|layer| layer.blob.descriptor(LAYER_TYPE)).collect();
+    let layers: Vec<String> = layers.iter().map(|layer| layer.blob.descriptor(layer.codec.media_type())).collect();
     format!(
         r#"{{"schemaVersion":2,"mediaType":"{MANIFEST_TYPE}","config":{},"layers":[{}]}}"#,
         config.descriptor(CONFIG_TYPE),

@@ -1,5 +1,7 @@
 //! pullet's own tasks, `cargo xtask COMMAND`: the dispatch only. Each command is a file or a folder of its own.
 
+mod archive;
+mod bench;
 mod cargo;
 mod crash;
 mod debian;
@@ -32,6 +34,7 @@ cargo xtask COMMAND
   tidy         the law of imports, one owner per dependency, 500 lines, ARCHITECTURE.md
   fuzz [--seconds N] [TARGET|FILE…]
                the targets of fuzz/ for so many seconds each (60; 0: what is known already), or inputs
+  bench        pullet and what else is here at the same work: CPU, memory, requests; -h tells its options
   mem          the peak memory of a pull and an unpack, with a small layer and with one of 1 GiB
   mem PROFILE  the same with another profile than release
   size         the bytes of the release binaries
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let outcome = match words[..] {
         ["crash", ref options @ ..] => crash::run(options),
+        ["bench", ..] => bench::run(&words[1..]),
         ["demo"] => demo::of_this_machine(),
         ["demo", name] => demo::of(name),
         ["fuzz", ref words @ ..] => fuzz::run(words),

@@ -1,0 +1,164 @@
+//! What the layers of the images are made of.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use super::packages;
+use crate::archive;
+use crate::disk::Temporary;
+use crate::image::{Codec, Layer};
+use crate::{Result, disk, shell};
+
+/// As most registries' layers are: what gzip does if nobody tells it otherwise.
+pub const GZIP: Codec = Codec::Gzip(6);
+const GIB: u64 = 1024 * 1024 * 1024;
+/// Layers of `many`, and the bytes that its files have together before compression.
+const MANY: usize = 60;
+const MANY_BYTES: u64 = 60 * 1024 * 1024;
+/// Folders of `wide`, and files in each.
+const WIDE: (usize, usize) = (1000, 100);
+
+/// Large packages, a layer each, with their names in different releases of Debian.
+const LARGE: &[&[&str]] = &[
+    &["openjdk-17-jre-headless", "openjdk-21-jre-headless", "openjdk-25-jre-headless"],
+    &["golang-1.19-go", "golang-1.24-go", "golang-1.19", "golang-1.24"],
+    &["libllvm14", "libllvm19", "libllvm17"],
+    &["chromium"],
+    &["libreoffice-core"],
+    &["fonts-noto-cjk"],
+    SOURCES,
+];
+/// Thousands of small files.
+const SOURCES: &[&str] = &["golang-1.19-src", "golang-1.24-src"];
+
+/// A minimal root of Debian.
+pub fn debian(work: &Path) -> Result<Vec<Layer>> {
+    let root = Temporary::new(work.join("root"))?;
+    packages::minimal_root(root.path())?;
+    Ok(vec![of_folder(root.path(), work.join("debian.layer"))?])
+}
+
+/// Large packages, for on top of a root, and at last what a clean-up leaves: whiteouts.
+pub fn app(work: &Path) -> Result<Vec<Layer>> {
+    let (mut layers, mut removed) = (Vec::new(), Vec::new());
+    for (number, candidates) in LARGE.iter().enumerate() {
+        let folder = Temporary::new(work.join(format!("package-{number}")))?;
+        packages::unpack(candidates, folder.path())?;
+        removed.extend(documents(folder.path())?);
+        layers.push(of_folder(folder.path(), work.join(format!("app-{number}.layer")))?);
+    }
+    let folder = Temporary::new(work.join("whiteouts"))?;
+    for name in removed {
+        disk::create_folder(&folder.path().join("usr/share/doc"))?;
+        disk::write(&folder.path().join("usr/share/doc").join(format!(".wh.{name}")), "")?;
+    }
+    let locales = folder.path().join("usr/share/locale");
+    disk::create_folder(&locales)?;
+    disk::write(&locales.join(".wh..wh..opq"), "")?;
+    layers.push(of_folder(folder.path(), work.join("whiteouts.layer"))?);
+    Ok(layers)
+}
+
+/// Sixty layers of some source files each.
+pub fn many(work: &Path) -> Result<Vec<Layer>> {
+    let folder = Temporary::new(work.join("sources"))?;
+    packages::unpack(SOURCES, folder.path())?;
+    let mut find = shell::program("find");
+    let files = shell::read(find.args([".", "-type", "f", "-printf", "%s %p\\n"]).current_dir(folder.path()))?;
+    let layer = |(number, names): (usize, String)| {
+        let list = work.join("names");
+        disk::write(&list, &names)?;
+        let mut tar = tar(folder.path());
+        tar.arg("--files-from").arg(&list);
+        compress(tar, work.join(format!("many-{number}.layer")))
+    };
+    shares(&files, MANY, MANY_BYTES).into_iter().enumerate().map(layer).collect()
+}
+
+/// A hundred thousand small files.
+pub fn wide(work: &Path) -> Result<Vec<Layer>> {
+    Ok(vec![Layer::compressed(work.join("wide.layer"), GZIP, small_files)?])
+}
+
+/// One file of a GiB.
+pub fn big(work: &Path) -> Result<Vec<Layer>> {
+    Ok(vec![Layer::compressed(work.join("big.layer"), GZIP, |tar| archive::one_file(tar, GIB))?])
+}
+
+/// The names of a package's folders of documentation.
+fn documents(folder: &Path) -> Result<Vec<String>> {
+    let documents = folder.join("usr/share/doc");
+    let folders = if documents.exists() { disk::list(&documents)? } else { Vec::new() };
+    Ok(folders.iter().filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned())).collect())
+}
+
+/// Cuts a list of sizes and names into as many lists of names, of about the same size, up to so many bytes together.
+fn shares(files: &str, count: usize, bytes: u64) -> Vec<String> {
+    let mut files: Vec<(u64, &str)> =
+        files.lines().filter_map(|line| line.split_once(' ')).filter_map(|(n, p)| Some((n.parse().ok()?, p))).collect();
+    files.sort_by_key(|(_, path)| *path);
+    let mut shares = vec![String::new(); count];
+    let mut sum = 0;
+    for (size, path) in files {
+        let at = usize::try_from(sum * count as u64 / bytes).unwrap_or(count);
+        let Some(share) = shares.get_mut(at) else { break };
+        share.push_str(path);
+        share.push('\n');
+        sum += size;
+    }
+    shares
+}
+
+fn of_folder(folder: &Path, file: PathBuf) -> Result<Layer> {
+    let mut tar = tar(folder);
+    tar.args(["--sort=name", "."]);
+    compress(tar, file)
+}
+
+/// GNU's format has no pax records, as most layers of registries have none.
+fn tar(folder: &Path) -> std::process::Command {
+    let mut tar = shell::program("tar");
+    tar.args(["--create", "--format=gnu", "--numeric-owner", "--directory"]).arg(folder);
+    tar
+}
+
+fn compress(mut tar: std::process::Command, file: PathBuf) -> Result<Layer> {
+    let mut tar = tar.stdout(Stdio::piped()).spawn().map_err(|e| format!("start tar: {e}"))?;
+    let mut archive = tar.stdout.take().expect("spawned with a pipe");
+    let layer = Layer::compressed(file, GZIP, |into| io::copy(&mut archive, into).map(drop))?;
+    match tar.wait() {
+        Ok(status) if status.success() => Ok(layer),
+        other => Err(format!("tar: {other:?}")),
+    }
+}
+
+fn small_files(tar: &mut dyn Write) -> io::Result<()> {
+    let text = b"a small file among many, of which no two are the same; ";
+    let mut state = 0x9e37_79b9_u64;
+    for folder in 0..WIDE.0 {
+        for file in 0..WIDE.1 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let size = 100 + usize::try_from(state >> 53).unwrap_or_default();
+            let name = format!("folder-{folder:03}/file-{file:02}");
+            tar.write_all(&archive::header(&name, size as u64))?;
+            let mut content = format!("{state:016x} {folder} {file}\n").into_bytes();
+            content.extend(text.iter().copied().cycle().take(size.saturating_sub(content.len())));
+            content.truncate(size);
+            content.resize(size.next_multiple_of(512), 0);
+            tar.write_all(&content)?;
+        }
+    }
+    tar.write_all(&[0; 1024])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_are_of_about_the_same_size() {
+        let files = "4 ./b\n4 ./a\n2 ./d\n4 ./c\nnonsense\n100 ./e\n1 ./f\n";
+        assert_eq!(shares(files, 2, 16), ["./a\n./b\n", "./c\n./d\n./e\n"]);
+    }
+}

@@ -1,0 +1,172 @@
+//! Who is measured, and how each does the tasks. Scripts run in an empty folder with `$1` the tool's program, `$2` the
+//! image's name, `$3` its tag, `$4` the registry, `$5` how to decompress, and the URLs of its layers behind that.
+
+use std::path::{Path, PathBuf};
+
+use crate::{Result, cargo, disk, shell};
+
+/// What is done to an image.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Task {
+    /// Pull it into a store.
+    Store,
+    /// Pull it and unpack it.
+    Tree,
+    /// Pull it into a store that has it.
+    Repeat,
+}
+
+/// A program that can do some of the tasks.
+pub struct Tool {
+    pub name: &'static str,
+    pub program: PathBuf,
+    peer: &'static Peer,
+}
+
+struct Peer {
+    name: &'static str,
+    /// What must be on the PATH; the first is `$1`.
+    programs: &'static [&'static str],
+    store: &'static str,
+    tree: &'static str,
+    repeats: bool,
+    /// Whether its unpacking takes layers of zstd.
+    takes_zstd: bool,
+}
+
+const STATIC: &str = "x86_64-unknown-linux-musl";
+
+const PULLET: Peer = Peer {
+    name: "pullet",
+    programs: &[],
+    store: r#"exec "$1" pull --quiet --store store "$2""#,
+    tree: r#"exec "$1" unpack --quiet --store store "$2" tree"#,
+    repeats: true,
+    takes_zstd: true,
+};
+
+/// Plain HTTP is told to each in its own way.
+const PEERS: &[Peer] = &[
+    Peer {
+        name: "skopeo (+ umoci)",
+        programs: &["skopeo", "umoci"],
+        store: r#"exec "$1" --insecure-policy copy --quiet --src-tls-verify=false "docker://$2" "oci:layout:$3""#,
+        tree: r#""$1" --insecure-policy copy --quiet --src-tls-verify=false "docker://$2" "oci:layout:$3"
+            umoci unpack --image "layout:$3" bundle"#,
+        repeats: true,
+        takes_zstd: false,
+    },
+    Peer {
+        name: "podman",
+        programs: &["podman"],
+        store: "",
+        tree: r#"echo '{"default":[{"type":"insecureAcceptAnything"}]}' >policy
+            exec "$1" --root="$PWD/root" --runroot="$PWD/run" --storage-driver=overlay \
+                pull --quiet --signature-policy=policy --tls-verify=false "$2""#,
+        repeats: true,
+        takes_zstd: true,
+    },
+    Peer {
+        name: "crane (+ tar)",
+        programs: &["crane"],
+        store: r#"exec "$1" pull --insecure --format=oci "$2" layout"#,
+        tree: r#"mkdir tree; "$1" export --insecure "$2" - | tar -xp --numeric-owner -C tree"#,
+        repeats: true,
+        takes_zstd: true,
+    },
+    Peer {
+        name: "regctl",
+        programs: &["regctl"],
+        store: r#"echo "{\"hosts\":{\"$4\":{\"tls\":\"disabled\",\"hostname\":\"$4\"}}}" >regctl.json
+            REGCTL_CONFIG=regctl.json exec "$1" image copy "$2" "ocidir://layout:$3""#,
+        tree: "",
+        repeats: true,
+        takes_zstd: true,
+    },
+    Peer {
+        name: "oras",
+        programs: &["oras"],
+        store: r#"exec "$1" copy --from-plain-http "$2" --to-oci-layout "layout:$3""#,
+        tree: "",
+        repeats: true,
+        takes_zstd: true,
+    },
+    Peer {
+        name: "curl (| gunzip | tar)",
+        programs: &["curl"],
+        store: r#"program=$1; shift 5; "$program" -sS --remote-name-all "$@"; exec sha256sum sha256:*"#,
+        tree: r#"program=$1; unpack=$5; shift 5; mkdir tree
+            for url; do "$program" -sS "$url" | $unpack | tar -xp --numeric-owner -C tree; done"#,
+        repeats: false,
+        takes_zstd: true,
+    },
+];
+
+impl Task {
+    pub const ALL: &[Self] = &[Self::Store, Self::Tree, Self::Repeat];
+
+    pub fn parse(word: &str) -> Result<Self> {
+        let found = Self::ALL.iter().find(|task| task.name() == word);
+        found.copied().ok_or_else(|| format!("bench: no task {word:?}; there are T1, T2 and repeat"))
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Store => "T1",
+            Self::Tree => "T2",
+            Self::Repeat => "repeat",
+        }
+    }
+}
+
+impl Tool {
+    /// The script of the task, if the tool does it.
+    pub fn script(&self, task: Task, is_zstd: bool) -> Option<&'static str> {
+        let peer = self.peer;
+        let script = match task {
+            Task::Store => peer.store,
+            Task::Tree if is_zstd && !peer.takes_zstd => "",
+            Task::Tree => peer.tree,
+            Task::Repeat if !peer.repeats => "",
+            // What a tool keeps of a pull is its store, if it has one.
+            Task::Repeat => [peer.store, peer.tree].into_iter().find(|script| !script.is_empty())?,
+        };
+        Some(script).filter(|script| !script.is_empty())
+    }
+}
+
+/// Every pullet that can be built here, and every peer that is here.
+pub fn all(bench: &Path) -> Result<Vec<Tool>> {
+    let mut tools = vec![
+        pullet(bench, "pullet", &["--profile=release"])?,
+        pullet(bench, "pullet (fast)", &["--profile=release-fast"])?,
+        pullet(bench, "pullet (fast-inflate)", &["--profile=release", "--features=fast-inflate"])?,
+    ];
+    if has_static()? {
+        let target = format!("--target={STATIC}");
+        tools.push(pullet(bench, "pullet (static)", &["--profile=release", &target])?);
+    }
+    for peer in PEERS {
+        let programs: Vec<PathBuf> = peer.programs.iter().filter_map(|program| shell::find(program)).collect();
+        if let (Some(program), true) = (programs.first(), programs.len() == peer.programs.len()) {
+            tools.push(Tool { name: peer.name, program: program.clone(), peer });
+        }
+    }
+    Ok(tools)
+}
+
+/// Builds one and keeps it under a name of its own: the next build would take its place.
+fn pullet(bench: &Path, name: &'static str, options: &[&str]) -> Result<Tool> {
+    let built = cargo::build_with(&[&["--bin=pullet"], options].concat())?;
+    let folder = bench.join("bin");
+    disk::create_folder(&folder)?;
+    let program = folder.join(name.replace([' ', '(', ')'], "_"));
+    disk::named("copy to", &program, std::fs::copy(&built, &program))?;
+    Ok(Tool { name, program, peer: &PULLET })
+}
+
+/// Whether the static target is installed.
+fn has_static() -> Result<bool> {
+    let sysroot = shell::read(shell::program("rustc").args(["--print", "sysroot"]))?;
+    Ok(Path::new(sysroot.trim()).join("lib/rustlib").join(STATIC).exists())
+}
