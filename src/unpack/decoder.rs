@@ -17,7 +17,7 @@ pub(super) enum Decoder<R: Read> {
     Plain(R),
     /// Header, CRC32 and ISIZE of each member are checked, and what follows the last one must be a member
     /// (RFC 1952; cgr.dev serves layers of many).
-    Gzip(MultiGzDecoder<BufReader<R>>),
+    Gzip(Box<MultiGzDecoder<BufReader<R>>>),
     #[cfg(feature = "zstd")]
     Zstd(Box<zstd::Frames<R>>),
 }
@@ -26,7 +26,9 @@ impl<R: Read> Decoder<R> {
     pub(super) fn new(blob: R, compression: Compression, limits: &Limits) -> Result<Self> {
         match compression {
             Compression::None => Ok(Self::Plain(blob)),
-            Compression::Gzip => Ok(Self::Gzip(MultiGzDecoder::new(BufReader::with_capacity(INPUT_BUFFER, blob)))),
+            Compression::Gzip => {
+                Ok(Self::Gzip(Box::new(MultiGzDecoder::new(BufReader::with_capacity(INPUT_BUFFER, blob)))))
+            }
             #[cfg(feature = "zstd")]
             Compression::Zstd => Ok(Self::Zstd(Box::new(zstd::Frames::new(blob, limits.zstd_window)))),
             #[cfg(not(feature = "zstd"))]

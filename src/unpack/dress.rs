@@ -23,21 +23,35 @@ pub(super) struct Policy {
     pub(super) devices: bool,
     uid: u32,
     gid: u32,
+    /// The permission bits that files have from their making on.
+    granted: Mode,
 }
 
 impl Policy {
-    /// That of this process; `devices` are made only if it is root.
-    pub(super) fn of_process(devices: bool) -> Self {
+    /// That of this process; `devices` are made only if it is root. A file that is made has no more than the bits
+    /// `granted`.
+    pub(super) fn of_process(devices: bool, granted: Mode) -> Self {
         let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
-        Self { owners: uid.is_root(), devices: devices && uid.is_root(), uid: uid.as_raw(), gid: gid.as_raw() }
+        let devices = devices && uid.is_root();
+        Self { owners: uid.is_root(), devices, uid: uid.as_raw(), gid: gid.as_raw(), granted }
+    }
+
+    /// The mode that a file is made with, and whether that is what its entry says, so that nothing need be done about
+    /// it any more. Most files are small, and then each system call counts.
+    pub(super) fn first_mode(&self, entry: &Entry) -> (Mode, bool) {
+        let wanted = Mode::from_raw_mode(entry.mode);
+        match self.granted.contains(wanted) && entry.xattrs.is_empty() {
+            true => (wanted, true),
+            false => (Mode::RUSR | Mode::WUSR, false),
+        }
     }
 }
 
-/// Dresses a regular file or directory through its descriptor. `mode` may differ from the entry's.
+/// Dresses a regular file or directory through its descriptor. `mode` may differ from the entry's; `None` if it has it.
 pub(super) fn by_fd(
     fd: BorrowedFd<'_>,
     entry: &Entry,
-    mode: u32,
+    mode: Option<u32>,
     made: Made,
     policy: &Policy,
     tally: &mut Tally,
@@ -49,7 +63,9 @@ pub(super) fn by_fd(
         strip_xattrs(fd, entry)?;
     }
     set_xattrs(entry, tally, |name, value| fs::fsetxattr(fd, name, value, XattrFlags::empty()))?;
-    fs::fchmod(fd, Mode::from_raw_mode(mode))?;
+    if let Some(mode) = mode {
+        fs::fchmod(fd, Mode::from_raw_mode(mode))?;
+    }
     Ok(fs::futimens(fd, &timestamps(entry))?)
 }
 

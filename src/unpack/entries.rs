@@ -376,10 +376,14 @@ fn parse_line(line: &mut Vec<u8>) -> Result<u64> {
 /// have it.
 fn check_sum(block: &[u8; BLOCK]) -> Result<()> {
     let stored = header_number(block.get(148..156).unwrap_or_default());
-    let bytes = || block.iter().enumerate().map(|(at, &b)| if (148..156).contains(&at) { b' ' } else { b });
-    let unsigned: u64 = bytes().map(u64::from).sum();
-    let signed: i64 = bytes().map(|b| i64::from(b.cast_signed())).sum();
-    match stored.is_some_and(|stored| stored == unsigned || i64::try_from(stored) == Ok(signed)) {
+    let blanks = u32::from(b' ') * 8;
+    let own = block.get(148..156).unwrap_or_default();
+    let sum = |bytes: &[u8]| bytes.iter().map(|&b| u32::from(b)).sum::<u32>();
+    let unsigned = sum(block) - sum(own) + blanks;
+    // Of each byte from 128 on, the signed sum has 256 less.
+    let high = |bytes: &[u8]| bytes.iter().map(|&b| u32::from(b >> 7)).sum::<u32>();
+    let signed = || i64::from(unsigned) - 256 * i64::from(high(block) - high(own));
+    match stored.is_some_and(|stored| stored == u64::from(unsigned) || i64::try_from(stored) == Ok(signed())) {
         true => Ok(()),
         false => Err(malformed("a header whose checksum is wrong")),
     }

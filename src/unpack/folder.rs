@@ -57,9 +57,9 @@ impl Folder {
     }
 
     /// Makes a regular file that was not there, open for writing.
-    pub(super) fn create_file(&self, name: &[u8]) -> io::Result<OwnedFd> {
+    pub(super) fn create_file(&self, name: &[u8], mode: Mode) -> io::Result<OwnedFd> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        Ok(fs::openat(&self.fd, name, flags, Mode::RUSR | Mode::WUSR)?)
+        Ok(fs::openat(&self.fd, name, flags, mode)?)
     }
 
     pub(super) fn create_directory(&self, name: &[u8]) -> io::Result<()> {

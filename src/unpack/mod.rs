@@ -72,7 +72,7 @@ impl Tree {
     pub(crate) fn begin(target: &Path, config: Config) -> Result<Self> {
         let staging = Staging::create(target)?;
         let root = Root::new(staging.open_tree()?);
-        let policy = Policy::of_process(config.devices);
+        let policy = Policy::of_process(config.devices, staging.granted()?);
         let mut tree = Self {
             root,
             staging,

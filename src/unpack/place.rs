@@ -75,7 +75,8 @@ fn place_file<R: Read>(
 ) -> Result<()> {
     layer.enter(path)?;
     let folder = layer.root.current()?;
-    let fd = instead(folder, path, &|folder, name| folder.create_file(name))?;
+    let (mode, is_right) = layer.policy.first_mode(entry);
+    let fd = instead(folder, path, &|folder, name| folder.create_file(name, mode))?;
     let made = Made::in_folder(folder);
     layer.remember(path)?;
     let mut file = File::from(fd);
@@ -83,7 +84,8 @@ fn place_file<R: Read>(
         None => write_plain(&mut file, entries, path)?,
         Some(map) => write_sparse(&mut file, entries, map, content.size, path)?,
     }
-    dress::by_fd(file.as_fd(), entry, entry.mode, made, &layer.policy, layer.tally)
+    let mode = (!is_right).then_some(entry.mode);
+    dress::by_fd(file.as_fd(), entry, mode, made, &layer.policy, layer.tally)
         .map_err(|e| failed("set attributes of", path.as_bytes(), e))
 }
 
@@ -134,10 +136,16 @@ fn place_directory(layer: &mut Layer<'_>, path: &SafePath, entry: &Entry) -> Res
     layer.enter(path)?;
     let folder = layer.root.current()?;
     let io = |e| failed("create folder", path.as_bytes(), e);
-    let existed = folder.stat(path.name()).map_err(io)?.is_some_and(|stat| is_directory(&stat));
-    if !existed {
-        instead(folder, path, &|folder, name| folder.create_directory(name))?;
-    }
+    let existed = match folder.create_directory(path.name()) {
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+            let existed = folder.stat(path.name()).map_err(io)?.is_some_and(|stat| is_directory(&stat));
+            if !existed {
+                instead(folder, path, &|folder, name| folder.create_directory(name))?;
+            }
+            existed
+        }
+        made => made.map(|()| false).map_err(io)?,
+    };
     let fd = folder.open(path.name()).map_err(io)?;
     let made = if existed { Made::Existed } else { Made::in_folder(folder) };
     layer.remember(path)?;
@@ -149,11 +157,13 @@ fn dress_directory(layer: &mut Layer<'_>, path: &[u8], fd: OwnedFd, entry: &Entr
     const OWNER: u32 = 0o700;
     let io = |e| failed("set attributes of", path, e);
     let now = if layer.policy.owners { entry.mode } else { entry.mode | OWNER };
-    dress::by_fd(fd.as_fd(), entry, now, made, &layer.policy, layer.tally).map_err(io)?;
+    dress::by_fd(fd.as_fd(), entry, Some(now), made, &layer.policy, layer.tally).map_err(io)?;
     if !layer.policy.owners {
         let inode = rustix::fs::fstat(&fd).map_err(|e| io(e.into()))?.st_ino;
         layer.waiting.set(inode, (now != entry.mode).then_some(entry.mode));
     }
+    // What is in a directory mostly follows it.
+    layer.root.keep(path, fd);
     Ok(())
 }
 

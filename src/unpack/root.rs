@@ -20,13 +20,16 @@ pub(super) struct Root {
     fd: OwnedFd,
     has_openat2: Cell<bool>,
     current: Option<(Vec<u8>, Folder)>,
+    /// A directory that an entry just made or dressed. It is good for the next look at a path alone: later its path may
+    /// lead elsewhere.
+    kept: Option<(Vec<u8>, OwnedFd)>,
     /// Inodes of implied parents that were made since they were asked for.
     made: RefCell<Vec<u64>>,
 }
 
 impl Root {
     pub(super) fn new(fd: OwnedFd) -> Self {
-        Self { fd, has_openat2: Cell::new(true), current: None, made: RefCell::default() }
+        Self { fd, has_openat2: Cell::new(true), current: None, kept: None, made: RefCell::default() }
     }
 
     /// The directory `path`, made with its parents if it is missing.
@@ -63,6 +66,11 @@ impl Root {
         }
     }
 
+    /// Keeps the open directory `path` in case the next entry is in it.
+    pub(super) fn keep(&mut self, path: &[u8], directory: OwnedFd) {
+        self.kept = Some((path.to_vec(), directory));
+    }
+
     /// Finishes with the current directory without restoring its times, for they were just set.
     pub(super) fn forget(&mut self) {
         self.current = None;
@@ -77,11 +85,13 @@ impl Root {
     }
 
     fn switch(&mut self, path: &[u8], missing: Missing) -> Result<bool> {
+        let kept = self.kept.take().filter(|(kept, _)| kept == path);
         if self.current.as_ref().is_some_and(|(current, _)| current == path) {
             return Ok(true);
         }
         self.leave()?;
-        let Some(fd) = self.resolve(path, missing)? else { return Ok(false) };
+        let resolved = kept.map_or_else(|| self.resolve(path, missing), |(_, fd)| Ok(Some(fd)))?;
+        let Some(fd) = resolved else { return Ok(false) };
         let folder = Folder::new(fd).map_err(|e| failed("open", path, e))?;
         self.current = Some((path.to_vec(), folder));
         Ok(true)

@@ -67,6 +67,20 @@ impl Staging {
         tree.map_err(|e| Error::disk("open the tree beside", &self.target, e))
     }
 
+    /// The permission bits of a file that is made with all of them: what the umask and inherited ACLs leave, and what the
+    /// filesystem knows of modes.
+    pub(super) fn granted(&self) -> Result<Mode> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let all = Mode::RWXU | Mode::RWXG | Mode::RWXO;
+        let tried = fs::unlinkat(&self.folder, PARTIAL, AtFlags::empty()).or_else(|e| match e {
+            Errno::NOENT => Ok(()),
+            other => Err(other),
+        });
+        let stat = tried.and_then(|()| fs::openat(&self.folder, PARTIAL, flags, all)).and_then(fs::fstat);
+        let stat = stat.map_err(|e| Error::disk("create a file beside", &self.target, e))?;
+        Ok(Mode::from_raw_mode(stat.st_mode).intersection(all))
+    }
+
     /// Makes the file, outside of the tree, that will be in it when it is proven.
     pub(super) fn create_partial(&self) -> Result<File> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
