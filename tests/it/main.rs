@@ -24,6 +24,7 @@ mod credentials;
 mod disk;
 mod documents;
 mod dress;
+mod frugal;
 mod hardening;
 mod hostile;
 mod limits;
