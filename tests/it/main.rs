@@ -42,6 +42,7 @@ mod real;
 mod redirect;
 mod requests;
 mod schema1;
+mod shapes;
 mod signals;
 mod store;
 mod tls;

@@ -293,7 +293,7 @@ fn the_terminal_is_left_as_it_was() {
                 return Some(vec![3]);
             }
             let pid = screen.split("pid ").nth(1).unwrap().split(' ').next().unwrap();
-            assert!(Command::new("kill").args(["-s", case, pid]).status().unwrap().success());
+            assert!(Command::new("sh").args(["-c", "kill -s $0 $1", case, pid]).status().unwrap().success());
             None
         });
         assert!(screen.contains(&format!("interrupted\r\ncode {code}\r\n")), "{case}: {screen:?}");

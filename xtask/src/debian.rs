@@ -8,6 +8,7 @@ pub const FOR_TESTS: &[(&str, &str)] = &[
     ("debootstrap", "debootstrap"),
     ("docker-registry", "docker-registry"),
     ("nginx", "nginx-light"),
+    ("mount", "mount"),
     ("script", "bsdutils"),
     ("setcap", "libcap2-bin"),
     ("setfattr", "attr"),
