@@ -47,6 +47,14 @@ impl Client {
         tags.map_err(|e| e.context(format!("list tags of {}", repository.repository())))
     }
 
+    /// Finds the credentials for a name now and not when they are needed, and remembers them: a credential helper writes
+    /// files of its own, which a [`Sandbox`](crate::Sandbox) forbids. What goes wrong is told when they are needed.
+    pub fn find_credentials(&self, name: &Reference, progress: &dyn Progress) {
+        if self.options.credentials.is_none() {
+            let _ = self.accounts.find(name, progress);
+        }
+    }
+
     /// A session with the credentials that were given, else with those that the machine's configuration has.
     pub(crate) fn open<'a>(&'a self, name: &Reference, progress: &'a dyn Progress) -> Result<Repository<'a>> {
         let credentials = match &self.options.credentials {

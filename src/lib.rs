@@ -105,6 +105,7 @@ mod progress;
 mod pull;
 mod registry;
 mod resolve;
+mod sandbox;
 mod space;
 mod store;
 mod unpack;
@@ -128,6 +129,7 @@ pub use options::{Options, UnpackOptions};
 pub use progress::{Event, Layer, LayerState, Progress, Silent};
 pub use pull::Pulled;
 pub use resolve::Resolved;
+pub use sandbox::Sandbox;
 pub use store::{Check, Store};
 pub use unpack::Tally;
 

@@ -2,6 +2,8 @@
 //! skopeo look for them.
 
 use crate::client::Client;
+use std::path::PathBuf;
+
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::credentials::Credentials;
 use crate::image::reference::Reference;
@@ -22,6 +24,12 @@ impl Client {
         self.accounts.keep(name.domain(), credentials, progress).map_err(context)?;
         self.connections.forget();
         Ok(())
+    }
+
+    /// The file that [`login`](Self::login) changes for a registry; `None` where a credential helper keeps what it is
+    /// given, in files of its own.
+    pub fn login_file(&self, registry: &str) -> Result<Option<PathBuf>> {
+        self.accounts.changed_for(registry_named(registry)?.domain())
     }
 
     /// Removes what [`login`](Self::login) kept, and says whether there was anything.

@@ -71,6 +71,13 @@ impl Accounts {
         Ok(())
     }
 
+    /// The file that [`keep`](Self::keep) changes for a registry; `None` where it hands over to a program.
+    pub(crate) fn changed_for(&self, domain: &str) -> Result<Option<PathBuf>> {
+        let path = self.kept_in()?;
+        let has_program = file_to_change(&path)?.program(domain).is_some();
+        Ok((!has_program).then(|| std::fs::canonicalize(&path).unwrap_or(path)))
+    }
+
     /// Removes what [`keep`](Self::keep) keeps, and says whether there was anything.
     pub(crate) fn forget(&self, domain: &str) -> Result<bool> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).clear();

@@ -9,6 +9,8 @@ mod environment;
 #[cfg(fuzzing)]
 mod fuzzing;
 mod keychain;
+#[cfg(feature = "sandbox")]
+mod landlock;
 mod private_file;
 mod proxy;
 mod terminal;
@@ -21,10 +23,20 @@ pub(crate) use self::certificates::{Pem, certificates_of, roots};
 pub(crate) use self::credentials::Accounts;
 #[cfg(fuzzing)]
 pub use self::fuzzing::{auth_json, keychain_answer, proxy_for};
+#[cfg(feature = "sandbox")]
+pub(crate) use self::landlock::confine;
 pub(crate) use self::proxy::{Proxies, Scheme};
 pub use self::terminal::HiddenInput;
 
+#[cfg(not(feature = "sandbox"))]
+use crate::error::{Error, ErrorKind, Result};
 use crate::image::platform::Platform;
+
+/// Without the feature `sandbox`.
+#[cfg(not(feature = "sandbox"))]
+pub(crate) fn confine(_: &[PathBuf]) -> Result<()> {
+    Err(Error::new(ErrorKind::Unsupported, "this pullet was built without a sandbox"))
+}
 
 /// The platform on which this program runs; on ARM with the variant that the kernel reports.
 pub(crate) fn platform() -> Platform {

@@ -41,6 +41,7 @@ mod proxy;
 mod real;
 mod redirect;
 mod requests;
+mod sandbox;
 mod schema1;
 mod shapes;
 mod signals;

@@ -1,14 +1,19 @@
 //! `pullet artifact`: the files of an OCI artifact, in a folder.
 
+use pullet::Sandbox;
+
 use crate::args::Artifact;
 use crate::exit::Failure;
-use crate::pull;
 use crate::report::Reporter;
+use crate::{pull, sandbox};
 
 /// Fetches them, and tells of each blob what became of it.
 pub(crate) fn run(artifact: &Artifact, reporter: &Reporter) -> Result<(), Failure> {
     let target = &artifact.target;
-    let fetched = pull::client(&artifact.registry)?.artifact(&artifact.name, target, reporter)?;
+    let client = pull::client(&artifact.registry)?;
+    client.find_credentials(&artifact.name, reporter);
+    sandbox::enter(&Sandbox::new().target(target), reporter);
+    let fetched = client.artifact(&artifact.name, target, reporter)?;
     for file in &fetched.files {
         reporter.tell(&format!("{}: {}", file.blob.digest.short(), file.name));
     }

@@ -2,14 +2,16 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use pullet::{Escaped, Image, Reference};
+use pullet::{Escaped, Image, Reference, Sandbox};
 
 use crate::args::Common;
 use crate::exit::Failure;
-use crate::{report, text};
+use crate::report::Reporter;
+use crate::{report, sandbox, text};
 
 /// Prints the table.
-pub(crate) fn run(common: &Common) -> Result<(), Failure> {
+pub(crate) fn run(common: &Common, reporter: &Reporter) -> Result<(), Failure> {
+    sandbox::enter(&Sandbox::new(), reporter);
     let images = report::store(common)?.images()?;
     if common.is_quiet {
         return text::print(images.iter().map(|image| format!("{}\n", image.id().short())).collect::<String>());

@@ -2,12 +2,12 @@
 
 use std::io::{self, IsTerminal as _, Read as _, Write as _};
 
-use pullet::{Cancel, Credentials, HiddenInput};
+use pullet::{Cancel, Client, Credentials, HiddenInput, Sandbox};
 
 use crate::args::{Common, Login, Logout};
 use crate::exit::Failure;
 use crate::report::Reporter;
-use crate::{pull, text};
+use crate::{pull, sandbox, text};
 
 /// Bytes of a password on standard input.
 const PASSWORD_LIMIT: u64 = 16 << 10;
@@ -18,7 +18,9 @@ pub(crate) fn run(common: &Common, login: Login, reporter: &Reporter) -> Result<
         true => Credentials::new(login.user.unwrap_or_default(), password_on_stdin(&common.cancel)?)?,
         false => asked(login.user, &common.cancel)?,
     };
-    pull::client(&login.registry)?.login(&login.host, &credentials, reporter)?;
+    let client = pull::client(&login.registry)?;
+    confine(&client, &login.host, reporter);
+    client.login(&login.host, &credentials, reporter)?;
     if common.is_quiet { Ok(()) } else { text::print("Login Succeeded\n") }
 }
 
@@ -30,6 +32,16 @@ pub(crate) fn out(common: &Common, logout: &Logout) -> Result<(), Failure> {
         false => format!("Not logged in to {host}\n"),
     };
     if common.is_quiet { Ok(()) } else { text::print(line) }
+}
+
+/// A credential helper writes files of its own; then nothing is given up. What is wrong with the file is told when it is
+/// changed.
+fn confine(client: &Client, host: &str, reporter: &Reporter) {
+    match client.login_file(host) {
+        Ok(Some(file)) => sandbox::enter(&Sandbox::new().target(&file), reporter),
+        Ok(None) => reporter.tell_verbosely("no sandbox: a credential helper keeps the credentials"),
+        Err(_) => {}
+    }
 }
 
 fn password_on_stdin(cancel: &Cancel) -> Result<String, Failure> {

@@ -20,6 +20,7 @@ mod login;
 mod manifest;
 mod pull;
 mod report;
+mod sandbox;
 #[cfg(feature = "manage")]
 mod tags;
 mod text;
@@ -53,7 +54,7 @@ fn run(common: &args::Common, command: Command, reporter: &Reporter) -> Result<(
         #[cfg(feature = "manage")]
         Command::Digest(digest) => digest::run(&digest, reporter),
         #[cfg(feature = "manage")]
-        Command::Images => images::run(common),
+        Command::Images => images::run(common, reporter),
         #[cfg(feature = "manage")]
         Command::Manifest(manifest) => manifest::run(&manifest, reporter),
         #[cfg(feature = "manage")]
@@ -65,7 +66,7 @@ fn run(common: &args::Common, command: Command, reporter: &Reporter) -> Result<(
         Command::Tags(tags) => tags::run(&tags, reporter),
         Command::Unpack(unpack) => unpack::run(common, unpack, reporter),
         #[cfg(feature = "manage")]
-        Command::Verify(verify) => verify::run(common, verify),
+        Command::Verify(verify) => verify::run(common, verify, reporter),
         #[cfg(not(feature = "manage"))]
         _ => Err(Failure::NotBuilt),
     }

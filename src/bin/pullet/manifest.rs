@@ -1,11 +1,11 @@
 //! `pullet manifest`: the document that a name points to.
 
-use pullet::{RawDocument, Reference};
+use pullet::{RawDocument, Reference, Sandbox};
 
 use crate::args::{Manifest, Registry};
 use crate::exit::Failure;
 use crate::report::Reporter;
-use crate::{pull, text};
+use crate::{pull, sandbox, text};
 
 /// Prints the document, indented or byte for byte.
 pub(crate) fn run(manifest: &Manifest, reporter: &Reporter) -> Result<(), Failure> {
@@ -19,6 +19,8 @@ pub(crate) fn run(manifest: &Manifest, reporter: &Reporter) -> Result<(), Failur
 /// What the name points to, or with `--platform` the manifest for that platform.
 pub(crate) fn document(registry: &Registry, name: &Reference, reporter: &Reporter) -> Result<RawDocument, Failure> {
     let client = pull::client(registry)?;
+    client.find_credentials(name, reporter);
+    sandbox::enter(&Sandbox::new(), reporter);
     match registry.platform {
         None => Ok(client.document(name, reporter)?),
         Some(_) => Ok(client.resolve(name, None, reporter)?.into()),

@@ -5,17 +5,19 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
-use pullet::{Client, Options, Pulled, Reference};
+use pullet::{Client, Options, Pulled, Reference, Sandbox};
 
 use crate::args::{Common, Pull, Registry};
 use crate::exit::Failure;
 use crate::report::{self, Reporter};
-use crate::text;
+use crate::{sandbox, text};
 
 /// Pulls each name, or each tag of it.
 pub(crate) fn run(common: &Common, pull: Pull, reporter: &Reporter) -> Result<(), Failure> {
     let store = report::store(common)?;
     let client = client(&pull.registry)?;
+    pull.names.iter().for_each(|name| client.find_credentials(name, reporter));
+    sandbox::enter(&Sandbox::new().store(&store), reporter);
     for name in &pull.names {
         for name in tags(&client, name, pull.all_tags, reporter)? {
             tell(common, &name, &client.pull(&name, &store, reporter)?)?;

@@ -54,6 +54,13 @@ impl Reporter {
         }
     }
 
+    /// The same for who asked for more.
+    pub(crate) fn tell_verbosely(&self, line: &str) {
+        if self.is_verbose {
+            self.tell(line);
+        }
+    }
+
     /// Ends the program: tells the failure, if there is one, and gives its code.
     pub(crate) fn end(&self, outcome: Result<(), Failure>) -> ExitCode {
         let failure = outcome.err();

@@ -1,11 +1,11 @@
 //! `pullet unpack`: a root filesystem out of an image, pulled first if the store lacks it.
 
-use pullet::{Client, Error, ErrorKind, Image, Store, Tally, UnpackOptions};
+use pullet::{Client, Error, ErrorKind, Image, Sandbox, Store, Tally, UnpackOptions};
 
 use crate::args::{Common, PullWhen, Unpack};
 use crate::exit::Failure;
 use crate::report::{self, Reporter};
-use crate::{pull, text};
+use crate::{pull, sandbox, text};
 
 /// Unpacks one image.
 pub(crate) fn run(common: &Common, unpack: Unpack, reporter: &Reporter) -> Result<(), Failure> {
@@ -20,19 +20,26 @@ pub(crate) fn run(common: &Common, unpack: Unpack, reporter: &Reporter) -> Resul
     Ok(())
 }
 
+/// The image, and the sandbox entered. Where the store has it, no credentials are looked for: its own documents, which
+/// were proven when they came, are read before.
 fn image(store: &Store, unpack: &Unpack, reporter: &Reporter) -> Result<Image, Failure> {
-    let pulled = || {
-        let client = Client::new(pull::options(&unpack.registry)?.unpack_to(&unpack.target))?;
-        Ok(client.pull(&unpack.name, store, reporter)?.image)
+    let sandbox = Sandbox::new().target(&unpack.target);
+    let is_here = match unpack.when {
+        PullWhen::Always => None,
+        PullWhen::Missing | PullWhen::Never => Some(here(store, unpack)),
     };
-    match unpack.when {
-        PullWhen::Always => pulled(),
-        PullWhen::Never => Ok(here(store, unpack)?),
-        PullWhen::Missing => match here(store, unpack) {
-            Ok(image) => Ok(image),
-            Err(error) if is_mended_by_a_pull(&error) => pulled(),
-            Err(error) => Err(error.into()),
-        },
+    match is_here {
+        Some(Ok(image)) => {
+            sandbox::enter(&sandbox, reporter);
+            Ok(image)
+        }
+        Some(Err(error)) if unpack.when == PullWhen::Never || !is_mended_by_a_pull(&error) => Err(error.into()),
+        _ => {
+            let client = Client::new(pull::options(&unpack.registry)?.unpack_to(&unpack.target))?;
+            client.find_credentials(&unpack.name, reporter);
+            sandbox::enter(&sandbox.store(store), reporter);
+            Ok(client.pull(&unpack.name, store, reporter)?.image)
+        }
     }
 }
 

@@ -1,14 +1,17 @@
 //! `pullet verify`: the store, read back.
 
-use pullet::Check;
+use pullet::{Check, Sandbox};
 
 use crate::args::{Common, Verify};
 use crate::exit::Failure;
-use crate::{report, text};
+use crate::report::Reporter;
+use crate::{report, sandbox, text};
 
 /// Checks the blobs of the named images, or all, and tells of each that is not what it promises as it comes.
-pub(crate) fn run(common: &Common, verify: Verify) -> Result<(), Failure> {
+pub(crate) fn run(common: &Common, verify: Verify, reporter: &Reporter) -> Result<(), Failure> {
     let store = report::store(common)?;
+    let sandbox = Sandbox::new();
+    sandbox::enter(&if verify.remove_corrupt { sandbox.store(&store) } else { sandbox }, reporter);
     let (mut good, mut bad, mut told) = (0, 0, Ok(()));
     let mut take = |check: &Check| match &check.fault {
         None => good += 1,

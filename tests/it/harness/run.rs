@@ -116,6 +116,13 @@ impl Home {
         self.finish(command, args, stdin, variables)
     }
 
+    /// As [`Home::run`], started by another program that is given the command line behind its own words.
+    pub fn run_under<S: AsRef<OsStr>>(&self, words: &[&str], args: &[S]) -> Outcome {
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]).arg(self.binary(None)).args(args).args(no_retries(args));
+        self.finish(command, args, b"", &[("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")])
+    }
+
     /// A folder for [`Home::run_with_etc`] with these files, in which `registry.example` is loopback.
     pub fn etc(&self, files: &[(&str, &str)]) -> String {
         let etc = self.path("etc");

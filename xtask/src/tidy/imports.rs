@@ -23,7 +23,7 @@ const HOUSE: &[Floor] = &[
     Floor::Rooms(&["registry", "store", "unpack", "host"]),
     Floor::InOrder(&[
         "machine", "options", "patience", "workers", "space", "local", "convert", "client", "resolve", "layers",
-        "pull", "artifact", "document", "login", "fuzzing", "lib",
+        "pull", "artifact", "document", "login", "sandbox", "fuzzing", "lib",
     ]),
 ];
 

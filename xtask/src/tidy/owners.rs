@@ -14,6 +14,7 @@ struct Owner {
 const OWNERS: &[Owner] = &[
     dependency("base64", "base64", &["src/image/credentials.rs", "src/image/schema1.rs"]),
     dependency("flate2", "flate2", &["src/unpack/decoder.rs"]),
+    dependency("landlock", "landlock", &["src/host/landlock.rs"]),
     dependency("lexopt", "lexopt", &["src/bin/pullet/args.rs", "src/bin/pullet/words.rs"]),
     dependency("miniz_oxide", "miniz_oxide", &["src/unpack/decoder.rs"]),
     dependency("rustix", "rustix", SYSTEM),
