@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::harness::archive::{dir, file};
+use crate::harness::archive::{self, Entry, dir};
 use crate::harness::bench::Bench;
 use crate::harness::image::{Image, Layer};
 use crate::harness::run::{Outcome, ordinary_user, root};
@@ -21,9 +21,14 @@ pub fn noise(size: usize) -> Vec<u8> {
     words.take(size.div_ceil(8)).flatten().take(size).collect()
 }
 
+/// A file of root's: in a namespace where an ordinary user plays root, no other owner can be given.
+fn file(name: impl AsRef<[u8]>, body: impl AsRef<[u8]>) -> Entry {
+    archive::file(name, body).owner(0, 0)
+}
+
 fn image() -> Image {
     Image::new(vec![
-        Layer::of(&[dir("etc"), file("etc/conf", "1"), file("noise", noise(300_000))]),
+        Layer::of(&[dir("etc").owner(0, 0), file("etc/conf", "1"), file("noise", noise(300_000))]),
         Layer::of(&[file("etc/more", "2")]),
     ])
 }
@@ -88,11 +93,8 @@ fn an_unpack_with_a_call_that_fails_publishes_nothing() {
         ("write", "ENOSPC", 3),
         ("write", "EDQUOT", 4),
     ];
-    let entries = [
-        file("a", noise(200_000)),
-        crate::harness::archive::symlink("s", "a"),
-        crate::harness::archive::hardlink("h", "a"),
-    ];
+    let entries =
+        [file("a", noise(200_000)), archive::symlink("s", "a").owner(0, 0), archive::hardlink("h", "a").owner(0, 0)];
     let image = Image::new(vec![Layer::of(&entries)]);
     let bench = Bench::new();
     bench.pull(&image).exits(0);
