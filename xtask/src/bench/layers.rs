@@ -142,7 +142,7 @@ fn small_files(tar: &mut dyn Write) -> io::Result<()> {
             let size = 100 + usize::try_from(state >> 53).unwrap_or_default();
             let name = format!("folder-{folder:03}/file-{file:02}");
             tar.write_all(&archive::header(&name, size as u64))?;
-            let mut content = format!("{state:016x} {folder} {file}\n").into_bytes();
+            let mut content = noise(&mut state);
             content.extend(text.iter().copied().cycle().take(size.saturating_sub(content.len())));
             content.truncate(size);
             content.resize(size.next_multiple_of(512), 0);
@@ -150,6 +150,15 @@ fn small_files(tar: &mut dyn Write) -> io::Result<()> {
         }
     }
     tar.write_all(&[0; 1024])
+}
+
+/// Some lines of digits: so much of a small file does not repeat.
+fn noise(state: &mut u64) -> Vec<u8> {
+    let mut line = || {
+        *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        format!("{:016x}\n", state.rotate_left(32))
+    };
+    (0..8).map(|_| line()).collect::<String>().into_bytes()
 }
 
 #[cfg(test)]
