@@ -27,6 +27,7 @@ mod dress;
 mod frugal;
 mod hardening;
 mod hostile;
+mod large;
 mod limits;
 mod login;
 mod malformed;

@@ -24,7 +24,24 @@ pub const REGISTRY: (&str, &str) = ("docker-registry", "docker-registry");
 
 /// Makes sure of programs. Missing packages are installed as root; anybody else is told how.
 pub fn need(programs: &[(&str, &str)]) -> Result {
-    let packages = missing(programs);
+    install(&missing(programs))?;
+    match missing(programs) {
+        still if still.is_empty() => Ok(()),
+        still => Err(format!("installed, and yet missing: {}", still.join(", "))),
+    }
+}
+
+/// Makes sure of packages that are more than a program.
+pub fn need_packages(packages: &[&str]) -> Result {
+    let installed = |package: &str| {
+        let mut query = shell::program("dpkg-query");
+        let status = shell::read(query.args(["--show", "--showformat=${db:Status-Status}", package]));
+        status.is_ok_and(|status| status == "installed")
+    };
+    install(&packages.iter().copied().filter(|package| !installed(package)).collect::<Vec<_>>())
+}
+
+fn install(packages: &[&str]) -> Result {
     if packages.is_empty() {
         return Ok(());
     }
@@ -35,11 +52,7 @@ pub fn need(programs: &[(&str, &str)]) -> Result {
     }
     println!("installing {}", packages.join(", "));
     apt_get(&["update"])?;
-    apt_get(&install.split(' ').skip(1).collect::<Vec<_>>())?;
-    match missing(programs) {
-        still if still.is_empty() => Ok(()),
-        still => Err(format!("{install}: done, and yet missing: {}", still.join(", "))),
-    }
+    apt_get(&install.split(' ').skip(1).collect::<Vec<_>>())
 }
 
 pub fn is_root() -> Result<bool> {

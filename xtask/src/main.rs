@@ -4,6 +4,7 @@ mod archive;
 mod bench;
 mod cargo;
 mod crash;
+mod cross;
 mod debian;
 mod demo;
 mod disk;
@@ -31,6 +32,9 @@ cargo xtask COMMAND
   demo         pull, unpack, prove and run an image made of this machine's own files
   demo NAME    the same with a real image from a real registry
   test         format, clippy, tidy, every test, the manual, memory, size and crashes; what .ci/run calls
+  cross [--flavour full|tiny|tiny-notls] [--test] [TARGET…]
+               static binaries for the targets of cross.toml, into target/dist; --test: and the core of the tests
+               with each, under qemu-user
   tidy         the law of imports, one owner per dependency, 500 lines, ARCHITECTURE.md
   fuzz [--seconds N] [TARGET|FILE…]
                the targets of fuzz/ for so many seconds each (60; 0: what is known already), or inputs
@@ -46,6 +50,7 @@ fn main() -> ExitCode {
     let outcome = match words[..] {
         ["crash", ref options @ ..] => crash::run(options),
         ["bench", ..] => bench::run(&words[1..]),
+        ["cross", ref words @ ..] => cross::run(words),
         ["demo"] => demo::of_this_machine(),
         ["demo", name] => demo::of(name),
         ["fuzz", ref words @ ..] => fuzz::run(words),

@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::Instant;
 
-use crate::{Result, cargo, crash, debian, fuzz, mem, shell, show, size, tidy};
+use crate::{Result, cargo, crash, cross, debian, fuzz, mem, shell, show, size, tidy};
 
 struct Step {
     name: &'static str,
@@ -18,6 +18,7 @@ const STEPS: &[Step] = &[
     Step { name: "size", run: size::run },
     Step { name: "manual", run: manual },
     Step { name: "crash", run: crash::sample },
+    Step { name: "cross", run: cross::first_tier },
     Step { name: "tests", run: tests },
 ];
 

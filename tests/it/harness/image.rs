@@ -4,6 +4,7 @@
 
 use std::io::Write;
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 
 use serde_json::{Value, json};
 
@@ -95,12 +96,17 @@ impl Image {
     /// An OCI image whose config was edited before the manifest was made from it.
     pub fn with_config(layers: Vec<Layer>, edit: impl FnOnce(&mut Value)) -> Image {
         let diff_ids: Vec<&str> = layers.iter().map(|layer| layer.diff_id.as_str()).collect();
+        let (architecture, variant) = architecture().split_once('/').unwrap_or((architecture(), ""));
         let mut config = json!({
-            "architecture": architecture(),
+            "architecture": architecture,
+            "variant": variant,
             "os": "linux",
             "config": { "Cmd": ["/bin/sh"] },
             "rootfs": { "type": "layers", "diff_ids": diff_ids },
         });
+        if variant.is_empty() {
+            config.as_object_mut().unwrap().remove("variant");
+        }
         edit(&mut config);
         let bytes = config.to_string().into_bytes();
         Image::with_config_bytes(layers, config, bytes)
@@ -205,8 +211,13 @@ pub fn push_index(registry: &Registry, repository: &str, tag: &str, images: &[(&
     registry.name(&format!("{repository}:{tag}"))
 }
 
-/// The machine's architecture in the words of Go, which are those of the documents.
+/// The architecture that the binary is for, with its variant where there is one, in the words of Go, which are those of the
+/// documents: this machine's, or what `cargo xtask cross --test` says.
 pub fn architecture() -> &'static str {
+    static TOLD: OnceLock<Option<String>> = OnceLock::new();
+    if let Some(told) = TOLD.get_or_init(|| std::env::var("PULLET_ARCHITECTURE").ok()) {
+        return told;
+    }
     match std::env::consts::ARCH {
         "x86_64" => "amd64",
         "x86" => "386",

@@ -94,7 +94,7 @@ impl Home {
 
     /// As [`Home::run`], with something on standard input and, if one is given, as another user.
     pub fn run_with<S: AsRef<OsStr>>(&self, args: &[S], stdin: &[u8], user: Option<u32>) -> Outcome {
-        let mut command = Command::new(self.binary(user));
+        let mut command = self.pullet(user);
         command.args(args).args(no_retries(args));
         if let Some(user) = user {
             command.uid(user).gid(user);
@@ -104,14 +104,14 @@ impl Home {
 
     /// As [`Home::run`], with more variables in the environment.
     pub fn run_env<S: AsRef<OsStr>>(&self, args: &[S], variables: &[(&str, &str)]) -> Outcome {
-        let mut command = Command::new(self.binary(None));
+        let mut command = self.pullet(None);
         command.args(args);
         self.finish(command, args, b"", variables)
     }
 
     /// As [`Home::run_env`], with something on standard input too.
     pub fn run_in<S: AsRef<OsStr>>(&self, variables: &[(&str, &str)], args: &[S], stdin: &[u8]) -> Outcome {
-        let mut command = Command::new(self.binary(None));
+        let mut command = self.pullet(None);
         command.args(args).args(no_retries(args));
         self.finish(command, args, stdin, variables)
     }
@@ -149,27 +149,27 @@ impl Home {
         // What is above /etc stays as it is, so nobody else sees the mount.
         let mut command = namespace();
         command.args(["sh", "-c", "mount --bind \"$1\" /etc && shift && exec \"$@\"", "sh", etc]);
-        command.arg(self.binary(None)).args(args);
+        command.args(runner()).arg(self.binary(None)).args(args);
         self.spawn(command, args, b"", &[&[("PATH", SYSTEM_PATH)], variables].concat())
     }
 
     /// Starts pullet, to do something to it while it runs.
     pub fn start<S: AsRef<OsStr>>(&self, args: &[S]) -> Running {
-        let mut command = Command::new(self.binary(None));
+        let mut command = self.pullet(None);
         command.args(args).args(no_retries(args));
         self.spawn(command, args, b"", &[])
     }
 
     /// As [`Home::start`], with more variables in the environment.
     pub fn start_env<S: AsRef<OsStr>>(&self, args: &[S], variables: &[(&str, &str)]) -> Running {
-        let mut command = Command::new(self.binary(None));
+        let mut command = self.pullet(None);
         command.args(args);
         self.spawn(command, args, b"", variables)
     }
 
     /// As [`Home::start`], with its standard output elsewhere.
     pub fn start_into<S: AsRef<OsStr>>(&self, args: &[S], output: OwnedFd) -> Running {
-        let mut command = Command::new(self.binary(None));
+        let mut command = self.pullet(None);
         command.args(args);
         self.spawn_into(command, args, b"", &[], output.into())
     }
@@ -183,7 +183,7 @@ impl Home {
     /// As [`Home::run_through`], without waiting for the end.
     pub fn start_through<S: AsRef<OsStr>>(&self, shell: &str, args: &[S]) -> Running {
         let mut command = Command::new("sh");
-        command.args(["-c", shell, "sh"]).arg(self.binary(None)).args(args).args(no_retries(args));
+        command.args(["-c", shell, "sh"]).args(runner()).arg(self.binary(None)).args(args).args(no_retries(args));
         self.spawn(command, args, b"", &[("PATH", SYSTEM_PATH)])
     }
 
@@ -191,7 +191,7 @@ impl Home {
     pub fn run_in_mounts<S: AsRef<OsStr>>(&self, shell: &str, args: &[S]) -> Outcome {
         let mut command = namespace();
         command.args(["sh", "-c", shell, "sh"]);
-        command.arg(self.binary(None)).args(args).args(no_retries(args));
+        command.args(runner()).arg(self.binary(None)).args(args).args(no_retries(args));
         self.finish(command, args, b"", &[("PATH", SYSTEM_PATH)])
     }
 
@@ -252,9 +252,19 @@ impl Home {
         self.store().join("blobs").join(digest.replacen(':', "/", 1))
     }
 
+    /// The program that is tested, without arguments.
+    fn pullet(&self, user: Option<u32>) -> Command {
+        let runner = runner();
+        let mut words = runner.iter().map(PathBuf::from).chain([self.binary(user)]);
+        let mut command = Command::new(words.next().unwrap());
+        command.args(words);
+        command
+    }
+
     /// Another user can run the binary only from a place that it can reach: a copy in a home that is open to it.
     fn binary(&self, user: Option<u32>) -> PathBuf {
-        let built = PathBuf::from(env!("CARGO_BIN_EXE_pullet"));
+        let built = std::env::var_os("PULLET_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_pullet").into());
+        let built = PathBuf::from(built);
         let Some(user) = user else { return built };
         let copy = self.path("pullet");
         if !copy.exists() {
@@ -309,6 +319,12 @@ fn namespace() -> Command {
     }
     command.args(["--mount", "--propagation", "private"]);
     command
+}
+
+/// What runs a binary of another machine (`cargo xtask cross --test`); nothing for one of this machine.
+fn runner() -> Vec<String> {
+    let words = std::env::var("PULLET_RUNNER").unwrap_or_default();
+    words.split_whitespace().map(str::to_owned).collect()
 }
 
 /// Most tests ask what one failure leads to: only those that name `--retries` have any.
