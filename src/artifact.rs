@@ -66,8 +66,8 @@ impl Client {
             let layer = Layer { index, total, digest: blob.digest, size: blob.size };
             progress.report(Event::Layer { layer, state: LayerState::Waiting });
             let report = &mut |count| progress.report(Event::Layer { layer, state: LayerState::Downloading(count) });
-            let placed = self.patience(progress).with(|| {
-                let (body, _) = resolved.repository.blob(blob, 0)?;
+            let placed = self.ask(&mut resolved.repository, progress, |repository| {
+                let (body, _) = repository.blob(blob, 0)?;
                 files.place(index, (body, blob), &self.options.cancel, report)
             });
             placed.map_err(|e| e.context(format!("file \"{name}\" ({})", blob.digest.short())))?;

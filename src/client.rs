@@ -2,13 +2,14 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::{self, Accounts};
+use crate::image::credentials::Credentials;
 use crate::image::manifest::Descriptor;
 use crate::image::platform::Platform;
 use crate::image::reference::Reference;
 use crate::options::Options;
 use crate::patience::Patience;
 use crate::progress::Progress;
-use crate::registry::{Connections, Repository};
+use crate::registry::{Connections, Keys, Repository};
 use crate::verify::{Size, Verified};
 
 /// Pulls images from registries. One client keeps its connections; its methods may be called many times.
@@ -42,26 +43,42 @@ impl Client {
 
     /// All tags of a repository.
     pub fn tags(&self, repository: &Reference, progress: &dyn Progress) -> Result<Vec<String>> {
-        let tags =
-            self.open(repository, progress).and_then(|mut session| self.patience(progress).with(|| session.tags()));
+        let tags = self
+            .open(repository, progress)
+            .and_then(|mut session| self.ask(&mut session, progress, |session| session.tags()));
         tags.map_err(|e| e.context(format!("list tags of {}", repository.repository())))
     }
 
-    /// Finds the credentials for a name now and not when they are needed, and remembers them: a credential helper writes
-    /// files of its own, which a [`Sandbox`](crate::Sandbox) forbids. What goes wrong is told when they are needed.
+    /// Finds the credentials for a name now and not when they are needed, and remembers them, those of its mirrors too: a
+    /// credential helper writes files of its own, which a [`Sandbox`](crate::Sandbox) forbids. What goes wrong is told when
+    /// they are needed.
     pub fn find_credentials(&self, name: &Reference, progress: &dyn Progress) {
-        if self.options.credentials.is_none() {
-            let _ = self.accounts.find(name, progress);
+        for (name, is_named) in self.connections.names(name).unwrap_or_default() {
+            let _ = self.credentials(&name, is_named, progress);
         }
     }
 
-    /// A session with the credentials that were given, else with those that the machine's configuration has.
+    /// A session, with nothing asked yet.
     pub(crate) fn open<'a>(&'a self, name: &Reference, progress: &'a dyn Progress) -> Result<Repository<'a>> {
-        let credentials = match &self.options.credentials {
-            Some(given) => Some(given.clone()),
-            None => self.accounts.find(name, progress)?,
-        };
-        Repository::open(&self.connections, name, credentials, progress)
+        Repository::open(&self.connections, name, self, progress)
+    }
+
+    /// Does `work`, which asks for one thing and judges what comes: at one endpoint after the other, and at the last with
+    /// patience.
+    pub(crate) fn ask<'a, T>(
+        &self,
+        repository: &mut Repository<'a>,
+        progress: &dyn Progress,
+        mut work: impl FnMut(&mut Repository<'a>) -> Result<T>,
+    ) -> Result<T> {
+        self.patience(progress).with(|| {
+            loop {
+                match work(repository) {
+                    Err(error) if repository.turn(&error) => {}
+                    other => return other,
+                }
+            }
+        })
     }
 
     pub(crate) fn patience<'a>(&'a self, progress: &'a dyn Progress) -> Patience<'a> {
@@ -74,5 +91,14 @@ impl Client {
         let size = Size::Exactly(descriptor.size);
         let body = Verified::new(body, descriptor.digest, size, self.options.cancel.clone());
         body.document(limit, |e| Error::new(ErrorKind::Network, e.to_string()))
+    }
+}
+
+impl Keys for Client {
+    fn credentials(&self, name: &Reference, is_named: bool, progress: &dyn Progress) -> Result<Option<Credentials>> {
+        match &self.options.credentials {
+            Some(given) if is_named => Ok(Some(given.clone())),
+            _ => self.accounts.find(name, progress),
+        }
     }
 }

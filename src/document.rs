@@ -3,10 +3,10 @@
 use crate::client::Client;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
+use crate::image::json;
 use crate::image::reference::Reference;
-use crate::image::{json, schema1};
 use crate::progress::Progress;
-use crate::resolve::{Resolved, proven_digest};
+use crate::resolve::{Resolved, proven_answer};
 
 /// A manifest or index as a registry has it.
 #[derive(Clone, Debug)]
@@ -22,12 +22,11 @@ impl Client {
     /// What `name` points to: an index where it is one. A pinned digest is proven; nothing else in it is looked at.
     pub fn document(&self, name: &Reference, progress: &dyn Progress) -> Result<RawDocument> {
         let served = self.open(name, progress).and_then(|mut session| {
-            let served = self.patience(progress).with(|| session.manifest(&name.selector()))?;
-            let digest = match schema1::is_schema_1(&served.bytes, &served.content_type) {
-                true => proven_digest(name, &schema1::payload(&served.bytes)?)?,
-                false => proven_digest(name, &served.bytes)?,
-            };
-            Ok(RawDocument { digest, bytes: served.bytes })
+            self.ask(&mut session, progress, |session| {
+                let served = session.manifest(&name.selector())?;
+                let digest = proven_answer(name, &served)?;
+                Ok(RawDocument { digest, bytes: served.bytes })
+            })
         });
         served.map_err(|e| e.context(format!("get the manifest of {name}")))
     }

@@ -64,8 +64,8 @@ impl Client {
     pub(crate) fn fetch_unmeasured(&self, resolved: &mut Resolved<'_>, store: &Store, layer: Layer) -> Result<u64> {
         let limit = self.options.bounds().unpacked;
         let unmeasured = Descriptor { media_type: String::new(), digest: layer.digest, size: 0 };
-        let (size, body) = self.patience(resolved.progress).with(|| {
-            let (body, _) = resolved.repository.blob(&unmeasured, 0)?;
+        let (size, body) = self.ask(&mut resolved.repository, resolved.progress, |repository| {
+            let (body, _) = repository.blob(&unmeasured, 0)?;
             match body.length() {
                 Some(size) if size > limit => Err(Limits::exceeded("bytes of layers", limit)),
                 Some(size) => Ok((size, Some(body))),
@@ -108,14 +108,18 @@ impl Client {
                 Ok(()) => break,
                 Err(error) => error,
             };
+            let gained = ingest.offset().saturating_sub(before);
+            is_resumed |= gained > 0;
+            if resolved.repository.turn(&error) {
+                // The next endpoint goes on from what came of this one.
+                continue;
+            }
             if error.kind() == ErrorKind::Mismatch && is_resumed && !was_afresh {
                 // What was there from before may be what is wrong; what comes now is proven from its first byte.
                 was_afresh = true;
                 progress.report(Event::Note(&format!("{}: starting afresh: {error}", layer.digest.short())));
                 continue;
             }
-            let gained = ingest.offset().saturating_sub(before);
-            is_resumed |= gained > 0;
             patience.gain(gained, layer.size - before);
             patience.bear(error)?;
         }

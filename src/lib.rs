@@ -84,6 +84,7 @@
 mod artifact;
 mod cancel;
 mod client;
+mod configuration;
 mod convert;
 mod digest;
 mod document;
@@ -114,6 +115,7 @@ mod verify;
 pub use artifact::{Artifact, ArtifactFile};
 pub use cancel::Cancel;
 pub use client::Client;
+pub use configuration::Configuration;
 pub use digest::Digest;
 pub use document::RawDocument;
 pub use error::{Error, ErrorKind, Result};
@@ -137,4 +139,24 @@ pub use unpack::Tally;
 /// (`~/.local/share/pullet`). `None` where none of them can be told.
 pub fn default_store() -> Option<std::path::PathBuf> {
     host::store_folder()
+}
+
+/// A name with the registry that it is of. A short one is of Docker Hub and stays as it is, unless the machine's
+/// `registries.conf` has exactly one of `unqualified-search-registries`: then it is of that one. Fails with
+/// [`ErrorKind::Usage`] if the name or that file is malformed.
+pub fn qualified(name: &str) -> Result<String> {
+    name.parse::<Reference>()?;
+    let registry = match image::reference::is_short(name) {
+        true => host::Mirrors::of_environment().search()?,
+        false => None,
+    };
+    let Some(registry) = registry else { return Ok(name.to_owned()) };
+    let qualified = format!("{registry}/{name}");
+    match qualified.parse::<Reference>() {
+        Ok(parsed) if parsed.domain() == registry => Ok(qualified),
+        _ => {
+            let text = format!("unqualified-search-registries: \"{registry}\" is no registry");
+            Err(Error::new(ErrorKind::Usage, text))
+        }
+    }
 }

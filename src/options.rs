@@ -25,6 +25,7 @@ pub struct Options {
     pub(crate) credentials: Option<Credentials>,
     pub(crate) authfile: Option<PathBuf>,
     realms: Vec<String>,
+    mirrors: Vec<String>,
     tls: TlsConfig,
     limits: Limits,
     pace: PaceLimits,
@@ -69,6 +70,14 @@ impl Options {
     /// over plain HTTP for a registry that speaks HTTPS. Default: none but the known ones of Docker Hub and GitLab.
     pub fn token_realm(mut self, host: impl Into<String>) -> Self {
         self.realms.push(host.into());
+        self
+    }
+
+    /// One more mirror, `[HOST[:PORT]=]URL`, of the registry at that host, or of Docker Hub without one; with a host the
+    /// mirror is told it as containerd does (`ns=`). It is asked before those that the machine's configuration names, in
+    /// the order of the calls, and the registry itself last. Default: none but those.
+    pub fn registry_mirror(mut self, mirror: impl Into<String>) -> Self {
+        self.mirrors.push(mirror.into());
         self
     }
 
@@ -134,6 +143,7 @@ impl Options {
     pub(crate) fn registry(&mut self) -> registry::Config {
         registry::Config {
             realms: self.realms.clone(),
+            mirrors: std::mem::take(&mut self.mirrors),
             tls: std::mem::take(&mut self.tls),
             limits: self.limits.clone(),
             pace: self.pace.clone(),

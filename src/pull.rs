@@ -114,8 +114,8 @@ impl Client {
         if let Ok(bytes) = store.document(descriptor, self.options.bounds().document) {
             return Ok(bytes);
         }
-        let fetched = self.patience(resolved.progress).with(|| {
-            let (body, _) = resolved.repository.blob(descriptor, 0)?;
+        let fetched = self.ask(&mut resolved.repository, resolved.progress, |repository| {
+            let (body, _) = repository.blob(descriptor, 0)?;
             self.verify(descriptor, body)
         });
         fetched.map_err(|e| e.context("config"))

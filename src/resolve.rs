@@ -56,11 +56,14 @@ impl Client {
     ) -> Result<Resolved<'a>> {
         let limits = self.options.bounds();
         let mut repository = self.open(name, progress)?;
-        let answer = self.patience(progress).with(|| repository.manifest(&name.selector()))?;
+        let (answer, digest) = self.ask(&mut repository, progress, |repository| {
+            let answer = repository.manifest(&name.selector())?;
+            let digest = proven_answer(name, &answer)?;
+            Ok((answer, digest))
+        })?;
         if schema1::is_schema_1(&answer.bytes, &answer.content_type) {
-            return self.resolve_schema1(name, answer, repository, known, progress);
+            return self.resolve_schema1(name, (answer, digest), repository, known, progress);
         }
-        let digest = proven_digest(name, &answer.bytes)?;
         let (mut document, mut media_type) = Document::parse(&answer.bytes, &answer.content_type, None, limits)?;
         let mut bytes = answer.bytes;
         let mut descriptor = Descriptor { media_type: media_type.clone(), digest, size: bytes.len() as u64 };
@@ -90,14 +93,13 @@ impl Client {
     fn resolve_schema1<'a>(
         &self,
         name: &Reference,
-        answer: registry::Manifest,
+        (answer, digest): (registry::Manifest, Digest),
         repository: Repository<'a>,
         known: Option<&Store>,
         progress: &'a dyn Progress,
     ) -> Result<Resolved<'a>> {
         let limits = self.options.bounds();
         let payload = schema1::payload(&answer.bytes)?;
-        let digest = proven_digest(name, &payload)?;
         progress.report(Event::Note(
             "this image has a manifest of Docker's schema 1, which is deprecated: push it anew with a current tool",
         ));
@@ -126,9 +128,11 @@ impl Client {
         if let Some(bytes) = known.and_then(|store| store.document(descriptor, limit).ok()) {
             return Ok((bytes, String::new()));
         }
-        let answer = self.patience(progress).with(|| repository.manifest(&descriptor.digest.to_string()))?;
-        let bytes = self.verify(descriptor, answer.bytes.as_slice())?;
-        Ok((bytes, answer.content_type))
+        self.ask(repository, progress, |repository| {
+            let answer = repository.manifest(&descriptor.digest.to_string())?;
+            let bytes = self.verify(descriptor, answer.bytes.as_slice())?;
+            Ok((bytes, answer.content_type))
+        })
     }
 }
 
@@ -158,8 +162,16 @@ impl Resolved<'_> {
     }
 }
 
-/// The digest of what a tag gave, or the proof that a pinned digest gave just that.
-pub(crate) fn proven_digest(name: &Reference, bytes: &[u8]) -> Result<Digest> {
+/// The digest of what a tag gave, or the proof that a pinned digest gave just that. Of a signed manifest of schema 1 it is
+/// that of what was signed.
+pub(crate) fn proven_answer(name: &Reference, answer: &registry::Manifest) -> Result<Digest> {
+    match schema1::is_schema_1(&answer.bytes, &answer.content_type) {
+        true => proven_digest(name, &schema1::payload(&answer.bytes)?),
+        false => proven_digest(name, &answer.bytes),
+    }
+}
+
+fn proven_digest(name: &Reference, bytes: &[u8]) -> Result<Digest> {
     match name.digest() {
         None => Ok(Digest::sha256(bytes)),
         Some(digest) if digest.matches(bytes) => Ok(*digest),

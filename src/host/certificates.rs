@@ -8,6 +8,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::image::route::TlsFiles;
 use crate::limits::read_capped;
 
 /// Bytes of a bundle that are read: Mozilla's has 220 KB.
@@ -47,7 +48,8 @@ pub(crate) struct Found {
 /// What is configured for one registry.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Configured {
-    pub(crate) folder: PathBuf,
+    /// The folder or the files.
+    pub(crate) from: String,
     /// `*.crt`: certificates that are trusted for it, in PEM.
     pub(crate) authorities: Vec<Pem>,
     /// `*.cert` and the `*.key` of the same name: what is shown to it.
@@ -72,6 +74,25 @@ pub(crate) fn roots(take: &mut Take<'_>) -> Found {
 /// name). The first folder that is there decides, and the others are not looked at, as with containers.
 pub(crate) fn certificates_of(names: &[&str]) -> Result<Option<Configured>> {
     Machine::this().of_registry(names)
+}
+
+/// What these files have; `None` where there are none. All that are named must be there.
+pub(crate) fn certificates_in(files: &TlsFiles) -> Result<Option<Configured>> {
+    if let Some(folder) = &files.folder {
+        let entries = read_folder(folder).map_err(|e| unreadable(folder, &e))?;
+        return configured(folder.clone(), &entries).map(Some);
+    }
+    if *files == TlsFiles::default() {
+        return Ok(None);
+    }
+    let authorities = files.authorities.iter().map(|path| read(path)).collect::<Result<Vec<_>>>()?;
+    let client = match &files.client {
+        None => None,
+        Some((certificate, key)) => Some((read(certificate)?, read(key.as_ref().unwrap_or(certificate))?)),
+    };
+    let shown = authorities.iter().chain(client.iter().map(|(certificate, _)| certificate));
+    let from = shown.map(|pem| pem.path.display().to_string()).collect::<Vec<_>>().join(", ");
+    Ok(Some(Configured { from, authorities, client, notes: Vec::new() }))
 }
 
 /// Environment and root folder, so that a test can have its own.
@@ -215,7 +236,7 @@ fn configured(folder: PathBuf, files: &[PathBuf]) -> Result<Configured> {
         return incomplete(key, ".cert");
     }
     let authorities = with("crt").map(|path| read(path)).collect::<Result<_>>()?;
-    Ok(Configured { folder, authorities, client, notes })
+    Ok(Configured { from: folder.display().to_string(), authorities, client, notes })
 }
 
 fn read(path: &Path) -> Result<Pem> {

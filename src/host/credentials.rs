@@ -55,6 +55,23 @@ impl Accounts {
         Ok(found)
     }
 
+    /// Whose credentials [`find`](Self::find) would give, and where they are, without asking any program: one that would
+    /// be asked is named, with what counts if it has none.
+    pub(crate) fn whose(&self, name: &Reference, progress: &dyn Progress) -> Result<Option<String>> {
+        let mut told = Vec::new();
+        for place in self.places() {
+            let Some(file) = place.read_or_pass(progress)? else { continue };
+            if let Some(program) = file.program(name.domain()) {
+                told.push(format!("what docker-credential-{program} has ({place})"));
+            }
+            if let Ok(Some(found)) = file.find(name) {
+                told.push(format!("{} ({place})", found.whose()));
+                break;
+            }
+        }
+        Ok((!told.is_empty()).then(|| told.join(", else ")))
+    }
+
     /// Keeps credentials for a registry: with the program that the file names for it, else in the file.
     pub(crate) fn keep(&self, domain: &str, credentials: &Credentials, progress: &dyn Progress) -> Result<()> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).clear();
@@ -99,15 +116,7 @@ impl Accounts {
 
     fn search(&self, name: &Reference, progress: &dyn Progress) -> Result<Option<Credentials>> {
         for place in self.places() {
-            let file = match place.read() {
-                Ok(Some(file)) => file,
-                Ok(None) => continue,
-                Err(error) if matches!(place, Place::Named(_)) => return Err(error),
-                Err(error) => {
-                    progress.report(Event::Note(&format!("credentials left out: {error}")));
-                    continue;
-                }
-            };
+            let Some(file) = place.read_or_pass(progress)? else { continue };
             if let Some(found) = place.search(&file, name, &self.cancel, progress)? {
                 return Ok(Some(found));
             }
@@ -181,6 +190,17 @@ impl Place {
         }
     }
 
+    /// The same, and `None` too for a broken file that no option names.
+    fn read_or_pass(&self, progress: &dyn Progress) -> Result<Option<AuthFile>> {
+        match (self.read(), self) {
+            (Err(error), Self::File(_) | Self::Variable(_)) => {
+                progress.report(Event::Note(&format!("credentials left out: {error}")));
+                Ok(None)
+            }
+            (read, _) => read,
+        }
+    }
+
     /// The program that the file names for the registry, then the file's own entries.
     fn search(
         &self,
@@ -191,8 +211,8 @@ impl Place {
     ) -> Result<Option<Credentials>> {
         let domain = name.domain();
         let told = |credentials: Credentials, from: &str| {
-            let whose = if credentials.user().is_empty() { "a token" } else { credentials.user() };
-            progress.report(Event::Configured { what: &format!("credentials for {domain} ({whose})"), from });
+            let what = format!("credentials for {domain} ({})", credentials.whose());
+            progress.report(Event::Configured { what: &what, from });
             Ok(Some(credentials))
         };
         if let Some(program) = file.program(domain) {

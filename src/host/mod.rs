@@ -5,26 +5,36 @@ mod auth_file;
 #[cfg(feature = "tls")]
 mod certificates;
 mod credentials;
+mod daemon;
 mod environment;
 #[cfg(fuzzing)]
 mod fuzzing;
+#[cfg(feature = "toml")]
+mod hosts;
 mod keychain;
 #[cfg(feature = "sandbox")]
 mod landlock;
+mod mirrors;
+mod network;
 mod private_file;
 mod proxy;
+#[cfg(feature = "toml")]
+mod registries;
 mod terminal;
+#[cfg(feature = "toml")]
+mod toml_file;
 
 use std::env;
 use std::path::PathBuf;
 
 #[cfg(feature = "tls")]
-pub(crate) use self::certificates::{Pem, certificates_of, roots};
+pub(crate) use self::certificates::{Pem, certificates_in, certificates_of, roots};
 pub(crate) use self::credentials::Accounts;
 #[cfg(fuzzing)]
 pub use self::fuzzing::{auth_json, keychain_answer, proxy_for};
 #[cfg(feature = "sandbox")]
 pub(crate) use self::landlock::confine;
+pub(crate) use self::mirrors::Mirrors;
 pub(crate) use self::proxy::{Proxies, Scheme};
 pub use self::terminal::HiddenInput;
 

@@ -5,6 +5,7 @@
 use std::env;
 use std::net::IpAddr;
 
+use super::network::Network;
 use crate::error::{Error, ErrorKind, Result};
 
 /// What the variables say.
@@ -46,7 +47,7 @@ struct Variable {
 #[derive(Clone, Debug, PartialEq)]
 enum Bypassed {
     All,
-    Network(IpAddr, u8),
+    Network(Network),
     Address(IpAddr, Option<String>),
     /// `suffix` starts with a dot; `is_itself` where the host without that dot is meant too.
     Domain {
@@ -118,10 +119,8 @@ impl Bypassed {
         if entry == "*" {
             return Some(Self::All);
         }
-        if let Some((address, length)) = entry.split_once('/') {
-            let (address, length) = (address.parse::<IpAddr>().ok()?, length.parse::<u8>().ok()?);
-            let most = if address.is_ipv4() { 32 } else { 128 };
-            return (length <= most).then_some(Self::Network(address, length));
+        if entry.contains('/') {
+            return entry.parse().ok().map(Self::Network);
         }
         let (host, port) = split_port(entry);
         let port = port.map(str::to_owned);
@@ -138,7 +137,7 @@ impl Bypassed {
         let is_port = |wanted: &Option<String>| wanted.as_ref().is_none_or(|wanted| wanted == port);
         match self {
             Self::All => true,
-            Self::Network(network, length) => ip.is_some_and(|ip| is_within(ip, *network, *length)),
+            Self::Network(network) => ip.is_some_and(|ip| network.has(ip)),
             Self::Address(address, wanted) => ip == Some(*address) && is_port(wanted),
             Self::Domain { suffix, is_itself, port } => {
                 let is_host = *is_itself && suffix.strip_prefix('.') == Some(host);
@@ -156,15 +155,6 @@ fn split_port(entry: &str) -> (&str, Option<&str>) {
     match entry.split_once(':') {
         Some((host, port)) if !port.contains(':') => (host, Some(port).filter(|port| !port.is_empty())),
         _ => (entry, None),
-    }
-}
-
-fn is_within(ip: IpAddr, network: IpAddr, length: u8) -> bool {
-    let differ = |a: u128, b: u128, width: u8| (a ^ b).checked_shr(u32::from(width - length)).unwrap_or(0) != 0;
-    match (ip, network) {
-        (IpAddr::V4(ip), IpAddr::V4(network)) => !differ(u128::from(ip.to_bits()), u128::from(network.to_bits()), 32),
-        (IpAddr::V6(ip), IpAddr::V6(network)) => !differ(ip.to_bits(), network.to_bits(), 128),
-        _ => false,
     }
 }
 

@@ -74,6 +74,16 @@ impl Credentials {
         &self.user
     }
 
+    /// For people, without the secret.
+    pub(crate) fn whose(&self) -> String {
+        match (&self.secret, self.user.as_str()) {
+            (Secret::RegistryToken(_), _) => "a registry token".to_owned(),
+            (Secret::IdentityToken(_), "") => "an identity token".to_owned(),
+            (Secret::IdentityToken(_), user) => format!("identity token of {user}"),
+            (Secret::Password(_), user) => user.to_owned(),
+        }
+    }
+
     pub(crate) fn secret(&self) -> &Secret {
         &self.secret
     }

@@ -8,4 +8,5 @@ pub(crate) mod manifest;
 pub(crate) mod media_type;
 pub(crate) mod platform;
 pub(crate) mod reference;
+pub(crate) mod route;
 pub(crate) mod schema1;

@@ -105,6 +105,19 @@ impl Reference {
         }
     }
 
+    /// The same tag or digest of another repository: at `domain`, which need not look like one, and `path` there.
+    pub(crate) fn moved(&self, domain: &str, path: &str) -> Result<Self> {
+        let text = format!("{domain}/{path}");
+        let domain = if domain == LEGACY_DOMAIN { DEFAULT_DOMAIN } else { domain };
+        let path = match domain == DEFAULT_DOMAIN && !path.contains('/') {
+            true => format!("{OFFICIAL_PREFIX}{path}"),
+            false => path.to_owned(),
+        };
+        check_domain(&text, domain)?;
+        check_path(&text, &path)?;
+        Ok(Self { domain: domain.to_owned(), path, ..self.clone() })
+    }
+
     fn with_default_tag(mut self) -> Self {
         if self.tag.is_none() && self.digest.is_none() {
             self.tag = Some(DEFAULT_TAG.to_owned());
@@ -183,6 +196,11 @@ fn split_tag<'a>(text: &str, remote: &'a str) -> Result<(&'a str, Option<&'a str
         None => Ok((remote, None)),
         Some((path, tag)) => check_tag(text, tag).map(|()| (path, Some(tag))),
     }
+}
+
+/// Whether a name does not say of which registry it is.
+pub(crate) fn is_short(text: &str) -> bool {
+    text.split_once('/').is_none_or(|(first, _)| !is_domain(first))
 }
 
 /// Whether `tag` is one: `[\w][\w.-]{0,127}`.

@@ -4,17 +4,20 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::auth::Granted;
+use super::endpoint::{Endpoint, Mirror, is_authority};
 use super::http::Http;
-use super::machine::{Findings, Machine};
+use super::machine::{Finding, Findings, Machine};
 #[cfg(not(feature = "tls"))]
 use super::no_tls::{Tls, Trust};
 use super::pace::PaceLimits;
 #[cfg(feature = "tls")]
 use super::tls::{Tls, Trust};
-use super::tls_config::TlsConfig;
+use super::tls_config::{Insecure, Peer, TlsConfig};
 use super::url::Url;
 use crate::cancel::Cancel;
 use crate::error::{Error, ErrorKind, Result};
+use crate::image::reference::Reference;
+use crate::image::route::{Base, Place};
 use crate::limits::Limits;
 
 /// What this room needs to know.
@@ -22,6 +25,8 @@ use crate::limits::Limits;
 pub(crate) struct Config {
     /// Token endpoints that the user lists, as `HOST[:PORT]`.
     pub(crate) realms: Vec<String>,
+    /// Mirrors that the user lists, as `[HOST=]URL`.
+    pub(crate) mirrors: Vec<String>,
     pub(crate) tls: TlsConfig,
     pub(crate) limits: Limits,
     pub(crate) pace: PaceLimits,
@@ -32,9 +37,11 @@ pub(crate) struct Config {
 /// The connections of one client, for each registry its own.
 pub(crate) struct Connections {
     pub(super) config: Config,
-    trust: Arc<Trust>,
+    pub(super) trust: Arc<Trust>,
+    pub(super) insecure: Arc<Insecure>,
+    mirrors: Vec<Mirror>,
     pub(super) findings: Arc<Findings>,
-    registries: Mutex<Vec<(String, Arc<Http>)>>,
+    registries: Mutex<Vec<(Peer, Arc<Http>)>>,
     /// What let us in to a repository, by its name: the next session begins with it. Never written to disk.
     granted: Mutex<HashMap<String, Granted>>,
 }
@@ -48,13 +55,15 @@ impl Connections {
                 return Err(Error::new(ErrorKind::Usage, text).with_hint("HOST[:PORT] is expected"));
             }
         }
+        let mirrors = config.mirrors.iter().map(|text| Mirror::parse(text)).collect::<Result<_>>()?;
         let findings = Arc::new(Findings::default());
-        let trust = Trust::new(&config.tls, Arc::clone(&config.machine), Arc::clone(&findings))?;
+        let insecure = Arc::new(Insecure::new(&config.tls, Arc::clone(&config.machine), Arc::clone(&findings)));
+        let trust = Trust::new(&config.tls, Arc::clone(&insecure), Arc::clone(&config.machine), Arc::clone(&findings))?;
         // What was made of them stays; that there were any is all that is asked from here on.
         config.tls.ca_pem.iter_mut().for_each(|pem| *pem = Vec::new());
         config.tls.client_pem.iter_mut().for_each(|pems| *pems = Default::default());
         let (trust, registries, granted) = (Arc::new(trust), Mutex::default(), Mutex::default());
-        Ok(Self { config, trust, findings, registries, granted })
+        Ok(Self { config, trust, insecure, mirrors, findings, registries, granted })
     }
 
     /// Forgets what tokens were granted.
@@ -66,34 +75,69 @@ impl Connections {
         self.granted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The client for the registry at `host`, which `domain` is the name of.
-    pub(super) fn http(&self, host: &str, domain: &str) -> Result<Arc<Http>> {
-        let registries = &mut *self.registries.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, http)) = registries.iter().find(|(known, _)| known == host) {
-            return Ok(Arc::clone(http));
+    /// Where a name is asked for, in order: the mirrors that the user lists, those of the first file that speaks of the
+    /// name, the registry itself.
+    pub(super) fn endpoints(&self, name: &Reference) -> Result<Vec<Endpoint>> {
+        let route = self.config.machine.route(name)?.unwrap_or_default();
+        let listed = self.mirrors.iter().filter(|mirror| mirror.is_for(name)).map(|mirror| mirror.place.clone());
+        let mut endpoints = Vec::new();
+        for place in listed.chain(route.mirrors) {
+            endpoints.push(self.endpoint(place, name, true)?);
         }
-        let mut names = vec![host.to_owned(), domain.to_owned()];
-        names.dedup();
-        let tls = Tls::new(Arc::clone(&self.trust), Url::root(true, host)?, names);
+        endpoints.push(self.endpoint(route.origin.unwrap_or_else(itself), name, false)?);
+        for endpoint in endpoints.iter().filter(|endpoint| !endpoint.from.is_empty()) {
+            let kind = if endpoint.is_mirror { "mirror" } else { "endpoint" };
+            let what = format!("{kind} {} for {}", endpoint.shown(), name.domain());
+            self.findings.add(Finding::Configured { what, from: endpoint.from.clone() });
+        }
+        Ok(endpoints)
+    }
+
+    /// The names by which the credentials of a name's endpoints are kept, and whether each is the registry that was named.
+    pub(crate) fn names(&self, name: &Reference) -> Result<Vec<(Reference, bool)>> {
+        Ok(self.endpoints(name)?.into_iter().map(|endpoint| (endpoint.name, endpoint.is_named)).collect())
+    }
+
+    /// The registry that was named, where it is asked under that name and not moved elsewhere.
+    pub(super) fn registry_itself(&self, name: &Reference) -> Result<Endpoint> {
+        let origin = self.config.machine.route(name)?.and_then(|route| route.origin);
+        let moved = origin.clone().map(|origin| self.endpoint(origin, name, false)).transpose()?;
+        match moved.filter(|endpoint| endpoint.name.domain() == name.domain()) {
+            Some(endpoint) => Ok(endpoint),
+            None => self.endpoint(itself(), name, false),
+        }
+    }
+
+    fn endpoint(&self, place: Place, name: &Reference, is_mirror: bool) -> Result<Endpoint> {
+        let is_told = place.is_insecure || place.files != Default::default();
+        Endpoint::new(place, name, is_mirror, &|host, is_insecure| self.roots(host, is_insecure, is_told))
+    }
+
+    /// The client for a registry or mirror.
+    pub(super) fn http(&self, peer: &Peer, is_mirror: bool) -> Arc<Http> {
+        let registries = &mut *self.registries.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, http)) = registries.iter().find(|(known, _)| known == peer) {
+            return Arc::clone(http);
+        }
         let http = Arc::new(Http::new(
-            tls,
+            Tls::new(Arc::clone(&self.trust), peer.clone()),
             Arc::clone(&self.config.machine),
             Arc::clone(&self.findings),
             self.config.pace.clone(),
             self.config.cancel.clone(),
+            is_mirror,
         ));
-        registries.push((host.to_owned(), Arc::clone(&http)));
-        Ok(http)
+        registries.push((peer.clone(), Arc::clone(&http)));
+        http
     }
 
     /// Where the registry at `host` may be, in the order in which it is asked. Only what is listed as insecure, and
     /// loopback as with Docker, may speak plain HTTP. The latter is asked so first, unless something was said of TLS.
-    pub(super) fn roots(&self, host: &str) -> Result<Vec<Url>> {
+    fn roots(&self, host: &str, is_insecure: bool, is_told: bool) -> Result<Vec<Url>> {
         let (secure, plain) = (Url::root(true, host)?, Url::root(false, host)?);
-        let TlsConfig { ca_pem, client_pem, insecure } = &self.config.tls;
-        let is_listed = |url: &Url| insecure.iter().any(|authority| url.is_at(authority));
-        let is_tls_told = ca_pem.is_some() || client_pem.is_some() || is_listed(&secure);
-        let roots = match (is_loopback(host), is_listed(&plain)) {
+        let TlsConfig { ca_pem, client_pem, .. } = &self.config.tls;
+        let is_tls_told = is_told || ca_pem.is_some() || client_pem.is_some() || self.insecure.says(&secure)?.is_some();
+        let roots = match (is_loopback(host), is_insecure || self.insecure.says(&plain)?.is_some()) {
             (true, _) if !is_tls_told => vec![plain, secure],
             (true, _) | (_, true) => vec![secure, plain],
             (false, false) => vec![secure],
@@ -104,9 +148,9 @@ impl Connections {
     }
 }
 
-/// `HOST[:PORT]` and nothing else.
-fn is_authority(text: &str) -> bool {
-    !text.contains(['/', '?', '#', '@']) && Url::root(true, text).is_ok()
+/// A registry of which nothing more is said than its name.
+fn itself() -> Place {
+    Place::new(Base::Named, "")
 }
 
 /// `localhost`, 127.0.0.0/8 and ::1, as dockerd takes them for insecure by default.

@@ -23,6 +23,8 @@ use crate::limits::read_capped;
 
 /// Longest wait for a connection, TLS included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+/// A mirror that keeps silent costs every pull this much, and the registry behind it is there.
+const MIRROR_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// One socket read; the headers of an answer must fit in it too.
 const INPUT_BUFFER: usize = 64 << 10;
 /// The longest request header is a token.
@@ -38,6 +40,7 @@ pub(super) struct Http {
     findings: Arc<Findings>,
     pace: PaceLimits,
     cancel: Cancel,
+    connect: Duration,
     /// One for each proxy that is used, and for none.
     agents: Mutex<Vec<(Option<Proxy>, ureq::Agent)>>,
 }
@@ -49,6 +52,8 @@ pub(super) struct Headers<'a> {
     pub(super) authorization: Option<&'a str>,
     /// The first and the last byte that are wanted.
     pub(super) range: Option<(u64, u64)>,
+    /// As the machine's configuration has them.
+    pub(super) more: &'a [(String, String)],
 }
 
 /// Looks names up in this thread: ureq's own would spawn one wherever a time limit is set. The system's look-up hears no
@@ -83,8 +88,10 @@ impl Http {
         findings: Arc<Findings>,
         pace: PaceLimits,
         cancel: Cancel,
+        is_mirror: bool,
     ) -> Self {
-        Self { tls, machine, findings, pace, cancel, agents: Mutex::default() }
+        let connect = if is_mirror { MIRROR_CONNECT_TIMEOUT } else { CONNECT_TIMEOUT };
+        Self { tls, machine, findings, pace, cancel, connect, agents: Mutex::default() }
     }
 
     /// One GET. Whatever the status, an answer is no error.
@@ -101,6 +108,11 @@ impl Http {
         }
         if let Some((first, last)) = headers.range {
             request = request.header("range", format!("bytes={first}-{last}"));
+        }
+        for (name, value) in headers.more {
+            if headers.authorization.is_none() || !name.eq_ignore_ascii_case("authorization") {
+                request = request.header(name, value);
+            }
         }
         let response = request.call().map_err(|e| through(proxy.as_ref(), exchange_error("GET", url, e)))?;
         self.answer(response, "GET", url)
@@ -129,7 +141,7 @@ impl Http {
         if let Some((_, agent)) = agents.iter().find(|(known, _)| known.as_ref() == proxy) {
             return Ok(agent.clone());
         }
-        let agent = agent(proxy, self.tls.clone(), self.pace.stall, &self.cancel)?;
+        let agent = agent(proxy, self.tls.clone(), self.connect, self.pace.stall, &self.cancel)?;
         if let Some(Proxy { url, from, .. }) = proxy {
             self.findings.add(Finding::Configured { what: format!("proxy {url}"), from: from.clone() });
         }
@@ -235,7 +247,7 @@ impl Read for Body {
     }
 }
 
-fn agent(proxy: Option<&Proxy>, tls: Tls, stall: Duration, cancel: &Cancel) -> Result<ureq::Agent> {
+fn agent(proxy: Option<&Proxy>, tls: Tls, connect: Duration, stall: Duration, cancel: &Cancel) -> Result<ureq::Agent> {
     let config = ureq::Agent::config_builder()
         .http_status_as_error(false)
         .max_redirects(0)
@@ -243,7 +255,7 @@ fn agent(proxy: Option<&Proxy>, tls: Tls, stall: Duration, cancel: &Cancel) -> R
         .proxy(proxy.map(proxy_setting).transpose()?)
         .user_agent(concat!("pullet/", env!("CARGO_PKG_VERSION")))
         .accept_encoding("identity")
-        .timeout_connect(Some(CONNECT_TIMEOUT))
+        .timeout_connect(Some(connect))
         .timeout_recv_response(Some(stall))
         .timeout_per_read(Some(stall))
         .max_response_header_size(HEADER_LIMIT)

@@ -7,6 +7,11 @@ use std::io::Read;
 use std::sync::{Mutex, PoisonError};
 
 use crate::error::Result;
+use crate::image::credentials::Credentials;
+use crate::image::reference::Reference;
+use crate::image::route::Route;
+#[cfg(feature = "tls")]
+use crate::image::route::TlsFiles;
 use crate::progress::{Event, Progress};
 
 /// The machine's own configuration.
@@ -16,12 +21,24 @@ pub(crate) trait Machine: Send + Sync {
     #[cfg(feature = "tls")]
     fn roots(&self, take: &mut dyn FnMut(&mut dyn Read) -> usize) -> Vec<Finding>;
 
-    /// What is configured for the registry that goes by one of these names.
+    /// What is configured for the registry that goes by one of these names, with the files that were named for it.
     #[cfg(feature = "tls")]
-    fn certificates(&self, names: &[&str]) -> Result<(Certificates, Vec<Finding>)>;
+    fn certificates(&self, names: &[&str], files: &TlsFiles) -> Result<(Certificates, Vec<Finding>)>;
+
+    /// Where a name is asked for, by the first file that speaks of it.
+    fn route(&self, name: &Reference) -> Result<Option<Route>>;
+
+    /// What lists a server as one whose certificate is not verified, if anything does.
+    fn insecure(&self, https: bool, host: &str, port: u16) -> Result<Option<String>>;
 
     /// The proxy through which a server is asked.
     fn proxy(&self, https: bool, host: &str, port: u16) -> Result<Option<Proxy>>;
+}
+
+/// Who has credentials.
+pub(crate) trait Keys: Sync {
+    /// Those for a name. What the user gave goes only to the registry that `is_named`, and to none of its mirrors.
+    fn credentials(&self, name: &Reference, is_named: bool, progress: &dyn Progress) -> Result<Option<Credentials>>;
 }
 
 /// Certificates for one registry, in PEM, each with the name of its file.
@@ -77,9 +94,13 @@ impl Findings {
         }
     }
 
+    /// What waits to be told.
+    pub(super) fn take(&self) -> Vec<Finding> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner).0)
+    }
+
     pub(super) fn tell(&self, progress: &dyn Progress) {
-        let waiting = std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner).0);
-        for finding in &waiting {
+        for finding in &self.take() {
             progress.report(match finding {
                 Finding::Configured { what, from } => Event::Configured { what, from },
                 Finding::Note(text) => Event::Note(text),

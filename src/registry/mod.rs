@@ -1,10 +1,11 @@
-//! Talks to a registry (distribution-spec): manifests, blobs and tags of one repository over one kept-alive
-//! connection. Follows redirects by hand, answers challenges, and says what went wrong. It verifies no content, keeps
-//! nothing, and never retries.
+//! Talks to a registry (distribution-spec): manifests, blobs and tags of one repository, at one of its endpoints after the
+//! other, each over one kept-alive connection. Says what went wrong. It verifies no content, keeps nothing, and never
+//! retries: who does may ask for the next endpoint.
 
 mod auth;
 mod challenge;
 mod connections;
+mod endpoint;
 #[cfg(fuzzing)]
 mod fuzzing;
 mod http;
@@ -13,9 +14,11 @@ mod machine;
 mod no_tls;
 mod pace;
 mod ping;
+mod plan;
 mod problem;
 mod redirect;
 mod retry;
+mod session;
 mod socket;
 #[cfg(feature = "tls")]
 mod tls;
@@ -23,93 +26,63 @@ mod tls_config;
 mod token;
 mod url;
 
-use std::collections::HashSet;
-use std::sync::Arc;
-
-use serde::Deserialize;
-
 pub(crate) use self::connections::{Config, Connections};
 #[cfg(fuzzing)]
 pub use self::fuzzing::{challenges, joined, refusal, retry_after, token_answer};
 pub(crate) use self::http::Body;
 #[cfg(feature = "tls")]
 pub(crate) use self::machine::{Certificates, Finding};
-pub(crate) use self::machine::{Machine, Proxy, ProxyProtocol};
+pub(crate) use self::machine::{Keys, Machine, Proxy, ProxyProtocol};
 pub(crate) use self::pace::PaceLimits;
+pub(crate) use self::plan::Planned;
 pub(crate) use self::retry::{Verdict, is_progress, verdict};
+pub(crate) use self::session::Manifest;
 pub(crate) use self::tls_config::TlsConfig;
 
-use self::auth::Auth;
-use self::challenge::Challenge;
-use self::http::{Answer, Headers, Http};
-use self::ping::Ping;
-use self::url::Url;
+use self::endpoint::Endpoint;
+use self::session::Session;
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::credentials::Credentials;
 use crate::image::manifest::Descriptor;
-use crate::image::media_type;
-use crate::image::reference::{self, Reference};
-use crate::limits::{Limits, within};
+use crate::image::reference::Reference;
 use crate::progress::{Event, Progress};
 
 impl Connections {
     /// Asks whether the registry of `name` lets us in with these credentials, and fails with what it says if not.
-    /// Nothing that was granted before counts, and nothing of this is kept.
+    /// Mirrors are not meant. Nothing that was granted before counts, and nothing of this is kept.
     pub(crate) fn check(&self, name: &Reference, credentials: Credentials, progress: &dyn Progress) -> Result<()> {
-        let auth = Auth::new(Some(credentials), &self.config.realms, String::new(), None);
-        let mut session = Repository::with(self, name, auth, progress)?;
-        let answer = session.get("/v2/", None)?;
-        // Another server's word that all is well says nothing: it was not shown the credentials.
-        match session.roots.iter().any(|root| root.same_origin(answer.url())) {
-            true => answer.read(self.config.limits.error_body).map(drop),
-            false => {
-                let text = format!("the registry leads to another server, {}, and does not check them", answer.url());
-                Err(Error::new(ErrorKind::Denied, text))
-            }
-        }
+        Session::check(self, self.registry_itself(name)?, credentials, progress)
     }
 }
 
-/// One repository of one registry.
+/// One repository, at all of its endpoints.
 pub(crate) struct Repository<'a> {
     connections: &'a Connections,
-    http: Arc<Http>,
+    keys: &'a dyn Keys,
     progress: &'a dyn Progress,
-    /// Under which name what lets us in is kept for the next session.
-    name: Option<String>,
-    path: String,
-    /// Where the registry may be; one root is left after the first contact.
-    roots: Vec<Url>,
-    auth: Auth,
-    /// The registry has given something or was pinged: what it refuses now, it refuses.
-    is_known: bool,
+    spots: Vec<Spot<'a>>,
+    /// What is being asked for, and of whom.
+    piece: Piece,
 }
 
-/// A manifest or index as it came, and what the server called it.
-pub(crate) struct Manifest {
-    pub(crate) bytes: Vec<u8>,
-    pub(crate) content_type: String,
+/// An endpoint, and what became of it.
+struct Spot<'a> {
+    endpoint: Endpoint,
+    session: Option<Session<'a>>,
+    /// It failed in a way in which it would fail again.
+    is_left: bool,
 }
 
-/// One request to the registry.
-#[derive(Clone, Copy)]
-struct Ask<'a> {
-    /// Path and query.
-    target: &'a str,
-    accept: Option<&'a str>,
-    range: Option<(u64, u64)>,
-}
-
-impl<'a> Ask<'a> {
-    fn headers(self, authorization: Option<&'a str>) -> Headers<'a> {
-        Headers { accept: self.accept, authorization, range: self.range }
-    }
-}
-
-#[derive(Deserialize)]
-struct TagList {
-    #[serde(default)]
-    tags: Option<Vec<String>>,
+/// One thing that is asked for: a blob, a manifest, the tags.
+#[derive(Default)]
+struct Piece {
+    what: String,
+    is_proven: bool,
+    /// The endpoint that was asked last; whether it answered.
+    asked: Option<usize>,
+    is_answered: bool,
+    /// The endpoints that failed for it.
+    failed: Vec<usize>,
 }
 
 impl<'a> Repository<'a> {
@@ -117,246 +90,85 @@ impl<'a> Repository<'a> {
     pub(crate) fn open(
         connections: &'a Connections,
         name: &Reference,
-        credentials: Option<Credentials>,
+        keys: &'a dyn Keys,
         progress: &'a dyn Progress,
     ) -> Result<Self> {
-        let granted = connections.granted().get(&name.repository()).cloned();
-        let scope = format!("repository:{}:pull", name.path());
-        let auth = Auth::new(credentials, &connections.config.realms, scope, granted);
-        let session = Self::with(connections, name, auth, progress)?;
-        Ok(Self { name: Some(name.repository()), ..session })
-    }
-
-    fn with(connections: &'a Connections, name: &Reference, auth: Auth, progress: &'a dyn Progress) -> Result<Self> {
-        let host = name.api_host();
-        let roots = connections.roots(host)?;
-        let http = connections.http(host, name.domain())?;
-        let path = name.path().to_owned();
-        Ok(Self { connections, http, progress, name: None, path, roots, auth, is_known: false })
+        let endpoints = connections.endpoints(name)?;
+        connections.findings.tell(progress);
+        let spots = endpoints.into_iter().map(|endpoint| Spot { endpoint, session: None, is_left: false }).collect();
+        Ok(Self { connections, keys, progress, spots, piece: Piece::default() })
     }
 
     /// The manifest or index under a tag or digest. The bytes are not verified.
     pub(crate) fn manifest(&mut self, selector: &str) -> Result<Manifest> {
-        let answer = self.get(&format!("/v2/{}/manifests/{selector}", self.path), Some(&media_type::accepted()))?;
-        let content_type = answer.header("content-type").unwrap_or_default().to_owned();
-        let limit = self.connections.config.limits.document;
-        let bytes = within(answer.read(limit)?, "bytes of manifest", limit)?;
-        Ok(Manifest { bytes, content_type })
+        // No tag has a colon.
+        self.ask(selector, selector.contains(':'), |session| session.manifest(selector))
     }
 
     /// The blob's bytes as they come, not verified, from `offset` on if the server goes along: the number beside them
-    /// tells where they begin. The range is closed, for some registries refuse open ones, and `Accept-Ranges` is not
-    /// asked about, for most do not send it.
+    /// tells where they begin.
     pub(crate) fn blob(&mut self, blob: &Descriptor, offset: u64) -> Result<(Body, u64)> {
-        let target = format!("/v2/{}/blobs/{}", self.path, blob.digest);
-        if offset > 0 && offset < blob.size {
-            let range = (offset, blob.size - 1);
-            let answer = self.ask(Ask { target: &target, accept: None, range: Some(range) })?;
-            let expected = format!("bytes {}-{}/{}", range.0, range.1, blob.size);
-            match answer.status() {
-                206 if answer.header("content-range") == Some(expected.as_str()) => {
-                    return Ok((answer.into_body(), offset));
-                }
-                200 => return Ok((answer.into_body(), 0)),
-                206 | 400 | 416 => {}
-                _ => return Err(self.refusal(answer)),
-            }
-        }
-        Ok((self.get(&target, None)?.into_body(), 0))
+        self.ask(&blob.digest.to_string(), true, |session| session.blob(blob, offset))
     }
 
-    /// All tags, in the registry's order; pages are followed by `Link`.
+    /// All tags, in the registry's order.
     pub(crate) fn tags(&mut self) -> Result<Vec<String>> {
-        let limits = &self.connections.config.limits;
-        let (most, page_limit) = (limits.tags, limits.document);
-        let mut tags = Vec::new();
-        let mut known = HashSet::new();
-        let mut next = Some(format!("/v2/{}/tags/list?n=1000", self.path));
-        while let Some(target) = next {
-            let answer = self.get(&target, None)?;
-            next = self.next_page(&answer)?.filter(|next| *next != target);
-            let page: TagList =
-                serde_json::from_slice(&within(answer.read(page_limit)?, "bytes of tag list", page_limit)?)
-                    .map_err(|e| Error::new(ErrorKind::Network, format!("malformed tag list: {e}")))?;
-            let page = page.tags.unwrap_or_default();
-            if !page.iter().all(|tag| reference::is_tag(tag)) {
-                return Err(Error::new(ErrorKind::Unsafe, "malformed tag list: something in it is no tag"));
-            }
-            let before = tags.len();
-            tags.extend(page.into_iter().filter(|tag| known.insert(tag.clone())));
-            // A page that brings nothing new and leads on would lead on for ever.
-            next = next.filter(|_| tags.len() > before);
-            if tags.len() > most {
-                return Err(Limits::exceeded("tags", most));
-            }
-        }
-        Ok(tags)
+        self.ask("", false, Session::tags)
     }
 
-    /// `Link: </v2/…?last=x>; rel="next"` (RFC 8288), on the same origin only.
-    fn next_page(&self, answer: &Answer) -> Result<Option<String>> {
-        let links = answer.headers("link").flat_map(|value| value.split(','));
-        let mut links = links.filter_map(|link| link.trim().strip_prefix('<')?.split_once('>'));
-        let Some((target, _)) = links.find(|(_, parameters)| parameters.replace('"', "").contains("rel=next")) else {
-            return Ok(None);
+    /// Whether, after this failure, the same may be asked of another endpoint at once. What an answer turned out to be
+    /// counts too: who found it wrong says so here. An endpoint that could not be reached or does not let us in is not
+    /// asked again; one that lacks a thing, or broke off, is passed over for that alone.
+    pub(crate) fn turn(&mut self, error: &Error) -> bool {
+        let is_theirs = match error.kind() {
+            ErrorKind::Interrupted | ErrorKind::Disk | ErrorKind::Internal | ErrorKind::Usage => false,
+            _ => error.may_be_retried(),
         };
-        let next = answer.url().join(target)?;
-        match next.same_origin(answer.url()) {
-            true => Ok(Some(next.target().to_owned())),
-            false => Err(Error::new(ErrorKind::Unsafe, format!("the tag list goes on at another server, {next}"))),
+        let Some(asked) = self.piece.asked.take().filter(|_| is_theirs) else { return false };
+        let last = self.spots.iter().rposition(|spot| self.piece.may_be_asked_of(spot));
+        if last == Some(asked) {
+            return false;
         }
-    }
-
-    /// GETs `target`, to a 200.
-    fn get(&mut self, target: &str, accept: Option<&str>) -> Result<Answer> {
-        let answer = self.ask(Ask { target, accept, range: None })?;
-        match answer.status() {
-            200 => {
-                self.is_known = true;
-                Ok(answer)
+        self.piece.failed.push(asked);
+        if let Some(spot) = self.spots.get_mut(asked) {
+            let is_lacking = matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Mismatch);
+            spot.is_left |= !is_lacking && !self.piece.is_answered;
+            if error.kind() != ErrorKind::NotFound {
+                let text = format!("mirror {} is passed over: {error}", spot.endpoint.shown());
+                self.progress.report(Event::Note(&text));
             }
-            404 if !self.is_known => self.missing(answer, target, accept),
-            _ => Err(self.refusal(answer)),
         }
+        true
     }
 
-    /// GETs from the registry: in, through a challenge if there is one, and along redirects.
-    fn ask(&mut self, ask: Ask<'_>) -> Result<Answer> {
-        let answer = self.ask_quietly(ask);
-        self.connections.findings.tell(self.progress);
+    /// Asks the first endpoint that may be asked and has not failed; the last one, where all have.
+    fn ask<T>(&mut self, what: &str, is_proven: bool, ask: impl FnOnce(&mut Session<'a>) -> Result<T>) -> Result<T> {
+        if self.piece.what != what || self.piece.is_proven != is_proven {
+            self.piece = Piece { what: what.to_owned(), is_proven, ..Piece::default() };
+        }
+        let piece = &mut self.piece;
+        let may = |spot: &Spot<'_>| piece.may_be_asked_of(spot);
+        let is_good = |(at, spot): (usize, &Spot<'_>)| may(spot) && !spot.is_left && !piece.failed.contains(&at);
+        let first = self.spots.iter().enumerate().position(is_good);
+        let chosen = first.or_else(|| self.spots.iter().rposition(may));
+        let Some((at, spot)) = chosen.and_then(|at| Some((at, self.spots.get_mut(at)?))) else {
+            let text = "by this machine's configuration no endpoint may be asked what a tag means";
+            return Err(Error::new(ErrorKind::Denied, text).with_hint("give the name with a digest"));
+        };
+        (piece.asked, piece.is_answered) = (Some(at), false);
+        if spot.session.is_none() {
+            let credentials = spot.endpoint.credentials(self.keys, self.progress)?;
+            spot.session = Some(Session::open(self.connections, spot.endpoint.clone(), credentials, self.progress));
+        }
+        let session = spot.session.as_mut().ok_or_else(|| Error::new(ErrorKind::Internal, "no session"))?;
+        let answer = ask(session);
+        piece.is_answered = answer.is_ok();
         answer
-    }
-
-    fn ask_quietly(&mut self, ask: Ask<'_>) -> Result<Answer> {
-        if let Some(registry) = self.auth.expired() {
-            self.authorise(&registry, Vec::new())?;
-        }
-        let mut answer = self.contact(ask)?;
-        if answer.status() == 400 && self.auth.header(answer.url()).is_some() {
-            let (again, body) = answer.peek(self.connections.config.limits.error_body)?;
-            answer = if problem::says_expired(&body) { self.ask_again(again, ask)? } else { again };
-        } else if answer.status() == 401 {
-            answer = self.ask_again(answer, ask)?;
-        }
-        self.follow(answer, ask)
-    }
-
-    /// Sends the request to the registry itself; at the first contact, to each root until one speaks.
-    fn contact(&mut self, ask: Ask<'_>) -> Result<Answer> {
-        let mut failure: Option<Error> = None;
-        for root in self.roots.clone() {
-            let is_last = self.roots.last() == Some(&root);
-            let url = root.at(ask.target);
-            let answer = self.http.get(&url, ask.headers(self.auth.header(&url)));
-            self.connections.findings.tell(self.progress);
-            match answer {
-                // How TLS servers answer a plain request.
-                Ok(answer) if answer.status() == 400 && !root.is_https() && !is_last => {
-                    self.report(&answer);
-                    failure = Some(self.refusal(answer));
-                }
-                Ok(answer) => {
-                    self.roots = vec![root];
-                    self.report(&answer);
-                    return Ok(answer);
-                }
-                // Who speaks TLS is not asked in the clear.
-                Err(error) if error.kind() == ErrorKind::Tls => return Err(error),
-                Err(error) => failure = failure.or(Some(error)),
-            }
-        }
-        Err(failure.unwrap_or_else(|| Error::new(ErrorKind::Internal, "no registry to contact")))
-    }
-
-    /// Answers the challenge of a refusal and asks again, once: a token may have expired, but never twice in a row.
-    fn ask_again(&mut self, refused: Answer, ask: Ask<'_>) -> Result<Answer> {
-        let mut challenges = challenge::parse(refused.headers("www-authenticate"));
-        let mut registry = refused.url().clone();
-        let is_asked_for = refused.status() == 401;
-        // Only a body that was read to its end leaves the connection to the next request.
-        let _ = refused.read(self.connections.config.limits.error_body);
-        if is_asked_for && !ping::can_be_answered(&challenges) {
-            let ping = self.ping()?;
-            (registry, challenges) = (ping.registry, ping.challenges);
-        }
-        self.authorise(&registry, challenges)?;
-        self.contact(ask)
-    }
-
-    fn authorise(&mut self, registry: &Url, challenges: Vec<Challenge>) -> Result<()> {
-        let limits = &self.connections.config.limits;
-        let progress = self.progress;
-        self.auth.answer(&self.http, registry, challenges, limits, &|answer| report(progress, answer))?;
-        if let (Some(name), Some(granted)) = (&self.name, self.auth.granted()) {
-            self.connections.granted().insert(name.clone(), granted.clone());
-        }
-        Ok(())
-    }
-
-    /// The ping, to the registry itself: redirects are not followed, for only its own challenges count.
-    fn ping(&mut self) -> Result<Ping> {
-        let answer = self.contact(Ask { target: ping::PATH, accept: None, range: None })?;
-        self.is_known = true;
-        Ping::read(answer, self.connections.config.limits.error_body)
-    }
-
-    /// A 404 from a server that has not given anything yet: what is asked for is not there, or is hidden from who did
-    /// not say who he is, or this is no registry.
-    fn missing(&mut self, answer: Answer, target: &str, accept: Option<&str>) -> Result<Answer> {
-        let (url, speaks_v2) = (answer.url().to_string(), ping::speaks_v2(&answer));
-        let body = answer.read(self.connections.config.limits.error_body)?.unwrap_or_default();
-        let refusal = problem::refusal("GET", &url, 404, &body, None);
-        if speaks_v2 || problem::is_of_a_registry(&body) {
-            return Err(refusal);
-        }
-        match self.ping()? {
-            ping if ping.asks_who_we_are() && self.auth.granted().is_none() => {
-                self.authorise(&ping.registry, ping.challenges)?;
-                self.get(target, accept)
-            }
-            ping if ping.is_no_registry() => Err(problem::no_registry(&url)),
-            _ => Err(refusal),
-        }
-    }
-
-    /// Follows redirects. The credential stays behind at the first hop to another origin and is never picked up again.
-    fn follow(&self, mut answer: Answer, ask: Ask<'_>) -> Result<Answer> {
-        let limits = &self.connections.config.limits;
-        let authorization = self.auth.header(answer.url()).map(str::to_owned);
-        let mut headers = ask.headers(authorization.as_deref());
-        let mut hops = 0;
-        while matches!(answer.status(), 301 | 302 | 303 | 307 | 308) {
-            hops += 1;
-            if hops > limits.redirects {
-                return Err(Limits::exceeded("redirects", limits.redirects).context(format!("GET {}", answer.url())));
-            }
-            let next = redirect::location(&answer)?;
-            if !next.same_origin(answer.url()) {
-                headers.authorization = None;
-            }
-            let _ = answer.read(limits.error_body);
-            answer = self.http.get(&next, headers)?;
-            self.report(&answer);
-        }
-        Ok(answer)
-    }
-
-    fn refusal(&self, answer: Answer) -> Error {
-        let (url, status) = (answer.url().to_string(), answer.status());
-        let patience = answer.patience();
-        let body = answer.read(self.connections.config.limits.error_body);
-        problem::refusal("GET", &url, status, &body.ok().flatten().unwrap_or_default(), patience)
-    }
-
-    fn report(&self, answer: &Answer) {
-        report(self.progress, answer);
     }
 }
 
-fn report(progress: &dyn Progress, answer: &Answer) {
-    progress.report(Event::Answered {
-        method: answer.method(),
-        url: &answer.url().to_string(),
-        status: answer.status(),
-    });
+impl Piece {
+    fn may_be_asked_of(&self, spot: &Spot<'_>) -> bool {
+        if self.is_proven { spot.endpoint.pulls } else { spot.endpoint.resolves }
+    }
 }

@@ -7,7 +7,8 @@ use super::http::Answer;
 use super::url::Url;
 use crate::error::Result;
 
-pub(super) const PATH: &str = "/v2/";
+/// Below the path of the API.
+pub(super) const PATH: &str = "/";
 /// What says that a server speaks the v2 protocol, whatever else it says (distribution-spec, "Legacy Docker support
 /// HTTP headers").
 const VERSION_HEADER: &str = "docker-distribution-api-version";

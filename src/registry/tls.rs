@@ -19,7 +19,7 @@ use ureq::unversioned::transport::{
 
 use super::machine::{Finding, Findings, Machine};
 use super::problem::CERTIFICATE_HINT;
-use super::tls_config::TlsConfig;
+use super::tls_config::{Insecure, Peer, TlsConfig};
 use super::url::Url;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -34,8 +34,7 @@ pub(super) struct Trust {
     /// Of `--ca-file`.
     extra: RootCertStore,
     client: Option<Arc<CertifiedKey>>,
-    /// `HOST[:PORT]`: no certificate of theirs is verified.
-    insecure: Vec<String>,
+    insecure: Arc<Insecure>,
     roots: OnceLock<Arc<RootCertStore>>,
 }
 
@@ -45,10 +44,7 @@ pub(super) struct Tls(Arc<Inner>);
 
 struct Inner {
     trust: Arc<Trust>,
-    /// The registry's own origin: nobody else is shown the client certificate.
-    registry: Url,
-    /// Under which names the registry may be configured.
-    names: Vec<String>,
+    peer: Peer,
     state: Mutex<State>,
 }
 
@@ -74,7 +70,12 @@ struct Kind {
 }
 
 impl Trust {
-    pub(super) fn new(config: &TlsConfig, machine: Arc<dyn Machine>, findings: Arc<Findings>) -> Result<Self> {
+    pub(super) fn new(
+        config: &TlsConfig,
+        insecure: Arc<Insecure>,
+        machine: Arc<dyn Machine>,
+        findings: Arc<Findings>,
+    ) -> Result<Self> {
         let mut extra = RootCertStore::empty();
         if let Some(pem) = &config.ca_pem {
             for authority in authorities(pem).map_err(|why| usage(&format!("read CA certificates: {why}")))? {
@@ -87,16 +88,12 @@ impl Trust {
             }
             None => None,
         };
-        Ok(Self { machine, findings, extra, client, insecure: config.insecure.clone(), roots: OnceLock::new() })
-    }
-
-    fn is_insecure(&self, url: &Url) -> bool {
-        self.insecure.iter().any(|authority| url.is_at(authority))
+        Ok(Self { machine, findings, extra, client, insecure, roots: OnceLock::new() })
     }
 
     /// The roots for everybody: the machine's, else the built-in ones, and those of `--ca-file`. What is kept of each
     /// is its name and its key; the text of a bundle is never in memory as a whole.
-    fn roots(&self) -> Arc<RootCertStore> {
+    pub(super) fn roots(&self) -> Arc<RootCertStore> {
         let build = || {
             let mut roots = RootCertStore::empty();
             let mut take = |file: &mut dyn Read| {
@@ -131,21 +128,21 @@ impl Trust {
 }
 
 impl Tls {
-    /// For the registry at `registry`, configured under these `names`.
-    pub(super) fn new(trust: Arc<Trust>, registry: Url, names: Vec<String>) -> Self {
-        Self(Arc::new(Inner { trust, registry, names, state: Mutex::default() }))
+    pub(super) fn new(trust: Arc<Trust>, peer: Peer) -> Self {
+        Self(Arc::new(Inner { trust, peer, state: Mutex::default() }))
     }
 
     /// The configuration for one server. Those that do not differ are the same, and share their sessions.
     fn config(&self, url: &Url) -> Result<Arc<ClientConfig>> {
-        let Inner { trust, registry, state, .. } = &*self.0;
+        let Inner { trust, peer, state } = &*self.0;
         let state = &mut *state.lock().unwrap_or_else(PoisonError::into_inner);
         let site = match &state.site {
             Some(site) => site.clone(),
             None => state.site.insert(self.site()?).clone(),
         };
-        let shows_client = site.client.is_some() && registry.same_origin(url);
-        let kind = Kind { shows_client, is_verified: !trust.is_insecure(url) };
+        let is_own = peer.origin.same_origin(url);
+        let is_verified = !(is_own && peer.is_insecure) && trust.insecure.says(url)?.is_none();
+        let kind = Kind { shows_client: is_own && site.client.is_some(), is_verified };
         if let Some((_, config)) = state.configs.iter().find(|(known, _)| *known == kind) {
             return Ok(Arc::clone(config));
         }
@@ -156,12 +153,12 @@ impl Tls {
 
     /// Reads what is configured for the registry. The client certificate that the user named comes first.
     fn site(&self) -> Result<Site> {
-        let Inner { trust, names, .. } = &*self.0;
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let (found, findings) = trust.machine.certificates(&names)?;
+        let Inner { trust, peer, .. } = &*self.0;
+        let names: Vec<&str> = peer.names.iter().map(String::as_str).collect();
+        let (found, findings) = trust.machine.certificates(&names, &peer.files)?;
         findings.into_iter().for_each(|finding| trust.findings.add(finding));
         let faulty = |name: &str, why: &str| Error::new(ErrorKind::Tls, format!("read {name}: {why}"));
-        let mut site = Site { authorities: Vec::new(), client: trust.client.clone() };
+        let mut site = Site { authorities: Vec::new(), client: trust.client.clone().filter(|_| peer.is_named) };
         for (name, pem) in &found.authorities {
             site.authorities.extend(authorities(pem).map_err(|why| faulty(name, &why))?);
         }

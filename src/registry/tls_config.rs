@@ -1,4 +1,11 @@
-//! What the user said of TLS, on its way to who acts on it. Nothing is parsed here.
+//! What the user and the machine's files say of TLS, on its way to who acts on it. Nothing is parsed here.
+
+use std::sync::Arc;
+
+use super::machine::{Finding, Findings, Machine};
+use super::url::Url;
+use crate::error::Result;
+use crate::image::route::TlsFiles;
 
 /// What the user said of TLS.
 #[derive(Clone, Default)]
@@ -8,6 +15,48 @@ pub(crate) struct TlsConfig {
     pub(crate) client_pem: Option<[Vec<u8>; 2]>,
     /// `HOST[:PORT]`: their certificates are not verified, and they may speak plain HTTP.
     pub(crate) insecure: Vec<String>,
+}
+
+/// The registry or mirror that a client is for.
+#[derive(Clone, PartialEq)]
+pub(super) struct Peer {
+    /// Its own origin: nobody else is shown its client certificate.
+    pub(super) origin: Url,
+    /// Under which names it may be configured.
+    pub(super) names: Vec<String>,
+    /// Its certificate is not verified.
+    pub(super) is_insecure: bool,
+    /// Whether it is the registry that was named: the user's own client certificate is for it.
+    pub(super) is_named: bool,
+    /// Files that the machine's configuration names for it.
+    pub(super) files: TlsFiles,
+}
+
+/// Whose certificates are not verified, and who may speak plain HTTP.
+pub(super) struct Insecure {
+    /// What the user lists, as `HOST[:PORT]`.
+    listed: Vec<String>,
+    machine: Arc<dyn Machine>,
+    findings: Arc<Findings>,
+}
+
+impl Insecure {
+    pub(super) fn new(config: &TlsConfig, machine: Arc<dyn Machine>, findings: Arc<Findings>) -> Self {
+        Self { listed: config.insecure.clone(), machine, findings }
+    }
+
+    /// The option or file that says so of a server, if one does.
+    pub(super) fn says(&self, url: &Url) -> Result<Option<String>> {
+        if self.listed.iter().any(|authority| url.is_at(authority)) {
+            return Ok(Some("--insecure-registry".to_owned()));
+        }
+        let listed = self.machine.insecure(url.is_https(), url.host(), url.port())?;
+        if let Some(from) = listed.clone() {
+            let what = format!("{} as an insecure registry", url.authority());
+            self.findings.add(Finding::Configured { what, from });
+        }
+        Ok(listed)
+    }
 }
 
 /// Without the key.

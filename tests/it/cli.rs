@@ -10,8 +10,8 @@ use crate::harness::image::{Image, Layer};
 use crate::harness::registry::Registry;
 use crate::harness::run::{Home, Outcome};
 
-const COMMANDS: [&str; 10] =
-    ["pull", "unpack", "images", "verify", "login", "logout", "tags", "digest", "manifest", "artifact"];
+const COMMANDS: [&str; 11] =
+    ["pull", "unpack", "images", "verify", "login", "logout", "tags", "digest", "manifest", "artifact", "config"];
 
 fn image() -> Image {
     Image::new((0..3).map(|n| Layer::of(&[file(format!("f{n}"), format!("body {n}").repeat(100))])).collect())
@@ -44,7 +44,7 @@ fn help_goes_to_standard_output() {
         }
     }
     for (command, options) in [
-        ("pull", &["--platform", "--creds", "--authfile", "--token-realm", "--ca-file", "-a"][..]),
+        ("pull", &["--platform", "--creds", "--authfile", "--token-realm", "--ca-file", "--registry-mirror", "-a"][..]),
         (
             "unpack",
             &[
@@ -65,6 +65,7 @@ fn help_goes_to_standard_output() {
         ("digest", &["--platform", "--creds", "--ca-file"]),
         ("manifest", &["--platform", "--creds", "--ca-file", "--raw"]),
         ("artifact", &["--platform", "--creds", "--ca-file"]),
+        ("config", &["--platform", "--creds", "--ca-file", "--registry-mirror"]),
     ] {
         let outcome = home.run(&[command, "--help"]).exits(0);
         options

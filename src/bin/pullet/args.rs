@@ -1,5 +1,5 @@
-//! What was typed, as values. Nothing is opened here but standard input for `--creds -`; a contradiction or a malformed
-//! word is refused before anything begins.
+//! What was typed, as values. Nothing is opened here but standard input for `--creds -`, and what says where short names
+//! are; a contradiction or a malformed word is refused before anything begins.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use pullet::{Cancel, Credentials, Limits, Platform, Reference};
 
 use crate::exit::Failure;
 use crate::topic::{Topic, command_named, misused};
-use crate::words::{bytes, choice, credentials, exactly, host, names, number, path, seconds, string, text};
+use crate::words::{bytes, choice, credentials, exactly, host, name, names, number, path, seconds, string};
 
 /// Options of every command.
 #[derive(Default)]
@@ -37,6 +37,7 @@ pub(crate) enum ProgressMode {
 /// One command and what is its own.
 pub(crate) enum Command {
     Artifact(Artifact),
+    Config(Config),
     Digest(Digest),
     Help(Topic),
     Images,
@@ -66,6 +67,7 @@ pub(crate) struct Registry {
     pub(crate) client_cert: Option<PathBuf>,
     pub(crate) client_key: Option<PathBuf>,
     pub(crate) insecure_registries: Vec<String>,
+    pub(crate) registry_mirrors: Vec<String>,
     pub(crate) limits: Limits,
 }
 
@@ -73,6 +75,11 @@ pub(crate) struct Artifact {
     pub(crate) registry: Registry,
     pub(crate) name: Reference,
     pub(crate) target: PathBuf,
+}
+
+pub(crate) struct Config {
+    pub(crate) registry: Registry,
+    pub(crate) name: Reference,
 }
 
 pub(crate) struct Digest {
@@ -220,6 +227,7 @@ impl Typed {
             "--client-cert" if asks || logs_in => self.registry.client_cert = Some(path(parser, topic)?),
             "--client-key" if asks || logs_in => self.registry.client_key = Some(path(parser, topic)?),
             "--insecure-registry" if asks || logs_in => self.registry.insecure_registries.push(string(parser, topic)?),
+            "--registry-mirror" if asks => self.registry.registry_mirrors.push(string(parser, topic)?),
             "-a" | "--all-tags" if topic == Some(Topic::Pull) => self.all_tags = true,
             "--pull" if topic == Some(Topic::Unpack) => self.when = Some(choice(parser, topic, option, &PULL_WHEN)?),
             "--no-devices" if topic == Some(Topic::Unpack) => self.no_devices = true,
@@ -243,20 +251,24 @@ impl Typed {
         let command = match topic {
             Topic::Program => Command::Help(Topic::Program),
             Topic::Artifact => {
-                let [name, target] = exactly(words, topic, "exactly a NAME and a DIR are needed")?;
-                Command::Artifact(Artifact { registry, name: text(&name)?.parse()?, target: target.into() })
+                let [word, target] = exactly(words, topic, "exactly a NAME and a DIR are needed")?;
+                Command::Artifact(Artifact { registry, name: name(&word, str::parse)?, target: target.into() })
+            }
+            Topic::Config => {
+                let [word] = exactly(words, topic, "exactly a NAME is needed")?;
+                Command::Config(Config { registry, name: name(&word, str::parse)? })
             }
             Topic::Digest => {
-                let [name] = exactly(words, topic, "exactly a NAME is needed")?;
-                Command::Digest(Digest { registry, name: text(&name)?.parse()? })
+                let [word] = exactly(words, topic, "exactly a NAME is needed")?;
+                Command::Digest(Digest { registry, name: name(&word, str::parse)? })
             }
             Topic::Manifest => {
-                let [name] = exactly(words, topic, "exactly a NAME is needed")?;
-                Command::Manifest(Manifest { registry, is_raw: self.is_raw, name: text(&name)?.parse()? })
+                let [word] = exactly(words, topic, "exactly a NAME is needed")?;
+                Command::Manifest(Manifest { registry, is_raw: self.is_raw, name: name(&word, str::parse)? })
             }
             Topic::Tags => {
-                let [name] = exactly(words, topic, "exactly a REPOSITORY is needed")?;
-                Command::Tags(Tags { registry, repository: Reference::parse_repository(text(&name)?)? })
+                let [word] = exactly(words, topic, "exactly a REPOSITORY is needed")?;
+                Command::Tags(Tags { registry, repository: name(&word, Reference::parse_repository)? })
             }
             Topic::Images => {
                 if let Some(word) = words.first() {
@@ -290,8 +302,8 @@ impl Typed {
                 Command::Pull(Pull { registry, all_tags: self.all_tags, names })
             }
             Topic::Unpack => {
-                let [name, target] = exactly(words, topic, "exactly a NAME and a DIR are needed")?;
-                let name = text(&name)?.parse()?;
+                let [word, target] = exactly(words, topic, "exactly a NAME and a DIR are needed")?;
+                let name = name(&word, str::parse)?;
                 let when = self.when.unwrap_or(PullWhen::Missing);
                 Command::Unpack(Unpack { registry, when, devices: !self.no_devices, name, target: target.into() })
             }

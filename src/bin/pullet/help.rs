@@ -6,8 +6,8 @@ use crate::topic::Topic;
 pub(crate) fn of(topic: Topic) -> String {
     match topic {
         Topic::Program => format!("{PROGRAM}{MANAGE}{CODES}"),
-        Topic::Pull => format!("{PULL}\n{REGISTRY}{TRUST}{PATIENCE}\n{COMMON}\n{NAMES}"),
-        Topic::Unpack => format!("{UNPACK}\n{REGISTRY}{TRUST}{PATIENCE}\n{COMMON}\n{NAMES}"),
+        Topic::Pull => format!("{PULL}\n{REGISTRY}{TRUST}{MIRRORS}{PATIENCE}\n{COMMON}\n{NAMES}"),
+        Topic::Unpack => format!("{UNPACK}\n{REGISTRY}{TRUST}{MIRRORS}{PATIENCE}\n{COMMON}\n{NAMES}"),
         other => of_others(other),
     }
 }
@@ -15,13 +15,14 @@ pub(crate) fn of(topic: Topic) -> String {
 #[cfg(feature = "manage")]
 fn of_others(topic: Topic) -> String {
     match topic {
-        Topic::Artifact => format!("{ARTIFACT}\n{REGISTRY}{TRUST}{PATIENCE}\n{COMMON}\n{NAMES}"),
-        Topic::Digest => format!("{DIGEST}\n{REGISTRY}{TRUST}{PATIENCE}\n{COMMON}\n{NAMES}"),
+        Topic::Artifact => format!("{ARTIFACT}\n{REGISTRY}{TRUST}{MIRRORS}{PATIENCE}\n{COMMON}\n{NAMES}"),
+        Topic::Config => format!("{CONFIG}\n{REGISTRY}{TRUST}{MIRRORS}{PATIENCE}\n{COMMON}\n{NAMES}"),
+        Topic::Digest => format!("{DIGEST}\n{REGISTRY}{TRUST}{MIRRORS}{PATIENCE}\n{COMMON}\n{NAMES}"),
         Topic::Images => format!("{IMAGES}\n{COMMON}"),
         Topic::Login => format!("{LOGIN}{TRUST}\n{COMMON}"),
         Topic::Logout => format!("{LOGOUT}\n{COMMON}"),
-        Topic::Manifest => format!("{MANIFEST}\n{REGISTRY}{TRUST}{PATIENCE}\n{COMMON}\n{NAMES}"),
-        Topic::Tags => format!("{TAGS}\n{REGISTRY}{TRUST}{PATIENCE}\n{COMMON}"),
+        Topic::Manifest => format!("{MANIFEST}\n{REGISTRY}{TRUST}{MIRRORS}{PATIENCE}\n{COMMON}\n{NAMES}"),
+        Topic::Tags => format!("{TAGS}\n{REGISTRY}{TRUST}{MIRRORS}{PATIENCE}\n{COMMON}"),
         Topic::Verify => format!("{VERIFY}\n{COMMON}"),
         Topic::Program | Topic::Pull | Topic::Unpack => of(topic),
     }
@@ -56,6 +57,7 @@ Straight from the registry, nothing stored:
   manifest  the document that a name points to
   login     try credentials with a registry and keep them
   logout    remove kept credentials
+  config    what would be used for a name, and what says so
 "
 } else {
     ""
@@ -126,6 +128,17 @@ Print the digest that NAME points to: that of the index where it is one. With --
 digest of the manifest for that platform.
 
 Usage: pullet digest [OPTION]… NAME
+
+Options:
+  -q, --quiet            show no progress
+";
+
+const CONFIG: &str = "\
+Print what would be used for NAME, a line a fact: endpoints in the order in which they are asked,
+CA files, proxy, whose credentials, and which file, variable or option says so. Nobody is
+contacted, no credential helper is run, and no secret is shown.
+
+Usage: pullet config [OPTION]… NAME
 
 Options:
   -q, --quiet            show no progress
@@ -220,6 +233,11 @@ const TRUST: &str = "      --token-realm HOST[:PORT]
                          may be given several times
 ";
 
+const MIRRORS: &str = "      --registry-mirror [HOST[:PORT]=]URL
+                         ask this mirror of HOST, or of Docker Hub, before the registry itself; may
+                         be given several times, and comes before the machine's own mirrors
+";
+
 const PATIENCE: &str =
     "      --retries N        ask again so often after a passing failure without progress (default: 5)
       --stall-timeout SECS
@@ -229,7 +247,9 @@ const PATIENCE: &str =
       --limit-rate BYTES[k|m|g|t]
                          fetch at most so many bytes a second (default: no limit)
 Obeyed are also $HTTPS_PROXY, $HTTP_PROXY, $ALL_PROXY and $NO_PROXY, $SSL_CERT_FILE and
-$SSL_CERT_DIR, and certs.d/HOST[:PORT] of Docker and of containers; -v tells what decided.
+$SSL_CERT_DIR, certs.d/HOST[:PORT] of Docker and of containers, and mirrors: the first that speaks
+of the name of registries.conf (containers), certs.d/HOST/hosts.toml (containerd) and daemon.json
+(Docker). `pullet config NAME` and -v tell what decided.
 ";
 
 const COMMON: &str = "\
@@ -245,5 +265,6 @@ Common:
 
 const NAMES: &str = "\
 NAME is as with Docker: [HOST[:PORT]/]REPOSITORY[:TAG][@DIGEST]. A registry on loopback may speak
-plain HTTP.
+plain HTTP. A NAME without a registry is of Docker Hub, unless registries.conf has exactly one
+of unqualified-search-registries.
 ";

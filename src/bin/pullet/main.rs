@@ -8,6 +8,8 @@ mod args;
 #[cfg(feature = "manage")]
 mod artifact;
 #[cfg(feature = "manage")]
+mod config;
+#[cfg(feature = "manage")]
 mod digest;
 mod exit;
 mod help;
@@ -51,6 +53,8 @@ fn run(common: &args::Common, command: Command, reporter: &Reporter) -> Result<(
         Command::Version => text::print(concat!("pullet ", env!("CARGO_PKG_VERSION"), "\n")),
         #[cfg(feature = "manage")]
         Command::Artifact(artifact) => artifact::run(&artifact, reporter),
+        #[cfg(feature = "manage")]
+        Command::Config(config) => config::run(common, &config, reporter),
         #[cfg(feature = "manage")]
         Command::Digest(digest) => digest::run(&digest, reporter),
         #[cfg(feature = "manage")]

@@ -69,6 +69,9 @@ pub(crate) fn options(registry: &Registry) -> Result<Options, Failure> {
     for host in &registry.insecure_registries {
         options = options.insecure_registry(host);
     }
+    for mirror in &registry.registry_mirrors {
+        options = options.registry_mirror(mirror);
+    }
     Ok(options)
 }
 

@@ -9,6 +9,7 @@ use crate::exit::Failure;
 pub(crate) enum Topic {
     Program,
     Artifact,
+    Config,
     Digest,
     Images,
     Login,
@@ -27,8 +28,9 @@ impl Topic {
     }
 }
 
-const COMMANDS: [(&str, Topic); 10] = [
+const COMMANDS: [(&str, Topic); 11] = [
     ("artifact", Topic::Artifact),
+    ("config", Topic::Config),
     ("digest", Topic::Digest),
     ("images", Topic::Images),
     ("login", Topic::Login),

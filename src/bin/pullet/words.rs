@@ -89,10 +89,15 @@ pub(crate) fn names(
     words: &[OsString],
     parse: impl Fn(&str) -> pullet::Result<Reference>,
 ) -> Result<Vec<Reference>, Failure> {
-    words.iter().map(|word| Ok(parse(text(word)?)?)).collect()
+    words.iter().map(|word| name(word, &parse)).collect()
 }
 
-pub(crate) fn text(word: &OsString) -> Result<&str, Failure> {
+/// A NAME; a short one may be of another registry than Docker Hub by the machine's configuration.
+pub(crate) fn name(word: &OsString, parse: impl Fn(&str) -> pullet::Result<Reference>) -> Result<Reference, Failure> {
+    Ok(parse(&pullet::qualified(text(word)?)?)?)
+}
+
+fn text(word: &OsString) -> Result<&str, Failure> {
     let hint = "a NAME is plain text: see pullet --help";
     word.to_str().ok_or_else(|| Failure::Usage(format!("invalid reference {word:?}: not UTF-8"), hint.to_owned()))
 }

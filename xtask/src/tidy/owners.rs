@@ -27,6 +27,7 @@ const OWNERS: &[Owner] = &[
     dependency("signal-hook", "signal_hook", &["src/bin/pullet/interrupt.rs"]),
     dependency("sha2", "sha2", &["src/digest.rs"]),
     dependency("tar", "tar", &["src/unpack/entries.rs"]),
+    dependency("toml", "toml", &["src/host/toml_file.rs"]),
     dependency("ureq", "ureq", &["src/registry/http.rs"]),
     // The TCP and TLS connectors are ureq's transports, and those end in its error.
     dependency("ureq", "ureq::unversioned", TRANSPORT),

@@ -1,0 +1,335 @@
+//! Whose configuration names mirrors, in which order they are asked and for what, and what it forbids.
+
+use std::fs;
+
+use super::Scene;
+use crate::harness::fault::on;
+use crate::harness::image::Image;
+use crate::harness::registry::Registry;
+use crate::harness::run::Home;
+
+#[test]
+fn every_configuration_is_obeyed_and_said() {
+    let scene = Scene::new(1);
+    let mirror = scene.mirrors[0].url("");
+    let host = scene.mirrors[0].host();
+    let hosts = scene.hosts(&[(&mirror, "")]);
+    scene.run(&["pull", "-v", &scene.name]).exits(0).says(&hosts).says(&mirror);
+    scene.asked("hosts.toml", &[0, 4]);
+    scene.whole("hosts.toml");
+    let namespace = format!("?ns={}", scene.origin.host());
+    assert_eq!(scene.mirrors[0].asked(&namespace), 4, "{}", scene.mirrors[0].log().join("\n"));
+
+    // registries.conf speaks first: only it can forbid.
+    scene.forget();
+    let registries = scene.registries("", &[&format!("location = \"{host}/ns\"")]);
+    let text =
+        fs::read_to_string(&registries).unwrap().replace(&scene.origin.host(), &format!("{}/ns", scene.origin.host()));
+    fs::write(&registries, text).unwrap();
+    scene.run(&["pull", "-v", &scene.name]).exits(0).says(&registries);
+    scene.asked("registries.conf", &[0, 4]);
+    assert_eq!(scene.mirrors[0].asked("ns="), 0, "containers names no registry to its mirrors");
+
+    scene.forget();
+    fs::remove_file(&registries).unwrap();
+    fs::remove_file(&hosts).unwrap();
+    scene.run(&["pull", "-v", &scene.options()[0], &scene.name]).exits(0).says("--registry-mirror");
+    scene.asked("option", &[0, 4]);
+    assert_eq!(scene.mirrors[0].asked(&namespace), 4);
+
+    scene.forget();
+    scene.pull().exits(0);
+    scene.asked("nothing", &[4, 0]);
+}
+
+#[test]
+fn docker_hub_has_the_mirrors_of_daemon_json() {
+    let (mirror, home, image) = (Registry::plain(), Home::new(), Image::small("hub"));
+    image.push(&mirror, "library/alpine", "3");
+    let daemon = format!(r#"{{"log-driver":"none","registry-mirrors":["{}/"]}}"#, mirror.url(""));
+    let etc = home.etc(&[("docker/daemon.json", &daemon)]);
+    home.run_with_etc(&etc, &["pull", "-v", "alpine:3"], &[]).exits(0).says("/etc/docker/daemon.json");
+    assert_eq!(mirror.log().len(), 3, "{}", mirror.log().join("\n"));
+    assert_eq!(mirror.asked("ns="), 0, "dockerd names no registry to its mirrors");
+    assert_eq!(home.names(), ["docker.io/library/alpine:3"]);
+
+    // And so with the option; other registries have none of it.
+    mirror.forget();
+    let option = format!("--registry-mirror={}", mirror.url(""));
+    let _ = fs::remove_dir_all(home.store());
+    home.run(&["pull", &option, "alpine:3"]).exits(0);
+    assert_eq!(mirror.log().len(), 3);
+    mirror.forget();
+    let origin = Registry::plain();
+    let name = image.push(&origin, "library/alpine", "3");
+    home.run_with_etc(&etc, &["pull", &option, &name], &[]).exits(0);
+    assert!(mirror.log().is_empty(), "{}", mirror.log().join("\n"));
+}
+
+#[test]
+fn a_small_configuration_is_looked_for_in_etc_too() {
+    let scene = Scene::new(1);
+    let host = scene.origin.host().replace("127.0.0.1:", "127.0.0.1_") + "_";
+    let hosts = format!("[host.\"{}\"]\n", scene.mirrors[0].url(""));
+    let location = format!("[[registry]]\nlocation = \"{}\"\n", scene.origin.host());
+    let mirror = format!("[[registry.mirror]]\nlocation = \"{}\"\n", scene.mirrors[0].host());
+    for (path, text) in [
+        (format!("containerd/certs.d/{host}/hosts.toml"), &hosts),
+        ("containerd/certs.d/_default/hosts.toml".to_string(), &hosts),
+        ("containers/registries.conf".to_string(), &format!("{location}{mirror}")),
+        ("containers/registries.conf.d/x.conf".to_string(), &format!("{location}{mirror}")),
+    ] {
+        scene.forget();
+        let etc = scene.home.etc(&[(&path, text)]);
+        scene.home.run_with_etc(&etc, &["pull", "-v", &scene.name], &[]).exits_in(&path, 0).says(&path);
+        scene.asked(&path, &[0, 4]);
+    }
+}
+
+#[test]
+fn options_come_first_and_the_registry_last() {
+    let scene = Scene::new(3);
+    for mirror in &scene.mirrors {
+        mirror.fault(on("/manifests/").status(404).body(r#"{"errors":[{"code":"MANIFEST_UNKNOWN"}]}"#));
+    }
+    let url = |n: usize| scene.mirrors[n].url("");
+    scene.hosts(&[(&url(2), ""), (&url(0), "")]);
+    let option = format!("--registry-mirror={}={}", scene.origin.host(), url(1));
+    let outcome = scene.run(&["pull", "-v", &option, &scene.name]).exits(0);
+    let asked: Vec<&str> = outcome.stderr.lines().filter(|line| line.contains("/manifests/latest")).collect();
+    let order = [&scene.mirrors[1], &scene.mirrors[2], &scene.mirrors[0], &scene.origin];
+    assert_eq!(asked.len(), order.len(), "{}", outcome.story());
+    for (line, registry) in asked.iter().zip(order) {
+        assert!(line.contains(&registry.host()), "{line}\n{}", outcome.story());
+    }
+    // What the first one lacked is not held against it: blobs it has.
+    assert_eq!(scene.mirrors[1].log().len(), 4, "{}", scene.mirrors[1].log().join("\n"));
+}
+
+#[test]
+fn only_who_may_resolve_is_asked_what_a_tag_means() {
+    let new = Image::small("new");
+    // What is said of the mirror, whether its stale tag is believed, and how often it is asked.
+    for (kind, said, is_believed) in [
+        ("hosts", "", true),
+        ("hosts", "capabilities = [\"pull\", \"resolve\"]", true),
+        ("hosts", "capabilities = [\"pull\"]", false),
+        ("hosts", "capabilities = [\"push\"]", false),
+        ("registries", "", true),
+        ("registries", "pull-from-mirror = \"all\"", true),
+        ("registries", "pull-from-mirror = \"tag-only\"", true),
+        ("registries", "pull-from-mirror = \"digest-only\"", false),
+    ] {
+        let case = format!("{kind}: {said}");
+        let scene = Scene::new(1);
+        // The mirror has the old image under the tag, and the blobs of both.
+        new.push(&scene.mirrors[0], "ns/app", "new");
+        new.push(&scene.origin, "ns/app", "latest");
+        match kind {
+            "hosts" => scene.hosts(&[(&scene.mirrors[0].url(""), said)]),
+            _ => scene.registries("", &[&format!("location = \"{}\"\n{said}", scene.mirrors[0].host())]),
+        };
+        scene.pull().exits_in(&case, 0);
+        let expected = if is_believed { scene.image.digest() } else { new.digest() };
+        assert_eq!(scene.home.index()[0]["digest"], expected, "{case}");
+        let blobs = if is_believed { 3 } else { 2 };
+        let tag = usize::from(is_believed);
+        match said.contains("push") {
+            true => scene.asked(&case, &[3, 0]),
+            false => scene.asked(&case, &[1 - tag, tag + blobs]),
+        }
+        // Tags are listed by who may say what they mean.
+        scene.forget();
+        scene.run(&["tags", &scene.origin.name("ns/app")]).exits_in(&case, 0);
+        scene.asked(&case, &[1 - tag, tag]);
+    }
+}
+
+#[test]
+fn a_digest_is_asked_of_mirrors_for_digests() {
+    for (said, of_mirror) in
+        [("", 4), ("pull-from-mirror = \"digest-only\"", 4), ("pull-from-mirror = \"tag-only\"", 0)]
+    {
+        let scene = Scene::new(1);
+        scene.registries("", &[&format!("location = \"{}\"\n{said}", scene.mirrors[0].host())]);
+        scene.run(&["pull", &format!("{}@{}", scene.origin.name("ns/app"), scene.image.digest())]).exits_in(said, 0);
+        scene.asked(said, &[4 - of_mirror, of_mirror]);
+    }
+    let scene = Scene::new(1);
+    let mirror = format!("location = \"{}\"", scene.mirrors[0].host());
+    scene.registries("mirror-by-digest-only = true", &[&mirror]);
+    scene.pull().exits(0);
+    scene.asked("mirror-by-digest-only", &[1, 3]);
+}
+
+#[test]
+fn nobody_who_may_resolve_is_an_end() {
+    let scene = Scene::new(1);
+    let text = format!("capabilities = [\"pull\"]\n[host.\"{}\"]\ncapabilities = [\"pull\"]", scene.mirrors[0].url(""));
+    scene.config(&format!("containerd/certs.d/{}/hosts.toml", scene.origin.host()), &text);
+    scene.pull().exits(4).fails_in_one_line().says("hint: give the name with a digest");
+    scene.asked("nobody", &[0, 0]);
+    scene.run(&["pull", &format!("{}@{}", scene.origin.name("ns/app"), scene.image.digest())]).exits(0);
+    scene.asked("by digest", &[0, 4]);
+}
+
+#[test]
+fn what_is_blocked_is_not_asked_for() {
+    let scene = Scene::new(1);
+    let file = scene.registries("blocked = true", &[]);
+    scene.hosts(&[(&scene.mirrors[0].url(""), "")]);
+    for args in [
+        &["pull", &scene.name][..],
+        &["pull", &scene.options()[0], &scene.name],
+        &["tags", &scene.origin.name("ns/app")],
+        &["digest", &scene.name],
+        &["config", &scene.name],
+    ] {
+        scene.run(args).exits_in(&args.join(" "), 4).fails_in_one_line().says("is blocked by").says(&file);
+    }
+    let login = ["login", "-u", "u", "--password-stdin", &scene.origin.host()];
+    scene.home.run_with(&login, b"p", None).exits(4).says("is blocked by");
+    scene.asked("blocked", &[0, 0]);
+    // One namespace alone.
+    let text = format!("[[registry]]\nlocation = \"{}/ns\"\nblocked = true\n", scene.origin.host());
+    fs::write(&file, text).unwrap();
+    scene.pull().exits(4);
+    let other = Image::small("other").push(&scene.origin, "other/app", "latest");
+    scene.run(&["pull", &other]).exits(0);
+}
+
+#[test]
+fn a_location_moves_a_repository() {
+    let scene = Scene::new(1);
+    let text = format!(
+        "[[registry]]\nprefix = \"moved.example/team\"\nlocation = \"{}/ns\"\n[[registry.mirror]]\nlocation = \"{}/ns\"\n",
+        scene.origin.host(),
+        scene.mirrors[0].host()
+    );
+    scene.config("containers/registries.conf", &text);
+    scene.run(&["pull", "moved.example/team/app"]).exits(0);
+    scene.asked("moved", &[0, 4]);
+    assert_eq!(scene.home.names(), ["moved.example/team/app:latest"]);
+    let wildcard = text.replace("moved.example/team", "*.moved.example");
+    scene.config("containers/registries.conf", &wildcard);
+    scene.mirrors[0].fault(on("/v2/").status(500).body(""));
+    scene.forget();
+    scene.run(&["pull", "x.moved.example/app"]).exits(0);
+    scene.asked("wildcard", &[4, 1]);
+}
+
+#[test]
+fn a_mirror_may_stand_below_a_path() {
+    for (path, said, api) in [
+        ("/cache/hub", "", "/cache/hub/v2"),
+        ("/cache/hub/v2", "", "/cache/hub/v2"),
+        ("/cache/hub", "override_path = true", "/cache/hub"),
+        ("", "override_path = true", ""),
+    ] {
+        let scene = Scene::new(1);
+        let mirror = &scene.mirrors[0];
+        let (image, case) = (&scene.image, format!("{path} {said}"));
+        for layer in &image.layers {
+            mirror.serve(&format!("{api}/ns/app/blobs/{}", layer.digest()), &layer.blob);
+        }
+        mirror.serve(&format!("{api}/ns/app/manifests/latest"), &image.manifest_bytes());
+        mirror.serve(&format!("{api}/ns/app/blobs/{}", image.config_digest()), &image.config_bytes);
+        scene.hosts(&[(&mirror.url(path), said)]);
+        scene.pull().exits_in(&case, 0);
+        scene.asked(&case, &[0, 4]);
+        let namespace = format!("?ns={}", scene.origin.host());
+        assert!(mirror.log().iter().all(|line| line.contains(api) && line.contains(&namespace)), "{:?}", mirror.log());
+    }
+}
+
+#[test]
+fn the_server_of_hosts_toml_stands_for_the_registry() {
+    let scene = Scene::new(2);
+    let text = format!("server = \"{}\"\n[host.\"{}\"]\n", scene.mirrors[1].url(""), scene.mirrors[0].url(""));
+    scene.config(&format!("containerd/certs.d/{}/hosts.toml", scene.origin.host()), &text);
+    scene.mirrors[0].fault(on(scene.layer(0)).status(404).body(r#"{"errors":[{"code":"X"}]}"#));
+    scene.pull().exits(0);
+    scene.asked("server", &[0, 4, 1]);
+    scene.mirrors[0].fault(on("/v2/").status(500).body(""));
+    scene.mirrors[1].fault(on("/v2/").status(500).body(""));
+    scene.forget();
+    scene.pull().exits(5).fails_in_one_line();
+    scene.asked("both down", &[0, 1, 1]);
+}
+
+#[test]
+fn a_short_name_is_of_the_only_registry_that_is_searched() {
+    let (registry, home, image) = (Registry::plain(), Home::new(), Image::small("short"));
+    image.push(&registry, "tool", "latest");
+    fs::create_dir_all(home.path("home/.config/containers/registries.conf.d")).unwrap();
+    let search = |list: &str| {
+        home.write("home/.config/containers/registries.conf", format!("unqualified-search-registries = [{list}]\n"));
+    };
+    search(&format!("\"{}\"", registry.host()));
+    home.run(&["pull", "-q", "tool"]).exits(0).prints(&format!("{}\n", registry.name("tool:latest")));
+    let root = home.arg("root");
+    home.run(&["unpack", "--pull", "never", "tool", &root]).exits(0);
+    home.run(&["verify", "tool"]).exits(0);
+    home.run(&["tags", "tool"]).exits(0).prints("latest\n");
+    for list in ["", "\"docker.io\"", &format!("\"{}\", \"docker.io\"", registry.host())] {
+        search(list);
+        let outcome = home.run(&["config", "tool"]).exits_in(list, 0);
+        assert!(outcome.stdout.contains("name: docker.io/library/tool:latest"), "{}", outcome.story());
+    }
+    for list in ["\"no registry\"", "\"plain\"", "7"] {
+        search(list);
+        home.run(&["config", "tool"]).exits_in(list, 2).fails_in_one_line();
+        let whole = registry.name("tool");
+        let code = if list == "7" { 2 } else { 0 };
+        home.run(&["config", &whole]).exits_in(list, code);
+    }
+}
+
+#[test]
+fn a_malformed_file_is_told_and_nothing_is_asked() {
+    let deep = format!("a = {}1{}", "[".repeat(50_000), "]".repeat(50_000));
+    let huge = "#".repeat(2 << 20);
+    let hosts = |scene: &Scene| format!("containerd/certs.d/{}/hosts.toml", scene.origin.host());
+    for (text, said) in [
+        ("\n[[registry]]\nlocation = \n", "line 3"),
+        ("[[registry]]\nlocation = \"a\u{1b}[31m\"", "line 2"),
+        ("[[registry]]\nlocation = \"https://a\"", "not HOST"),
+        ("[registries.search]\nregistries = []", "version 1"),
+        (&deep, "line 1"),
+        (&huge, "more than"),
+        ("\u{0}", "line 1"),
+    ] {
+        let scene = Scene::new(0);
+        let path = scene.config("containers/registries.conf", text);
+        let outcome = scene.pull().exits_in(said, 2).fails_in_one_line().says(&path).says(said).hides("\u{1b}");
+        assert!(outcome.stderr.len() < 1000, "{}", outcome.story());
+        scene.asked(said, &[0]);
+    }
+    for (text, said) in [
+        ("server = [", "line 1"),
+        ("[host.\"ftp://x\"]", "neither http nor https"),
+        ("[host.\"https://u:s3cret@x\"]", "more than a host"),
+        ("[host.\"https://x/?sig=s3cret\"]", "more than a host"),
+        ("[host.\"https://x/\\u001b[2J\"]", "malformed URL"),
+        ("[host.\"https://x\"]\ncapabilities = [\"fly\"]", "unknown capability"),
+        ("[host.\"https://x\".header]\nHost = \"y\"", "no header"),
+        (&deep, "line 1"),
+    ] {
+        let scene = Scene::new(0);
+        let path = scene.config(&hosts(&scene), text);
+        scene.pull().exits_in(text, 2).fails_in_one_line().says(&path).says(said).hides("s3cret").hides("\u{1b}");
+        scene.asked(said, &[0]);
+    }
+    for (text, said) in [("{\n\"registry-mirrors\": 7}", "line 2"), ("[", "line 1"), (&"[".repeat(100_000), "limit")] {
+        let scene = Scene::new(0);
+        let path = scene.config("docker/daemon.json", text);
+        scene.pull().exits_in(said, 2).fails_in_one_line().says(&path).says(said);
+    }
+    for bad in ["x", "=http://m", "http://m?x", "https://u:s3cret@m", "ftp://m", "a b=http://m"] {
+        let scene = Scene::new(0);
+        let option = format!("--registry-mirror={bad}");
+        let outcome = scene.run(&["pull", &option, &scene.name]).exits_in(bad, 2).fails_in_one_line();
+        outcome.says("malformed registry mirror").hides("s3cret");
+        scene.asked(bad, &[0]);
+    }
+}

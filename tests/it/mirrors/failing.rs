@@ -1,0 +1,143 @@
+//! What becomes of a mirror that fails, and of what it gave before.
+
+use super::{Scene, ranges};
+use crate::harness::fault::{Fault, on};
+use crate::harness::image::push_index;
+use crate::harness::registry::Registry;
+
+#[test]
+fn a_mirror_that_fails_is_left_for_the_next() {
+    type Break = fn(&Registry);
+
+    // What breaks, and how many requests the mirror and the origin have for four pieces.
+    let cases: [(&str, Break, [usize; 2]); 9] = [
+        (
+            "a manifest that it lacks",
+            |r| r.fault(on("/manifests/").status(404).body(r#"{"errors":[{"code":"X"}]}"#)),
+            [1, 4],
+        ),
+        ("blobs that it lacks", |r| r.fault(on("/blobs/").status(404).body(r#"{"errors":[{"code":"X"}]}"#)), [3, 4]),
+        ("a server that is down", |r| r.fault(on("/v2/").status(503).body("")), [4, 1]),
+        ("a gateway that is not", |r| r.fault(on("/blobs/").status(502).body("")), [3, 2]),
+        ("no more patience", |r| r.fault(on("/v2/").status(429).header("Retry-After", "50").body("")), [4, 1]),
+        ("nobody is let in", |r| r.fault(on("/v2/").status(403).body("")), [4, 1]),
+        ("a password is wanted", |r| r.require("Basic x", &["Basic realm=\"m\""]), [4, 1]),
+        ("garbage", |r| r.fault(on("/v2/").raw("HELO\r\n")), [4, 1]),
+        ("a redirect to nowhere", |r| r.fault(on("/blobs/").redirect(307, "file:///etc/passwd")), [3, 2]),
+    ];
+
+    for (case, break_it, [origin, mirror]) in cases {
+        let scene = Scene::new(1);
+        break_it(&scene.mirrors[0]);
+        scene.pull_with_options().exits_in(case, 0);
+        scene.asked(case, &[origin, mirror]);
+        scene.whole(case);
+    }
+}
+
+#[test]
+fn a_mirror_that_is_not_there_costs_no_patience() {
+    let scene = Scene::new(0);
+    let gone = Registry::plain();
+    let option = format!("--registry-mirror={}={}", scene.origin.host(), gone.url(""));
+    drop(gone);
+    let outcome = scene.run(&["pull", "--retries", "5", &option, &scene.name]).exits(0).says("connection refused");
+    assert_eq!(outcome.stderr.matches("connection refused").count(), 1, "{}", outcome.story());
+    assert!(!outcome.stderr.contains("again in"), "{}", outcome.story());
+    scene.asked("gone", &[4]);
+}
+
+#[test]
+fn a_mirror_that_dies_half_way_is_gone_on_from() {
+    let scene = Scene::new(2);
+    let (layer, size) = (scene.layer(1), scene.size(1));
+    scene.mirrors[0].fault(on(&layer).cut(200_000));
+    scene.mirrors[1].fault(on(&layer).cut(150_000));
+    scene.pull_with_options().exits(0);
+    scene.whole("cut twice");
+    assert_eq!(ranges(&scene.mirrors[0], &layer), [(200, None)]);
+    let rest = |from: usize| Some(format!("bytes={from}-{}", size - 1));
+    assert_eq!(ranges(&scene.mirrors[1], &layer), [(206, rest(200_000))]);
+    assert_eq!(ranges(&scene.origin, &layer), [(206, rest(350_000))]);
+    assert_eq!(scene.origin.log().len(), 1, "the rest came from the first mirror");
+}
+
+#[test]
+fn what_an_earlier_run_left_is_gone_on_from_at_a_mirror() {
+    let scene = Scene::new(1);
+    let (layer, size) = (scene.layer(1), scene.size(1));
+    scene.origin.fault(on(&layer).cut(200_000));
+    scene.pull().exits(5);
+    scene.pull_with_options().exits(0);
+    scene.whole("resumed");
+    assert_eq!(ranges(&scene.mirrors[0], &layer), [(206, Some(format!("bytes=200000-{}", size - 1)))]);
+}
+
+#[test]
+fn a_wrong_blob_of_a_mirror_is_not_the_end() {
+    for (case, fault) in [
+        ("flipped", (|layer| on(layer).flip(1000)) as fn(&str) -> Fault),
+        ("too long", |layer| on(layer).longer(b"x")),
+        ("another", |layer| on(layer).body("something else")),
+    ] {
+        let scene = Scene::new(1);
+        let layer = scene.layer(0);
+        scene.mirrors[0].fault(fault(&layer));
+        scene.pull_with_options().exits_in(case, 0).says("passed over");
+        scene.whole(case);
+        assert_eq!(ranges(&scene.origin, &layer), [(200, None)], "{case}");
+        scene.asked(case, &[1, 4]);
+    }
+    // Half of a good blob and half of a bad one: whose fault it was cannot be told, so all of it comes anew.
+    let scene = Scene::new(2);
+    let layer = scene.layer(0);
+    scene.mirrors[0].fault(on(&layer).cut(200_000));
+    scene.mirrors[1].fault(on(&layer).flip(1000));
+    scene.pull_with_options().exits(0);
+    scene.whole("half and half");
+    assert_eq!(ranges(&scene.origin, &layer), [(200, None)]);
+    // And where the registry itself is wrong, that is the end.
+    let scene = Scene::new(1);
+    scene.origin.fault(on(scene.layer(0)).flip(1000));
+    scene.mirrors[0].fault(on(scene.layer(0)).flip(1001));
+    scene.pull_with_options().exits(8).fails_in_one_line();
+}
+
+#[test]
+fn a_wrong_manifest_of_a_mirror_is_not_the_end() {
+    let scene = Scene::new(1);
+    let digest = scene.image.digest();
+    let pinned = format!("{}@{digest}", scene.origin.name("ns/app"));
+    scene.mirrors[0].put_manifest_as("ns/app", &digest, &scene.image.media_type, b"{}");
+    let args = [vec!["pull".to_string()], scene.options(), vec![pinned]].concat();
+    scene.home.run(&args).exits(0).says("digest mismatch");
+    scene.asked("pinned", &[1, 4]);
+
+    // The manifest that an index names.
+    let scene = Scene::new(1);
+    let name = push_index(&scene.origin, "ns/app", "multi", &[("linux/amd64", &scene.image)]);
+    push_index(&scene.mirrors[0], "ns/app", "multi", &[("linux/amd64", &scene.image)]);
+    scene.mirrors[0].put_manifest_as("ns/app", &scene.image.digest(), &scene.image.media_type, b"{}");
+    let args = [vec!["pull".to_string(), "--platform=linux/amd64".to_string()], scene.options(), vec![name]].concat();
+    scene.home.run(&args).exits(0);
+    scene.asked("index", &[1, 5]);
+}
+
+#[test]
+fn when_all_are_down_the_registry_has_the_last_word() {
+    let scene = Scene::new(2);
+    for registry in scene.mirrors.iter().chain([&scene.origin]) {
+        registry.fault(on("/v2/").status(503).body(""));
+    }
+    let args =
+        [vec!["pull".into(), "--retries".into(), "2".into()], scene.options(), vec![scene.name.clone()]].concat();
+    let outcome = scene.home.run(&args).exits(5).fails_in_one_line();
+    let last = outcome.stderr.lines().rfind(|line| line.starts_with("pullet: ")).unwrap();
+    assert!(last.contains(&scene.origin.url("/v2/ns/app/manifests/latest")), "{}", outcome.story());
+    scene.asked("down", &[3, 1, 1]);
+    // Not found by anybody is not found.
+    let scene = Scene::new(1);
+    let args = [vec!["pull".into()], scene.options(), vec![scene.origin.name("ns/app:gone")]].concat();
+    scene.home.run(&args).exits(3).fails_in_one_line();
+    scene.asked("gone", &[1, 1]);
+}

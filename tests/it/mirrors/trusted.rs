@@ -1,0 +1,145 @@
+//! What of the registry's no mirror is given, and the other way about: credentials, headers, certificates.
+
+use std::fs;
+
+use super::Scene;
+use crate::harness::authority::{Authority, Clients};
+use crate::harness::digest::base64;
+use crate::harness::fault::on;
+use crate::harness::registry::Registry;
+
+#[test]
+fn credentials_stay_with_whom_they_are_for() {
+    let basic = |login: &str| format!("Basic {}", base64(login.as_bytes()));
+    let scene = Scene::new(1);
+    let (origin, mirror) = (&scene.origin, &scene.mirrors[0]);
+    let auths = serde_json::json!({ "auths": {
+        origin.host(): { "auth": base64(b"origin:o-s3cret") },
+        mirror.host(): { "auth": base64(b"mirror:m-s3cret") },
+    }});
+    let authfile = scene.home.write("auth.json", auths.to_string());
+    let (of_origin, of_mirror) = (basic("origin:o-s3cret"), basic("mirror:m-s3cret"));
+    origin.require(&of_origin, &["Basic realm=\"r\""]);
+    mirror.require(&of_mirror, &["Basic realm=\"r\""]);
+    mirror.fault(on(scene.layer(1)).status(404).body(r#"{"errors":[{"code":"X"}]}"#));
+    let pull = |more: &[&str]| {
+        let options = scene.options();
+        let args = [&["pull", "-v"], more, &[&options[0], &scene.name]].concat();
+        scene.home.run(&args).hides("s3cret")
+    };
+    let shown = |registry: &Registry| -> Vec<String> {
+        let calls = registry.calls();
+        calls.iter().filter_map(|call| call.request.header("authorization")).map(str::to_string).collect()
+    };
+    pull(&["--authfile", &authfile]).exits(0);
+    assert!(shown(origin).iter().all(|header| *header == of_origin) && !shown(origin).is_empty());
+    assert!(shown(mirror).iter().all(|header| *header == of_mirror) && !shown(mirror).is_empty());
+
+    // Those that were typed are the registry's alone: the mirror, which wants some, is passed over.
+    scene.forget();
+    pull(&["--creds", "origin:o-s3cret"]).exits(0);
+    assert!(shown(mirror).is_empty(), "{:?}", shown(mirror));
+    assert_eq!(mirror.log().len(), 1);
+    scene.whole("typed");
+
+    // A mirror that asks for a token at the registry's own endpoint, or the other way about, has none of the other's.
+    scene.forget();
+    mirror.clear_faults();
+    let challenge = format!(r#"Bearer realm="{}",service="s",scope="x""#, origin.url("/token"));
+    mirror.require("Bearer t0ken", &[&challenge]);
+    origin.tokens(None, r#"{"token":"t0ken"}"#);
+    pull(&["--authfile", &authfile]).exits(0);
+    assert_eq!(origin.asked("/token"), 0, "{}", origin.log().join("\n"));
+    scene.forget();
+    pull(&["--creds", "origin:o-s3cret"]).exits(0);
+    let tokens = origin.calls().into_iter().filter(|call| call.request.path() == "/token");
+    assert!(tokens.into_iter().all(|call| call.request.header("authorization").is_none()), "{:?}", origin.log());
+}
+
+#[test]
+fn headers_of_hosts_toml_go_to_their_host_alone() {
+    let scene = Scene::new(2);
+    let (mirror, storage) = (&scene.mirrors[0], &scene.mirrors[1]);
+    scene.hosts(&[(&mirror.url(""), &format!("[host.\"{}\".header]\nX-Node = [\"a\", \"b c\"]", mirror.url("")))]);
+    storage.serve("/blob", &scene.image.layers[0].blob);
+    mirror.fault(on(scene.layer(0)).redirect(307, storage.url("/blob")));
+    mirror.fault(on(scene.layer(1)).status(404).body(r#"{"errors":[{"code":"X"}]}"#));
+    scene.pull().exits(0);
+    let header = |registry: &Registry| -> Vec<bool> {
+        registry.calls().iter().map(|call| call.request.header("x-node").is_some()).collect()
+    };
+    assert_eq!((header(mirror), header(storage), header(&scene.origin)), (vec![true; 4], vec![false], vec![false]));
+}
+
+#[test]
+fn tls_of_one_endpoint_is_its_own() {
+    let (authority, stranger) = (Authority::new(), Authority::new());
+    let loopback = ["localhost", "127.0.0.1"];
+    let clients = Registry::tls_with(authority.issue(&loopback).server(Some(Clients::Required(&authority))));
+    let scene = Scene::of(vec![Registry::tls(&authority), Registry::tls(&stranger), clients]);
+    let folder = format!("home/.config/containerd/certs.d/{}", scene.origin.host());
+    fs::create_dir_all(scene.home.path(&folder)).unwrap();
+    scene.home.write(&format!("{folder}/ca.crt"), authority.pem());
+    let leaf = authority.issue(&["client"]);
+    scene.home.write(&format!("{folder}/client.pem"), &leaf.certificate);
+    scene.home.write(&format!("{folder}/client.key"), &leaf.key);
+    scene.home.write(&format!("{folder}/both.pem"), format!("{}{}", leaf.certificate, leaf.key));
+    let ca = "ca = \"ca.crt\"";
+    // Which mirror, what is said of it, and whether it is asked.
+    for (mirror, said, is_asked) in [
+        (0, ca, true),
+        (0, "ca = [\"ca.crt\"]", true),
+        (0, "", false),
+        (1, ca, false),
+        (1, "skip_verify = true", true),
+        (2, ca, false),
+        (2, "ca = \"ca.crt\"\nclient = [[\"client.pem\", \"client.key\"]]", true),
+        (2, "ca = \"ca.crt\"\nclient = \"both.pem\"", true),
+    ] {
+        let case = format!("{mirror}: {said}");
+        scene.forget();
+        scene.hosts(&[(&scene.mirrors[mirror].url(""), said)]);
+        scene.pull().exits_in(&case, 0);
+        let asked = scene.mirrors[mirror].log().len();
+        assert_eq!((scene.origin.log().len(), asked), if is_asked { (0, 4) } else { (4, 0) }, "{case}");
+    }
+    // What one host may, another may not.
+    scene.forget();
+    scene.hosts(&[(&scene.mirrors[0].url(""), "skip_verify = true"), (&scene.mirrors[1].url(""), "")]);
+    scene.mirrors[0].fault(on("/v2/").redirect(307, scene.mirrors[1].url("/v2/")));
+    scene.pull().exits(0);
+    scene.asked("redirected", &[4, 1, 0, 0]);
+    scene.mirrors[0].clear_faults();
+    // A user's own certificate is for the registry that is named and not for its mirrors.
+    scene.forget();
+    let (certificate, key) =
+        (scene.home.arg(&format!("{folder}/client.pem")), scene.home.arg(&format!("{folder}/client.key")));
+    scene.hosts(&[(&scene.mirrors[2].url(""), ca)]);
+    scene.run(&["pull", "--client-cert", &certificate, "--client-key", &key, &scene.name]).exits(0);
+    assert_eq!(scene.mirrors[2].calls_with_certificate(), 8, "only those of the two cases above");
+}
+
+#[test]
+fn insecure_locations_and_networks_are_not_verified() {
+    let stranger = Authority::new();
+    let scene = Scene::of(vec![Registry::tls(&stranger)]);
+    let location = format!("location = \"{}\"", scene.mirrors[0].host());
+    scene.registries("", &[&location]);
+    scene.pull().exits(0);
+    scene.asked("verified", &[4, 0]);
+    scene.forget();
+    scene.registries("", &[&format!("{location}\ninsecure = true")]);
+    scene.pull().exits(0);
+    scene.asked("insecure", &[0, 4]);
+    scene.forget();
+    scene.registries("", &[&location]);
+    for list in ["127.0.0.0/8".to_string(), scene.mirrors[0].host()] {
+        let daemon = scene.config("docker/daemon.json", &format!(r#"{{"insecure-registries":["{list}"]}}"#));
+        scene.run(&["pull", "-v", &scene.name]).exits(0).says(&daemon);
+        scene.asked(&list, &[0, 4]);
+        scene.forget();
+    }
+    scene.config("docker/daemon.json", r#"{"insecure-registries":["10.0.0.0/8"]}"#);
+    scene.pull().exits(0);
+    scene.asked("another network", &[4, 0]);
+}
