@@ -156,9 +156,9 @@ fn a_changed_index_behind_a_tag_is_refused_for_what_it_is() {
         let (case, label) = (Case::new(), format!("the index, {change}"));
         let names = case.bench.home.names();
         case.bench.registry.fault(on("/manifests/1").body(bytes));
-        // Nothing says what a tag's bytes must be. In the middle stands a digest, and nobody has one that is another.
-        let code = if change.contains("in the middle") { 3 } else { 11 };
-        case.unpack(&case.bench.registry.name("good:1"), "missing").exits_in(&label, code).fails_in_one_line();
+        // Nothing says what a tag's bytes must be. In the middle stands a digest: another one that nobody has, or none.
+        let codes: &[i32] = if change.contains("in the middle") { &[3, 11] } else { &[11] };
+        case.unpack(&case.bench.registry.name("good:1"), "missing").exits_among(&label, codes).fails_in_one_line();
         case.untouched(&label, &names);
         case.every_name_is_true(&label);
     }

@@ -36,7 +36,11 @@ pub fn build(profile: &str) -> Result<PathBuf> {
 pub fn build_with(options: &[&str]) -> Result<PathBuf> {
     let mut command = command(&["build", "--quiet", "--package=pullet", "--message-format=json-render-diagnostics"]);
     command.args(options);
-    let messages = shell::read(&mut command)?;
+    executable(&shell::read(&mut command)?)
+}
+
+/// The last executable that a build's messages name.
+pub fn executable(messages: &str) -> Result<PathBuf> {
     let binary = messages.lines().rev().find_map(|line| text_field(line, "executable"));
     binary.map(PathBuf::from).ok_or_else(|| "cargo build names no executable".into())
 }

@@ -8,6 +8,7 @@ mod cross;
 mod debian;
 mod demo;
 mod disk;
+mod filesystems;
 mod fuzz;
 mod image;
 mod mem;
@@ -36,6 +37,7 @@ cargo xtask COMMAND
                static binaries for the targets of cross.toml, into target/dist; --test: and the core of the tests
                with each, under qemu-user
   tidy         the law of imports, one owner per dependency, 500 lines, ARCHITECTURE.md
+  filesystems  the tests of stores and trees on ext4, tmpfs and overlayfs, as root and not, and without openat2
   fuzz [--seconds N] [TARGET|FILE…]
                the targets of fuzz/ for so many seconds each (60; 0: what is known already), or inputs
   bench        pullet and what else is here at the same work: CPU, memory, requests; -h tells its options
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
         ["demo"] => demo::of_this_machine(),
         ["demo", name] => demo::of(name),
         ["fuzz", ref words @ ..] => fuzz::run(words),
+        ["filesystems"] => filesystems::run(),
         ["mem"] => mem::run("release"),
         ["mem", profile] => mem::run(profile),
         ["size"] => size::run(),

@@ -100,9 +100,12 @@ impl Server {
         (std::mem::take(&mut state.targets), std::mem::take(&mut state.bytes))
     }
 
-    /// Serves the process until it has had its bytes, then kills it.
-    pub fn kill_later(&self, victim: Victim) {
-        self.shared.state().victim = Some(victim);
+    /// Starts a process that is served until it has had its bytes, and is killed then. Before it is known here as the
+    /// victim, nothing is answered.
+    pub fn kill_later(&self, start: impl FnOnce() -> Result<Victim>) -> Result {
+        let mut state = self.shared.state();
+        state.victim = Some(start()?);
+        Ok(())
     }
 
     /// The end of the victim, if it has ended.

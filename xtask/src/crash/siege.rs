@@ -82,8 +82,10 @@ impl Siege<'_> {
         pullet.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let store = self.store.clone();
         let kept = Box::new(move |digest: &str| kept_of(&store, digest));
-        let process = pullet.spawn().map_err(|e| format!("start {}: {e}", shell::words(&pullet)))?;
-        self.server.kill_later(Victim { process, bytes, kept });
+        self.server.kill_later(|| {
+            let process = pullet.spawn().map_err(|e| format!("start pullet: {e}"))?;
+            Ok(Victim { process, bytes, kept })
+        })?;
         let start = Instant::now();
         loop {
             match self.server.buried()? {

@@ -1,0 +1,78 @@
+//! `cargo xtask filesystems`: the tests of stores and trees on ext4, tmpfs and overlayfs, each mounted for them alone, as
+//! root and as an ordinary user; and with a kernel that seems to have no openat2.
+
+use std::process::Command;
+
+use crate::{Result, cargo, debian, disk, shell};
+
+/// The topics of `tests/it` that depend on what lies below.
+const TOPICS: &[&str] =
+    &["artifact::", "dress::", "hardening::", "hostile::", "merge::", "store::", "unpack::", "user::", "whiteout::"];
+
+struct Row {
+    name: &'static str,
+    /// Mounts something at `$1`, an empty folder in a tmpfs.
+    mount: &'static str,
+    /// What the tests run under.
+    wrapper: &'static [&'static str],
+}
+
+const NOBODY: &[&str] = &["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
+const NO_OPENAT2: &[&str] = &[
+    "strace",
+    "-f",
+    "-qq",
+    "-o",
+    "/dev/null",
+    "--seccomp-bpf",
+    "-e",
+    "trace=openat2",
+    "-e",
+    "inject=openat2:error=ENOSYS",
+    "--",
+];
+const EXT4: &str = "truncate -s 1G \"$1.image\"; mkfs.ext4 -q \"$1.image\"; mount -o loop \"$1.image\" \"$1\"";
+const TMPFS: &str = "mount -t tmpfs tmpfs \"$1\"";
+const OVERLAYFS: &str = "mkdir \"$1.lower\" \"$1.upper\" \"$1.work\"; \
+    mount -t overlay -o \"lowerdir=$1.lower,upperdir=$1.upper,workdir=$1.work\" overlay \"$1\"";
+
+const ROWS: &[Row] = &[
+    Row { name: "ext4, root", mount: EXT4, wrapper: &[] },
+    Row { name: "ext4, ordinary user", mount: EXT4, wrapper: NOBODY },
+    Row { name: "tmpfs, root", mount: TMPFS, wrapper: &[] },
+    Row { name: "tmpfs, ordinary user", mount: TMPFS, wrapper: NOBODY },
+    Row { name: "overlayfs, root", mount: OVERLAYFS, wrapper: &[] },
+    Row { name: "overlayfs, ordinary user", mount: OVERLAYFS, wrapper: NOBODY },
+    Row { name: "tmpfs, root, no openat2", mount: TMPFS, wrapper: NO_OPENAT2 },
+];
+
+pub fn run() -> Result {
+    if !debian::is_root()? {
+        return Err("only root can mount file systems".into());
+    }
+    debian::need(debian::FOR_TESTS)?;
+    debian::need(&[("mkfs.ext4", "e2fsprogs"), ("setpriv", "util-linux")])?;
+    let build = ["test", "--quiet", "--all-features", "--test", "it", "--no-run", "--message-format=json"];
+    let tests = cargo::executable(&shell::read(&mut cargo::command(&build))?)?;
+    let folder = disk::Temporary::new(std::env::temp_dir().join(format!("pullet-filesystems-{}", std::process::id())))?;
+    let mut failed = Vec::new();
+    for Row { name, mount, wrapper } in ROWS {
+        // All of it is gone with the namespace.
+        let script = format!(
+            "set -e; mount -t tmpfs tmpfs \"$1\"; chmod 755 \"$1\"; set -- \"$1/place\" \"$@\"; mkdir \"$1\"; {mount}; \
+             chmod 1777 \"$1\"; export TMPDIR=\"$1\" HOME=\"$1\"; shift 2; exec \"$@\""
+        );
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--propagation", "private", "sh", "-c", &script, "sh"]).arg(folder.path());
+        command.args(*wrapper).arg(&tests).args(TOPICS).args(["--quiet", "--skip", "real::"]);
+        let output = shell::try_output(&mut command)?;
+        let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+        let result = said.lines().rfind(|line| line.starts_with("test result")).unwrap_or("no result");
+        println!("{name:<26} {result}");
+        if !output.status.success() {
+            println!("{}", said.trim_end());
+            failed.push(*name);
+        }
+    }
+    if failed.is_empty() { Ok(()) } else { Err(format!("failed on {}", failed.join("; "))) }
+}
