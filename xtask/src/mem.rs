@@ -12,6 +12,8 @@ use crate::{Result, cargo, debian, disk, push, shell, show};
 
 const MIB: u64 = 1024 * 1024;
 const BUDGET: u64 = 8 * MIB;
+/// What a machine may have left for pullet, and for the pages of the files that it writes.
+const CONFINED: u64 = 16 * MIB;
 /// What the big layer may cost above the small one: the noise of pages and allocators, no more.
 const GROWTH: u64 = MIB;
 
@@ -34,15 +36,66 @@ struct Peaks {
     unpack: u64,
 }
 
+/// A binary that is measured, and the words that it is run through.
+struct Bench<'a> {
+    binary: &'a Path,
+    through: Vec<String>,
+    folder: PathBuf,
+    registry: Registry,
+}
+
 pub fn run(profile: &str) -> Result {
-    debian::need(&[debian::REGISTRY, ("time", "time")])?;
-    let binary = cargo::build(profile)?;
-    let folder = cargo::target()?.join("xtask").join("mem");
-    let registry = registry_with_images(&folder)?;
-    println!("{:<24}{:>10}{:>10}{:>10}", "step", "MiB", "budget", "CPU s");
-    let small = measure(&binary, &folder, &registry, &SMALL)?;
-    let big = measure(&binary, &folder, &registry, &BIG)?;
+    of(&cargo::build(profile)?)
+}
+
+/// The same for a binary that is there already.
+pub fn of(binary: &Path) -> Result {
+    let bench = Bench::new(binary)?;
+    let small = bench.measure(&SMALL)?;
+    let big = bench.measure(&BIG)?;
     judge(&small, &big)
+}
+
+/// The big layer with no more memory to be had than this: as address space, and as a control group where there are such.
+pub fn confined(binary: &Path) -> Result {
+    let mut bench = Bench::new(binary)?;
+    let shell = |script: String| ["sh", "-c", &script, "sh"].map(str::to_owned).to_vec();
+    println!("in an address space of {}", show::bytes(CONFINED));
+    bench.through = shell(format!("ulimit -v {} && exec \"$@\"", CONFINED / 1024));
+    bench.measure(&BIG)?;
+    let Some(group) = Group::new() else {
+        println!("no control group can be made here: none was tried");
+        return Ok(());
+    };
+    println!("in a control group of {}", show::bytes(CONFINED));
+    bench.through = shell(format!("echo $$ > {}/cgroup.procs && exec \"$@\"", group.0.display()));
+    bench.measure(&BIG).map(drop)
+}
+
+/// A control group of the kernel with a limit of memory, gone at the end.
+struct Group(PathBuf);
+
+impl Group {
+    /// Of the first or the second version, whichever is there and can be had.
+    fn new() -> Option<Self> {
+        let name = format!("pullet-{}", std::process::id());
+        let versions = [("/sys/fs/cgroup/memory", "memory.limit_in_bytes"), ("/sys/fs/cgroup", "memory.max")];
+        versions.into_iter().find_map(|(root, limit)| {
+            let path = Path::new(root).join(&name);
+            std::fs::create_dir(&path).ok()?;
+            let group = Self(path);
+            std::fs::write(group.0.join(limit), CONFINED.to_string()).ok()?;
+            Some(group)
+        })
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_dir(&self.0) {
+            eprintln!("xtask: remove {}: {error}", self.0.display());
+        }
+    }
 }
 
 /// A registry that holds both images. They are made once and kept, as the big one takes a minute.
@@ -65,36 +118,47 @@ fn registry_with_images(folder: &Path) -> Result<Registry> {
     Ok(registry)
 }
 
-/// Pulls into a fresh store and unpacks from it, each as a process of its own.
-fn measure(binary: &Path, folder: &Path, registry: &Registry, subject: &Subject) -> Result<Peaks> {
-    let work = Temporary::new(folder.join("work"))?;
-    let (store, tree) = (work.path().join("store"), work.path().join("tree"));
-    let name = format!("{}/{REPOSITORY}:{}", registry.address(), subject.tag);
-    let words = |command: &str| vec![command.to_owned(), "--store".into(), store.display().to_string(), name.clone()];
-    let pull = peak(binary, words("pull"), work.path(), subject)?;
-    let mut unpack = words("unpack");
-    unpack.push(tree.display().to_string());
-    let unpack = peak(binary, unpack, work.path(), subject)?;
-    match disk::size(&tree.join(FILE)) {
-        Ok(size) if size == subject.size => Ok(Peaks { pull, unpack }),
-        other => Err(format!("unpacked {FILE}: expected {} bytes, got {other:?}", subject.size)),
+impl<'a> Bench<'a> {
+    fn new(binary: &'a Path) -> Result<Self> {
+        debian::need(&[debian::REGISTRY, ("time", "time")])?;
+        let folder = cargo::target()?.join("xtask").join("mem");
+        let registry = registry_with_images(&folder)?;
+        println!("{:<24}{:>10}{:>10}{:>10}", "step", "MiB", "budget", "CPU s");
+        Ok(Self { binary, through: Vec::new(), folder, registry })
     }
-}
 
-/// Runs pullet under GNU time. The kernel counts a process's peak from its fork, so the parent must be a small one.
-fn peak(binary: &Path, words: Vec<String>, folder: &Path, subject: &Subject) -> Result<u64> {
-    let report: PathBuf = folder.join("time");
-    let mut time = shell::program("time");
-    time.arg("--format=%M %U %S").arg("--output").arg(&report).arg(binary).args(&words);
-    shell::run(&mut time)?;
-    let report = disk::read(&report)?;
-    let figures: Vec<f64> = report.split_whitespace().filter_map(|figure| figure.parse().ok()).collect();
-    let [kib, user, system] = figures[..] else { return Err(format!("time: {report:?}")) };
-    let bytes = kib as u64 * 1024;
-    let step = format!("{} {}", words[0], subject.name);
-    let cpu = user + system;
-    println!("{step:<24}{:>10.2}{:>10.2}{cpu:>10.2}", show::mebibytes(bytes), show::mebibytes(BUDGET));
-    Ok(bytes)
+    /// Pulls into a fresh store and unpacks from it, each as a process of its own.
+    fn measure(&self, subject: &Subject) -> Result<Peaks> {
+        let work = Temporary::new(self.folder.join("work"))?;
+        let (store, tree) = (work.path().join("store"), work.path().join("tree"));
+        let name = format!("{}/{REPOSITORY}:{}", self.registry.address(), subject.tag);
+        let words =
+            |command: &str| vec![command.to_owned(), "--store".into(), store.display().to_string(), name.clone()];
+        let pull = self.peak(words("pull"), work.path(), subject)?;
+        let mut unpack = words("unpack");
+        unpack.push(tree.display().to_string());
+        let unpack = self.peak(unpack, work.path(), subject)?;
+        match disk::size(&tree.join(FILE)) {
+            Ok(size) if size == subject.size => Ok(Peaks { pull, unpack }),
+            other => Err(format!("unpacked {FILE}: expected {} bytes, got {other:?}", subject.size)),
+        }
+    }
+
+    /// Runs pullet under GNU time. The kernel counts a process's peak from its fork, so the parent must be a small one.
+    fn peak(&self, words: Vec<String>, folder: &Path, subject: &Subject) -> Result<u64> {
+        let report: PathBuf = folder.join("time");
+        let mut time = shell::program("time");
+        time.arg("--format=%M %U %S").arg("--output").arg(&report).args(&self.through).arg(self.binary).args(&words);
+        shell::run(&mut time)?;
+        let report = disk::read(&report)?;
+        let figures: Vec<f64> = report.split_whitespace().filter_map(|figure| figure.parse().ok()).collect();
+        let [kib, user, system] = figures[..] else { return Err(format!("time: {report:?}")) };
+        let bytes = kib as u64 * 1024;
+        let step = format!("{} {}", words[0], subject.name);
+        let cpu = user + system;
+        println!("{step:<24}{:>10.2}{:>10.2}{cpu:>10.2}", show::mebibytes(bytes), show::mebibytes(BUDGET));
+        Ok(bytes)
+    }
 }
 
 fn judge(small: &Peaks, big: &Peaks) -> Result {

@@ -10,7 +10,7 @@ mod toolchain;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::{Result, cargo, debian, disk, shell, show};
+use crate::{Result, cargo, debian, disk, mem, shell, show};
 use elf::Linking;
 use targets::{Flavour, Target, Targets};
 
@@ -75,7 +75,14 @@ fn build_and_test(list: &Targets, chosen: &[&Target], flavour: &str, is_test: bo
     write_sums()?;
     show_table(&built, flavour);
     if is_test {
-        built.iter().try_for_each(|built| suite::run(built.target, &built.path))?;
+        for Built { target, path, .. } in &built {
+            suite::run(target, path)?;
+            // An emulator's memory is not ours.
+            if target.emulator.is_none() {
+                mem::of(path)?;
+                mem::confined(path)?;
+            }
+        }
     }
     let above = built.iter().filter(|built| built.budget.is_some_and(|budget| built.bytes > budget));
     let above: Vec<&str> = above.map(|built| built.target.triple.as_str()).collect();

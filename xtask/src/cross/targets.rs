@@ -19,6 +19,7 @@ pub struct Flavour {
     pub features: Vec<String>,
     /// Features of the standard library; where there are any it is built with ours.
     pub std_features: Vec<String>,
+    pub rustflags: Vec<String>,
     /// For the C parts.
     pub cflags: Option<String>,
 }
@@ -90,6 +91,7 @@ fn flavour(name: &str, table: Table) -> Result<Flavour> {
         match (key.as_str(), value) {
             ("features", Value::List(features)) => flavour.features = features,
             ("std-features", Value::List(features)) => flavour.std_features = features,
+            ("rustflags", Value::List(flags)) => flavour.rustflags = flags,
             ("cflags", Value::Text(flags)) => flavour.cflags = Some(flags),
             (key, value) => return Err(unexpected(key, &value)),
         }

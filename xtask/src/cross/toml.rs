@@ -57,7 +57,7 @@ fn value(text: &str) -> Result<(Value, &str)> {
     if let Some(rest) = text.strip_prefix('[') {
         return list(rest.trim_start(), Vec::new());
     }
-    if text.starts_with('"') {
+    if text.starts_with(['"', '\'']) {
         return string(text).map(|(string, rest)| (Value::Text(string), rest));
     }
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '_').unwrap_or(text.len());
@@ -79,11 +79,11 @@ fn list(text: &str, mut items: Vec<String>) -> Result<(Value, &str)> {
     }
 }
 
-/// A basic string without escapes.
+/// A literal string in single quotes, or a basic one without escapes.
 fn string(text: &str) -> Result<(String, &str)> {
-    let inner = text.strip_prefix('"').ok_or("a string in quotes is expected")?;
-    let (string, rest) = inner.split_once('"').ok_or("a string without its end")?;
-    if string.contains('\\') {
+    let quote = text.chars().next().filter(|c| matches!(c, '"' | '\'')).ok_or("a string in quotes is expected")?;
+    let (string, rest) = text[1..].split_once(quote).ok_or("a string without its end")?;
+    if quote == '"' && string.contains('\\') {
         return Err("escapes are not read".into());
     }
     Ok((string.to_owned(), rest.trim_start()))
@@ -100,12 +100,14 @@ mod tests {
     #[test]
     fn what_is_read() {
         let document =
-            parse("# x\n[a.b-c]\nk = \"v # w\" # y\nn = 1_677_721\nl = [\"a\", \"b\"]\ne = []\n\n[d]\n").unwrap();
+            parse("# x\n[a.b-c]\nk = \"v # w\" # y\nn = 1_677_721\nl = [\"a\", \"b\"]\ne = []\nq = 'a\"\\'\n\n[d]\n")
+                .unwrap();
         let table = &document["a.b-c"];
         assert_eq!(table["k"], Value::Text("v # w".into()));
         assert_eq!(table["n"], Value::Number(1_677_721));
         assert_eq!(table["l"], Value::List(vec!["a".into(), "b".into()]));
         assert_eq!(table["e"], Value::List(Vec::new()));
+        assert_eq!(table["q"], Value::Text("a\"\\".into()));
         assert!(document["d"].is_empty());
     }
 

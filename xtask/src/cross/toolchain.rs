@@ -70,7 +70,7 @@ pub fn build(target: &Target, flavour: &Flavour, way: Way) -> Result<PathBuf> {
     let path = std::env::var("PATH").unwrap_or_default();
     let first = if way == Way::Debian { "/usr/bin:" } else { "" };
     command.env("PATH", format!("{}:{first}{path}", zig.display())).env("CARGO_TARGET_DIR", &folder);
-    command.env(variable("CARGO_TARGET_", &target.triple.to_uppercase()) + "_RUSTFLAGS", rustflags(target));
+    command.env(variable("CARGO_TARGET_", &target.triple.to_uppercase()) + "_RUSTFLAGS", rustflags(target, flavour));
     command.env(variable("CFLAGS_", &target.triple), cflags(target, flavour));
     let caches = cargo::target()?.join("xtask").join("zig-cache");
     command.env("ZIG_GLOBAL_CACHE_DIR", &caches).env("CARGO_ZIGBUILD_CACHE_DIR", &caches);
@@ -106,11 +106,12 @@ fn zig() -> Result<PathBuf> {
     Ok(programs)
 }
 
-fn rustflags(target: &Target) -> String {
+fn rustflags(target: &Target, flavour: &Flavour) -> String {
     let script = cargo::root().join("xtask/src/cross/no-unwind.ld");
     // The C library and its start files are zig's.
     let mut flags = vec!["-Clink-self-contained=no".to_owned(), format!("-Clink-arg=-Wl,-T,{}", script.display())];
-    flags.extend(target.rustflags.iter().cloned());
+    flags.push("-Cforce-unwind-tables=no".to_owned());
+    flags.extend(target.rustflags.iter().chain(&flavour.rustflags).cloned());
     flags.join(" ")
 }
 
