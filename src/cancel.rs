@@ -14,6 +14,8 @@ const LOOK: Duration = Duration::from_millis(100);
 #[derive(Clone, Debug, Default)]
 pub struct Cancel {
     shared: Arc<Shared>,
+    /// Another flag that counts as well.
+    parent: Option<Arc<Cancel>>,
     deadline: Option<Instant>,
 }
 
@@ -36,7 +38,7 @@ impl Cancel {
     /// The same flag, for work that must also be done by `deadline`.
     #[must_use]
     pub fn until(&self, deadline: Instant) -> Self {
-        Self { shared: Arc::clone(&self.shared), deadline: Some(deadline) }
+        Self { deadline: Some(deadline), ..self.clone() }
     }
 
     /// The flag itself: a signal handler may raise it, and may do nothing else.
@@ -70,7 +72,12 @@ impl Cancel {
 
     /// Whether [`cancel`](Cancel::cancel) was called.
     pub fn is_cancelled(&self) -> bool {
-        self.shared.flag.load(Ordering::Relaxed)
+        self.shared.flag.load(Ordering::Relaxed) || self.parent.as_ref().is_some_and(|parent| parent.is_cancelled())
+    }
+
+    /// A flag for a part of the work: raising it leaves this one down, and this one counts for it too.
+    pub(crate) fn child(&self) -> Self {
+        Self { parent: Some(Arc::new(self.clone())), deadline: self.deadline, ..Self::default() }
     }
 
     pub(crate) fn check(&self) -> Result<()> {

@@ -1,5 +1,6 @@
 //! The client: what it was told, and its connections to registries. What it can do stands in the files after this one.
 
+use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::{self, Accounts};
 use crate::image::credentials::Credentials;
@@ -8,7 +9,7 @@ use crate::image::platform::Platform;
 use crate::image::reference::Reference;
 use crate::options::Options;
 use crate::patience::Patience;
-use crate::progress::Progress;
+use crate::progress::{Event, Progress};
 use crate::registry::{Connections, Keys, Repository};
 use crate::verify::{Size, Verified};
 
@@ -79,6 +80,11 @@ impl Client {
                 }
             }
         })
+    }
+
+    pub(crate) fn tell_pulling(&self, name: &Reference, progress: &dyn Progress) {
+        let label = name.digest().map_or_else(|| name.selector(), Digest::to_string);
+        progress.report(Event::Pulling { label: &label, path: name.path() });
     }
 
     pub(crate) fn patience<'a>(&'a self, progress: &'a dyn Progress) -> Patience<'a> {

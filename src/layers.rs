@@ -1,163 +1,117 @@
-//! Fetches layers into the store: which are missing, and each with the retry loop that sees both the offset and the range.
+//! The layers of an image, into the store: one after the other, or with more than one job side by side, while the calling
+//! thread already unpacks those that are there.
 
+use std::path::Path;
+
+use crate::blob::Carrier;
+use crate::cancel::Cancel;
 use crate::client::Client;
-use crate::digest::Digest;
-use crate::error::{Error, ErrorKind, Result};
-use crate::image::manifest::{self, Descriptor, Manifest};
-use crate::limits::Limits;
-use crate::progress::{Event, Layer, LayerState, Progress};
-use crate::registry::{Body, Repository};
+use crate::error::Result;
+use crate::image::manifest::{self, Manifest};
+use crate::progress::{Event, Layer, LayerState};
+use crate::registry::Connections;
 use crate::resolve::Resolved;
 use crate::space::{self, Need};
-use crate::store::{Ingest, Store};
-use crate::verify::{Size, Verified};
+use crate::store::Store;
+use crate::workers;
+
+/// What is done with each layer as soon as the store has it: in the image's order, in the calling thread.
+pub(crate) type Ready<'a> = dyn FnMut(Layer, &manifest::Layer) -> Result<()> + 'a;
+
+/// One layer, and whether it must be fetched.
+struct Step<'m> {
+    layer: Layer,
+    described: &'m manifest::Layer,
+    is_missing: bool,
+}
 
 impl Client {
-    /// Fetches the layers that the store lacks, in order, and tells how many those were.
+    /// Fetches the layers that the store lacks, and tells how many those were. Fails before the first if there is no room
+    /// for them, and for the tree beside them if there is a target.
     pub(crate) fn fetch_layers(
         &self,
         resolved: &mut Resolved<'_>,
         manifest: &Manifest,
         store: &Store,
+        (target, ready): (Option<&Path>, &mut Ready<'_>),
     ) -> Result<usize> {
-        let layers = layers(manifest);
-        let mut missing = Vec::new();
-        for (layer, descriptor) in &layers {
-            let is_repeated = missing.iter().any(|(other, _): &(Layer, Descriptor)| other.digest == layer.digest);
-            let state = match is_repeated || store.contains(descriptor)? {
-                true => LayerState::Exists,
-                false => LayerState::Waiting,
-            };
-            resolved.progress.report(Event::Layer { layer: *layer, state });
-            if state == LayerState::Waiting {
-                missing.push((*layer, descriptor.clone()));
-            }
+        let mut steps: Vec<Step<'_>> = Vec::new();
+        for (layer, described) in manifest.placed() {
+            let is_repeated = steps.iter().any(|step| step.is_missing && step.layer.digest == layer.digest);
+            let is_missing = !is_repeated && !store.contains(&described.blob)?;
+            let state = if is_missing { LayerState::Waiting } else { LayerState::Exists };
+            resolved.progress.report(Event::Layer { layer, state });
+            steps.push(Step { layer, described, is_missing });
         }
-        self.check_space(&missing, manifest, store)?;
-        for (layer, descriptor) in &missing {
-            self.fetch_layer(resolved, store, *layer, (descriptor, None)).map_err(|e| e.context(shown(layer)))?;
+        check_space(&steps, (store, manifest), target)?;
+        match self.options.jobs.0 {
+            1 => self.one_by_one(resolved, store, &steps, ready)?,
+            jobs => self.side_by_side(resolved, store, &steps, (jobs, ready))?,
         }
         // Who removes a blob without asking for the lock may have done so after the first look.
-        let mut count = missing.len();
-        for (layer, descriptor) in &layers {
-            if !store.contains(descriptor)? {
-                self.fetch_layer(resolved, store, *layer, (descriptor, None)).map_err(|e| e.context(shown(layer)))?;
-                count += 1;
+        let mut lost = Vec::new();
+        for (layer, described) in manifest.placed() {
+            if !store.contains(&described.blob)? {
+                lost.push(Step { layer, described, is_missing: true });
             }
         }
-        Ok(count)
+        self.one_by_one(resolved, store, &lost, &mut |_, _| Ok(()))?;
+        Ok(lost.len() + steps.iter().filter(|step| step.is_missing).count())
     }
 
-    /// Whether the missing layers fit, and the tree beside them if one is to be made.
-    fn check_space(&self, missing: &[(Layer, Descriptor)], manifest: &Manifest, store: &Store) -> Result<()> {
-        let mut bytes = 0_u64;
-        for (_, descriptor) in missing {
-            bytes = bytes.saturating_add(store.lacks(descriptor)?);
-        }
-        let tree = self.options.unpack_to.as_deref();
-        let tree = tree.map(|path| Need { path, bytes: space::least_tree(manifest), files: 0 });
-        let blobs = Need { path: store.folder(), bytes, files: missing.len() as u64 };
-        space::check(&[Some(blobs), tree].into_iter().flatten().collect::<Vec<_>>())
-    }
-
-    /// Fetches a layer whose size only the answer itself tells; one that does not is read twice.
-    pub(crate) fn fetch_unmeasured(&self, resolved: &mut Resolved<'_>, store: &Store, layer: Layer) -> Result<u64> {
-        let limit = self.options.bounds().unpacked;
-        let unmeasured = Descriptor { media_type: String::new(), digest: layer.digest, size: 0 };
-        let (size, body) = self.ask(&mut resolved.repository, resolved.progress, |repository| {
-            let (body, _) = repository.blob(&unmeasured, 0)?;
-            match body.length() {
-                Some(size) if size > limit => Err(Limits::exceeded("bytes of layers", limit)),
-                Some(size) => Ok((size, Some(body))),
-                None => self.count(body, layer.digest, limit).map(|size| (size, None)),
-            }
-        })?;
-        let blob = Descriptor { media_type: String::new(), digest: layer.digest, size };
-        self.fetch_layer(resolved, store, Layer { size, ..layer }, (&blob, body))?;
-        Ok(size)
-    }
-
-    /// Reads all of a body, to know how much it is.
-    fn count(&self, body: Body, digest: Digest, limit: u64) -> Result<u64> {
-        let size = Size::AtMost(limit, "bytes of layers");
-        let mut body = Verified::new(body, digest, size, self.options.cancel.clone());
-        let drained = body.drain(&mut vec![0; 16 << 10]);
-        drained.map_err(|e| Error::through_read(e, |e| Error::new(ErrorKind::Network, e.to_string())))?;
-        Ok(body.count())
-    }
-
-    /// Fetches one layer, from a body that is on its way already if there is one.
-    fn fetch_layer(
+    /// The plain loop.
+    fn one_by_one(
         &self,
         resolved: &mut Resolved<'_>,
         store: &Store,
-        layer: Layer,
-        (blob, mut body): (&Descriptor, Option<Body>),
+        steps: &[Step<'_>],
+        ready: &mut Ready<'_>,
     ) -> Result<()> {
-        let progress = resolved.progress;
-        let Some(mut ingest) = store.ingest(blob, &self.options.cancel)? else {
-            progress.report(Event::Layer { layer, state: LayerState::Exists });
-            return Ok(());
-        };
-        let mut patience = self.patience(progress);
-        let (mut is_resumed, mut was_afresh) = (ingest.offset() > 0, false);
-        loop {
-            let before = ingest.offset();
-            let blob = (blob, body.take());
-            let error = match self.fetch_rest(&mut resolved.repository, &mut ingest, layer, blob, progress) {
-                Ok(()) => break,
-                Err(error) => error,
-            };
-            let gained = ingest.offset().saturating_sub(before);
-            is_resumed |= gained > 0;
-            if resolved.repository.turn(&error) {
-                // The next endpoint goes on from what came of this one.
-                continue;
+        let mut carrier = Carrier::new(self, (&mut resolved.repository, resolved.progress), store);
+        for Step { layer, described, is_missing } in steps {
+            if *is_missing {
+                carrier.fetch(*layer, &described.blob).map_err(|e| e.context(layer.label()))?;
             }
-            if error.kind() == ErrorKind::Mismatch && is_resumed && !was_afresh {
-                // What was there from before may be what is wrong; what comes now is proven from its first byte.
-                was_afresh = true;
-                progress.report(Event::Note(&format!("{}: starting afresh: {error}", layer.digest.short())));
-                continue;
-            }
-            patience.gain(gained, layer.size - before);
-            patience.bear(error)?;
+            ready(*layer, described)?;
         }
-        ingest.commit()?;
-        progress.report(Event::Layer { layer, state: LayerState::Complete });
         Ok(())
     }
 
-    /// Fetches what is missing of a blob, and proves the whole.
-    fn fetch_rest(
+    /// Each job on a thread, and over connections, of its own: cancelling one must reach it where it waits for bytes, and
+    /// nobody else.
+    fn side_by_side(
         &self,
-        repository: &mut Repository<'_>,
-        ingest: &mut Ingest,
-        layer: Layer,
-        (blob, body): (&Descriptor, Option<Body>),
-        progress: &dyn Progress,
+        resolved: &mut Resolved<'_>,
+        store: &Store,
+        steps: &[Step<'_>],
+        (jobs, ready): (usize, &mut Ready<'_>),
     ) -> Result<()> {
-        let cancel = &self.options.cancel;
-        cancel.check()?;
-        let report = &mut |count| progress.report(Event::Layer { layer, state: LayerState::Downloading(count) });
-        let offset = ingest.offset();
-        if offset == blob.size {
-            return ingest.append(std::io::empty(), offset, cancel, report);
+        let missing = steps.iter().filter(|step| step.is_missing).count();
+        let flags: Vec<Cancel> = (0..jobs.min(missing).max(1)).map(|_| self.options.cancel.child()).collect();
+        let connections: Vec<Connections> = flags.iter().map(|flag| self.connections.another(flag)).collect();
+        let progress = resolved.progress;
+        let mut workers = Vec::new();
+        for (cancel, connections) in flags.iter().zip(&connections) {
+            let mut repository = resolved.repository.over(connections);
+            let work = move |Step { layer, described, is_missing }: &Step<'_>| {
+                let mut carrier = Carrier { client: self, repository: &mut repository, store, cancel, progress };
+                let fetched = if *is_missing { carrier.fetch(*layer, &described.blob) } else { Ok(()) };
+                fetched.map_err(|e| e.context(layer.label()))
+            };
+            workers.push((cancel.clone(), work));
         }
-        let (body, start) = body.map_or_else(|| repository.blob(blob, offset), |body| Ok((body, 0)))?;
-        ingest.append(body, start, cancel, report)
+        workers::in_order(workers, steps, |step, ()| ready(step.layer, step.described))
     }
 }
 
-fn layers(manifest: &Manifest) -> Vec<(Layer, Descriptor)> {
-    let total = manifest.layers.len();
-    let place = |(index, layer): (usize, &manifest::Layer)| {
-        let blob = layer.blob.clone();
-        (Layer { index, total, digest: blob.digest, size: blob.size }, blob)
-    };
-    manifest.layers.iter().enumerate().map(place).collect()
-}
-
-pub(crate) fn shown(layer: &Layer) -> String {
-    format!("layer {} of {} ({})", layer.index + 1, layer.total, layer.digest.short())
+/// Whether the missing layers fit, and the tree beside them if one is to be made.
+fn check_space(steps: &[Step<'_>], (store, manifest): (&Store, &Manifest), target: Option<&Path>) -> Result<()> {
+    let (mut bytes, mut files) = (0_u64, 0);
+    for step in steps.iter().filter(|step| step.is_missing) {
+        bytes = bytes.saturating_add(store.lacks(&step.described.blob)?);
+        files += 1;
+    }
+    let tree = target.map(|path| Need { path, bytes: space::least_tree(manifest), files: 0 });
+    let blobs = Need { path: store.folder(), bytes, files };
+    space::check(&[Some(blobs), tree].into_iter().flatten().collect::<Vec<_>>())
 }

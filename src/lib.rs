@@ -6,7 +6,8 @@
 //!              manifest, platform              config, layers   in a Store
 //! ```
 //!
-//! Everything blocks, nothing spawns a thread, and memory is a few fixed buffers however large the image is.
+//! Everything blocks, no thread is started unless several jobs are asked for, and memory is a few fixed buffers however
+//! large the image is.
 //!
 //! # Names
 //!
@@ -82,6 +83,8 @@
 //! ```
 
 mod artifact;
+mod assembly;
+mod blob;
 mod cancel;
 mod client;
 mod configuration;
@@ -109,8 +112,10 @@ mod resolve;
 mod sandbox;
 mod space;
 mod store;
+mod stream;
 mod unpack;
 mod verify;
+mod workers;
 
 pub use artifact::{Artifact, ArtifactFile};
 pub use cancel::Cancel;
@@ -133,7 +138,9 @@ pub use pull::Pulled;
 pub use resolve::Resolved;
 pub use sandbox::Sandbox;
 pub use store::{Check, Store};
+pub use stream::Streamed;
 pub use unpack::Tally;
+pub use workers::auto_jobs;
 
 /// The default store's folder: `$PULLET_STORE`, else `/var/lib/pullet` for root, else `$XDG_DATA_HOME/pullet`
 /// (`~/.local/share/pullet`). `None` where none of them can be told.

@@ -1,9 +1,9 @@
 //! Images that are here: found in the store, listed, checked and unpacked. An [`Image`] can be had only from a fetch or
 //! from the store, so unpacking what nobody verified does not compile.
 
-use std::io::{self, Read};
 use std::path::Path;
 
+use crate::assembly::Assembly;
 use crate::cancel::Cancel;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
@@ -13,13 +13,10 @@ use crate::image::platform::Platform;
 use crate::image::reference::Reference;
 use crate::limits::Limits;
 use crate::options::UnpackOptions;
-use crate::progress::{Event, Layer, Progress};
+use crate::progress::Progress;
 use crate::space::{self, Need};
 use crate::store::{Check, Entry, Store};
-use crate::unpack::{Tally, Tree};
-
-/// Bytes of a layer's blob between two reports of its unpacking.
-const REPORT_INTERVAL: u64 = 1 << 20;
+use crate::unpack::Tally;
 
 /// A verified image in a store.
 #[derive(Clone, Debug)]
@@ -147,48 +144,11 @@ impl Image {
         let _kept = self.store.keep();
         let need = Need { path: target, bytes: space::least_tree(&self.manifest), files: 0 };
         space::check(&[need]).map_err(context)?;
-        let mut tree = Tree::begin(target, options.unpack()).map_err(context)?;
-        let total = self.manifest.layers.len();
-        for (index, (layer, diff_id)) in self.manifest.layers.iter().zip(&self.config.diff_ids).enumerate() {
-            let place = Layer { index, total, digest: layer.blob.digest, size: layer.blob.size };
-            let read = self.store.blob(&layer.blob).and_then(|blob| {
-                tree.apply(Reported { blob, read: 0, reported: 0, place, progress }, layer.compression, *diff_id)
-            });
-            let shown = |e: Error| e.context(format!("layer {} of {total} ({})", index + 1, layer.blob.digest.short()));
-            read.map_err(|e| self.blame(e, place.digest, &options.cancel)).map_err(shown).map_err(context)?;
-            progress.report(Event::Unpacking { layer: place, read: place.size });
+        let mut assembly = Assembly::begin(target, options, progress).map_err(context)?;
+        for ((place, layer), diff_id) in self.manifest.placed().zip(&self.config.diff_ids) {
+            assembly.apply_stored(&self.store, place, (layer, *diff_id)).map_err(context)?;
         }
-        let tally = tree.publish().map_err(context)?;
-        self.note_left_out(&tally, progress);
-        Ok(tally)
-    }
-
-    /// A layer that cannot be unpacked may have been damaged since it was proven. That is another error than a bad
-    /// archive, with another way out.
-    fn blame(&self, error: Error, digest: Digest, cancel: &Cancel) -> Error {
-        if !matches!(error.kind(), ErrorKind::Mismatch | ErrorKind::Unsafe) {
-            return error;
-        }
-        let mut fault = None;
-        let checked = self.store.verify_blob(digest, false, cancel, &mut |check| fault = check.fault.clone());
-        match (checked, fault) {
-            (Ok(()), Some(fault)) => {
-                let text = format!("the blob was damaged in the store: {fault}");
-                Error::new(ErrorKind::Mismatch, text).with_hint("pullet verify --remove-corrupt, then pull again")
-            }
-            _ => error,
-        }
-    }
-
-    fn note_left_out(&self, tally: &Tally, progress: &dyn Progress) {
-        let left_out = [
-            (tally.owners, "owners left out: only root can give files away"),
-            (tally.devices, "device nodes left out"),
-            (tally.xattrs, "extended attributes left out: not for images to set, or refused by the filesystem"),
-        ];
-        for (count, what) in left_out.iter().filter(|(count, _)| *count > 0) {
-            progress.report(Event::Note(&format!("{count} {what}")));
-        }
+        assembly.publish().map_err(context)
     }
 }
 
@@ -209,30 +169,5 @@ fn is_named(entry: &Entry, name: &Reference) -> bool {
     match name.digest() {
         Some(digest) => [entry.resolved, entry.source, entry.manifest.digest].contains(digest) && same_repository(),
         None => entry.name == name.to_string(),
-    }
-}
-
-/// A blob whose reading is reported.
-struct Reported<'a, R> {
-    blob: R,
-    read: u64,
-    reported: u64,
-    place: Layer,
-    progress: &'a dyn Progress,
-}
-
-impl<R: Read> Read for Reported<'_, R> {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        if self.read >= self.reported {
-            self.progress.report(Event::Unpacking { layer: self.place, read: self.read });
-            self.reported = self.read + REPORT_INTERVAL;
-        }
-        let n = self.blob.read(buf).map_err(|e| match e.kind() {
-            io::ErrorKind::Interrupted => e,
-            // Without its name a bad disk would look like a bad archive above.
-            _ => Error::disk("read", format!("blob {}", self.place.digest), e).into(),
-        })?;
-        self.read += n as u64;
-        Ok(n)
     }
 }

@@ -1,5 +1,6 @@
 //! What a caller may choose. Cuts for each room the narrow configuration that it needs; nobody below sees the whole.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,7 +31,7 @@ pub struct Options {
     limits: Limits,
     pace: PaceLimits,
     pub(crate) retries: Retries,
-    pub(crate) unpack_to: Option<PathBuf>,
+    pub(crate) jobs: Jobs,
 }
 
 /// How often a request is made again.
@@ -40,6 +41,16 @@ pub(crate) struct Retries(pub(crate) u32);
 impl Default for Retries {
     fn default() -> Self {
         Self(5)
+    }
+}
+
+/// How many threads may work at once.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Jobs(pub(crate) usize);
+
+impl Default for Jobs {
+    fn default() -> Self {
+        Self(1)
     }
 }
 
@@ -111,15 +122,15 @@ impl Options {
         Self { cancel, ..self }
     }
 
-    /// Where an image will be unpacked once it is fetched: nothing is fetched if there is no room for it. Default:
-    /// nowhere.
-    pub fn unpack_to(self, target: impl Into<PathBuf>) -> Self {
-        Self { unpack_to: Some(target.into()), ..self }
-    }
-
     /// How often a request that failed for a passing cause is made again without progress; 0 for never. Default: 5.
     pub fn retries(self, retries: u32) -> Self {
         Self { retries: Retries(retries), ..self }
+    }
+
+    /// How many layers are fetched at once, each on a thread and a connection of its own. Default: 1, which starts no
+    /// thread.
+    pub fn jobs(self, jobs: NonZeroUsize) -> Self {
+        Self { jobs: Jobs(jobs.get()), ..self }
     }
 
     /// The longest wait for an answer or for the next bytes of one; also the time over which a body must bring at least
@@ -157,13 +168,14 @@ impl Options {
 #[derive(Clone, Debug)]
 pub struct UnpackOptions {
     devices: bool,
+    pub(crate) jobs: usize,
     limits: Limits,
     pub(crate) cancel: Cancel,
 }
 
 impl Default for UnpackOptions {
     fn default() -> Self {
-        Self { devices: true, limits: Limits::default(), cancel: Cancel::default() }
+        Self { devices: true, jobs: 1, limits: Limits::default(), cancel: Cancel::default() }
     }
 }
 
@@ -186,6 +198,16 @@ impl UnpackOptions {
     /// A flag that stops the work. Default: one that nobody raises.
     pub fn cancel(self, cancel: Cancel) -> Self {
         Self { cancel, ..self }
+    }
+
+    /// How many threads may work at once. With more than one, layers are inflated on a thread of their own. Default: 1,
+    /// which starts none.
+    pub fn jobs(self, jobs: NonZeroUsize) -> Self {
+        Self { jobs: jobs.get(), ..self }
+    }
+
+    pub(crate) fn bounds(&self) -> &Limits {
+        &self.limits
     }
 
     pub(crate) fn unpack(&self) -> unpack::Config {

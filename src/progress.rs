@@ -73,6 +73,13 @@ pub struct Layer {
     pub size: u64,
 }
 
+impl Layer {
+    /// `layer 2 of 5 (0123456789ab)`, for errors.
+    pub(crate) fn label(&self) -> String {
+        format!("layer {} of {} ({})", self.index + 1, self.total, self.digest.short())
+    }
+}
+
 /// How far a layer is on its way into the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]

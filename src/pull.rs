@@ -1,21 +1,24 @@
 //! The story: a name is resolved to a manifest for this platform, its config is checked against it, and its layers
 //! are fetched into the store. Start reading here.
 
+use std::path::Path;
+
+use crate::assembly::Assembly;
+use crate::blob::Carrier;
 use crate::client::Client;
 use crate::convert;
-use crate::digest::Digest;
-use crate::error::{Error, ErrorKind, Result};
-use crate::image::config::Config;
-use crate::image::manifest::{Descriptor, Manifest};
+use crate::error::Result;
+use crate::image::manifest::{self, Descriptor, Manifest};
 use crate::image::media_type;
 use crate::image::platform::Platform;
 use crate::image::reference::Reference;
 use crate::image::schema1::Schema1;
-use crate::layers::shown;
 use crate::local::Image;
+use crate::options::UnpackOptions;
 use crate::progress::{Event, Layer, LayerState, Progress};
 use crate::resolve::{Content, Resolved};
 use crate::store::{Entry, Store};
+use crate::unpack::Tally;
 
 /// The result of a pull.
 #[derive(Debug)]
@@ -26,6 +29,10 @@ pub struct Pulled {
     /// Whether the store was changed; `false` says that the image was up to date.
     pub is_new: bool,
 }
+
+/// Where a tree is to be, and how it is made.
+type Target<'a> = (&'a Path, &'a UnpackOptions);
+
 /// What a fetch of config and layers came to.
 struct Fetched {
     platform: Platform,
@@ -37,8 +44,7 @@ struct Fetched {
 impl Client {
     /// Resolves `name` and fetches what `store` lacks of it.
     pub fn pull(&self, name: &Reference, store: &Store, progress: &dyn Progress) -> Result<Pulled> {
-        let label = name.digest().map_or_else(|| name.selector(), Digest::to_string);
-        progress.report(Event::Pulling { label: &label, path: name.path() });
+        self.tell_pulling(name, progress);
         let resolved = self.resolve(name, Some(store), progress)?;
         self.fetch(resolved, store)
     }
@@ -47,19 +53,48 @@ impl Client {
     /// name. Nothing is named in the store's index before all of it is there.
     pub fn fetch(&self, resolved: Resolved<'_>, store: &Store) -> Result<Pulled> {
         let name = resolved.name.clone();
-        self.fetch_inner(resolved, store).map_err(|e| e.context(format!("pull {name}")))
+        let fetched = self.fetch_inner(resolved, store, None);
+        fetched.map(|(pulled, _)| pulled).map_err(|e| e.context(format!("pull {name}")))
     }
 
-    fn fetch_inner(&self, mut resolved: Resolved<'_>, store: &Store) -> Result<Pulled> {
+    /// Pulls an image and unpacks it into `target`, which must not exist or be an empty folder. With more than one job
+    /// layers are unpacked while later ones arrive. The target appears by one rename, whole, or not at all; by then the
+    /// image has its name in the store.
+    pub fn unpack(
+        &self,
+        name: &Reference,
+        store: &Store,
+        (target, options): Target<'_>,
+        progress: &dyn Progress,
+    ) -> Result<(Pulled, Tally)> {
+        self.tell_pulling(name, progress);
+        let resolved = self.resolve(name, Some(store), progress)?;
+        let (pulled, assembly) = self
+            .fetch_inner(resolved, store, Some((target, options)))
+            .map_err(|e| e.context(format!("unpack {name}")))?;
+        let tally = match assembly {
+            Some(assembly) => assembly.publish().map_err(|e| e.context(format!("unpack {name}")))?,
+            None => pulled.image.unpack(target, options, progress)?,
+        };
+        Ok((pulled, tally))
+    }
+
+    /// Gives also the tree, if one is to be made and was made meanwhile.
+    fn fetch_inner<'a>(
+        &self,
+        mut resolved: Resolved<'a>,
+        store: &Store,
+        into: Option<Target<'a>>,
+    ) -> Result<(Pulled, Option<Assembly<'a>>)> {
         let before = store.entries()?.into_iter().find(|entry| entry.name == resolved.name.to_string());
         if let Content::Artifact(artifact) = &resolved.content {
             return Err(artifact.is_no_image(&resolved.name.familiar()));
         }
         // Until the name is in the index, only this keeps what was found and fetched.
         let _kept = store.create(&self.options.cancel)?;
-        let fetched = match resolved.content.clone() {
-            Content::Image(manifest) => self.fetch_image(&mut resolved, &manifest, store)?,
-            Content::Schema1(schema1) => self.fetch_schema1(&mut resolved, &schema1, store)?,
+        let (fetched, assembly) = match resolved.content.clone() {
+            Content::Image(manifest) => self.fetch_image(&mut resolved, &manifest, store, into)?,
+            Content::Schema1(schema1) => (self.fetch_schema1(&mut resolved, &schema1, store)?, None),
             Content::Artifact(artifact) => return Err(artifact.is_no_image(&resolved.name.familiar())),
         };
         let is_fetched = fetched.layers > 0;
@@ -68,14 +103,27 @@ impl Client {
         if is_new {
             store.name(&entry, &self.options.cancel)?;
         }
-        Ok(Pulled { image: Image::load(store, entry, self.options.bounds())?, is_new })
+        Ok((Pulled { image: Image::load(store, entry, self.options.bounds())?, is_new }, assembly))
     }
 
-    fn fetch_image(&self, resolved: &mut Resolved<'_>, manifest: &Manifest, store: &Store) -> Result<Fetched> {
-        let config_bytes = self.config(resolved, &manifest.config, store)?;
-        let platform = Config::parse(&config_bytes, manifest)?.platform;
-        self.check_platform(&platform, resolved)?;
-        let layers = self.fetch_layers(resolved, manifest, store)?;
+    fn fetch_image<'a>(
+        &self,
+        resolved: &mut Resolved<'a>,
+        manifest: &Manifest,
+        store: &Store,
+        into: Option<Target<'a>>,
+    ) -> Result<(Fetched, Option<Assembly<'a>>)> {
+        let (config_bytes, config) = self.config(resolved, manifest, Some(store))?;
+        let mut assembly = None;
+        if let Some((target, options)) = into.filter(|_| self.options.jobs.0 > 1) {
+            assembly = Some(Assembly::begin(target, options, resolved.progress)?);
+        }
+        let ready =
+            &mut |layer: Layer, described: &manifest::Layer| match (&mut assembly, config.diff_ids.get(layer.index)) {
+                (Some(assembly), Some(diff_id)) => assembly.apply_stored(store, layer, (described, *diff_id)),
+                _ => Ok(()),
+            };
+        let layers = self.fetch_layers(resolved, manifest, store, (into.map(|(target, _)| target), ready))?;
         store.put(&manifest.config, &config_bytes, &self.options.cancel)?;
         // What the registry has is kept as it came, so that it need not be asked for it again.
         store.put(&resolved.descriptor, &resolved.bytes, &self.options.cancel)?;
@@ -87,7 +135,7 @@ impl Client {
                 descriptor
             }
         };
-        Ok(Fetched { platform, layers, manifest: named })
+        Ok((Fetched { platform: config.platform, layers, manifest: named }, assembly))
     }
 
     /// Schema 1 tells neither sizes nor diff_ids: the layers come first, and from them its documents are made.
@@ -100,7 +148,8 @@ impl Client {
             let state = if known.is_some() { LayerState::Exists } else { LayerState::Waiting };
             resolved.progress.report(Event::Layer { layer, state });
             if known.is_none() {
-                layer.size = self.fetch_unmeasured(resolved, store, layer).map_err(|e| e.context(shown(&layer)))?;
+                let mut carrier = Carrier::new(self, (&mut resolved.repository, resolved.progress), store);
+                layer.size = carrier.fetch_unmeasured(layer).map_err(|e| e.context(layer.label()))?;
                 layers += 1;
             }
             blobs.push((*digest, layer.size));
@@ -108,33 +157,6 @@ impl Client {
         let made = convert::make(schema1, &blobs, store, (self.options.bounds(), &self.options.cancel))?;
         (resolved.descriptor, resolved.bytes) = (made.descriptor, made.bytes);
         Ok(Fetched { platform: schema1.platform.clone(), layers, manifest: resolved.descriptor.clone() })
-    }
-
-    fn config(&self, resolved: &mut Resolved<'_>, descriptor: &Descriptor, store: &Store) -> Result<Vec<u8>> {
-        if let Ok(bytes) = store.document(descriptor, self.options.bounds().document) {
-            return Ok(bytes);
-        }
-        let fetched = self.ask(&mut resolved.repository, resolved.progress, |repository| {
-            let (body, _) = repository.blob(descriptor, 0)?;
-            self.verify(descriptor, body)
-        });
-        fetched.map_err(|e| e.context("config"))
-    }
-
-    /// A manifest that no index calls fitting may be for another machine. Where a platform was asked for that is an
-    /// error, as with Docker.
-    fn check_platform(&self, platform: &Platform, resolved: &Resolved<'_>) -> Result<()> {
-        if resolved.is_chosen || platform.os().is_empty() || self.platform.rank(platform).is_some() {
-            return Ok(());
-        }
-        let text = format!("the image is for {platform} and not for {}", self.platform);
-        match self.options.platform {
-            Some(_) => Err(Error::new(ErrorKind::Unsupported, text)),
-            None => {
-                resolved.progress.report(Event::Note(&text));
-                Ok(())
-            }
-        }
     }
 }
 

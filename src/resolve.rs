@@ -5,8 +5,10 @@ use crate::client::Client;
 use crate::convert;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
+use crate::image::config::Config;
 use crate::image::manifest::{Artifact, Descriptor, Document, Manifest};
 use crate::image::media_type;
+use crate::image::platform::Platform;
 use crate::image::reference::Reference;
 use crate::image::schema1::{self, Schema1};
 use crate::limits::Limits;
@@ -114,6 +116,45 @@ impl Client {
             Descriptor { media_type: media_type::essence(&answer.content_type), digest, size: payload.len() as u64 };
         let bytes = answer.bytes;
         Ok(Resolved { name, digest, descriptor, bytes, content, is_chosen: false, repository, progress })
+    }
+
+    /// The config of an image, from the store or the registry, verified and compared with its manifest.
+    pub(crate) fn config(
+        &self,
+        resolved: &mut Resolved<'_>,
+        manifest: &Manifest,
+        known: Option<&Store>,
+    ) -> Result<(Vec<u8>, Config)> {
+        let (descriptor, limit) = (&manifest.config, self.options.bounds().document);
+        let bytes = match known.and_then(|store| store.document(descriptor, limit).ok()) {
+            Some(bytes) => bytes,
+            None => {
+                let fetched = self.ask(&mut resolved.repository, resolved.progress, |repository| {
+                    let (body, _) = repository.blob(descriptor, 0)?;
+                    self.verify(descriptor, body)
+                });
+                fetched.map_err(|e| e.context("config"))?
+            }
+        };
+        let config = Config::parse(&bytes, manifest)?;
+        self.check_platform(&config.platform, resolved)?;
+        Ok((bytes, config))
+    }
+
+    /// A manifest that no index calls fitting may be for another machine. Where a platform was asked for that is an
+    /// error, as with Docker.
+    pub(crate) fn check_platform(&self, platform: &Platform, resolved: &Resolved<'_>) -> Result<()> {
+        if resolved.is_chosen || platform.os().is_empty() || self.platform.rank(platform).is_some() {
+            return Ok(());
+        }
+        let text = format!("the image is for {platform} and not for {}", self.platform);
+        match self.options.platform {
+            Some(_) => Err(Error::new(ErrorKind::Unsupported, text)),
+            None => {
+                resolved.progress.report(Event::Note(&text));
+                Ok(())
+            }
+        }
     }
 
     /// A manifest or index by digest, from the store or the registry, verified.

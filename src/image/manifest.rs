@@ -13,6 +13,7 @@ use super::platform::Platform;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
+use crate::progress;
 
 /// A checked pointer to content: media type, digest and size in bytes (image-spec, descriptor.md).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,9 +124,16 @@ impl Manifest {
     pub(crate) fn size(&self) -> u64 {
         self.layers.iter().fold(self.config.size, |sum, layer| sum.saturating_add(layer.blob.size))
     }
-}
 
-impl Manifest {
+    /// The layers with their places, from the base up.
+    pub(crate) fn placed(&self) -> impl Iterator<Item = (progress::Layer, &Layer)> {
+        let total = self.layers.len();
+        self.layers.iter().enumerate().map(move |(index, layer)| {
+            let Descriptor { digest, size, .. } = layer.blob;
+            (progress::Layer { index, total, digest, size }, layer)
+        })
+    }
+
     /// The same image as an OCI manifest. Readers of an image layout look for OCI's media types only: skopeo and umoci
     /// do not find a Docker manifest there. The blobs stay the ones they are, the image ID too.
     pub(crate) fn to_oci(&self) -> (Descriptor, Vec<u8>) {

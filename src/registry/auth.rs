@@ -17,6 +17,7 @@ use crate::limits::Limits;
 const REALMS: [(&str, &str); 2] = [("registry-1.docker.io", "auth.docker.io"), ("registry.gitlab.com", "gitlab.com")];
 
 /// What is known about how to be let in to one repository.
+#[derive(Clone)]
 pub(super) struct Auth {
     credentials: Option<Credentials>,
     /// Token endpoints that the user trusts with them, as `HOST[:PORT]`.

@@ -43,7 +43,7 @@ pub(crate) struct Connections {
     pub(super) findings: Arc<Findings>,
     registries: Mutex<Vec<(Peer, Arc<Http>)>>,
     /// What let us in to a repository, by its name: the next session begins with it. Never written to disk.
-    granted: Mutex<HashMap<String, Granted>>,
+    granted: Arc<Mutex<HashMap<String, Granted>>>,
 }
 
 impl Connections {
@@ -62,8 +62,24 @@ impl Connections {
         // What was made of them stays; that there were any is all that is asked from here on.
         config.tls.ca_pem.iter_mut().for_each(|pem| *pem = Vec::new());
         config.tls.client_pem.iter_mut().for_each(|pems| *pems = Default::default());
-        let (trust, registries, granted) = (Arc::new(trust), Mutex::default(), Mutex::default());
+        let (trust, registries, granted) = (Arc::new(trust), Mutex::default(), Arc::default());
         Ok(Self { config, trust, insecure, mirrors, findings, registries, granted })
+    }
+
+    /// Connections to the same registries that are nobody else's, and end with this flag. What is trusted, and what was
+    /// granted, is shared.
+    pub(crate) fn another(&self, cancel: &Cancel) -> Self {
+        let known = self.registries();
+        let registries = known.iter().map(|(peer, http)| (peer.clone(), Arc::new(http.another(cancel)))).collect();
+        Self {
+            config: Config { cancel: cancel.clone(), ..self.config.clone() },
+            trust: Arc::clone(&self.trust),
+            insecure: Arc::clone(&self.insecure),
+            mirrors: self.mirrors.clone(),
+            findings: Arc::clone(&self.findings),
+            registries: Mutex::new(registries),
+            granted: Arc::clone(&self.granted),
+        }
     }
 
     /// Forgets what tokens were granted.
@@ -73,6 +89,10 @@ impl Connections {
 
     pub(super) fn granted(&self) -> MutexGuard<'_, HashMap<String, Granted>> {
         self.granted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn registries(&self) -> MutexGuard<'_, Vec<(Peer, Arc<Http>)>> {
+        self.registries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Where a name is asked for, in order: the mirrors that the user lists, those of the first file that speaks of the
@@ -115,7 +135,7 @@ impl Connections {
 
     /// The client for a registry or mirror.
     pub(super) fn http(&self, peer: &Peer, is_mirror: bool) -> Arc<Http> {
-        let registries = &mut *self.registries.lock().unwrap_or_else(PoisonError::into_inner);
+        let registries = &mut *self.registries();
         if let Some((_, http)) = registries.iter().find(|(known, _)| known == peer) {
             return Arc::clone(http);
         }

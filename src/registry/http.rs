@@ -94,6 +94,19 @@ impl Http {
         Self { tls, machine, findings, pace, cancel, connect, agents: Mutex::default() }
     }
 
+    /// The same, over connections of its own that end with this flag. TLS sessions are taken up again.
+    pub(super) fn another(&self, cancel: &Cancel) -> Self {
+        Self {
+            tls: self.tls.clone(),
+            machine: Arc::clone(&self.machine),
+            findings: Arc::clone(&self.findings),
+            pace: self.pace.clone(),
+            cancel: cancel.clone(),
+            connect: self.connect,
+            agents: Mutex::default(),
+        }
+    }
+
     /// One GET. Whatever the status, an answer is no error.
     pub(super) fn get(&self, url: &Url, headers: Headers<'_>) -> Result<Answer> {
         self.cancel.check()?;

@@ -99,6 +99,20 @@ impl<'a> Repository<'a> {
         Ok(Self { connections, keys, progress, spots, piece: Piece::default() })
     }
 
+    /// The same over other connections: what is known of the endpoints by now need not be learned again.
+    pub(crate) fn over<'b>(&self, connections: &'b Connections) -> Repository<'b>
+    where
+        'a: 'b,
+    {
+        let spot = |Spot { endpoint, session, is_left }: &Spot<'a>| Spot {
+            endpoint: endpoint.clone(),
+            session: session.as_ref().map(|session| session.over(connections)),
+            is_left: *is_left,
+        };
+        let spots = self.spots.iter().map(spot).collect();
+        Repository { connections, keys: self.keys, progress: self.progress, spots, piece: Piece::default() }
+    }
+
     /// The manifest or index under a tag or digest. The bytes are not verified.
     pub(crate) fn manifest(&mut self, selector: &str) -> Result<Manifest> {
         // No tag has a colon.

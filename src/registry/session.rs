@@ -83,6 +83,16 @@ impl<'a> Session<'a> {
         Self { connections, http, progress, endpoint, roots, auth, is_kept: false, is_known: false }
     }
 
+    /// The same over other connections.
+    pub(super) fn over<'b>(&self, connections: &'b Connections) -> Session<'b>
+    where
+        'a: 'b,
+    {
+        let (auth, is_known, is_kept) = (self.auth.clone(), self.is_known, self.is_kept);
+        let roots = self.roots.clone();
+        Session { roots, is_known, is_kept, ..Session::with(connections, self.endpoint.clone(), auth, self.progress) }
+    }
+
     /// Asks whether the endpoint lets us in with these credentials, and fails with what it says if not. Nothing that was
     /// granted before counts, and nothing of this is kept.
     pub(super) fn check(

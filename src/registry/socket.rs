@@ -3,7 +3,6 @@
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::os::fd::AsFd as _;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -18,6 +17,8 @@ use crate::error::Error;
 
 /// The longest wait in one piece.
 const LOOK: Duration = Duration::from_millis(200);
+/// How long one address has for itself before the next is tried beside it (RFC 8305, section 5).
+const HEAD_START: Duration = Duration::from_millis(250);
 
 /// Connects, unless somebody before it in the chain did.
 #[derive(Debug)]
@@ -116,8 +117,7 @@ impl<'a> Deadline<'a> {
             match work() {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                    let piece = self.piece()?;
-                    let _ = is_ready(stream, flags, piece)?;
+                    wait(&mut [PollFd::new(stream, flags)], self.piece()?)?;
                 }
                 other => return Ok(other?),
             }
@@ -125,12 +125,11 @@ impl<'a> Deadline<'a> {
     }
 }
 
-/// Whether the socket became ready within `piece`; an interrupted wait is a short one.
-fn is_ready(stream: &TcpStream, flags: PollFlags, piece: Duration) -> io::Result<bool> {
+/// Waits until a socket is ready, for `piece` at most; an interrupted wait is a short one.
+fn wait(sockets: &mut [PollFd<'_>], piece: Duration) -> io::Result<()> {
     let piece = Timespec { tv_sec: 0, tv_nsec: piece.min(LOOK).subsec_nanos().into() };
-    match poll(&mut [PollFd::from_borrowed_fd(stream.as_fd(), flags)], Some(&piece)) {
-        Ok(ready) => Ok(ready > 0),
-        Err(Errno::INTR) => Ok(false),
+    match poll(sockets, Some(&piece)) {
+        Ok(_) | Err(Errno::INTR) => Ok(()),
         Err(e) => Err(e.into()),
     }
 }
@@ -139,38 +138,63 @@ pub(super) fn cancelled(error: Error) -> ureq::Error {
     ureq::Error::Other(Box::new(error))
 }
 
-/// The first address that answers. Each may take half of the time that is left, and the last one all.
+/// A connection to the first address that answers. The next one is tried as soon as one fails, and beside it when it has
+/// kept silent for a moment, the families in turn (RFC 8305): a host whose IPv6 leads nowhere costs no more than that.
 fn connect_to_one(addresses: &[SocketAddr], deadline: &Deadline<'_>) -> std::result::Result<TcpStream, ureq::Error> {
-    let mut failure = io::Error::from(io::ErrorKind::ConnectionRefused).into();
-    for (index, address) in addresses.iter().enumerate() {
-        let left = deadline.timeout.after.saturating_sub(deadline.begun.elapsed());
-        let share = if index + 1 == addresses.len() { left } else { left / 2 };
-        let until = Deadline::new(NextTimeout { after: share.into(), ..deadline.timeout }, deadline.cancel);
-        match connect_to(*address, &until) {
-            Ok(stream) => return Ok(stream),
-            Err(error @ ureq::Error::Other(_)) => return Err(error),
-            Err(error) => failure = error,
+    let mut waiting = in_turn(addresses).into_iter().peekable();
+    let (mut racing, mut failure) = (Vec::new(), io::Error::from(io::ErrorKind::ConnectionRefused));
+    let mut next = Instant::now();
+    loop {
+        if racing.is_empty() || Instant::now() >= next {
+            if let Some(address) = waiting.next() {
+                next = Instant::now() + HEAD_START;
+                match begin(address) {
+                    Ok(stream) => racing.push(stream),
+                    Err(e) => (next, failure) = (Instant::now(), e),
+                }
+            } else if racing.is_empty() {
+                return Err(failure.into());
+            }
+        }
+        let until_next = waiting.peek().map(|_| next.saturating_duration_since(Instant::now()));
+        match first_ready(&mut racing, deadline.piece()?.min(until_next.unwrap_or(LOOK)))? {
+            Some(Ok(stream)) => return Ok(stream),
+            Some(Err(e)) => (next, failure) = (Instant::now(), e),
+            None => {}
         }
     }
-    Err(failure)
 }
 
-fn connect_to(address: SocketAddr, deadline: &Deadline<'_>) -> std::result::Result<TcpStream, ureq::Error> {
+/// The addresses with their families in turn, the first one's first.
+fn in_turn(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
+    let is_first = |address: &&SocketAddr| addresses.first().is_some_and(|first| first.is_ipv4() == address.is_ipv4());
+    let (first, second): (Vec<&SocketAddr>, Vec<&SocketAddr>) = addresses.iter().partition(is_first);
+    let mut turns: Vec<(usize, SocketAddr)> = first.iter().enumerate().map(|(n, address)| (2 * n, **address)).collect();
+    turns.extend(second.iter().enumerate().map(|(n, address)| (2 * n + 1, **address)));
+    turns.sort_by_key(|(turn, _)| *turn);
+    turns.into_iter().map(|(_, address)| address).collect()
+}
+
+/// Begins to connect, and does not wait.
+fn begin(address: SocketAddr) -> io::Result<TcpStream> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = socket_with(family, SocketType::STREAM, flags, None).map_err(io::Error::from)?;
-    let stream = TcpStream::from(socket);
+    let stream = TcpStream::from(socket_with(family, SocketType::STREAM, flags, None)?);
     match connect(&stream, &address) {
-        Ok(()) => return Ok(stream),
         // It goes on by itself in both cases.
-        Err(Errno::INPROGRESS | Errno::INTR) => {}
-        Err(e) => return Err(io::Error::from(e).into()),
+        Ok(()) | Err(Errno::INPROGRESS | Errno::INTR) => Ok(stream),
+        Err(e) => Err(e.into()),
     }
-    while !is_ready(&stream, PollFlags::OUT, deadline.piece()?)? {}
-    match sockopt::socket_error(&stream).map_err(io::Error::from)? {
-        Ok(()) => Ok(stream),
-        Err(e) => Err(io::Error::from(e).into()),
-    }
+}
+
+/// Takes out the first connection that was made or has failed, if one is within `piece`.
+fn first_ready(racing: &mut Vec<TcpStream>, piece: Duration) -> io::Result<Option<io::Result<TcpStream>>> {
+    let mut sockets: Vec<PollFd<'_>> = racing.iter().map(|stream| PollFd::new(stream, PollFlags::OUT)).collect();
+    wait(&mut sockets, piece)?;
+    let ready = sockets.iter().position(|socket| !socket.revents().is_empty());
+    drop(sockets);
+    let Some(stream) = ready.map(|ready| racing.remove(ready)) else { return Ok(None) };
+    Ok(Some(sockopt::socket_error(&stream)?.map(|()| stream).map_err(io::Error::from)))
 }
 
 /// A connection of somebody else's making, whose waits are cut into pieces.
@@ -226,5 +250,67 @@ impl<T: Transport> Transport for Attentive<T> {
 
     fn is_tls(&self) -> bool {
         self.0.is_tls()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, TcpListener};
+
+    use super::*;
+
+    fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
+        texts.iter().filter_map(|text| text.parse().ok()).collect()
+    }
+
+    #[test]
+    fn families_take_turns() {
+        for (given, expected) in [
+            (&[][..], &[][..]),
+            (&["1.1.1.1:1"], &["1.1.1.1:1"]),
+            (
+                &["[1::]:1", "[2::]:1", "[3::]:1", "1.1.1.1:1", "2.2.2.2:1"],
+                &["[1::]:1", "1.1.1.1:1", "[2::]:1", "2.2.2.2:1", "[3::]:1"],
+            ),
+            (&["1.1.1.1:1", "[1::]:1", "2.2.2.2:1", "[2::]:1"], &["1.1.1.1:1", "[1::]:1", "2.2.2.2:1", "[2::]:1"]),
+        ] {
+            assert_eq!(in_turn(&addresses(given)), addresses(expected), "{given:?}");
+        }
+    }
+
+    /// An address that answers nothing: whoever listens there takes nobody more.
+    fn silent() -> io::Result<(TcpStream, SocketAddr, Vec<TcpStream>)> {
+        let listener = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+        rustix::net::bind(&listener, &SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
+        rustix::net::listen(&listener, 0)?;
+        // Only its address is asked for.
+        let listener = TcpStream::from(listener);
+        let address = listener.local_addr()?;
+        // The backlog has room for one more than it says.
+        let waiting = (0..4).map(|_| begin(address)).collect::<io::Result<_>>()?;
+        Ok((listener, address, waiting))
+    }
+
+    /// Each may take an hour by itself: who waits for one after the other does not come to an end here.
+    #[test]
+    fn an_address_that_keeps_silent_or_refuses_holds_nobody_up() -> io::Result<()> {
+        let (_listener, silent, _waiting) = silent()?;
+        let good = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let refused = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
+        let cancel = Cancel::default();
+        let after = Duration::from_secs(3600).into();
+        let hour = NextTimeout { after, reason: ureq::Timeout::Connect, per_read: None, per_write: None };
+        for addresses in [
+            &[silent, good.local_addr()?][..],
+            &[refused, good.local_addr()?],
+            &[silent, silent, refused, good.local_addr()?],
+            &[good.local_addr()?, silent],
+        ] {
+            let connected = connect_to_one(addresses, &Deadline::new(hour, &cancel));
+            assert!(connected.is_ok_and(|stream| stream.peer_addr().ok() == good.local_addr().ok()), "{addresses:?}");
+        }
+        let none = connect_to_one(&[refused], &Deadline::new(hour, &cancel));
+        assert!(matches!(none, Err(ureq::Error::Io(e)) if e.kind() == io::ErrorKind::ConnectionRefused));
+        Ok(())
     }
 }

@@ -13,7 +13,7 @@ use crate::limits::Limits;
 const INPUT_BUFFER: usize = 64 << 10;
 
 /// A reader of the uncompressed bytes. Its errors are typed.
-pub(super) enum Decoder<R: Read> {
+pub(crate) enum Decoder<R: Read> {
     Plain(R),
     /// Header, CRC32 and ISIZE of each member are checked, and what follows the last one must be a member
     /// (RFC 1952; cgr.dev serves layers of many).
@@ -23,7 +23,7 @@ pub(super) enum Decoder<R: Read> {
 }
 
 impl<R: Read> Decoder<R> {
-    pub(super) fn new(blob: R, compression: Compression, limits: &Limits) -> Result<Self> {
+    pub(crate) fn new(blob: R, compression: Compression, limits: &Limits) -> Result<Self> {
         match compression {
             Compression::None => Ok(Self::Plain(blob)),
             Compression::Gzip => {
@@ -71,7 +71,7 @@ mod zstd {
 
     use super::{BufReader, Error, ErrorKind, INPUT_BUFFER, Limits, Read, io};
 
-    pub(in super::super) struct Frames<R: Read> {
+    pub(crate) struct Frames<R: Read> {
         blob: BufReader<Kept<R>>,
         decoder: FrameDecoder,
         window: u64,

@@ -23,6 +23,7 @@ mod whiteout;
 use std::io::Read;
 use std::path::Path;
 
+pub(crate) use self::decoder::Decoder;
 pub(crate) use self::files::Files;
 #[cfg(fuzzing)]
 pub use self::fuzzing::{Format, archive, decode, numbers, pax, sparse};
@@ -30,7 +31,6 @@ pub(crate) use self::identify::{Content, identify};
 pub use self::tally::Tally;
 
 use self::clear::Written;
-use self::decoder::Decoder;
 use self::dress::Policy;
 use self::entries::{Entries, Entry, Kind};
 use self::layer::Layer;
@@ -41,7 +41,6 @@ use self::staging::Staging;
 use crate::cancel::Cancel;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::image::media_type::Compression;
 use crate::limits::Limits;
 use crate::verify::{Size, Verified};
 
@@ -88,13 +87,12 @@ impl Tree {
         Ok(tree)
     }
 
-    /// Applies the next layer. On failure the tree is worthless.
-    pub(crate) fn apply(&mut self, blob: impl Read, compression: Compression, diff_id: Digest) -> Result<()> {
-        let decoder = Decoder::new(blob, compression, &self.config.limits)?;
+    /// Applies the next layer, out of its uncompressed bytes as a [`Decoder`] gives them. On failure the tree is worthless.
+    pub(crate) fn apply(&mut self, tar: &mut dyn Read, diff_id: Digest) -> Result<()> {
         let left = self.config.limits.unpacked.saturating_sub(self.tally.bytes + self.holes);
         let what = if self.layers == 0 { "bytes of unpacked layers" } else { "further bytes of unpacked layers" };
         let size = Size::AtMost(left, what);
-        let tar = Verified::new(decoder, diff_id, size, self.config.cancel.clone());
+        let tar = Verified::new(tar, diff_id, size, self.config.cancel.clone());
         let mut entries = Entries::new(tar, &self.config.limits);
         let written = (self.layers > 0).then(Written::default);
         self.each_entry(&mut entries, written)?;

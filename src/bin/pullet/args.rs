@@ -2,6 +2,7 @@
 //! are; a contradiction or a malformed word is refused before anything begins.
 
 use std::ffi::OsString;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,7 @@ use pullet::{Cancel, Credentials, Limits, Platform, Reference};
 
 use crate::exit::Failure;
 use crate::topic::{Topic, command_named, misused};
-use crate::words::{bytes, choice, credentials, exactly, host, name, names, number, path, seconds, string};
+use crate::words::{bytes, choice, credentials, exactly, host, jobs, name, names, number, path, seconds, string};
 
 /// Options of every command.
 #[derive(Default)]
@@ -59,6 +60,7 @@ pub(crate) struct Registry {
     pub(crate) authfile: Option<PathBuf>,
     pub(crate) token_realms: Vec<String>,
     pub(crate) ca_file: Option<PathBuf>,
+    pub(crate) jobs: Option<NonZeroUsize>,
     pub(crate) retries: Option<u32>,
     pub(crate) stall_timeout: Option<Duration>,
     /// With the deadline of `--timeout`, if there is one.
@@ -120,6 +122,7 @@ pub(crate) struct Unpack {
     pub(crate) registry: Registry,
     pub(crate) when: PullWhen,
     pub(crate) devices: bool,
+    pub(crate) is_streamed: bool,
     pub(crate) name: Reference,
     pub(crate) target: PathBuf,
 }
@@ -145,6 +148,7 @@ struct Typed {
     all_tags: bool,
     when: Option<PullWhen>,
     no_devices: bool,
+    stream: bool,
     remove_corrupt: bool,
     is_raw: bool,
     user: Option<String>,
@@ -214,6 +218,7 @@ impl Typed {
             "--creds" if asks => {
                 self.registry.credentials = Some(credentials(&string(parser, topic)?, &self.common.cancel)?)
             }
+            "-j" | "--jobs" if asks => self.registry.jobs = Some(jobs(parser, topic)?),
             "--retries" if asks => self.registry.retries = Some(number(parser, topic, option)?),
             "--stall-timeout" if asks => self.registry.stall_timeout = Some(seconds(parser, topic, option)?),
             "--timeout" if asks => {
@@ -231,6 +236,7 @@ impl Typed {
             "-a" | "--all-tags" if topic == Some(Topic::Pull) => self.all_tags = true,
             "--pull" if topic == Some(Topic::Unpack) => self.when = Some(choice(parser, topic, option, &PULL_WHEN)?),
             "--no-devices" if topic == Some(Topic::Unpack) => self.no_devices = true,
+            "--stream" if topic == Some(Topic::Unpack) => self.stream = true,
             "--max-unpacked" if takes_blobs => self.registry.limits.unpacked = bytes(parser, topic, option)?,
             "--max-entries" if unpacks => self.registry.limits.entries = number(parser, topic, option)?,
             "--max-zstd-window" if unpacks => self.registry.limits.zstd_window = bytes(parser, topic, option)?,
@@ -301,11 +307,15 @@ impl Typed {
                 }
                 Command::Pull(Pull { registry, all_tags: self.all_tags, names })
             }
+            Topic::Unpack if self.stream && self.when == Some(PullWhen::Never) => {
+                return Err(misused(Some(topic), "--stream asks the registry, which --pull never forbids"));
+            }
             Topic::Unpack => {
                 let [word, target] = exactly(words, topic, "exactly a NAME and a DIR are needed")?;
                 let name = name(&word, str::parse)?;
                 let when = self.when.unwrap_or(PullWhen::Missing);
-                Command::Unpack(Unpack { registry, when, devices: !self.no_devices, name, target: target.into() })
+                let (devices, is_streamed) = (!self.no_devices, self.stream);
+                Command::Unpack(Unpack { registry, when, devices, is_streamed, name, target: target.into() })
             }
             Topic::Verify => {
                 Command::Verify(Verify { remove_corrupt: self.remove_corrupt, names: names(&words, str::parse)? })

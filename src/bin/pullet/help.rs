@@ -99,6 +99,8 @@ Usage: pullet unpack [OPTION]… NAME DIR
 Options:
       --pull WHEN        ask the registry if the image is `missing` in the store (the default),
                          `always`, or `never`
+      --stream           unpack while it arrives, in one pass, and keep nothing in the store; what
+                         the store has already is unpacked from there, but with --pull always
       --no-devices       leave device nodes out (an ordinary user's always are)
       --max-unpacked BYTES[k|m|g|t]
                          refuse an image with more bytes, holes included (default: 256g)
@@ -238,8 +240,9 @@ const MIRRORS: &str = "      --registry-mirror [HOST[:PORT]=]URL
                          be given several times, and comes before the machine's own mirrors
 ";
 
-const PATIENCE: &str =
-    "      --retries N        ask again so often after a passing failure without progress (default: 5)
+const PATIENCE: &str = "  -j, --jobs N           fetch so many layers at once, and unpack them while later ones arrive;
+                         `auto` is one for each processor, at most 4 (default: 1)
+      --retries N        ask again so often after a passing failure without progress (default: 5)
       --stall-timeout SECS
                          longest wait for an answer or its next bytes; a body must bring at least
                          100 bytes a second over that time (default: 60)

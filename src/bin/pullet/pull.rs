@@ -28,12 +28,10 @@ pub(crate) fn run(common: &Common, pull: Pull, reporter: &Reporter) -> Result<()
 
 /// The client that the registry options describe.
 pub(crate) fn client(registry: &Registry) -> Result<Client, Failure> {
-    Ok(Client::new(options(registry)?)?)
-}
-
-/// The registry options in the library's words.
-pub(crate) fn options(registry: &Registry) -> Result<Options, Failure> {
     let mut options = Options::new().cancel(registry.cancel.clone()).limits(registry.limits.clone());
+    if let Some(jobs) = registry.jobs {
+        options = options.jobs(jobs);
+    }
     if let Some(retries) = registry.retries {
         options = options.retries(retries);
     }
@@ -72,7 +70,7 @@ pub(crate) fn options(registry: &Registry) -> Result<Options, Failure> {
     for mirror in &registry.registry_mirrors {
         options = options.registry_mirror(mirror);
     }
-    Ok(options)
+    Ok(Client::new(options)?)
 }
 
 /// A file that was named on the command line. More than any bundle has is no bundle.

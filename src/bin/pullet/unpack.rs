@@ -1,6 +1,8 @@
 //! `pullet unpack`: a root filesystem out of an image, pulled first if the store lacks it.
 
-use pullet::{Client, Error, ErrorKind, Image, Sandbox, Store, Tally, UnpackOptions};
+use std::num::NonZeroUsize;
+
+use pullet::{Error, ErrorKind, Image, Sandbox, Store, Tally, UnpackOptions};
 
 use crate::args::{Common, PullWhen, Unpack};
 use crate::exit::Failure;
@@ -10,37 +12,47 @@ use crate::{pull, sandbox, text};
 /// Unpacks one image.
 pub(crate) fn run(common: &Common, unpack: Unpack, reporter: &Reporter) -> Result<(), Failure> {
     let store = report::store(common)?;
-    let image = image(&store, &unpack, reporter)?;
-    let options = UnpackOptions::new().devices(unpack.devices).cancel(unpack.registry.cancel.clone());
-    let options = options.limits(unpack.registry.limits.clone());
-    let tally = image.unpack(&unpack.target, &options, reporter)?;
+    let registry = &unpack.registry;
+    let mut options = UnpackOptions::new().devices(unpack.devices).limits(registry.limits.clone());
+    options = options.cancel(registry.cancel.clone()).jobs(registry.jobs.unwrap_or(NonZeroUsize::MIN));
+    let tally = match stored(&store, &unpack)? {
+        Some(image) => {
+            sandbox::enter(&Sandbox::new().target(&unpack.target), reporter);
+            image.unpack(&unpack.target, &options, reporter)?
+        }
+        None => fetched(&store, &unpack, &options, reporter)?,
+    };
     let Tally { entries, bytes, .. } = tally;
-    let target = unpack.target.display();
-    reporter.tell(&format!("Unpacked {} into {target}: {entries} entries, {}", image.name(), text::bytes(bytes)));
+    let (name, target) = (&unpack.name, unpack.target.display());
+    reporter.tell(&format!("Unpacked {name} into {target}: {entries} entries, {}", text::bytes(bytes)));
     Ok(())
 }
 
-/// The image, and the sandbox entered. Where the store has it, no credentials are looked for: its own documents, which
-/// were proven when they came, are read before.
-fn image(store: &Store, unpack: &Unpack, reporter: &Reporter) -> Result<Image, Failure> {
-    let sandbox = Sandbox::new().target(&unpack.target);
-    let is_here = match unpack.when {
-        PullWhen::Always => None,
-        PullWhen::Missing | PullWhen::Never => Some(here(store, unpack)),
-    };
-    match is_here {
-        Some(Ok(image)) => {
-            sandbox::enter(&sandbox, reporter);
-            Ok(image)
-        }
-        Some(Err(error)) if unpack.when == PullWhen::Never || !is_mended_by_a_pull(&error) => Err(error.into()),
-        _ => {
-            let client = Client::new(pull::options(&unpack.registry)?.unpack_to(&unpack.target))?;
-            client.find_credentials(&unpack.name, reporter);
-            sandbox::enter(&sandbox.store(store), reporter);
-            Ok(client.pull(&unpack.name, store, reporter)?.image)
-        }
+/// The image, if the registry need not be asked for it. Its own documents, which were proven when they came, are read
+/// before the sandbox is entered: no credentials are looked for then.
+fn stored(store: &Store, unpack: &Unpack) -> Result<Option<Image>, Failure> {
+    match unpack.when {
+        PullWhen::Always => Ok(None),
+        PullWhen::Never => Ok(Some(here(store, unpack)?)),
+        PullWhen::Missing => match here(store, unpack) {
+            Ok(image) => Ok(Some(image)),
+            // Whoever streams may have a place for the tree and for nothing else.
+            Err(error) if unpack.is_streamed || is_mended_by_a_pull(&error) => Ok(None),
+            Err(error) => Err(error.into()),
+        },
     }
+}
+
+fn fetched(store: &Store, unpack: &Unpack, options: &UnpackOptions, reporter: &Reporter) -> Result<Tally, Failure> {
+    let client = pull::client(&unpack.registry)?;
+    client.find_credentials(&unpack.name, reporter);
+    let sandbox = Sandbox::new().target(&unpack.target);
+    if unpack.is_streamed {
+        sandbox::enter(&sandbox, reporter);
+        return Ok(client.stream(&unpack.name, &unpack.target, options, reporter)?.tally);
+    }
+    sandbox::enter(&sandbox.store(store), reporter);
+    Ok(client.unpack(&unpack.name, store, (&unpack.target, options), reporter)?.1)
 }
 
 /// The store's image of this name, whole and for the platform that was asked for.

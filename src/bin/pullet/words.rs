@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::Read as _;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -50,6 +51,15 @@ pub(crate) fn number<T: std::str::FromStr>(
 ) -> Result<T, Failure> {
     let text = string(parser, topic)?;
     text.parse().map_err(|_| misused(topic, format!("{option} {text:?} is not a number that it takes")))
+}
+
+/// A number of threads, or `auto`. More than a few dozen would be a slip of the finger.
+pub(crate) fn jobs(parser: &mut lexopt::Parser, topic: Option<Topic>) -> Result<NonZeroUsize, Failure> {
+    const MOST: usize = 64;
+    let text = string(parser, topic)?;
+    let jobs = if text == "auto" { Some(pullet::auto_jobs()) } else { text.parse().ok() };
+    jobs.filter(|jobs| jobs.get() <= MOST)
+        .ok_or_else(|| misused(topic, format!("--jobs {text:?} is neither auto nor a number from 1 to {MOST}")))
 }
 
 /// Whole seconds, at least one.

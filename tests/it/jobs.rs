@@ -1,0 +1,182 @@
+//! Several jobs: layers side by side into the store, unpacked in order, the first failure by index told, and what others
+//! have fetched by then kept.
+
+use std::fs;
+
+use rustix::process::Signal;
+
+use crate::disk::noise;
+use crate::harness::archive::{dir, file, whiteout};
+use crate::harness::authority::Authority;
+use crate::harness::bench::Bench;
+use crate::harness::fault::on;
+use crate::harness::image::{Image, Layer};
+use crate::harness::listing::{assert_same, listing};
+use crate::harness::registry::Registry;
+use crate::harness::run::Home;
+use crate::harness::wire::Latch;
+use crate::signals::until;
+
+/// Layers that differ and do not compress; each but the first removes a file of the one before.
+fn image(layers: usize) -> Image {
+    let layer = |n: usize| {
+        let bytes = noise(20_000 + n);
+        let mut entries = vec![dir("d"), file(format!("d/{n}"), bytes)];
+        if n > 0 {
+            entries.push(whiteout(&format!("d/{}", n - 1)));
+        }
+        Layer::of(&entries)
+    };
+    Image::new((0..layers).map(layer).collect())
+}
+
+#[test]
+fn layers_that_arrive_in_any_order_make_the_same_tree() {
+    let image = image(6);
+    let mut trees = Vec::new();
+    for jobs in ["1", "2", "3", "6", "12", "auto"] {
+        let (bench, latch) = (Bench::new(), Latch::default());
+        let name = image.push(&bench.registry, "app", "latest");
+        if jobs == "6" {
+            // The first is the last to come.
+            bench.registry.fault(on(image.layers[0].digest()).held(&latch));
+        }
+        let running = bench.home.start(&["unpack", "-j", jobs, &name, "root"]);
+        if jobs == "6" {
+            for layer in &image.layers[1..] {
+                until("a layer in the store", || bench.home.blob(&layer.digest()).exists());
+            }
+            latch.open();
+        }
+        running.wait().exits_in(jobs, 0);
+        for layer in &image.layers {
+            assert_eq!(bench.registry.asked(&layer.digest()), 1, "-j {jobs}: {:?}", bench.registry.log());
+        }
+        bench.home.run(&["verify"]).exits_in(jobs, 0);
+        assert_eq!(bench.home.names(), [name], "-j {jobs}");
+        trees.push((jobs, listing(&bench.home.path("root"))));
+    }
+    for (jobs, tree) in &trees {
+        assert_same(&format!("-j {jobs}"), tree, &trees[0].1);
+    }
+}
+
+#[test]
+fn they_are_fetched_side_by_side_and_each_job_has_one_connection() {
+    for (jobs, layers) in [(2, 5), (4, 4), (8, 3)] {
+        let (bench, image, latch) = (Bench::new(), image(layers), Latch::default());
+        let name = image.push(&bench.registry, "app", "latest");
+        bench.registry.fault(on("/blobs/").after(1).held(&latch));
+        let running = bench.home.start(&["pull", "--jobs", &jobs.to_string(), &name]);
+        let at_once = jobs.min(layers);
+        until("that many requests at once", || bench.registry.asked("/blobs/") == 1 + at_once);
+        latch.open();
+        running.wait().exits(0);
+        assert_eq!(bench.registry.connections(), 1 + at_once, "{jobs} jobs, {layers} layers");
+    }
+}
+
+#[test]
+fn one_token_is_enough_for_all() {
+    let (bench, image) = (Bench::new(), image(5));
+    let name = image.push(&bench.registry, "app", "latest");
+    bench.registry.bearer("t0k", None);
+    bench.home.run(&["pull", "-j", "4", &name]).exits(0);
+    assert_eq!(bench.registry.asked("/token"), 1, "{:?}", bench.registry.log());
+}
+
+#[test]
+fn over_tls_too() {
+    let (home, authority, image) = (Home::new(), Authority::new(), image(5));
+    let registry = Registry::tls(&authority);
+    let name = image.push(&registry, "app", "latest");
+    let ca = home.write("ca.pem", authority.pem());
+    home.run(&["unpack", "-j", "3", "--ca-file", &ca, &name, "root"]).exits(0);
+    assert!(home.path("root/d/4").exists());
+    assert!(registry.calls_resumed() > 0, "a further connection knows the server");
+}
+
+/// The later one fails at once; the earlier one is held until that is known, and fails then.
+#[test]
+fn the_first_failure_by_index_is_told_and_the_rest_is_kept() {
+    let (bench, image, latch) = (Bench::new(), image(4), Latch::default());
+    let name = image.push(&bench.registry, "app", "latest");
+    let digests: Vec<String> = image.layers.iter().map(Layer::digest).collect();
+    bench.registry.fault(on(&digests[1]).held(&latch).status(404).body("{}"));
+    bench.registry.fault(on(&digests[2]).status(403).body("{}"));
+    bench.registry.fault(on(&digests[3]).stall(5000));
+    let running = bench.home.start(&["pull", "-j", "4", "--stall-timeout", "3600", "--retries", "0", &name]);
+    bench.registry.wait_for(&digests[2]);
+    until("the first layer in the store", || bench.home.blob(&digests[0]).exists());
+    latch.open();
+    running.wait().exits(3).fails_in_one_line().says("layer 2 of 4");
+    assert!(bench.home.blob(&digests[0]).exists());
+    assert!(bench.home.index().is_empty());
+    // What the cancelled one had is where the next run goes on.
+    bench.registry.clear_faults();
+    bench.home.run(&["pull", "-j", "4", &name]).exits(0);
+    assert_eq!(bench.registry.asked(&digests[0]), 1, "{:?}", bench.registry.log());
+    bench.home.run(&["verify", &name]).exits(0);
+}
+
+#[test]
+fn a_failure_to_unpack_stops_those_that_wait_for_bytes() {
+    let (bench, mut layers) = (Bench::new(), image(3).layers);
+    layers[0] = Layer::gzip(b"this is no tar, and there is too little of it");
+    let image = Image::new(layers);
+    let name = image.push(&bench.registry, "app", "latest");
+    bench.registry.fault(on(image.layers[2].digest()).stall(1000));
+    let args = ["unpack", "-j", "3", "--stall-timeout", "3600", &name, "root"];
+    bench.home.run(&args).exits(11).fails_in_one_line().says("layer 1 of 3");
+    assert!(!bench.home.path("root").exists());
+    assert!(bench.home.index().is_empty());
+}
+
+#[test]
+fn a_signal_reaches_all_of_them() {
+    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+        let (bench, image) = (Bench::new(), image(4));
+        let name = image.push(&bench.registry, "app", "latest");
+        for layer in &image.layers {
+            bench.registry.fault(on(layer.digest()).nth(1).stall(1000));
+        }
+        let running = bench.home.start(&["unpack", "-j", "4", "--stall-timeout", "3600", &name, "root"]);
+        let partial = |layer: &Layer| {
+            bench.home.store().join("ingest").join(format!("{}.partial", layer.digest().replace(':', "-")))
+        };
+        for layer in &image.layers {
+            until("bytes of each", || fs::metadata(partial(layer)).is_ok_and(|meta| meta.len() == 1000));
+        }
+        running.signal(signal);
+        running.wait().exits(code).fails_in_one_line().says("interrupted");
+        assert!(!bench.home.path("root").exists());
+        let left: Vec<_> =
+            fs::read_dir(bench.home.path(".")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert!(!left.iter().any(|name| name.to_string_lossy().ends_with(".pullet")), "{left:?}");
+        bench.registry.forget();
+        bench.home.run(&["unpack", "-j", "4", &name, "root"]).exits(0);
+        let resumed = bench.registry.calls().iter().filter(|call| call.request.header("range").is_some()).count();
+        assert_eq!(resumed, 4, "{:?}", bench.registry.log());
+    }
+}
+
+#[test]
+fn what_is_there_already_is_unpacked_while_the_rest_arrives() {
+    let (bench, image, latch) = (Bench::new(), image(3), Latch::default());
+    let first = Image::new(vec![image.layers[0].clone()]).push(&bench.registry, "base", "1");
+    bench.home.run(&["pull", &first]).exits(0);
+    let name = image.push(&bench.registry, "app", "latest");
+    bench.registry.fault(on(image.layers[1].digest()).held(&latch));
+    let running = bench.home.start(&["unpack", "-j", "2", &name, "root"]);
+    until("the first layer in the tree", || bench.home.path(".root.pullet/root/d/0").exists());
+    latch.open();
+    running.wait().exits(0);
+    assert_eq!(bench.registry.asked(&image.layers[0].digest()), 1);
+}
+
+#[test]
+fn numbers_that_are_none_are_usage() {
+    for jobs in ["0", "-1", "65", "many", "", "2.5"] {
+        Home::new().run(&["pull", "--jobs", jobs, "a"]).exits_in(jobs, 2).fails_in_one_line();
+    }
+}
