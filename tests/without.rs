@@ -77,6 +77,30 @@ fn a_plain_registry_is_pulled_from() {
 }
 
 #[test]
+fn a_file_in_toml_that_says_something_is_refused() {
+    let bench = Bench::new();
+    let name = Image::small("app").push(&bench.registry, "app", "latest");
+    let write = |path: &str, text: &str| {
+        let path = format!("home/.config/{path}");
+        std::fs::create_dir_all(bench.home.path(&path).parent().unwrap()).unwrap();
+        bench.home.write(&path, text);
+    };
+    write("containers/registries.conf", "# [[registry]]\nshort-name-mode = \"permissive\"\n");
+    bench.home.run(&["pull", &name]).exits(0);
+    bench.registry.forget();
+    write("containers/registries.conf", "[[registry]]\nlocation = \"r.io\"\nblocked = true\n");
+    let refused = |case: &str| {
+        let outcome = bench.home.run(&["pull", &name]).exits_in(case, 10).fails_in_one_line();
+        outcome.says(case).says("built without TOML").says("hint: its feature is \"toml\"");
+    };
+    refused("registries.conf");
+    write("containers/registries.conf", "");
+    write(&format!("containerd/certs.d/{}/hosts.toml", bench.registry.host()), "");
+    refused("hosts.toml");
+    assert!(bench.registry.log().is_empty());
+}
+
+#[test]
 fn a_command_that_is_not_built_in_is_said_not_to_be() {
     let home = Home::new();
     for args in

@@ -5,7 +5,6 @@
 use std::collections::HashMap;
 use std::env;
 use std::ffi::OsString;
-#[cfg(feature = "toml")]
 use std::fs;
 use std::io;
 use std::net::{IpAddr, ToSocketAddrs as _};
@@ -15,19 +14,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::daemon::Daemon;
 #[cfg(feature = "toml")]
 use super::hosts;
+#[cfg(not(feature = "toml"))]
+use super::no_toml::{self as hosts, Registries, Word};
 use super::private_file;
 #[cfg(feature = "toml")]
 use super::registries::{Registries, Word};
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::reference::Reference;
-#[cfg(feature = "toml")]
-use crate::image::route::{Base, TlsFiles};
-use crate::image::route::{Place, Route};
+use crate::image::route::{Base, Place, Route, TlsFiles};
 
 /// Docker Hub, the only registry of which `daemon.json` names mirrors.
 const HUB: &str = "docker.io";
 /// Drop-ins that are read: the longest folders of distributions have some ten.
-#[cfg(feature = "toml")]
 const DROP_INS_LIMIT: usize = 1000;
 
 /// The files, each read when it is first asked for, and once.
@@ -35,7 +33,6 @@ pub(crate) struct Mirrors {
     /// `$XDG_CONFIG_HOME`, else `~/.config`.
     config: Option<PathBuf>,
     /// `$CONTAINERS_REGISTRIES_CONF`.
-    #[cfg(feature = "toml")]
     named: Option<PathBuf>,
     /// `/`, but for tests.
     root: PathBuf,
@@ -45,9 +42,7 @@ pub(crate) struct Mirrors {
 #[derive(Default)]
 struct Known {
     daemon: Option<Arc<(Daemon, String)>>,
-    #[cfg(feature = "toml")]
     registries: Option<Arc<Registries>>,
-    #[cfg(feature = "toml")]
     hosts: HashMap<String, Option<Route>>,
     /// The addresses of names that were looked up.
     addresses: HashMap<String, Vec<IpAddr>>,
@@ -63,7 +58,6 @@ impl Mirrors {
         let path = |name| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         Self {
             config: path("XDG_CONFIG_HOME").or_else(|| path("HOME").map(|home| home.join(".config"))),
-            #[cfg(feature = "toml")]
             named: path("CONTAINERS_REGISTRIES_CONF"),
             root: root.to_owned(),
             known: Mutex::default(),
@@ -72,14 +66,11 @@ impl Mirrors {
 
     /// Where a name is asked for, if any file speaks of it. Fails with [`ErrorKind::Denied`] for one that is blocked.
     pub(crate) fn route(&self, name: &Reference) -> Result<Option<Route>> {
-        #[cfg(feature = "toml")]
-        {
-            if let Some(route) = self.by_registries(name)? {
-                return Ok(Some(route));
-            }
-            if let Some(route) = self.by_hosts(name.domain())? {
-                return Ok(Some(route));
-            }
+        if let Some(route) = self.by_registries(name)? {
+            return Ok(Some(route));
+        }
+        if let Some(route) = self.by_hosts(name.domain())? {
+            return Ok(Some(route));
         }
         let daemon = self.daemon()?;
         let (Daemon { registry_mirrors, .. }, from) = &*daemon;
@@ -98,14 +89,8 @@ impl Mirrors {
     }
 
     /// The only registry where short names are looked for, if there is only one, and the file that says so.
-    #[cfg(feature = "toml")]
     pub(crate) fn search(&self) -> Result<Option<String>> {
         Ok(self.registries()?.search().map(str::to_owned))
-    }
-
-    #[cfg(not(feature = "toml"))]
-    pub(crate) fn search(&self) -> Result<Option<String>> {
-        Ok(None)
     }
 
     /// The first of these that is there: the user's own, as a rootless Docker has it, and the machine's. Docker lets
@@ -147,7 +132,6 @@ impl Mirrors {
     }
 }
 
-#[cfg(feature = "toml")]
 impl Mirrors {
     fn by_registries(&self, name: &Reference) -> Result<Option<Route>> {
         let word = self.registries()?.word(name).map_err(|why| Error::new(ErrorKind::Usage, why))?;
@@ -214,7 +198,7 @@ impl Mirrors {
             let path = folder.join("hosts.toml");
             let from = path.display().to_string();
             if let Some(text) = read(&path)? {
-                return hosts::parse(&text, &folder, &from).map(Some).map_err(|why| malformed(&path, &why));
+                return hosts::parse(&text, &folder, &from).map(Some).map_err(|why| unreadable(&path, &why));
             }
             if folder.is_dir() {
                 let from = folder.display().to_string();
@@ -228,24 +212,20 @@ impl Mirrors {
 }
 
 /// The text of a file; `None` where there is none.
-#[cfg(feature = "toml")]
 fn read(path: &Path) -> Result<Option<String>> {
     let bytes = private_file::read(path)?;
     bytes.map(String::from_utf8).transpose().map_err(|_| malformed(path, "it is not UTF-8"))
 }
 
-#[cfg(feature = "toml")]
 fn parsed(path: &Path, text: &str) -> Result<Registries> {
-    Registries::parse(text, &path.display().to_string()).map_err(|why| malformed(path, &why))
+    Registries::parse(text, &path.display().to_string()).map_err(|why| unreadable(path, &why))
 }
 
-#[cfg(feature = "toml")]
 fn drop_ins_of(file: &Path) -> PathBuf {
     file.with_extension("conf.d")
 }
 
 /// `*.conf` in a folder, in the order of their names; none where there is no such folder.
-#[cfg(feature = "toml")]
 fn drop_ins(folder: &Path) -> Result<Vec<PathBuf>> {
     let entries = match fs::read_dir(folder) {
         Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(Vec::new()),
@@ -269,6 +249,14 @@ fn drop_ins(folder: &Path) -> Result<Vec<PathBuf>> {
 fn is_forbidden(error: &Error) -> bool {
     let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<io::Error>());
     cause.is_some_and(|cause| cause.kind() == io::ErrorKind::PermissionDenied)
+}
+
+/// What TOML cannot be taken for: it is malformed, or nothing here reads it.
+fn unreadable(path: &Path, why: &str) -> Error {
+    if cfg!(feature = "toml") {
+        return malformed(path, why);
+    }
+    Error::new(ErrorKind::Unsupported, format!("{}: {why}", path.display())).with_hint("its feature is \"toml\"")
 }
 
 fn malformed(path: &Path, why: &str) -> Error {

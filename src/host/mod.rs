@@ -16,6 +16,8 @@ mod keychain;
 mod landlock;
 mod mirrors;
 mod network;
+#[cfg(not(feature = "toml"))]
+mod no_toml;
 mod private_file;
 mod proxy;
 #[cfg(feature = "toml")]
