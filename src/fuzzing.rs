@@ -13,7 +13,6 @@ use crate::error::Result;
 use crate::image::config::Config;
 use crate::image::json;
 use crate::image::manifest::{Descriptor, Document};
-use crate::image::media_type::Compression;
 use crate::image::platform::Platform;
 use crate::image::schema1::{Schema1, is_schema_1, payload};
 use crate::limits::Limits;
@@ -65,7 +64,7 @@ pub fn unpack(layers: &[Vec<u8>], target: &Path, limits: &Limits) -> Result<Tall
     let config = unpack::Config { devices: true, limits: limits.clone(), cancel: Cancel::default() };
     let mut tree = Tree::begin(target, config)?;
     for layer in layers {
-        tree.apply(layer.as_slice(), Compression::None, Digest::sha256(layer))?;
+        tree.apply(&mut layer.as_slice(), Digest::sha256(layer))?;
     }
     tree.publish()
 }
