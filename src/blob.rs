@@ -4,13 +4,16 @@ use crate::cancel::Cancel;
 use crate::client::Client;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
-use crate::image::manifest::Descriptor;
+use crate::image::manifest::{self, Descriptor};
 use crate::limits::Limits;
 use crate::patience::Patience;
 use crate::progress::{Event, Layer, LayerState, Progress};
 use crate::registry::{Body, Repository};
 use crate::store::{Ingest, Store};
 use crate::verify::{Size, Verified};
+
+/// A blob, and the URLs where a foreign layer may be had.
+type Source<'s> = (&'s Descriptor, &'s [String]);
 
 /// One session that brings blobs into one store.
 pub(crate) struct Carrier<'c, 'r> {
@@ -31,8 +34,8 @@ impl<'c, 'r> Carrier<'c, 'r> {
     }
 
     /// Fetches one layer.
-    pub(crate) fn fetch(&mut self, layer: Layer, blob: &Descriptor) -> Result<()> {
-        self.carry(layer, blob, None)
+    pub(crate) fn fetch(&mut self, layer: Layer, described: &manifest::Layer) -> Result<()> {
+        self.carry(layer, (&described.blob, &described.urls), None)
     }
 
     /// Fetches a layer whose size only the answer itself tells; one that does not is read twice.
@@ -49,13 +52,13 @@ impl<'c, 'r> Carrier<'c, 'r> {
             }
         })?;
         let blob = Descriptor { media_type: String::new(), digest: layer.digest, size };
-        self.carry(Layer { size, ..layer }, &blob, body)?;
+        self.carry(Layer { size, ..layer }, (&blob, &[]), body)?;
         Ok(size)
     }
 
     /// Fetches a blob, from a body that is on its way already if there is one.
-    fn carry(&mut self, layer: Layer, blob: &Descriptor, mut body: Option<Body>) -> Result<()> {
-        let Some(mut ingest) = self.store.ingest(blob, self.cancel)? else {
+    fn carry(&mut self, layer: Layer, source: Source<'_>, mut body: Option<Body>) -> Result<()> {
+        let Some(mut ingest) = self.store.ingest(source.0, self.cancel)? else {
             self.progress.report(Event::Layer { layer, state: LayerState::Exists });
             return Ok(());
         };
@@ -63,7 +66,7 @@ impl<'c, 'r> Carrier<'c, 'r> {
         let (mut is_resumed, mut was_afresh) = (ingest.offset() > 0, false);
         loop {
             let before = ingest.offset();
-            let error = match self.rest(&mut ingest, layer, blob, body.take()) {
+            let error = match self.rest(&mut ingest, layer, source, body.take()) {
                 Ok(()) => break,
                 Err(error) => error,
             };
@@ -88,7 +91,7 @@ impl<'c, 'r> Carrier<'c, 'r> {
     }
 
     /// Fetches what is missing of a blob, and proves the whole.
-    fn rest(&mut self, ingest: &mut Ingest, layer: Layer, blob: &Descriptor, body: Option<Body>) -> Result<()> {
+    fn rest(&mut self, ingest: &mut Ingest, layer: Layer, (blob, urls): Source<'_>, body: Option<Body>) -> Result<()> {
         self.cancel.check()?;
         let progress = self.progress;
         let report = &mut |count| progress.report(Event::Layer { layer, state: LayerState::Downloading(count) });
@@ -96,7 +99,7 @@ impl<'c, 'r> Carrier<'c, 'r> {
         if offset == blob.size {
             return ingest.append(std::io::empty(), offset, self.cancel, report);
         }
-        let (body, start) = body.map_or_else(|| self.repository.blob(blob, offset), |body| Ok((body, 0)))?;
+        let (body, start) = body.map_or_else(|| self.repository.layer(blob, urls, offset), |body| Ok((body, 0)))?;
         ingest.append(body, start, self.cancel, report)
     }
 

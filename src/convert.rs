@@ -44,7 +44,7 @@ pub(crate) fn make(
         let left = limits.unpacked.saturating_sub(unpacked);
         let content = identify(&blob, store, left, (limits, cancel)).map_err(|e| e.context(digest.short()))?;
         let compression = content.compression;
-        layers.push(Layer { blob, compression });
+        layers.push(Layer { blob, compression, urls: Vec::new() });
         diff_ids.push(content.diff_id);
         unpacked += content.size;
     }

@@ -70,7 +70,7 @@ impl Client {
         let mut carrier = Carrier::new(self, (&mut resolved.repository, resolved.progress), store);
         for Step { layer, described, is_missing } in steps {
             if *is_missing {
-                carrier.fetch(*layer, &described.blob).map_err(|e| e.context(layer.label()))?;
+                carrier.fetch(*layer, described).map_err(|e| e.context(layer.label()))?;
             }
             ready(*layer, described)?;
         }
@@ -95,7 +95,7 @@ impl Client {
             let mut repository = resolved.repository.over(connections);
             let work = move |Step { layer, described, is_missing }: &Step<'_>| {
                 let mut carrier = Carrier { client: self, repository: &mut repository, store, cancel, progress };
-                let fetched = if *is_missing { carrier.fetch(*layer, &described.blob) } else { Ok(()) };
+                let fetched = if *is_missing { carrier.fetch(*layer, described) } else { Ok(()) };
                 fetched.map_err(|e| e.context(layer.label()))
             };
             workers.push((cancel.clone(), work));

@@ -32,6 +32,7 @@ pub struct Options {
     pace: PaceLimits,
     pub(crate) retries: Retries,
     pub(crate) jobs: Jobs,
+    pub(crate) foreign_layers: bool,
 }
 
 /// How often a request is made again.
@@ -120,6 +121,12 @@ impl Options {
     /// A flag that stops the work. Default: one that nobody raises.
     pub fn cancel(self, cancel: Cancel) -> Self {
         Self { cancel, ..self }
+    }
+
+    /// Whether the layers that a manifest says are to be had elsewhere may be fetched there, where the registry itself lacks
+    /// them: over https, without credentials. Default: no; such an image is refused.
+    pub fn foreign_layers(self, allowed: bool) -> Self {
+        Self { foreign_layers: allowed, ..self }
     }
 
     /// How often a request that failed for a passing cause is made again without progress; 0 for never. Default: 5.

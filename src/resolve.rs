@@ -72,7 +72,12 @@ impl Client {
         let mut is_chosen = false;
         for depth in 0.. {
             let content = match document {
-                Document::Manifest(manifest) => Content::Image(manifest),
+                Document::Manifest(manifest) => {
+                    if !self.options.foreign_layers {
+                        manifest.expect_no_foreign_layer()?;
+                    }
+                    Content::Image(manifest)
+                }
                 Document::Artifact(artifact) => Content::Artifact(artifact),
                 Document::Index(_) if depth == limits.index_depth => break,
                 Document::Index(index) => {

@@ -83,7 +83,8 @@ impl Client {
     ) -> Result<()> {
         let (cancel, blob) = (&self.options.cancel, &described.blob);
         let patience = self.patience(progress);
-        let arrivals = Arrivals { repository, cancel, blob, patience, body: None, at: 0, begun: 0 };
+        let urls = &described.urls;
+        let arrivals = Arrivals { repository, cancel, blob, urls, patience, body: None, at: 0, begun: 0 };
         let mut bytes = Verified::new(arrivals, blob.digest, Size::Exactly(blob.size), cancel.clone());
         let applied = assembly.apply(layer, (described.compression, diff_id), &mut bytes);
         if applied.as_ref().is_err_and(|e| !matches!(e.kind(), ErrorKind::Mismatch | ErrorKind::Unsafe)) {
@@ -110,6 +111,8 @@ struct Arrivals<'f, 'r> {
     repository: &'f mut Repository<'r>,
     cancel: &'f Cancel,
     blob: &'f Descriptor,
+    /// Where a foreign layer may be had.
+    urls: &'f [String],
     patience: Patience<'f>,
     body: Option<Body>,
     at: u64,
@@ -132,7 +135,7 @@ impl Arrivals<'_, '_> {
     /// Asks for what is missing. A server that begins at the start has that part read over: it was hashed, and used.
     fn open(&mut self) -> Result<Body> {
         self.cancel.check()?;
-        let (mut body, start) = self.repository.blob(self.blob, self.at)?;
+        let (mut body, start) = self.repository.layer(self.blob, self.urls, self.at)?;
         let known = self.at - start;
         let skipped = io::copy(&mut (&mut body).take(known), &mut io::sink());
         match skipped.map_err(|e| Error::through_read(e, unread))? == known {

@@ -74,6 +74,7 @@ mod tests {
         let layer = super::super::manifest::Layer {
             blob: blob.clone(),
             compression: super::super::media_type::Compression::None,
+            urls: Vec::new(),
         };
         let manifest = Manifest { config: blob, layers: vec![layer; layers] };
         Config::parse(text.as_bytes(), &manifest).map(|config| config.diff_ids.len()).map_err(|e| e.kind())

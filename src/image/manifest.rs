@@ -65,6 +65,8 @@ pub(crate) struct Manifest {
 pub(crate) struct Layer {
     pub(crate) blob: Descriptor,
     pub(crate) compression: Compression,
+    /// Where else it may be had, if it is a foreign layer; foreign text.
+    pub(crate) urls: Vec<String>,
 }
 
 /// An image index, OCI or Docker manifest list.
@@ -120,6 +122,14 @@ impl Artifact {
 }
 
 impl Manifest {
+    /// Fails if a layer is a foreign one: a manifest's author would choose which servers are asked (CVE-2020-15157).
+    pub(crate) fn expect_no_foreign_layer(&self) -> Result<()> {
+        match self.layers.iter().all(|layer| layer.urls.is_empty()) {
+            true => Ok(()),
+            false => Err(foreign().with_hint("--allow-foreign-layers asks those URLs")),
+        }
+    }
+
     /// Bytes of config and layers together.
     pub(crate) fn size(&self) -> u64 {
         self.layers.iter().fold(self.config.size, |sum, layer| sum.saturating_add(layer.blob.size))
@@ -177,6 +187,13 @@ impl Index {
             some => error.with_hint(format!("this name offers {}: choose with --platform", some.join(", "))),
         }
     }
+}
+
+/// URLs that one foreign layer may have; Windows' base layers have one.
+const URLS: usize = 16;
+
+fn foreign() -> Error {
+    unsupported("a foreign layer, to be had from other URLs than the registry's,")
 }
 
 #[derive(Deserialize)]
@@ -305,12 +322,15 @@ impl RawDescriptor {
         Ok(Descriptor { media_type: self.media_type, digest, size: self.size })
     }
 
-    fn layer(self) -> Result<Layer> {
+    fn layer(mut self) -> Result<Layer> {
         let Some(compression) = media_type::layer(&self.media_type) else {
             return Err(unsupported(&format!("a layer of media type \"{}\"", self.media_type)));
         };
-        self.expect_own()?;
-        Ok(Layer { blob: self.check("layer")?, compression })
+        let urls = self.urls.take().unwrap_or_default();
+        if urls.len() > URLS {
+            return Err(Limits::exceeded("URLs of a foreign layer", URLS));
+        }
+        Ok(Layer { blob: self.check("layer")?, compression, urls })
     }
 
     fn titled(self) -> Result<Titled> {
@@ -326,10 +346,10 @@ impl RawDescriptor {
         Ok(Titled { blob: self.check("blob")?, title, is_packed })
     }
 
-    /// A manifest's author would choose which servers are asked (CVE-2020-15157).
+    /// A manifest's author would choose which servers are asked (CVE-2020-15157). Images may be allowed to.
     fn expect_own(&self) -> Result<()> {
         match self.urls.as_ref().is_some_and(|urls| !urls.is_empty()) {
-            true => Err(unsupported("a foreign layer, to be had from other URLs than the registry's,")),
+            true => Err(foreign()),
             false => Ok(()),
         }
     }
@@ -430,7 +450,13 @@ mod tests {
         refused(&"[".repeat(100_000), ErrorKind::Unsafe);
         refused(&good.replace("\"schemaVersion\":2", "\"schemaVersion\":1"), ErrorKind::Unsupported);
         refused(&good.replace("tar+gzip", "tar+xz"), ErrorKind::Unsupported);
-        refused(&good.replace("\"size\":3", "\"size\":3,\"urls\":[\"https://x/\"]"), ErrorKind::Unsupported);
+        let urls = |count: usize| {
+            let urls = vec!["\"https://x/\""; count].join(",");
+            good.replace("\"size\":3", &format!("\"size\":3,\"urls\":[{urls}]"))
+        };
+        refused(&urls(17), ErrorKind::Unsafe);
+        let foreign = Document::parse(urls(16).as_bytes(), OCI, None, &Limits::default());
+        assert!(matches!(foreign, Ok((Document::Manifest(m), _)) if m.expect_no_foreign_layer().is_err()));
         refused(&good.replace("\"schemaVersion\":2,", ""), ErrorKind::Unsafe);
     }
 

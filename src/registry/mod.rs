@@ -6,6 +6,7 @@ mod auth;
 mod challenge;
 mod connections;
 mod endpoint;
+mod foreign;
 #[cfg(fuzzing)]
 mod fuzzing;
 mod http;

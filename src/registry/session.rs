@@ -345,7 +345,7 @@ impl<'a> Session<'a> {
     }
 }
 
-fn report(progress: &dyn Progress, answer: &Answer) {
+pub(super) fn report(progress: &dyn Progress, answer: &Answer) {
     progress.report(Event::Answered {
         method: answer.method(),
         url: &answer.url().to_string(),

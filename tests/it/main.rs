@@ -25,6 +25,7 @@ mod credentials;
 mod disk;
 mod documents;
 mod dress;
+mod foreign;
 mod frugal;
 mod hardening;
 mod hostile;

@@ -61,6 +61,7 @@ pub(crate) struct Registry {
     pub(crate) token_realms: Vec<String>,
     pub(crate) ca_file: Option<PathBuf>,
     pub(crate) jobs: Option<NonZeroUsize>,
+    pub(crate) allows_foreign_layers: bool,
     pub(crate) retries: Option<u32>,
     pub(crate) stall_timeout: Option<Duration>,
     /// With the deadline of `--timeout`, if there is one.
@@ -217,6 +218,9 @@ impl Typed {
             "--platform" if asks => self.registry.platform = Some(string(parser, topic)?.parse()?),
             "--creds" if asks => {
                 self.registry.credentials = Some(credentials(&string(parser, topic)?, &self.common.cancel)?)
+            }
+            "--allow-foreign-layers" if unpacks || topic == Some(Topic::Pull) => {
+                self.registry.allows_foreign_layers = true
             }
             "-j" | "--jobs" if asks => self.registry.jobs = Some(jobs(parser, topic)?),
             "--retries" if asks => self.registry.retries = Some(number(parser, topic, option)?),

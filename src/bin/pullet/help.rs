@@ -85,6 +85,9 @@ Several names are pulled one after the other; the first failure ends it.
 
 Options:
   -a, --all-tags         every tag of the repository NAME
+      --allow-foreign-layers
+                         fetch layers that the registry lacks where their manifest says, over https
+                         and without credentials (without this such an image is refused)
       --max-unpacked BYTES[k|m|g|t]
                          refuse an image whose blobs have more bytes (default: 256g)
   -q, --quiet            print nothing but the full name
@@ -102,6 +105,9 @@ Options:
       --stream           unpack while it arrives, in one pass, and keep nothing in the store; what
                          the store has already is unpacked from there, but with --pull always
       --no-devices       leave device nodes out (an ordinary user's always are)
+      --allow-foreign-layers
+                         fetch layers that the registry lacks where their manifest says, over https
+                         and without credentials (without this such an image is refused)
       --max-unpacked BYTES[k|m|g|t]
                          refuse an image with more bytes, holes included (default: 256g)
       --max-entries N    refuse an image with more archive entries (default: 10000000)

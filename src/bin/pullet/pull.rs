@@ -32,6 +32,7 @@ pub(crate) fn client(registry: &Registry) -> Result<Client, Failure> {
     if let Some(jobs) = registry.jobs {
         options = options.jobs(jobs);
     }
+    options = options.foreign_layers(registry.allows_foreign_layers);
     if let Some(retries) = registry.retries {
         options = options.retries(retries);
     }

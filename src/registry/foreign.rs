@@ -1,0 +1,88 @@
+//! A foreign layer, at a URL that its manifest names (image-spec, descriptor.md). The manifest's author chooses who is
+//! asked, so that is done only where the user allows it: over https, with nothing of ours shown, and no challenge is
+//! answered (CVE-2020-15157).
+
+use super::http::{Answer, Body, Headers, Http};
+use super::tls_config::Peer;
+use super::url::Url;
+use super::{Repository, problem, redirect, session};
+use crate::error::{Error, ErrorKind, Result};
+use crate::image::manifest::Descriptor;
+use crate::limits::Limits;
+
+impl Repository<'_> {
+    /// A layer's bytes as they come, not verified, from `offset` on if the server goes along: the number beside them tells
+    /// where they begin. What no endpoint has is asked for at `urls`, in their order.
+    pub(crate) fn layer(&mut self, blob: &Descriptor, urls: &[String], offset: u64) -> Result<(Body, u64)> {
+        let mut failure = loop {
+            match self.blob(blob, offset) {
+                Ok(found) => return Ok(found),
+                Err(error) if self.turn(&error) => {}
+                Err(error) => break error,
+            }
+        };
+        if failure.kind() == ErrorKind::NotFound {
+            for url in urls {
+                match self.foreign(url, blob, offset) {
+                    Ok(found) => return Ok(found),
+                    Err(error) => failure = error,
+                }
+            }
+        }
+        Err(failure)
+    }
+
+    fn foreign(&self, url: &str, blob: &Descriptor, offset: u64) -> Result<(Body, u64)> {
+        let url = Url::parse(url)?;
+        if !url.is_https() {
+            return Err(Error::new(ErrorKind::Unsafe, format!("foreign layer at {url}: only https is asked")));
+        }
+        let peer = Peer {
+            origin: url.clone(),
+            names: Vec::new(),
+            is_insecure: false,
+            is_named: false,
+            files: Default::default(),
+        };
+        let http = self.connections.http(&peer, true);
+        if offset > 0 && offset < blob.size {
+            let range = (offset, blob.size - 1);
+            let answer = self.fetch(&http, &url, Headers { range: Some(range), ..Headers::default() })?;
+            let expected = format!("bytes {}-{}/{}", range.0, range.1, blob.size);
+            match answer.status() {
+                206 if answer.header("content-range") == Some(expected.as_str()) => {
+                    return Ok((answer.into_body(), offset));
+                }
+                200 => return Ok((answer.into_body(), 0)),
+                206 | 400 | 416 => {}
+                _ => return Err(self.refused(answer)),
+            }
+        }
+        match self.fetch(&http, &url, Headers::default())? {
+            answer if answer.status() == 200 => Ok((answer.into_body(), 0)),
+            answer => Err(self.refused(answer)),
+        }
+    }
+
+    fn fetch(&self, http: &Http, url: &Url, headers: Headers<'_>) -> Result<Answer> {
+        let limits = &self.connections.config.limits;
+        let mut answer = http.get(url, headers)?;
+        session::report(self.progress, &answer);
+        for _ in 0..limits.redirects {
+            if !matches!(answer.status(), 301 | 302 | 303 | 307 | 308) {
+                return Ok(answer);
+            }
+            let next = redirect::location(&answer)?;
+            let _ = answer.read(limits.error_body);
+            answer = http.get(&next, headers)?;
+            session::report(self.progress, &answer);
+        }
+        Err(Limits::exceeded("redirects", limits.redirects).context(format!("GET {}", answer.url())))
+    }
+
+    fn refused(&self, answer: Answer) -> Error {
+        let (url, status, patience) = (answer.url().to_string(), answer.status(), answer.patience());
+        let body = answer.read(self.connections.config.limits.error_body);
+        problem::refusal("GET", &url, status, &body.ok().flatten().unwrap_or_default(), patience)
+    }
+}

@@ -1,0 +1,120 @@
+//! Foreign layers, which their manifest says are to be had elsewhere: only where the user allows it, only what the registry
+//! lacks, over https, and with nothing of ours shown (CVE-2020-15157).
+
+use serde_json::json;
+
+use crate::disk::noise;
+use crate::harness::archive::file;
+use crate::harness::authority::Authority;
+use crate::harness::bench::Bench;
+use crate::harness::fault::{Fault, on};
+use crate::harness::image::{Image, Layer};
+use crate::harness::registry::Registry;
+use crate::harness::run::Outcome;
+
+const FOREIGN: &str = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip";
+
+/// An image whose second layer another server has, and the registry only if it is to.
+struct Scene {
+    bench: Bench,
+    other: Registry,
+    image: Image,
+    ca: String,
+}
+
+impl Scene {
+    fn new() -> Scene {
+        let (bench, authority) = (Bench::new(), Authority::new());
+        let other = Registry::tls(&authority);
+        let image = Image::new(vec![Layer::of(&[file("a", "a")]), Layer::of(&[file("b", noise(9000))])]);
+        other.serve("/layer", &image.layers[1].blob);
+        bench.registry.fault(on(image.layers[1].digest()).status(404).body("{}"));
+        let ca = bench.home.write("ca.pem", authority.pem());
+        Scene { bench, other, image, ca }
+    }
+
+    fn run(&self, urls: &[String], words: &[&str]) -> Outcome {
+        let urls = json!(urls);
+        let image = self.image.clone().edited(|m| {
+            m["layers"][1]["mediaType"] = json!(FOREIGN);
+            m["layers"][1]["urls"] = urls;
+        });
+        let name = image.push(&self.bench.registry, "app", "latest");
+        // What the plain registry would be asked first for if something of TLS were said.
+        let variables = [("SSL_CERT_FILE", self.ca.as_str())];
+        self.bench.home.run_in(&variables, &[&["unpack"], words, &[&name, "root"]].concat(), b"")
+    }
+
+    fn allowed(&self, urls: &[String]) -> Outcome {
+        self.run(urls, &["--allow-foreign-layers", "--creds", "user:s3cret"])
+    }
+
+    fn url(&self) -> String {
+        self.other.url("/layer")
+    }
+}
+
+#[test]
+fn they_are_fetched_where_that_is_allowed_and_nothing_is_shown() {
+    for words in [&[][..], &["-j", "2"], &["--stream"]] {
+        let scene = Scene::new();
+        scene.bench.registry.bearer("t0k", None);
+        let words = [&["--allow-foreign-layers"], words].concat();
+        scene.run(&["https://127.0.0.1:1/gone".to_owned(), scene.url()], &words).exits(0);
+        assert_eq!(std::fs::read(scene.bench.home.path("root/b")).unwrap(), noise(9000));
+        let calls = scene.other.calls();
+        assert_eq!(calls.len(), 1, "{:?}", scene.other.log());
+        assert_eq!(calls[0].request.header("authorization"), None);
+    }
+}
+
+#[test]
+fn without_the_option_such_an_image_is_refused() {
+    let scene = Scene::new();
+    scene.run(&[scene.url()], &[]).exits(10).fails_in_one_line().says("--allow-foreign-layers");
+    assert_eq!(scene.other.connections(), 0);
+    assert_eq!(scene.bench.registry.asked("/blobs/"), 0);
+}
+
+#[test]
+fn what_the_registry_has_is_not_asked_for_elsewhere() {
+    let scene = Scene::new();
+    scene.bench.registry.clear_faults();
+    scene.allowed(&[scene.url()]).exits(0);
+    assert_eq!(scene.other.connections(), 0);
+}
+
+#[test]
+fn no_challenge_is_answered_and_no_redirect_takes_anything_along() {
+    let scene = Scene::new();
+    let realm = format!("Bearer realm=\"{}\"", scene.other.url("/token"));
+    scene.other.fault(on("/layer").challenge(&[&realm, "Basic realm=\"x\""]));
+    scene.allowed(&[scene.url()]).exits(4).fails_in_one_line();
+    assert_eq!(scene.other.log().len(), 1, "{:?}", scene.other.log());
+
+    let scene = Scene::new();
+    scene.other.serve("/further", &scene.image.layers[1].blob);
+    scene.other.fault(on("/layer").redirect(307, scene.other.url("/further")));
+    scene.allowed(&[scene.url()]).exits(0);
+    assert!(scene.other.calls().iter().all(|call| call.request.header("authorization").is_none()));
+}
+
+#[test]
+fn what_comes_from_there_is_proven_and_the_way_is_https() {
+    type Break = fn(Fault) -> Fault;
+    let cases: [(&str, Break, i32); 4] = [
+        ("another content", |fault| fault.flip(100), 8),
+        ("not there either", |fault| fault.status(404).body(""), 3),
+        ("a redirect to http", |fault| fault.redirect(307, "http://127.0.0.1:1/x"), 11),
+        ("redirects without end", |fault| fault.redirect(307, "/layer"), 11),
+    ];
+    for (case, edit, code) in cases {
+        let scene = Scene::new();
+        scene.other.fault(edit(on("/layer")));
+        scene.allowed(&[scene.url()]).exits_in(case, code).fails_in_one_line();
+        assert!(!scene.bench.home.path("root").exists(), "{case}");
+    }
+    for (url, code) in [("http://127.0.0.1:1/x", 11), ("file:///etc/passwd", 11), ("ftp://127.0.0.1/x", 11), ("", 11)] {
+        Scene::new().allowed(&[url.to_owned()]).exits_in(url, code).fails_in_one_line();
+    }
+}
