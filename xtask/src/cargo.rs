@@ -36,13 +36,14 @@ pub fn build(profile: &str) -> Result<PathBuf> {
 pub fn build_with(options: &[&str]) -> Result<PathBuf> {
     let mut command = command(&["build", "--quiet", "--package=pullet", "--message-format=json-render-diagnostics"]);
     command.args(options);
-    executable(&shell::read(&mut command)?)
+    executable(&shell::read(&mut command)?, "pullet")
 }
 
-/// The last executable that a build's messages name.
-pub fn executable(messages: &str) -> Result<PathBuf> {
-    let binary = messages.lines().rev().find_map(|line| text_field(line, "executable"));
-    binary.map(PathBuf::from).ok_or_else(|| "cargo build names no executable".into())
+/// The executable of a build's messages whose name begins so. Theirs come in any order.
+pub fn executable(messages: &str, name: &str) -> Result<PathBuf> {
+    let named = |path: &&str| path.rsplit('/').next().is_some_and(|file| file.starts_with(name));
+    let binary = messages.lines().filter_map(|line| text_field(line, "executable")).find(named);
+    binary.map(PathBuf::from).ok_or_else(|| format!("cargo names no executable {name}"))
 }
 
 /// A path below the workspace as one would type it there.
@@ -65,5 +66,13 @@ mod tests {
         let json = r#"{"executable":null,"executable":"/t/release/pullet","x":"y"}"#;
         assert_eq!(text_field(json, "executable"), Some("/t/release/pullet"));
         assert_eq!(text_field(r#"{"executable":null}"#, "executable"), None);
+    }
+
+    #[test]
+    fn an_executable_is_found_by_its_name() {
+        let messages = "{\"executable\":\"/t/it-1\"}\n{\"executable\":null}\n{\"executable\":\"/t/pullet\"}";
+        assert_eq!(executable(messages, "pullet"), Ok("/t/pullet".into()));
+        assert_eq!(executable(messages, "it-"), Ok("/t/it-1".into()));
+        assert!(executable(messages, "t").is_err());
     }
 }

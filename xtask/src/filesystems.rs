@@ -53,7 +53,7 @@ pub fn run() -> Result {
     debian::need(debian::FOR_TESTS)?;
     debian::need(&[("mkfs.ext4", "e2fsprogs"), ("setpriv", "util-linux")])?;
     let build = ["test", "--quiet", "--all-features", "--test", "it", "--no-run", "--message-format=json"];
-    let tests = cargo::executable(&shell::read(&mut cargo::command(&build))?)?;
+    let tests = cargo::executable(&shell::read(&mut cargo::command(&build))?, "it-")?;
     let folder = disk::Temporary::new(std::env::temp_dir().join(format!("pullet-filesystems-{}", std::process::id())))?;
     let mut failed = Vec::new();
     for Row { name, mount, wrapper } in ROWS {
