@@ -15,7 +15,7 @@ pub enum Ending {
 }
 
 /// How often a fault may not come about, because the run was another one: what comes over a socket has no fixed pieces.
-const TRIES: usize = 5;
+const TRIES: usize = 20;
 /// "disk: space, permission, in the way".
 const DISK: i32 = 9;
 

@@ -16,7 +16,7 @@ mod trace;
 mod worker;
 mod world;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 use self::attempt::Ending;
@@ -25,7 +25,7 @@ use self::options::Options;
 use self::trace::Point;
 use self::worker::Worker;
 use crate::disk::Temporary;
-use crate::{Result, cargo, debian, disk, show};
+use crate::{Result, cargo, debian, show};
 
 /// What every commit is tried with: the seed, and how many points.
 const SAMPLE: (u64, usize) = (1, 300);
@@ -73,7 +73,6 @@ struct Tally {
 
 impl Tally {
     fn add(&mut self, other: Self) {
-        self.all = self.all.max(other.all);
         self.tried += other.tried;
         self.before += other.before;
         self.complete += other.complete;
@@ -83,25 +82,25 @@ impl Tally {
 
 /// Shares the points among workers, each with a registry, stores and targets of its own.
 fn sweep(options: &Options, binary: &Path, folder: &Path) -> Result<Tally> {
-    let jobs = |job| {
-        let folder: PathBuf = folder.join(format!("job-{job}"));
-        move || work(options, binary, &folder, job)
-    };
-    let mut sum = Tally::default();
+    let worker = |job: usize| Worker::new(binary, &folder.join(format!("job-{job}")));
+    let workers: Vec<Worker> = (0..options.jobs).map(worker).collect::<Result<_>>()?;
+    // Those of the first are those of all.
+    let points = workers.first().map(|worker| worker.points(options.call.as_deref())).unwrap_or_default();
+    let mut sum = Tally { all: points.len(), ..Tally::default() };
+    let points = &chosen(points, options.sample);
     std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..options.jobs).map(|job| scope.spawn(jobs(job))).collect();
+        let work = |(job, worker)| scope.spawn(move || work(&worker, points.iter().skip(job).step_by(options.jobs)));
+        let threads: Vec<_> = workers.into_iter().enumerate().map(work).collect();
         for thread in threads {
-            sum.add(thread.join().map_err(|_| "a worker panicked".to_owned())??);
+            sum.add(thread.join().map_err(|_| "a worker panicked".to_owned())?);
         }
         Ok(sum)
     })
 }
 
-fn work(options: &Options, binary: &Path, folder: &Path, job: usize) -> Result<Tally> {
-    let worker = Worker::new(binary, folder)?;
-    let points: Vec<Point> = worker.points(options.call.as_deref());
-    let mut tally = Tally { all: points.len(), ..Tally::default() };
-    for point in chosen(points, options.sample).iter().skip(job).step_by(options.jobs) {
+fn work<'a>(worker: &Worker, points: impl Iterator<Item = &'a Point>) -> Tally {
+    let mut tally = Tally::default();
+    for point in points {
         tally.tried += 1;
         match worker.attempt(point) {
             Ok(Ending::Before) => tally.before += 1,
@@ -113,8 +112,7 @@ fn work(options: &Options, binary: &Path, folder: &Path, job: usize) -> Result<T
             }
         }
     }
-    disk::clear(folder)?;
-    Ok(tally)
+    tally
 }
 
 /// All points, or some that are the same ones for the same seed.

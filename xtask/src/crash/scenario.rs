@@ -23,6 +23,7 @@ pub const SCENARIOS: &[Scenario] = &[
         ..NOTHING
     },
     Scenario { name: "unpack with its pull", words: &["unpack", "@/image", "TARGET"], ..NOTHING },
+    Scenario { name: "unpack as it arrives", words: &["unpack", "--stream", "@/image", "TARGET"], ..NOTHING },
     Scenario { name: "artifact", words: &["artifact", "@/artifact", "TARGET"], ..NOTHING },
     Scenario { name: "login", words: &["login", "-u", "me", "--password-stdin", "@"], ..NOTHING },
     Scenario {

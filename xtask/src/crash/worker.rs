@@ -27,6 +27,8 @@ pub struct Prepared {
 
 /// What every run has on its standard input.
 const PASSWORD: &str = "password";
+/// Runs without a fault.
+const RECORDS: usize = 3;
 
 impl Worker {
     pub fn new(binary: &Path, folder: &Path) -> Result<Self> {
@@ -111,10 +113,16 @@ impl Worker {
             self.server.tag(repository, repository);
         }
         let before = start.state()?;
-        let place = Place::like(&start, self.run_folder())?;
-        let pullet = self.pullet(scenario, &place);
-        let calls = trace::record(&pullet, place.folder(), &self.log())?;
-        let after = place.state()?;
+        // What comes over a socket has no fixed pieces: the shortest of some runs has the calls that all runs have.
+        let mut shortest: Option<(Vec<Call>, State)> = None;
+        for _ in 0..RECORDS {
+            let place = Place::like(&start, self.run_folder())?;
+            let calls = trace::record(&self.pullet(scenario, &place), place.folder(), &self.log())?;
+            if shortest.as_ref().is_none_or(|(known, _)| calls.len() < known.len()) {
+                shortest = Some((calls, place.state()?));
+            }
+        }
+        let (calls, after) = shortest.ok_or("it was never run")?;
         if calls.is_empty() {
             return Err("nothing was changed".into());
         }
