@@ -29,6 +29,8 @@ pub struct Flavour {
 pub struct Target {
     pub triple: String,
     pub tier: u64,
+    /// Whether the standard library is built with ours although rustup may have it.
+    pub has_own_std: bool,
     /// A program of qemu-user and the processor that it shall be; nothing where this machine runs the target itself.
     pub emulator: Option<[String; 2]>,
     pub rustflags: Vec<String>,
@@ -105,6 +107,7 @@ fn target(triple: &str, table: Table) -> Result<Target> {
     for (key, value) in table {
         match (key.as_str(), value) {
             ("tier", Value::Number(tier)) => target.tier = tier,
+            ("std", Value::Text(from)) if from == "source" => target.has_own_std = true,
             ("emulator", Value::Text(program)) => emulator = Some(program),
             ("cpu", Value::Text(name)) => cpu = Some(name),
             ("rustflags", Value::List(flags)) => target.rustflags = flags,
@@ -155,6 +158,7 @@ mod tests {
             ("[pullet.target.t]", "[pullet.target.t]: a tier is missing, from 1 on"),
             ("[pullet.target.t]\ntier = 1\nfull = 9", "[pullet.target.t]: no flavour \"full\": there are "),
             ("[pullet.target.t]\ntier = \"1\"", "[pullet.target.t]: tier = Text(\"1\") is not known"),
+            ("[pullet.target.t]\nstd = \"x\"", "[pullet.target.t]: std = Text(\"x\") is not known"),
             ("[pullet.target.t]\ntier = 1\ncpu = \"x\"", "[pullet.target.t]: emulator and cpu belong together"),
             ("[pullet.flavour.f]\nfeature = []", "[pullet.flavour.f]: feature = List([]) is not known"),
         ] {

@@ -37,7 +37,8 @@ pub fn way(target: &Target, flavour: &Flavour) -> Result<Way> {
     if let Some(library) = rustup_library() {
         let has_std = || library.join(&target.triple).join("lib").is_dir();
         let add_std = || shell::succeeds(shell::program("rustup").args(["target", "add", &target.triple]));
-        if flavour.std_features.is_empty() && (has_std() || add_std()) {
+        let may_be_prebuilt = flavour.std_features.is_empty() && !target.has_own_std;
+        if may_be_prebuilt && (has_std() || add_std()) {
             return Ok(Way::Prebuilt);
         }
         let has_source = || library.join("src/rust/library/std").is_dir();
