@@ -2,7 +2,7 @@
 //! asked, so that is done only where the user allows it: over https, with nothing of ours shown, and no challenge is
 //! answered (CVE-2020-15157).
 
-use super::http::{Answer, Body, Headers, Http};
+use super::http::{Answer, Body, Headers, Http, Rest};
 use super::tls_config::Peer;
 use super::url::Url;
 use super::{Repository, problem, redirect, session};
@@ -48,14 +48,10 @@ impl Repository<'_> {
         if offset > 0 && offset < blob.size {
             let range = (offset, blob.size - 1);
             let answer = self.fetch(&http, &url, Headers { range: Some(range), ..Headers::default() })?;
-            let expected = format!("bytes {}-{}/{}", range.0, range.1, blob.size);
-            match answer.status() {
-                206 if answer.header("content-range") == Some(expected.as_str()) => {
-                    return Ok((answer.into_body(), offset));
-                }
-                200 => return Ok((answer.into_body(), 0)),
-                206 | 400 | 416 => {}
-                _ => return Err(self.refused(answer)),
+            match answer.rest(range, blob.size) {
+                Rest::Begins(body, start) => return Ok((*body, start)),
+                Rest::NotGiven => {}
+                Rest::Refused(answer) => return Err(self.refused(*answer)),
             }
         }
         match self.fetch(&http, &url, Headers::default())? {

@@ -81,6 +81,15 @@ pub(super) struct Answer {
     pace: Pace,
 }
 
+/// An answer to the question for a range.
+pub(super) enum Rest {
+    /// Bytes, and where they begin.
+    Begins(Box<Body>, u64),
+    /// The server would not, or gives another range: it is asked for all.
+    NotGiven,
+    Refused(Box<Answer>),
+}
+
 impl Http {
     pub(super) fn new(
         tls: Tls,
@@ -188,6 +197,17 @@ impl Answer {
     /// How long the server asks to wait.
     pub(super) fn patience(&self) -> Option<Duration> {
         self.header("retry-after").and_then(|text| retry::asked(text, self.header("date")))
+    }
+
+    /// What became of the question for a range of something that has `size` bytes.
+    pub(super) fn rest(self, (first, last): (u64, u64), size: u64) -> Rest {
+        let is_exact = || self.header("content-range") == Some(format!("bytes {first}-{last}/{size}").as_str());
+        match self.status() {
+            206 if is_exact() => Rest::Begins(Box::new(self.into_body()), first),
+            200 => Rest::Begins(Box::new(self.into_body()), 0),
+            206 | 400 | 416 => Rest::NotGiven,
+            _ => Rest::Refused(Box::new(self)),
+        }
     }
 
     pub(super) fn into_body(self) -> Body {

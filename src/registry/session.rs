@@ -10,7 +10,7 @@ use super::auth::Auth;
 use super::challenge::{self, Challenge};
 use super::connections::Connections;
 use super::endpoint::Endpoint;
-use super::http::{Answer, Body, Headers, Http};
+use super::http::{Answer, Body, Headers, Http, Rest};
 use super::ping::{self, Ping};
 use super::url::Url;
 use super::{problem, redirect};
@@ -131,14 +131,10 @@ impl<'a> Session<'a> {
         if offset > 0 && offset < blob.size {
             let range = (offset, blob.size - 1);
             let answer = self.ask(Ask { target: &target, accept: None, range: Some(range) })?;
-            let expected = format!("bytes {}-{}/{}", range.0, range.1, blob.size);
-            match answer.status() {
-                206 if answer.header("content-range") == Some(expected.as_str()) => {
-                    return Ok((answer.into_body(), offset));
-                }
-                200 => return Ok((answer.into_body(), 0)),
-                206 | 400 | 416 => {}
-                _ => return Err(self.refusal(answer)),
+            match answer.rest(range, blob.size) {
+                Rest::Begins(body, start) => return Ok((*body, start)),
+                Rest::NotGiven => {}
+                Rest::Refused(answer) => return Err(self.refusal(*answer)),
             }
         }
         Ok((self.get(&target, None)?.into_body(), 0))
