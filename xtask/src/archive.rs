@@ -5,8 +5,7 @@ use std::io::{self, Write};
 /// A pattern longer than gzip's window, half noise and half text, so that the repeats of it compress no better.
 const PATTERN: usize = 8 * 1024 * 1024;
 const STRIPE: usize = 64 * 1024;
-/// The name of the file in it.
-pub const FILE: &str = "file";
+const FILE: &str = "file";
 
 /// A tar with one file, written as it goes.
 pub fn one_file(tar: &mut dyn Write, size: u64) -> io::Result<()> {

@@ -46,6 +46,16 @@ pub fn executable(messages: &str, name: &str) -> Result<PathBuf> {
     binary.map(PathBuf::from).ok_or_else(|| format!("cargo names no executable {name}"))
 }
 
+/// Builds the static pullet, where its target is installed.
+pub fn build_static(options: &[&str]) -> Result<Option<PathBuf>> {
+    const TARGET: &str = "x86_64-unknown-linux-musl";
+    let sysroot = shell::read(shell::program("rustc").args(["--print", "sysroot"]))?;
+    match Path::new(sysroot.trim()).join("lib/rustlib").join(TARGET).exists() {
+        false => Ok(None),
+        true => build_with(&[&["--bin=pullet", "--profile=release", "--target", TARGET], options].concat()).map(Some),
+    }
+}
+
 /// A path below the workspace as one would type it there.
 pub fn shown(path: &Path) -> String {
     path.strip_prefix(root()).unwrap_or(path).display().to_string()

@@ -20,10 +20,23 @@ const PAUSE: Duration = Duration::from_millis(10);
 impl Registry {
     /// Starts a registry that keeps its blobs, its configuration and its logs in the folder.
     pub fn start(folder: &Path) -> Result<Self> {
+        Self::launch(folder, &storage(folder), "")
+    }
+
+    /// Starts one that speaks TLS, for the blobs of the one in the folder `other`. Its authority is `ca.pem` in its own.
+    pub fn start_tls(folder: &Path, other: &Path) -> Result<Self> {
+        disk::fresh(folder)?;
+        make_certificate(folder)?;
+        let file = |name: &str| folder.join(name).display().to_string();
+        let tls = format!("  tls:\n    certificate: {}\n    key: {}\n", file("registry.pem"), file("registry.key"));
+        Self::launch(folder, &storage(other), &tls)
+    }
+
+    fn launch(folder: &Path, storage: &Path, tls: &str) -> Result<Self> {
         disk::create_folder(folder)?;
         let address = free_address()?;
         let configuration = folder.join("config.yml");
-        disk::write(&configuration, self::configuration(&folder.join("storage"), address))?;
+        disk::write(&configuration, self::configuration(storage, address) + tls)?;
         let access_log = folder.join("access.log");
         let mut command = shell::program("docker-registry");
         command.arg("serve").arg(&configuration).stdin(Stdio::null());
@@ -80,6 +93,26 @@ impl Drop for Registry {
 fn free_address() -> Result<SocketAddr> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr());
     listener.map_err(|e| format!("find a free port: {e}"))
+}
+
+fn storage(folder: &Path) -> PathBuf {
+    folder.join("storage")
+}
+
+/// An authority, and a certificate for loopback that it has signed.
+fn make_certificate(folder: &Path) -> Result {
+    let settings = folder.join("openssl.cnf");
+    disk::write(&settings, "[req]\ndistinguished_name=name\n[name]\n")?;
+    let openssl = |words: &str| {
+        let mut openssl = shell::program("openssl");
+        openssl.args("req -x509 -config openssl.cnf -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes".split(' '));
+        shell::run(openssl.args(words.split(' ')).current_dir(folder))
+    };
+    openssl("-subj /CN=authority -keyout ca.key -out ca.pem")?;
+    openssl(
+        "-subj /CN=registry -addext subjectAltName=IP:127.0.0.1 -CA ca.pem -CAkey ca.key -keyout registry.key \
+         -out registry.pem",
+    )
 }
 
 /// The access log is on standard output and on by default. A secret keeps the registry from warning that it has none.

@@ -15,7 +15,8 @@ const VERSION: &str = "images-1";
 const REPOSITORY: &str = "bench";
 /// What zstd does if nobody tells it otherwise.
 const ZSTD: Codec = Codec::Zstd(3);
-const ZSTD_NAME: &str = "-zstd";
+/// Behind the name of an image, it means the same tars with zstd.
+pub const ZSTD_NAME: &str = "-zstd";
 
 struct Recipe {
     name: &'static str,
@@ -58,6 +59,16 @@ pub fn usual() -> Vec<String> {
     RECIPES.iter().map(|recipe| recipe.name.to_owned()).collect()
 }
 
+/// The names of those that were made before.
+pub fn made(bench: &Path) -> Vec<String> {
+    names().into_iter().filter(|name| list(bench, name).exists()).collect()
+}
+
+/// An image's name at a registry.
+pub fn at(address: &str, image: &str) -> String {
+    format!("{address}/{REPOSITORY}:{image}")
+}
+
 /// Where the registry keeps them.
 pub fn folder(bench: &Path) -> PathBuf {
     bench.join(VERSION)
@@ -66,12 +77,12 @@ pub fn folder(bench: &Path) -> PathBuf {
 impl Subject {
     /// The image of this name; made and pushed if it is not there.
     pub fn there(bench: &Path, registry: &Registry, name: &str) -> Result<Self> {
-        let list = folder(bench).join(format!("{name}.layers"));
+        let list = list(bench, name);
         if !list.exists() {
             let work = Temporary::new(bench.join("work"))?;
             let layers = match name.strip_suffix(ZSTD_NAME) {
                 Some(sister) => Self::there(bench, registry, sister)?.recompressed(bench, work.path())?,
-                None => made(bench, registry, work.path(), name)?,
+                None => make(bench, registry, work.path(), name)?,
             };
             let text: String = layers.iter().map(line).collect();
             push::image(registry.address(), REPOSITORY, name, &Image::new(work.path(), layers)?)?;
@@ -83,7 +94,7 @@ impl Subject {
 
     /// Its name at a registry.
     pub fn at(&self, address: &str) -> String {
-        format!("{address}/{REPOSITORY}:{}", self.name)
+        at(address, &self.name)
     }
 
     /// The same tars with zstd instead of gzip.
@@ -105,7 +116,12 @@ impl Subject {
     }
 }
 
-fn made(bench: &Path, registry: &Registry, work: &Path, name: &str) -> Result<Vec<Layer>> {
+/// Where an image's layers are listed.
+fn list(bench: &Path, name: &str) -> PathBuf {
+    folder(bench).join(format!("{name}.layers"))
+}
+
+fn make(bench: &Path, registry: &Registry, work: &Path, name: &str) -> Result<Vec<Layer>> {
     let recipe = RECIPES.iter().find(|recipe| recipe.name == name);
     let recipe = recipe.ok_or_else(|| format!("no image {name:?}; there are {}", names().join(", ")))?;
     let base = recipe.base.map(|base| Subject::there(bench, registry, base)).transpose()?;

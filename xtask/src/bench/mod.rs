@@ -3,7 +3,7 @@
 //! wall time is the machine's as much as the tool's. Nothing is judged here.
 
 mod floor;
-mod images;
+pub mod images;
 mod layers;
 mod measure;
 mod options;

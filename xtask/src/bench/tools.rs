@@ -34,8 +34,6 @@ struct Peer {
     takes_zstd: bool,
 }
 
-const STATIC: &str = "x86_64-unknown-linux-musl";
-
 const PULLET: Peer = Peer {
     name: "pullet",
     programs: &[],
@@ -142,9 +140,9 @@ pub fn all(bench: &Path) -> Result<Vec<Tool>> {
         pullet(bench, "pullet (fast)", &["--profile=release-fast"])?,
         pullet(bench, "pullet (fast-inflate)", &["--profile=release", "--features=fast-inflate"])?,
     ];
-    if has_static()? {
-        let target = format!("--target={STATIC}");
-        tools.push(pullet(bench, "pullet (static)", &["--profile=release", &target])?);
+    let fast = ["--features=fast-inflate"];
+    for (name, features) in [("pullet (static)", &[][..]), ("pullet (static, fast-inflate)", &fast)] {
+        tools.extend(cargo::build_static(features)?.map(|built| kept(bench, name, &built)).transpose()?);
     }
     for peer in PEERS {
         let programs: Vec<PathBuf> = peer.programs.iter().filter_map(|program| shell::find(program)).collect();
@@ -155,18 +153,15 @@ pub fn all(bench: &Path) -> Result<Vec<Tool>> {
     Ok(tools)
 }
 
-/// Builds one and keeps it under a name of its own: the next build would take its place.
 fn pullet(bench: &Path, name: &'static str, options: &[&str]) -> Result<Tool> {
-    let built = cargo::build_with(&[&["--bin=pullet"], options].concat())?;
-    let folder = bench.join("bin");
-    disk::create_folder(&folder)?;
-    let program = folder.join(name.replace([' ', '(', ')'], "_"));
-    disk::named("copy to", &program, std::fs::copy(&built, &program))?;
-    Ok(Tool { name, program, peer: &PULLET })
+    kept(bench, name, &cargo::build_with(&[&["--bin=pullet"], options].concat())?)
 }
 
-/// Whether the static target is installed.
-fn has_static() -> Result<bool> {
-    let sysroot = shell::read(shell::program("rustc").args(["--print", "sysroot"]))?;
-    Ok(Path::new(sysroot.trim()).join("lib/rustlib").join(STATIC).exists())
+/// Keeps a build under a name of its own: the next one would take its place.
+fn kept(bench: &Path, name: &'static str, built: &Path) -> Result<Tool> {
+    let folder = bench.join("bin");
+    disk::create_folder(&folder)?;
+    let program = folder.join(name.replace([' ', '(', ')', ','], "_"));
+    disk::named("copy to", &program, std::fs::copy(built, &program))?;
+    Ok(Tool { name, program, peer: &PULLET })
 }
