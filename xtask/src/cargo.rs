@@ -16,7 +16,8 @@ pub fn root() -> PathBuf {
 pub fn command(arguments: &[&str]) -> Command {
     let cargo = std::env::var_os("CARGO").unwrap_or("cargo".into());
     let mut command = Command::new(cargo);
-    command.current_dir(root()).args(arguments);
+    // It is ours, told by the cargo that runs us. Build scripts that look at it would run anew, and all that is built on them.
+    command.env_remove("CARGO_MANIFEST_DIR").current_dir(root()).args(arguments);
     command
 }
 
