@@ -5,10 +5,9 @@
 use super::http::{Answer, Body, Headers, Http, Rest};
 use super::tls_config::Peer;
 use super::url::Url;
-use super::{Repository, problem, redirect, session};
+use super::{Repository, redirect, session};
 use crate::error::{Error, ErrorKind, Result};
 use crate::image::manifest::Descriptor;
-use crate::limits::Limits;
 
 impl Repository<'_> {
     /// A layer's bytes as they come, not verified, from `offset` on if the server goes along: the number beside them tells
@@ -61,24 +60,12 @@ impl Repository<'_> {
     }
 
     fn fetch(&self, http: &Http, url: &Url, headers: Headers<'_>) -> Result<Answer> {
-        let limits = &self.connections.config.limits;
-        let mut answer = http.get(url, headers)?;
-        session::report(self.progress, &answer);
-        for _ in 0..limits.redirects {
-            if !matches!(answer.status(), 301 | 302 | 303 | 307 | 308) {
-                return Ok(answer);
-            }
-            let next = redirect::location(&answer)?;
-            let _ = answer.read(limits.error_body);
-            answer = http.get(&next, headers)?;
-            session::report(self.progress, &answer);
-        }
-        Err(Limits::exceeded("redirects", limits.redirects).context(format!("GET {}", answer.url())))
+        let answer = http.get(url, headers)?;
+        redirect::report(self.progress, &answer);
+        redirect::follow(http, answer, headers, &self.connections.config.limits, self.progress)
     }
 
     fn refused(&self, answer: Answer) -> Error {
-        let (url, status, patience) = (answer.url().to_string(), answer.status(), answer.patience());
-        let body = answer.read(self.connections.config.limits.error_body);
-        problem::refusal("GET", &url, status, &body.ok().flatten().unwrap_or_default(), patience)
+        session::refusal(answer, self.connections.config.limits.error_body)
     }
 }

@@ -1,14 +1,50 @@
 //! Where a redirect leads, and whether it may be followed there.
 
-use super::http::Answer;
+use super::http::{Answer, Headers, Http};
 use super::url::Url;
 use crate::error::{Error, ErrorKind, Result};
+use crate::limits::Limits;
+use crate::progress::{Event, Progress};
 
 /// Bytes of a redirect's `Location`: signed URLs of object stores have up to 2 KiB.
 const LOCATION_LIMIT: usize = 8 << 10;
 
+/// Follows redirects. What `headers` has for the server stays behind at the first hop to another origin, and is never picked
+/// up again.
+pub(super) fn follow(
+    http: &Http,
+    mut answer: Answer,
+    mut headers: Headers<'_>,
+    limits: &Limits,
+    progress: &dyn Progress,
+) -> Result<Answer> {
+    let mut hops = 0;
+    while matches!(answer.status(), 301 | 302 | 303 | 307 | 308) {
+        hops += 1;
+        if hops > limits.redirects {
+            return Err(Limits::exceeded("redirects", limits.redirects).context(format!("GET {}", answer.url())));
+        }
+        let next = location(&answer)?;
+        if !next.same_origin(answer.url()) {
+            headers = Headers { authorization: None, more: &[], ..headers };
+        }
+        let _ = answer.read(limits.error_body);
+        answer = http.get(&next, headers)?;
+        report(progress, &answer);
+    }
+    Ok(answer)
+}
+
+pub(super) fn report(progress: &dyn Progress, answer: &Answer) {
+    progress.report(Event::Answered {
+        method: answer.method(),
+        url: &answer.url().to_string(),
+        status: answer.status(),
+    });
+}
+
 /// Where a redirect leads: exactly one `Location`, to http or https, and never from https down to http.
-pub(super) fn location(answer: &Answer) -> Result<Url> {
+fn location(answer: &Answer) -> Result<Url> {
     let refuse = |what: &str| {
         let text = format!("GET {}: refused redirect: {what}", answer.url());
         Err(Error::new(ErrorKind::Unsafe, text))

@@ -20,7 +20,7 @@ use crate::image::manifest::Descriptor;
 use crate::image::media_type;
 use crate::image::reference;
 use crate::limits::{Limits, within};
-use crate::progress::{Event, Progress};
+use crate::progress::Progress;
 
 /// One repository at one endpoint.
 pub(super) struct Session<'a> {
@@ -261,7 +261,7 @@ impl<'a> Session<'a> {
     fn authorise(&mut self, registry: &Url, challenges: Vec<Challenge>) -> Result<()> {
         let limits = &self.connections.config.limits;
         let progress = self.progress;
-        self.auth.answer(&self.http, registry, challenges, limits, &|answer| report(progress, answer))?;
+        self.auth.answer(&self.http, registry, challenges, limits, &|answer| redirect::report(progress, answer))?;
         if let (true, Some(granted)) = (self.is_kept, self.auth.granted()) {
             self.connections.granted().insert(self.endpoint.key(), granted.clone());
         }
@@ -295,25 +295,10 @@ impl<'a> Session<'a> {
     }
 
     /// Follows redirects. The credential stays behind at the first hop to another origin and is never picked up again.
-    fn follow(&self, mut answer: Answer, ask: Ask<'_>) -> Result<Answer> {
-        let limits = &self.connections.config.limits;
+    fn follow(&self, answer: Answer, ask: Ask<'_>) -> Result<Answer> {
         let authorization = self.auth.header(answer.url()).map(str::to_owned);
-        let mut headers = ask.headers(authorization.as_deref(), &self.endpoint.headers);
-        let mut hops = 0;
-        while matches!(answer.status(), 301 | 302 | 303 | 307 | 308) {
-            hops += 1;
-            if hops > limits.redirects {
-                return Err(Limits::exceeded("redirects", limits.redirects).context(format!("GET {}", answer.url())));
-            }
-            let next = redirect::location(&answer)?;
-            if !next.same_origin(answer.url()) {
-                headers = Headers { authorization: None, more: &[], ..headers };
-            }
-            let _ = answer.read(limits.error_body);
-            answer = self.http.get(&next, headers)?;
-            self.report(&answer);
-        }
-        Ok(answer)
+        let headers = ask.headers(authorization.as_deref(), &self.endpoint.headers);
+        redirect::follow(&self.http, answer, headers, &self.connections.config.limits, self.progress)
     }
 
     /// A path of the API.
@@ -330,21 +315,17 @@ impl<'a> Session<'a> {
     }
 
     fn refusal(&self, answer: Answer) -> Error {
-        let (url, status) = (answer.url().to_string(), answer.status());
-        let patience = answer.patience();
-        let body = answer.read(self.connections.config.limits.error_body);
-        problem::refusal("GET", &url, status, &body.ok().flatten().unwrap_or_default(), patience)
+        refusal(answer, self.connections.config.limits.error_body)
     }
 
     fn report(&self, answer: &Answer) {
-        report(self.progress, answer);
+        redirect::report(self.progress, answer);
     }
 }
 
-pub(super) fn report(progress: &dyn Progress, answer: &Answer) {
-    progress.report(Event::Answered {
-        method: answer.method(),
-        url: &answer.url().to_string(),
-        status: answer.status(),
-    });
+/// The error for an answer that gives nothing; `limit` is how much of its body may tell why.
+pub(super) fn refusal(answer: Answer, limit: usize) -> Error {
+    let (url, status, patience) = (answer.url().to_string(), answer.status(), answer.patience());
+    let body = answer.read(limit);
+    problem::refusal("GET", &url, status, &body.ok().flatten().unwrap_or_default(), patience)
 }

@@ -99,6 +99,18 @@ fn no_challenge_is_answered_and_no_redirect_takes_anything_along() {
     assert!(scene.other.calls().iter().all(|call| call.request.header("authorization").is_none()));
 }
 
+/// As many redirects as for any other blob.
+#[test]
+fn ten_hops_are_followed() {
+    let scene = Scene::new();
+    let hops = ["/layer", "/ha", "/hb", "/hc", "/hd", "/he", "/hf", "/hg", "/hh", "/hi", "/hj"];
+    for pair in hops.windows(2) {
+        scene.other.fault(on(pair[0]).redirect(307, scene.other.url(pair[1])));
+    }
+    scene.other.serve("/hj", &scene.image.layers[1].blob);
+    scene.allowed(&[scene.url()]).exits(0);
+}
+
 #[test]
 fn what_comes_from_there_is_proven_and_the_way_is_https() {
     type Break = fn(Fault) -> Fault;
