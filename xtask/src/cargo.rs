@@ -30,14 +30,15 @@ pub fn target() -> Result<PathBuf> {
 
 /// Builds pullet in the given profile and gives the path of its binary.
 pub fn build(profile: &str) -> Result<PathBuf> {
-    build_with(&["--bin=pullet", "--profile", profile])
+    build_with("--bin=pullet", &["--profile", profile])
 }
 
-/// Builds one program of pullet's package with these options and gives the path of the binary.
-pub fn build_with(options: &[&str]) -> Result<PathBuf> {
+/// Builds one program of pullet's package, `--bin=NAME` or `--example=NAME`, with these options and gives the path of the
+/// binary.
+pub fn build_with(program: &str, options: &[&str]) -> Result<PathBuf> {
     let mut command = command(&["build", "--quiet", "--package=pullet", "--message-format=json-render-diagnostics"]);
-    command.args(options);
-    executable(&shell::read(&mut command)?, "pullet")
+    command.arg(program).args(options);
+    executable(&shell::read(&mut command)?, program.split('=').next_back().unwrap_or_default())
 }
 
 /// The executable of a build's messages whose name begins so. Theirs come in any order.
@@ -53,7 +54,7 @@ pub fn build_static(options: &[&str]) -> Result<Option<PathBuf>> {
     let sysroot = shell::read(shell::program("rustc").args(["--print", "sysroot"]))?;
     match Path::new(sysroot.trim()).join("lib/rustlib").join(TARGET).exists() {
         false => Ok(None),
-        true => build_with(&[&["--bin=pullet", "--profile=release", "--target", TARGET], options].concat()).map(Some),
+        true => build_with("--bin=pullet", &[&["--profile=release", "--target", TARGET], options].concat()).map(Some),
     }
 }
 

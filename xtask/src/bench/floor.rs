@@ -53,7 +53,7 @@ const STEPS: &[Step] = &[
 impl Programs {
     pub fn build() -> Result<Self> {
         let copy = |features: &[&str], name: &str| {
-            let built = cargo::build_with(&[&["--example=floor", "--profile=release"], features].concat())?;
+            let built = cargo::build_with("--example=floor", &[&["--profile=release"], features].concat())?;
             let kept = built.with_file_name(name);
             crate::disk::named("copy to", &kept, std::fs::copy(&built, &kept)).map(|_| kept)
         };

@@ -34,6 +34,8 @@ const NEEDED: &[(&str, &str)] = &[
     ("umoci", "umoci"),
     ("zstd", "zstd"),
 ];
+/// From a request's first byte to its answer's, on the link of [`Task::Far`].
+const ROUND_TRIP: Duration = Duration::from_millis(50);
 /// The registry writes a request's line after its answer.
 const LOG_PAUSE: Duration = Duration::from_millis(100);
 
@@ -42,6 +44,8 @@ pub struct Place {
     folder: PathBuf,
     registry: Registry,
     proxy: Proxy,
+    /// The way to the registry with a long round trip.
+    link: Proxy,
 }
 
 pub fn run(words: &[&str]) -> Result {
@@ -53,11 +57,12 @@ pub fn run(words: &[&str]) -> Result {
     debian::need(NEEDED)?;
     let folder = cargo::target()?.join("bench");
     let registry = Registry::start(&images::folder(&folder))?;
-    let proxy = Proxy::start(registry.address())?;
-    let place = Place { folder, registry, proxy };
-    let mut tools = tools::all(&place.folder)?;
-    tools.retain(|tool| options.tools.is_empty() || options.tools.iter().any(|name| name == tool.name));
-    let programs = floor::Programs::build()?;
+    let proxy = Proxy::start(registry.address(), Duration::ZERO)?;
+    let link = Proxy::start(registry.address(), ROUND_TRIP)?;
+    let place = Place { folder, registry, proxy, link };
+    let tools = tools::all(&place.folder, &options.tools)?;
+    let has_floor = options.tasks.iter().any(|task| matches!(task, Task::Store | Task::Tree));
+    let programs = has_floor.then(floor::Programs::build).transpose()?;
     if !options.is_json {
         println!("{}", table::HEAD);
     }
@@ -69,8 +74,8 @@ pub fn run(words: &[&str]) -> Result {
             own.extend(rows.first().map(|row| (*task, row.sample.cpu)));
             print(&rows, options.is_json);
         }
-        if options.tasks != [Task::Repeat] {
-            let parts = floor::measure(&place, &subject, &programs, options.runs)?;
+        if let Some(programs) = &programs {
+            let parts = floor::measure(&place, &subject, programs, options.runs)?;
             print(&table::floor(name, &parts, &own), options.is_json);
         }
     }
@@ -103,7 +108,7 @@ fn compare(place: &Place, subject: &Subject, task: Task, tools: &[Tool], runs: u
     let mut samples = vec![Vec::new(); able.len()];
     for _ in 0..runs {
         for ((tool, script), samples) in able.iter().zip(&mut samples) {
-            samples.push(once(place, subject, task, tool, script, &place.registry.address().to_string())?);
+            samples.push(once(place, subject, task, tool, script)?);
         }
     }
     let medians: Vec<Sample> = samples.iter().map(|samples| median(samples)).collect();
@@ -115,9 +120,10 @@ fn compare(place: &Place, subject: &Subject, task: Task, tools: &[Tool], runs: u
 }
 
 /// One run on a fresh file system.
-fn once(place: &Place, subject: &Subject, task: Task, tool: &Tool, script: &str, address: &str) -> Result<Sample> {
+fn once(place: &Place, subject: &Subject, task: Task, tool: &Tool, script: &str) -> Result<Sample> {
     let ground = Ground::fresh(place.ground())?;
-    let words = words(subject, tool, address);
+    let address = if task == Task::Far { place.link.address() } else { place.registry.address() };
+    let words = words(subject, tool, &address.to_string());
     if task == Task::Repeat {
         measure::run(ground.path(), &place.notes(), script, &words)?;
     }

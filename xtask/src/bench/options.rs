@@ -7,7 +7,8 @@ use crate::Result;
 pub const HELP: &str = "\
 cargo xtask bench [--json] [--task TASK]... [--image IMAGE]... [--tool TOOL]... [--runs N]
 
-  --task TASK    T1 (into a store), T2 (pull and unpack), repeat (pull what is there); default: all
+  --task TASK    T1 (into a store), T2 (pull and unpack), repeat (pull what is there), far (T1 with 50 ms of round
+                 trip, by a proxy that holds back all bytes, and a new connection's for its handshake); default: all
   --image IMAGE  debian, app, many, wide, big, or one of them with -zstd; default: the five with gzip
   --tool TOOL    one of the tools that are here; default: all
   --runs N       the median of so many runs, each on a fresh file system (default: 5)
@@ -71,7 +72,7 @@ mod tests {
     #[test]
     fn what_is_not_said_is_all_of_it() {
         let options = Options::parse(&[]).unwrap();
-        assert_eq!((options.tasks.len(), options.images.len(), options.runs), (3, 5, 5));
+        assert_eq!((options.tasks.len(), options.images.len(), options.runs), (4, 5, 5));
         let options = Options::parse(&["--task", "T1", "--image", "big-zstd", "--runs", "3", "--json"]).unwrap();
         assert_eq!((options.tasks, options.images), (vec![Task::Store], vec!["big-zstd".to_owned()]));
         assert!(options.runs == 3 && options.is_json);

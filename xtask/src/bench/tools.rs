@@ -14,6 +14,8 @@ pub enum Task {
     Tree,
     /// Pull it into a store that has it.
     Repeat,
+    /// Pull it into a store over a link with a long round trip.
+    Far,
 }
 
 /// A program that can do some of the tasks.
@@ -42,6 +44,25 @@ const PULLET: Peer = Peer {
     repeats: true,
     takes_zstd: true,
 };
+
+/// Two jobs, for two processors.
+const TWO_JOBS: Peer =
+    Peer { store: "", tree: r#"exec "$1" unpack --quiet -j 2 --store store "$2" tree"#, repeats: false, ..PULLET };
+
+/// As many connections as the peer with the most has.
+const SIX_JOBS: Peer =
+    Peer { store: r#"exec "$1" pull --quiet -j 6 --store store "$2""#, tree: "", repeats: false, ..PULLET };
+
+/// Our own ones by name, and what cargo is told for them; those of the last column are static.
+const OWN: &[(&str, &Peer, &[&str], bool)] = &[
+    ("pullet", &PULLET, &["--profile=release"], false),
+    ("pullet -j 2", &TWO_JOBS, &["--profile=release"], false),
+    ("pullet -j 6", &SIX_JOBS, &["--profile=release"], false),
+    ("pullet (fast)", &PULLET, &["--profile=release-fast"], false),
+    ("pullet (fast-inflate)", &PULLET, &["--profile=release", "--features=fast-inflate"], false),
+    ("pullet (static)", &PULLET, &[], true),
+    ("pullet (static, fast-inflate)", &PULLET, &["--features=fast-inflate"], true),
+];
 
 /// Plain HTTP is told to each in its own way.
 const PEERS: &[Peer] = &[
@@ -101,11 +122,11 @@ const PEERS: &[Peer] = &[
 ];
 
 impl Task {
-    pub const ALL: &[Self] = &[Self::Store, Self::Tree, Self::Repeat];
+    pub const ALL: &[Self] = &[Self::Store, Self::Tree, Self::Repeat, Self::Far];
 
     pub fn parse(word: &str) -> Result<Self> {
         let found = Self::ALL.iter().find(|task| task.name() == word);
-        found.copied().ok_or_else(|| format!("bench: no task {word:?}; there are T1, T2 and repeat"))
+        found.copied().ok_or_else(|| format!("bench: no task {word:?}; there are T1, T2, repeat and far"))
     }
 
     pub fn name(self) -> &'static str {
@@ -113,6 +134,7 @@ impl Task {
             Self::Store => "T1",
             Self::Tree => "T2",
             Self::Repeat => "repeat",
+            Self::Far => "far",
         }
     }
 }
@@ -122,7 +144,7 @@ impl Tool {
     pub fn script(&self, task: Task, is_zstd: bool) -> Option<&'static str> {
         let peer = self.peer;
         let script = match task {
-            Task::Store => peer.store,
+            Task::Store | Task::Far => peer.store,
             Task::Tree if is_zstd && !peer.takes_zstd => "",
             Task::Tree => peer.tree,
             Task::Repeat if !peer.repeats => "",
@@ -133,18 +155,20 @@ impl Tool {
     }
 }
 
-/// Every pullet that can be built here, and every peer that is here.
-pub fn all(bench: &Path) -> Result<Vec<Tool>> {
-    let mut tools = vec![
-        pullet(bench, "pullet", &["--profile=release"])?,
-        pullet(bench, "pullet (fast)", &["--profile=release-fast"])?,
-        pullet(bench, "pullet (fast-inflate)", &["--profile=release", "--features=fast-inflate"])?,
-    ];
-    let fast = ["--features=fast-inflate"];
-    for (name, features) in [("pullet (static)", &[][..]), ("pullet (static, fast-inflate)", &fast)] {
-        tools.extend(cargo::build_static(features)?.map(|built| kept(bench, name, &built)).transpose()?);
+/// Every pullet that can be built here, and every peer that is here; of them those that are wanted, if any are named.
+pub fn all(bench: &Path, wanted: &[String]) -> Result<Vec<Tool>> {
+    let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
+    let mut tools = Vec::new();
+    for (name, peer, options, is_static) in OWN.iter().filter(|(name, ..)| is_wanted(name)) {
+        let built = match is_static {
+            true => cargo::build_static(options)?,
+            false => Some(cargo::build_with("--bin=pullet", options)?),
+        };
+        if let Some(built) = built {
+            tools.push(Tool { name, program: kept(bench, name, &built)?, peer });
+        }
     }
-    for peer in PEERS {
+    for peer in PEERS.iter().filter(|peer| is_wanted(peer.name)) {
         let programs: Vec<PathBuf> = peer.programs.iter().filter_map(|program| shell::find(program)).collect();
         if let (Some(program), true) = (programs.first(), programs.len() == peer.programs.len()) {
             tools.push(Tool { name: peer.name, program: program.clone(), peer });
@@ -153,15 +177,11 @@ pub fn all(bench: &Path) -> Result<Vec<Tool>> {
     Ok(tools)
 }
 
-fn pullet(bench: &Path, name: &'static str, options: &[&str]) -> Result<Tool> {
-    kept(bench, name, &cargo::build_with(&[&["--bin=pullet"], options].concat())?)
-}
-
 /// Keeps a build under a name of its own: the next one would take its place.
-fn kept(bench: &Path, name: &'static str, built: &Path) -> Result<Tool> {
+fn kept(bench: &Path, name: &str, built: &Path) -> Result<PathBuf> {
     let folder = bench.join("bin");
     disk::create_folder(&folder)?;
     let program = folder.join(name.replace([' ', '(', ')', ','], "_"));
     disk::named("copy to", &program, std::fs::copy(built, &program))?;
-    Ok(Tool { name, program, peer: &PULLET })
+    Ok(program)
 }
