@@ -1,5 +1,9 @@
 //! The client: what it was told, and its connections to registries. What it can do stands in the files after this one.
 
+use std::sync::Arc;
+#[cfg(feature = "boot")]
+use std::time::Instant;
+
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::{self, Accounts};
@@ -27,7 +31,7 @@ use crate::verify::{Size, Verified};
 pub struct Client {
     pub(crate) options: Options,
     pub(crate) platform: Platform,
-    pub(crate) accounts: Accounts,
+    pub(crate) accounts: Arc<Accounts>,
     pub(crate) connections: Connections,
 }
 
@@ -38,7 +42,7 @@ impl Client {
     pub fn new(mut options: Options) -> Result<Self> {
         let platform = options.platform.clone().unwrap_or_else(host::platform);
         let connections = Connections::new(options.registry())?;
-        let accounts = Accounts::new(options.authfile.clone(), options.cancel.clone());
+        let accounts = Arc::new(Accounts::new(options.authfile.clone(), options.cancel.clone()));
         Ok(Self { options, platform, accounts, connections })
     }
 
@@ -57,6 +61,16 @@ impl Client {
         for (name, is_named) in self.connections.names(name).unwrap_or_default() {
             let _ = self.credentials(&name, is_named, progress);
         }
+    }
+
+    /// The same client, which asks once and is out of time at `until`.
+    #[cfg(feature = "boot")]
+    pub(crate) fn scout(&self, until: Instant) -> Self {
+        let until = self.options.cancel.remaining().map_or(until, |left| until.min(Instant::now() + left));
+        let cancel = self.options.cancel.until(until);
+        let connections = self.connections.another(&cancel);
+        let options = self.options.clone().retries(0).cancel(cancel);
+        Self { options, platform: self.platform.clone(), accounts: Arc::clone(&self.accounts), connections }
     }
 
     /// A session, with nothing asked yet.

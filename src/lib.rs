@@ -85,6 +85,8 @@
 mod artifact;
 mod assembly;
 mod blob;
+#[cfg(feature = "boot")]
+mod boot;
 mod cancel;
 mod client;
 mod configuration;
@@ -118,6 +120,8 @@ mod verify;
 mod workers;
 
 pub use artifact::{Artifact, ArtifactFile};
+#[cfg(feature = "boot")]
+pub use boot::{BootParameters, Booted};
 pub use cancel::Cancel;
 pub use client::Client;
 pub use configuration::Configuration;

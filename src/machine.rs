@@ -3,11 +3,17 @@
 
 #[cfg(feature = "tls")]
 use std::io::Read;
+#[cfg(feature = "tls")]
+use std::time::Duration;
 
+#[cfg(feature = "tls")]
+use crate::cancel::Cancel;
 use crate::error::Result;
+#[cfg(feature = "tls")]
+use crate::error::{Error, ErrorKind};
 use crate::host::{Mirrors, Proxies, Scheme};
 #[cfg(feature = "tls")]
-use crate::host::{Pem, certificates_in, certificates_of, roots};
+use crate::host::{Pem, certificates_in, certificates_of, is_random, roots, wait_for_randomness};
 use crate::image::reference::Reference;
 use crate::image::route::Route;
 #[cfg(feature = "tls")]
@@ -15,6 +21,12 @@ use crate::image::route::TlsFiles;
 #[cfg(feature = "tls")]
 use crate::registry::{Certificates, Finding};
 use crate::registry::{Machine, Proxy, ProxyProtocol};
+#[cfg(feature = "tls")]
+use crate::workers;
+
+/// How long the kernel may take to have random numbers; waited for, today's take a second.
+#[cfg(feature = "tls")]
+const RANDOMNESS_WAIT: Duration = Duration::from_secs(60);
 
 /// The machine that this program runs on. Variables are read when it is made, files when they are asked for.
 pub(crate) struct ThisMachine {
@@ -56,6 +68,11 @@ impl Machine for ThisMachine {
         Ok((certificates, findings))
     }
 
+    #[cfg(feature = "tls")]
+    fn randomness(&self, tell: &dyn Fn(&str), cancel: &Cancel) -> Result<()> {
+        await_randomness((is_random, wait_for_randomness), RANDOMNESS_WAIT, tell, cancel)
+    }
+
     fn route(&self, name: &Reference) -> Result<Option<Route>> {
         self.mirrors.route(name)
     }
@@ -83,5 +100,70 @@ impl Machine for ThisMachine {
                 from,
             }
         }))
+    }
+}
+
+/// Waits for a source of random numbers, which tells whether it has any and lets one wait for them.
+#[cfg(feature = "tls")]
+fn await_randomness(
+    (is_there, wait): (impl Fn() -> bool, impl FnOnce() + Send + 'static),
+    limit: Duration,
+    tell: &dyn Fn(&str),
+    cancel: &Cancel,
+) -> Result<()> {
+    if is_there() {
+        return Ok(());
+    }
+    tell("waiting for the kernel's random numbers, which TLS needs");
+    match workers::within(limit, cancel, wait)? {
+        true => Ok(()),
+        false => {
+            let text = format!("TLS: the kernel has had no random numbers for {} s", limit.as_secs());
+            let hint = "give the machine a source of them: the module of its hardware's, or random.trust_cpu=on";
+            Err(Error::new(ErrorKind::Tls, text).with_hint(hint))
+        }
+    }
+}
+
+#[cfg(all(test, feature = "tls"))]
+mod tests {
+    use std::cell::RefCell;
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    /// What came of it, and what was told.
+    fn outcome(
+        is_there: bool,
+        wait: impl FnOnce() + Send + 'static,
+        limit: Duration,
+        cancel: &Cancel,
+    ) -> (std::result::Result<(), ErrorKind>, usize) {
+        let told = RefCell::new(0);
+        let tell = |_: &str| *told.borrow_mut() += 1;
+        let waited = await_randomness((|| is_there, wait), limit, &tell, cancel).map_err(|e| e.kind());
+        (waited, told.into_inner())
+    }
+
+    #[test]
+    fn randomness_is_waited_for_with_a_word_and_a_bound() {
+        let (hour, none) = (Duration::from_secs(3600), Cancel::default());
+        assert_eq!(outcome(true, || (), hour, &none), (Ok(()), 0));
+        assert_eq!(outcome(false, || (), hour, &none), (Ok(()), 1));
+        let (never, nothing) = channel::<()>();
+        let forever = move || {
+            let _ = nothing.recv();
+        };
+        assert_eq!(outcome(false, forever, Duration::ZERO, &none), (Err(ErrorKind::Tls), 1));
+        let (never_too, nothing) = channel::<()>();
+        let cancelled = Cancel::default();
+        cancelled.cancel();
+        let forever = move || {
+            let _ = nothing.recv();
+        };
+        assert_eq!(outcome(false, forever, hour, &cancelled), (Err(ErrorKind::Interrupted), 1));
+        drop((never, never_too));
+        let there = (is_random as fn() -> bool, wait_for_randomness as fn());
+        assert!(await_randomness(there, hour, &|_| (), &none).is_ok());
     }
 }

@@ -48,7 +48,8 @@ impl Client {
         streamed.map_err(|e| e.context(format!("unpack {name}")))
     }
 
-    fn pour(&self, mut resolved: Resolved<'_>, target: &Path, options: &UnpackOptions) -> Result<Streamed> {
+    /// Unpacks what was resolved.
+    pub(crate) fn pour(&self, mut resolved: Resolved<'_>, target: &Path, options: &UnpackOptions) -> Result<Streamed> {
         let manifest = match &resolved.content {
             Content::Image(manifest) => manifest.clone(),
             Content::Artifact(artifact) => return Err(artifact.is_no_image(&resolved.name.familiar())),

@@ -1,6 +1,6 @@
 //! A pullet without its features: what it cannot do is refused by name, and nothing weaker is done instead. The rest of
 //! the tests is for a pullet that has them.
-#![cfg(not(any(feature = "tls", feature = "manage")))]
+#![cfg(not(any(feature = "tls", feature = "manage", feature = "boot")))]
 #![allow(
     dead_code,
     unused_imports,
@@ -103,12 +103,20 @@ fn a_file_in_toml_that_says_something_is_refused() {
 #[test]
 fn a_command_that_is_not_built_in_is_said_not_to_be() {
     let home = Home::new();
-    for args in
-        [&["images"] as &[&str], &["verify"], &["tags", "localhost:1/app"], &["login", "-u", "u", "localhost:1"]]
-    {
+    for (args, feature) in [
+        (&["images"] as &[&str], "manage"),
+        (&["verify"], "manage"),
+        (&["tags", "localhost:1/app"], "manage"),
+        (&["login", "-u", "u", "localhost:1"], "manage"),
+        (&["boot", "/newroot"], "boot"),
+    ] {
         let outcome = home.run(args).exits_in(args[0], 10).fails_in_one_line();
-        outcome.says("the commands pull and unpack alone").says("hint: its feature is \"manage\"");
+        outcome.says("built without this command").says(&format!("hint: its feature is \"{feature}\""));
     }
     let help = home.run(&["--help"]).exits(0);
-    assert!(help.stdout.contains("  unpack ") && !help.stdout.contains("  images "), "{}", help.story());
+    assert!(
+        help.stdout.contains("  unpack ") && !help.stdout.contains("  images ") && !help.stdout.contains("  boot "),
+        "{}",
+        help.story()
+    );
 }

@@ -4,6 +4,8 @@
 mod auth_file;
 #[cfg(feature = "tls")]
 mod certificates;
+#[cfg(feature = "boot")]
+mod cmdline;
 mod credentials;
 mod daemon;
 mod environment;
@@ -11,15 +13,21 @@ mod environment;
 mod fuzzing;
 #[cfg(feature = "toml")]
 mod hosts;
+#[cfg(feature = "boot")]
+mod init;
 mod keychain;
 #[cfg(feature = "sandbox")]
 mod landlock;
 mod mirrors;
+#[cfg(feature = "boot")]
+mod mounts;
 mod network;
 #[cfg(not(feature = "toml"))]
 mod no_toml;
 mod private_file;
 mod proxy;
+#[cfg(feature = "tls")]
+mod randomness;
 #[cfg(feature = "toml")]
 mod registries;
 mod terminal;
@@ -31,13 +39,21 @@ use std::path::PathBuf;
 
 #[cfg(feature = "tls")]
 pub(crate) use self::certificates::{Pem, certificates_in, certificates_of, roots};
+#[cfg(feature = "boot")]
+pub(crate) use self::cmdline::{Memory, Parameters, RootPlace, read_cmdline};
 pub(crate) use self::credentials::Accounts;
 #[cfg(fuzzing)]
 pub use self::fuzzing::{auth_json, keychain_answer, proxy_for};
+#[cfg(feature = "boot")]
+pub(crate) use self::init::{INITS, has_program};
 #[cfg(feature = "sandbox")]
 pub(crate) use self::landlock::confine;
 pub(crate) use self::mirrors::Mirrors;
+#[cfg(feature = "boot")]
+pub(crate) use self::mounts::{Mounts, freeze, is_block_device, is_of_root};
 pub(crate) use self::proxy::{Proxies, Scheme};
+#[cfg(feature = "tls")]
+pub(crate) use self::randomness::{is_random, wait_for_randomness};
 pub use self::terminal::HiddenInput;
 
 #[cfg(not(feature = "sandbox"))]

@@ -97,6 +97,12 @@ impl Reference {
         Ok(Self { tag: Some(tag.to_owned()), digest: None, ..self.clone() })
     }
 
+    /// The same name, pinned.
+    #[cfg(feature = "boot")]
+    pub(crate) fn with_digest(&self, digest: Digest) -> Self {
+        Self { digest: Some(digest), ..self.clone() }
+    }
+
     /// Parses a name that must have neither tag nor digest: a repository. The result has the default tag.
     pub fn parse_repository(text: &str) -> Result<Self> {
         match parse(text)? {

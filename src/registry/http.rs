@@ -2,6 +2,7 @@
 //! judged, and no variable of the environment read: ureq would take proxies from it, and in another way than Go.
 
 use std::io::{self, Read};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -68,9 +69,21 @@ impl ureq::unversioned::resolver::Resolver for Resolver {
         config: &ureq::config::Config,
         _: NextTimeout,
     ) -> std::result::Result<ResolvedSocketAddrs, ureq::Error> {
+        if let Some(loopback) = loopback(uri) {
+            let mut found = self.0.empty();
+            loopback.into_iter().for_each(|address| found.push(address));
+            return Ok(found);
+        }
         let found = self.1.unattended(|| self.0.resolve(uri, config, NextTimeout::default()));
         found.map_err(socket::cancelled)?
     }
+}
+
+/// `localhost` is this machine, whatever others say (RFC 6761, section 6.3); without /etc/hosts nobody else would know.
+fn loopback(uri: &ureq::http::Uri) -> Option<[SocketAddr; 2]> {
+    uri.host().filter(|host| host.eq_ignore_ascii_case("localhost"))?;
+    let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
+    Some([(Ipv6Addr::LOCALHOST, port).into(), (Ipv4Addr::LOCALHOST, port).into()])
 }
 
 /// An answer whose body was not read yet.
@@ -401,4 +414,26 @@ fn io_error(error: &io::Error) -> Error {
         _ => error.to_string(),
     };
     Error::new(ErrorKind::Network, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn localhost_is_this_machine() {
+        for (uri, port) in [
+            ("http://localhost/v2/", Some(80)),
+            ("https://localhost/v2/", Some(443)),
+            ("https://LocalHost:5000/", Some(5000)),
+            ("https://localhost.example/", None),
+            ("https://notlocalhost/", None),
+            ("https://127.0.0.1/", None),
+        ] {
+            let uri: ureq::http::Uri = uri.parse().unwrap_or_else(|e| panic!("{e}"));
+            let expected = port.map(|port| ["[::1]", "127.0.0.1"].map(|host| format!("{host}:{port}")));
+            let found = loopback(&uri).map(|found| found.map(|address| address.to_string()));
+            assert_eq!(found, expected, "{uri}");
+        }
+    }
 }

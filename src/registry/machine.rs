@@ -6,6 +6,8 @@ use std::collections::HashSet;
 use std::io::Read;
 use std::sync::{Mutex, PoisonError};
 
+#[cfg(feature = "tls")]
+use crate::cancel::Cancel;
 use crate::error::Result;
 use crate::image::credentials::Credentials;
 use crate::image::reference::Reference;
@@ -24,6 +26,10 @@ pub(crate) trait Machine: Send + Sync {
     /// What is configured for the registry that goes by one of these names, with the files that were named for it.
     #[cfg(feature = "tls")]
     fn certificates(&self, names: &[&str], files: &TlsFiles) -> Result<(Certificates, Vec<Finding>)>;
+
+    /// Waits, with a bound, until the machine has the random numbers that TLS needs; if it has to, `tell` is told first.
+    #[cfg(feature = "tls")]
+    fn randomness(&self, tell: &dyn Fn(&str), cancel: &Cancel) -> Result<()>;
 
     /// Where a name is asked for, by the first file that speaks of it.
     fn route(&self, name: &Reference) -> Result<Option<Route>>;

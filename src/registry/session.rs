@@ -8,6 +8,8 @@ use serde::Deserialize;
 
 use super::auth::Auth;
 use super::challenge::{self, Challenge};
+#[cfg(feature = "tls")]
+use super::connections::Config;
 use super::connections::Connections;
 use super::endpoint::Endpoint;
 use super::http::{Answer, Body, Headers, Http, Rest};
@@ -20,6 +22,8 @@ use crate::image::manifest::Descriptor;
 use crate::image::media_type;
 use crate::image::reference;
 use crate::limits::{Limits, within};
+#[cfg(feature = "tls")]
+use crate::progress::Event;
 use crate::progress::Progress;
 
 /// One repository at one endpoint.
@@ -221,6 +225,11 @@ impl<'a> Session<'a> {
         let mut failure: Option<Error> = None;
         for root in self.roots.clone() {
             let is_last = self.roots.last() == Some(&root);
+            #[cfg(feature = "tls")]
+            if root.is_https() {
+                let Config { machine, cancel, .. } = &self.connections.config;
+                machine.randomness(&|text| self.progress.report(Event::Note(text)), cancel)?;
+            }
             let url = self.endpoint.named(root.at(ask.target));
             let answer = self.http.get(&url, ask.headers(self.auth.header(&url), &self.endpoint.headers));
             self.connections.findings.tell(self.progress);

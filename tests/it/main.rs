@@ -17,6 +17,7 @@ mod harness;
 
 mod artifact;
 mod auth;
+mod boot;
 mod cli;
 mod commands;
 mod config;

@@ -8,6 +8,8 @@ pub const FOR_TESTS: &[(&str, &str)] = &[
     ("debootstrap", "debootstrap"),
     ("docker-registry", "docker-registry"),
     ("nginx", "nginx-light"),
+    ("ip", "iproute2"),
+    ("mkfs.ext4", "e2fsprogs"),
     ("mount", "mount"),
     ("script", "bsdutils"),
     ("setcap", "libcap2-bin"),

@@ -38,6 +38,7 @@ pub(crate) enum ProgressMode {
 /// One command and what is its own.
 pub(crate) enum Command {
     Artifact(Artifact),
+    Boot(Boot),
     Config(Config),
     Digest(Digest),
     Help(Topic),
@@ -77,6 +78,13 @@ pub(crate) struct Registry {
 pub(crate) struct Artifact {
     pub(crate) registry: Registry,
     pub(crate) name: Reference,
+    pub(crate) target: PathBuf,
+}
+
+pub(crate) struct Boot {
+    pub(crate) registry: Registry,
+    /// What is read instead of `/proc/cmdline`.
+    pub(crate) cmdline: Option<PathBuf>,
     pub(crate) target: PathBuf,
 }
 
@@ -146,6 +154,7 @@ pub(crate) enum PullWhen {
 struct Typed {
     common: Common,
     registry: Registry,
+    cmdline: Option<PathBuf>,
     all_tags: bool,
     when: Option<PullWhen>,
     no_devices: bool,
@@ -206,7 +215,7 @@ impl Typed {
         let asks = topic.is_some_and(Topic::asks);
         let logs_in = topic == Some(Topic::Login);
         let keeps = logs_in || topic == Some(Topic::Logout);
-        let unpacks = topic == Some(Topic::Unpack);
+        let unpacks = matches!(topic, Some(Topic::Boot | Topic::Unpack));
         let takes_blobs = unpacks || matches!(topic, Some(Topic::Artifact | Topic::Pull));
         match option {
             "-h" | "--help" => self.help = true,
@@ -237,6 +246,7 @@ impl Typed {
             "--client-key" if asks || logs_in => self.registry.client_key = Some(path(parser, topic)?),
             "--insecure-registry" if asks || logs_in => self.registry.insecure_registries.push(string(parser, topic)?),
             "--registry-mirror" if asks => self.registry.registry_mirrors.push(string(parser, topic)?),
+            "--cmdline" if topic == Some(Topic::Boot) => self.cmdline = Some(path(parser, topic)?),
             "-a" | "--all-tags" if topic == Some(Topic::Pull) => self.all_tags = true,
             "--pull" if topic == Some(Topic::Unpack) => self.when = Some(choice(parser, topic, option, &PULL_WHEN)?),
             "--no-devices" if topic == Some(Topic::Unpack) => self.no_devices = true,
@@ -263,6 +273,10 @@ impl Typed {
             Topic::Artifact => {
                 let [word, target] = exactly(words, topic, "exactly a NAME and a DIR are needed")?;
                 Command::Artifact(Artifact { registry, name: name(&word, str::parse)?, target: target.into() })
+            }
+            Topic::Boot => {
+                let [target] = exactly(words, topic, "exactly a DIR is needed")?;
+                Command::Boot(Boot { registry, cmdline: self.cmdline, target: target.into() })
             }
             Topic::Config => {
                 let [word] = exactly(words, topic, "exactly a NAME is needed")?;

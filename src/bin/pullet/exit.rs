@@ -14,9 +14,9 @@ pub(crate) enum Failure {
     BrokenPipe,
     /// Standard output could not be written.
     Output(std::io::Error),
-    /// A command that is not in this pullet.
-    #[cfg(not(feature = "manage"))]
-    NotBuilt,
+    /// A command that is not in this pullet, and the feature that brings it.
+    #[cfg(not(all(feature = "manage", feature = "boot")))]
+    NotBuilt(&'static str),
     /// `verify` found so many blobs that are not what they promise.
     Corrupt(usize),
 }
@@ -61,10 +61,10 @@ impl Failure {
             Self::Usage(what, hint) => Some((what.clone(), Some(hint.clone()))),
             Self::BrokenPipe => None,
             Self::Output(error) => Some((format!("write to standard output: {error}"), None)),
-            #[cfg(not(feature = "manage"))]
-            Self::NotBuilt => {
-                let text = "this pullet is built with the commands pull and unpack alone".to_owned();
-                Some((text, Some("its feature is \"manage\"".to_owned())))
+            #[cfg(not(all(feature = "manage", feature = "boot")))]
+            Self::NotBuilt(feature) => {
+                let text = "this pullet is built without this command".to_owned();
+                Some((text, Some(format!("its feature is \"{feature}\""))))
             }
             Self::Corrupt(count) => {
                 let hint = "pullet verify --remove-corrupt removes them; the next pull fetches them anew";
@@ -79,8 +79,8 @@ impl Failure {
             Self::Usage(..) => Some(ErrorKind::Usage),
             Self::BrokenPipe => None,
             Self::Output(_) => Some(ErrorKind::Disk),
-            #[cfg(not(feature = "manage"))]
-            Self::NotBuilt => Some(ErrorKind::Unsupported),
+            #[cfg(not(all(feature = "manage", feature = "boot")))]
+            Self::NotBuilt(_) => Some(ErrorKind::Unsupported),
             Self::Corrupt(_) => Some(ErrorKind::Mismatch),
         }
     }

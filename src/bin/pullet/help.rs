@@ -5,9 +5,11 @@ use crate::topic::Topic;
 /// The help for the program or one of its commands.
 pub(crate) fn of(topic: Topic) -> String {
     match topic {
-        Topic::Program => format!("{PROGRAM}{MANAGE}{CODES}"),
+        Topic::Program => format!("{PROGRAM}{BOOTS}{MANAGE}{CODES}"),
         Topic::Pull => format!("{PULL}\n{REGISTRY}{TRUST}{MIRRORS}{PATIENCE}\n{COMMON}\n{NAMES}"),
         Topic::Unpack => format!("{UNPACK}\n{REGISTRY}{TRUST}{MIRRORS}{PATIENCE}\n{COMMON}\n{NAMES}"),
+        #[cfg(feature = "boot")]
+        Topic::Boot => format!("{BOOT}\n{REGISTRY}{TRUST}{MIRRORS}{PATIENCE}\n{COMMON}"),
         other => of_others(other),
     }
 }
@@ -24,7 +26,7 @@ fn of_others(topic: Topic) -> String {
         Topic::Manifest => format!("{MANIFEST}\n{REGISTRY}{TRUST}{MIRRORS}{PATIENCE}\n{COMMON}\n{NAMES}"),
         Topic::Tags => format!("{TAGS}\n{REGISTRY}{TRUST}{MIRRORS}{PATIENCE}\n{COMMON}"),
         Topic::Verify => format!("{VERIFY}\n{COMMON}"),
-        Topic::Program | Topic::Pull | Topic::Unpack => of(topic),
+        Topic::Program | Topic::Boot | Topic::Pull | Topic::Unpack => of(Topic::Program),
     }
 }
 
@@ -43,6 +45,13 @@ Commands:
   pull      fetch and verify images into the store
   unpack    make a root filesystem out of an image
 ";
+
+/// The command for an initramfs, where it is built in.
+const BOOTS: &str = if cfg!(feature = "boot") {
+    "  boot      mount a new root as the kernel's command line says, in an initramfs\n"
+} else {
+    ""
+};
 
 /// The rest of the commands, where they are built in.
 const MANAGE: &str = if cfg!(feature = "manage") {
@@ -105,6 +114,42 @@ Options:
       --stream           unpack while it arrives, in one pass, and keep nothing in the store; what
                          the store has already is unpacked from there, but with --pull always
       --no-devices       leave device nodes out (an ordinary user's always are)
+      --allow-foreign-layers
+                         fetch layers that the registry lacks where their manifest says, over https
+                         and without credentials (without this such an image is refused)
+      --max-unpacked BYTES[k|m|g|t]
+                         refuse an image with more bytes, holes included (default: 256g)
+      --max-entries N    refuse an image with more archive entries (default: 10000000)
+      --max-zstd-window BYTES[k|m|g|t]
+                         refuse layers whose zstd frames need a larger window in memory
+                         (default: 8m)
+  -q, --quiet            show no progress
+";
+
+#[cfg(feature = "boot")]
+const BOOT: &str = "\
+Mount at DIR the root filesystem of the image that the kernel's command line names, in an
+initramfs: waits for the network, unpacks the image while it arrives, and prints the line that
+goes on with it, `switch_root DIR INIT`. Keeps no store. If it fails, what it mounted is gone.
+
+Usage: pullet boot [OPTION]… DIR
+
+Parameters on the kernel's command line, the last of each counts:
+  pullet.image=NAME      the image, as with Docker; there must be one
+  pullet.digest=DIGEST   the digest that NAME must have, of its manifest or index
+  pullet.ca=FILE         as --ca-file, and in its place
+  pullet.root=WHERE      `tmpfs` (the default), `tmpfs:SIZE` as in tmpfs:256m or tmpfs:50%, a block
+                         device in /dev/, or a folder on which something is mounted. On the last two
+                         the tree is in a folder named by its digest: one that is there already is
+                         not fetched again, and with a pullet.digest needs no network
+  pullet.overlay=tmpfs[:SIZE]
+                         leave the tree as it is, and keep what is written in memory
+  pullet.wait=SECS       longest wait for the network and the device together (default: 60)
+  init=PATH              the program to go on with (default: the first that there is of /sbin/init,
+                         /etc/init, /bin/init, /bin/sh)
+
+Options:
+      --cmdline FILE     read the parameters there and not in /proc/cmdline
       --allow-foreign-layers
                          fetch layers that the registry lacks where their manifest says, over https
                          and without credentials (without this such an image is refused)

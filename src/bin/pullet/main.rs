@@ -2,11 +2,16 @@
 //! becomes an exit code.
 
 // What was typed is understood the same in every pullet, also what this one cannot do.
-#![cfg_attr(not(feature = "manage"), allow(dead_code, reason = "it is only said that the command is not there"))]
+#![cfg_attr(
+    not(all(feature = "manage", feature = "boot")),
+    allow(dead_code, reason = "it is only said that the command is not there")
+)]
 
 mod args;
 #[cfg(feature = "manage")]
 mod artifact;
+#[cfg(feature = "boot")]
+mod boot;
 #[cfg(feature = "manage")]
 mod config;
 #[cfg(feature = "manage")]
@@ -53,6 +58,10 @@ fn run(common: &args::Common, command: Command, reporter: &Reporter) -> Result<(
         Command::Version => text::print(concat!("pullet ", env!("CARGO_PKG_VERSION"), "\n")),
         #[cfg(feature = "manage")]
         Command::Artifact(artifact) => artifact::run(&artifact, reporter),
+        #[cfg(feature = "boot")]
+        Command::Boot(boot) => boot::run(boot, reporter),
+        #[cfg(not(feature = "boot"))]
+        Command::Boot(_) => Err(Failure::NotBuilt("boot")),
         #[cfg(feature = "manage")]
         Command::Config(config) => config::run(common, &config, reporter),
         #[cfg(feature = "manage")]
@@ -72,6 +81,6 @@ fn run(common: &args::Common, command: Command, reporter: &Reporter) -> Result<(
         #[cfg(feature = "manage")]
         Command::Verify(verify) => verify::run(common, verify, reporter),
         #[cfg(not(feature = "manage"))]
-        _ => Err(Failure::NotBuilt),
+        _ => Err(Failure::NotBuilt("manage")),
     }
 }

@@ -9,6 +9,7 @@ use crate::exit::Failure;
 pub(crate) enum Topic {
     Program,
     Artifact,
+    Boot,
     Config,
     Digest,
     Images,
@@ -28,8 +29,9 @@ impl Topic {
     }
 }
 
-const COMMANDS: [(&str, Topic); 11] = [
+const COMMANDS: [(&str, Topic); 12] = [
     ("artifact", Topic::Artifact),
+    ("boot", Topic::Boot),
     ("config", Topic::Config),
     ("digest", Topic::Digest),
     ("images", Topic::Images),
