@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::error::{Error, ErrorKind};
 use crate::host::{Mirrors, Proxies, Scheme};
 #[cfg(feature = "tls")]
-use crate::host::{Pem, certificates_in, certificates_of, is_random, roots, wait_for_randomness};
+use crate::host::{Pem, certificates_in, certificates_of, is_random, now, roots, wait_for_randomness};
 use crate::image::reference::Reference;
 use crate::image::route::Route;
 #[cfg(feature = "tls")]
@@ -71,6 +71,11 @@ impl Machine for ThisMachine {
     #[cfg(feature = "tls")]
     fn randomness(&self, tell: &dyn Fn(&str), cancel: &Cancel) -> Result<()> {
         await_randomness((is_random, wait_for_randomness), RANDOMNESS_WAIT, tell, cancel)
+    }
+
+    #[cfg(feature = "tls")]
+    fn now(&self) -> u64 {
+        now()
     }
 
     fn route(&self, name: &Reference) -> Result<Option<Route>> {

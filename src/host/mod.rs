@@ -38,6 +38,9 @@ use std::env;
 use std::path::PathBuf;
 
 #[cfg(feature = "tls")]
+use rustix::time::{ClockId, clock_gettime};
+
+#[cfg(feature = "tls")]
 pub(crate) use self::certificates::{Pem, certificates_in, certificates_of, roots};
 #[cfg(feature = "boot")]
 pub(crate) use self::cmdline::{Memory, Parameters, RootPlace, read_cmdline};
@@ -71,6 +74,13 @@ pub(crate) fn platform() -> Platform {
     let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").ok();
     let machine = rustix::system::uname().machine().to_string_lossy().into_owned();
     Platform::of_machine(env::consts::ARCH, cpuinfo.as_deref(), &machine)
+}
+
+/// Seconds since 1970. Not std's clock: where a word has 32 bits that ends the program after 2038, for musl's old call
+/// has no room for the answer.
+#[cfg(feature = "tls")]
+pub(crate) fn now() -> u64 {
+    u64::try_from(clock_gettime(ClockId::Realtime).tv_sec).unwrap_or_default()
 }
 
 /// The default store: `$PULLET_STORE`, else `/var/lib/pullet` for root, else `$XDG_DATA_HOME/pullet`

@@ -31,6 +31,10 @@ pub(crate) trait Machine: Send + Sync {
     #[cfg(feature = "tls")]
     fn randomness(&self, tell: &dyn Fn(&str), cancel: &Cancel) -> Result<()>;
 
+    /// The time by which certificates are valid, in seconds since 1970.
+    #[cfg(feature = "tls")]
+    fn now(&self) -> u64;
+
     /// Where a name is asked for, by the first file that speaks of it.
     fn route(&self, name: &Reference) -> Result<Option<Route>>;
 

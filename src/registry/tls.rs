@@ -3,8 +3,10 @@
 //! server, and lets nobody choose the clock. Nothing is read or parsed before the first connection that needs it, but
 //! for what the user named: that is an error at once if it is none.
 
+use std::fmt;
 use std::io::{Read, Write};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -12,6 +14,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::time_provider::TimeProvider;
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme, StreamOwned};
 use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, Either, LazyBuffers, NextTimeout, Transport, TransportAdapter,
@@ -170,7 +173,8 @@ impl Tls {
 
     fn build(&self, kind: Kind, site: Site) -> Result<ClientConfig> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        let clock = Arc::new(Clock(Arc::clone(&self.0.trust.machine)));
+        let builder = ClientConfig::builder_with_details(Arc::clone(&provider), clock)
             .with_safe_default_protocol_versions()
             .map_err(|e| tls_error(&e))?;
         let builder = match kind.is_verified {
@@ -324,6 +328,21 @@ fn certified_key(certificate: &[u8], key: &[u8]) -> std::result::Result<Arc<Cert
         Ok(key) => Ok(Arc::new(key)),
         Err(rustls::Error::InconsistentKeys(_)) => Err("certificate and key do not belong together".to_owned()),
         Err(error) => Err(error.to_string()),
+    }
+}
+
+/// The machine's clock, where rustls would have std's.
+struct Clock(Arc<dyn Machine>);
+
+impl TimeProvider for Clock {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(UnixTime::since_unix_epoch(Duration::from_secs(self.0.now())))
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Clock")
     }
 }
 

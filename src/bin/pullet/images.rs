@@ -1,8 +1,7 @@
 //! `pullet images`: the images in the store, as Docker lists them.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use pullet::{Escaped, Image, Reference, Sandbox};
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::args::Common;
 use crate::exit::Failure;
@@ -67,7 +66,8 @@ fn seconds(text: &str) -> Option<i64> {
 
 /// Docker's words for how long ago something was (`go-units`' `HumanDuration`).
 fn ago(created: i64) -> String {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs().cast_signed());
+    // Not std's clock: where a word has 32 bits that ends the program after 2038.
+    let now = clock_gettime(ClockId::Realtime).tv_sec;
     let seconds = (now - created).max(0);
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86400);
     let words = match (seconds, minutes, hours, days) {
