@@ -6,9 +6,11 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 
 use serde_json::json;
 
-use crate::harness::archive::{Entry, dir, file, symlink};
-use crate::harness::bench::{Bench, unpack};
-use crate::harness::image::Image;
+use crate::disk::noise;
+use crate::harness::archive::{Entry, base256, dir, extension, file, record, symlink};
+use crate::harness::bench::{Bench, check_refused, unpack};
+use crate::harness::fault::on;
+use crate::harness::image::{Image, Layer};
 use crate::harness::sparse::{self, Piece};
 
 const GIB: u64 = 1 << 30;
@@ -73,4 +75,67 @@ fn a_size_beyond_32_bits_is_not_cut_to_a_good_one() {
         let outcome = outcome.exits_among(&more.to_string(), &[5, 8, 9, 11]);
         assert!(bench.home.index().is_empty(), "{}", outcome.story());
     }
+}
+
+/// Cut to 32 bits each of these sizes fits what is there.
+#[test]
+fn an_entry_beyond_32_bits_is_not_cut_to_what_is_there() {
+    for more in [4 * GIB, 1 << 40] {
+        let size = more + 512;
+        let body = || file("f", [b'x'; 512]);
+        let pax = extension(b'x', &record("comment", &[b'x'; 500])).size(size.cast_signed());
+        for (case, entries) in [
+            ("the header", [body().size(size.cast_signed()), file("after", "1")]),
+            ("base-256", [body().patch(124, base256(size.cast_signed(), 12)), file("after", "1")]),
+            ("pax", [body().pax("size", size.to_string()), file("after", "1")]),
+            ("a pax header's own", [pax, file("after", "1")]),
+            ("sparse", [sparse::old_gnu("f", &[(more, &[7; 512])], 512), file("after", "1")]),
+        ] {
+            check_refused(&format!("{case}, {more} too many"), &[&entries], 11);
+        }
+    }
+}
+
+#[test]
+fn a_length_beyond_32_bits_is_not_cut_to_a_good_one() {
+    let (bench, image, name) = noisy();
+    let (layer, size) = (image.layers[0].digest(), image.layers[0].blob.len() as u64);
+    bench.registry.fault(on(&layer).length((size + 4 * GIB).to_string()));
+    bench.home.run(&["pull", &name]).exits_among("more than promised, and less", &[5, 8]).fails_in_one_line();
+    assert!(bench.home.index().is_empty());
+}
+
+#[test]
+fn a_range_beyond_32_bits_is_not_cut_to_a_good_one() {
+    let (bench, image, name) = noisy();
+    let (layer, size) = (image.layers[0].digest(), image.layers[0].blob.len() as u64);
+    let range = format!("bytes {}-{}/{}", 4 * GIB + 1000, 4 * GIB + size - 1, 4 * GIB + size);
+    bench.registry.fault(on(&layer).nth(1).cut(1000));
+    bench.registry.fault(on(&layer).nth(2).without("Content-Range").header("Content-Range", range));
+    bench.home.run(&["pull", "--retries", "1", &name]).exits(0);
+    let statuses: Vec<u16> = bench.registry.calls().iter().rev().take(3).map(|call| call.status).collect();
+    assert_eq!(statuses, [200, 206, 200], "{:?}", bench.registry.log());
+}
+
+#[test]
+fn a_partial_beyond_32_bits_is_not_cut_to_a_good_one() {
+    let (bench, image, name) = noisy();
+    let (layer, blob) = (image.layers[0].digest(), &image.layers[0].blob);
+    let ingest = bench.home.store().join("ingest");
+    fs::create_dir_all(&ingest).unwrap();
+    let partial = fs::File::create(ingest.join(format!("{}.partial", layer.replace(':', "-")))).unwrap();
+    // The beginning is right: with 32 bits it would be the beginning of the blob.
+    partial.write_all_at(&blob[..1000], 0).unwrap();
+    partial.set_len(4 * GIB + 1000).unwrap();
+    bench.home.run(&["pull", &name]).exits(0);
+    let ranges = bench.registry.calls().iter().filter(|call| call.request.header("range").is_some()).count();
+    assert_eq!((ranges, bench.registry.asked(&layer)), (0, 1), "{:?}", bench.registry.log());
+    assert_eq!(&fs::read(bench.home.blob(&layer)).unwrap(), blob);
+}
+
+/// A pushed image of one layer that does not compress, and its name.
+fn noisy() -> (Bench, Image, String) {
+    let (bench, image) = (Bench::new(), Image::new(vec![Layer::of(&[file("f", noise(20_000))])]));
+    let name = image.push(&bench.registry, "app", "latest");
+    (bench, image, name)
 }
