@@ -33,9 +33,10 @@ cargo xtask COMMAND
   demo         pull, unpack, prove and run an image made of this machine's own files
   demo NAME    the same with a real image from a real registry
   test         format, clippy, tidy, every test, the manual, memory, size and crashes; what .ci/run calls
-  cross [--flavour full|tiny|tiny-notls] [--test] [TARGET…]
-               static binaries for the targets of cross.toml, into target/dist; --test: and the core of the tests
-               with each, under qemu-user
+  cross [--flavour full|tiny|tiny-notls] [--way A|B|C] [--test] [TARGET…]
+               static binaries for the targets of cross.toml, into target/dist; --way: the standard library from
+               rustup (A), from rustup's source (B), from Debian's toolchain (C), else the first of them that is
+               open; --test: and the core of the tests with each, under qemu-user
   tidy         the law of imports, one owner per dependency, 500 lines, ARCHITECTURE.md
   filesystems  the tests of stores and trees on ext4, tmpfs and overlayfs, as root and not, and without openat2
   fuzz [--seconds N] [TARGET|FILE…]

@@ -130,8 +130,9 @@ impl Image {
         Image::with_config(layers, |config| {
             config["os"] = json!(words[0]);
             config["architecture"] = json!(words[1]);
-            if let Some(variant) = words.get(2) {
-                config["variant"] = json!(variant);
+            match words.get(2) {
+                Some(variant) => config["variant"] = json!(variant),
+                None => drop(config.as_object_mut().unwrap().remove("variant")),
             }
         })
     }

@@ -13,10 +13,12 @@ use std::process::Command;
 use crate::{Result, cargo, debian, disk, mem, shell, show};
 use elf::Linking;
 use targets::{Flavour, Target, Targets};
+use toolchain::Way;
 
 /// A binary that was built, and what was found out about it.
 struct Built<'a> {
     target: &'a Target,
+    way: Way,
     path: PathBuf,
     bytes: u64,
     budget: Option<u64>,
@@ -28,6 +30,7 @@ struct Built<'a> {
 struct Asked<'a> {
     targets: Vec<&'a str>,
     flavour: &'a str,
+    way: Option<Way>,
     is_test: bool,
 }
 
@@ -38,23 +41,30 @@ pub fn run(words: &[&str]) -> Result {
         [] => list.targets.iter().collect(),
         ref words => words.iter().map(|word| list.target(word)).collect::<Result<Vec<_>>>()?,
     };
-    build_and_test(&list, &chosen, asked.flavour, asked.is_test)
+    build_and_test(&list, &chosen, &asked)
 }
 
 /// What CI does: the first tier, built and tested.
 pub fn first_tier() -> Result {
     let list = targets::read()?;
     let chosen: Vec<&Target> = list.targets.iter().filter(|target| target.tier == 1).collect();
-    build_and_test(&list, &chosen, "full", true)
+    build_and_test(&list, &chosen, &Asked { is_test: true, ..Asked::default() })
+}
+
+impl Default for Asked<'_> {
+    fn default() -> Self {
+        Self { targets: Vec::new(), flavour: "full", way: None, is_test: false }
+    }
 }
 
 fn parse<'a>(words: &[&'a str]) -> Result<Asked<'a>> {
-    let mut asked = Asked { targets: Vec::new(), flavour: "full", is_test: false };
+    let mut asked = Asked::default();
     let mut words = words.iter();
     while let Some(word) = words.next() {
         match *word {
             "--test" => asked.is_test = true,
             "--flavour" => asked.flavour = words.next().ok_or("--flavour: a name is missing")?,
+            "--way" => asked.way = Some(Way::of(words.next().ok_or("--way: a letter is missing")?)?),
             option if option.starts_with('-') => return Err(format!("unknown option {option}")),
             target => asked.targets.push(target),
         }
@@ -62,23 +72,20 @@ fn parse<'a>(words: &[&'a str]) -> Result<Asked<'a>> {
     Ok(asked)
 }
 
-fn build_and_test(list: &Targets, chosen: &[&Target], flavour: &str, is_test: bool) -> Result {
-    let flavour = list.flavour(flavour)?;
-    if is_test && !flavour.features.iter().any(|feature| feature == "default") {
-        return Err(format!("--test: the tests are for a pullet with all features, and \"{}\" has not", flavour.name));
-    }
+fn build_and_test(list: &Targets, chosen: &[&Target], asked: &Asked) -> Result {
+    let flavour = list.flavour(asked.flavour)?;
     if chosen.iter().any(|target| target.emulator.is_some()) {
-        debian::need_packages(&["qemu-user-static"])?;
+        debian::need_packages(&["qemu-user"])?;
     }
     disk::create_folder(&dist()?)?;
-    let built = chosen.iter().map(|target| build(target, flavour)).collect::<Result<Vec<_>>>()?;
+    let built = chosen.iter().map(|target| build(target, flavour, asked.way)).collect::<Result<Vec<_>>>()?;
     write_sums()?;
     show_table(&built, flavour);
-    if is_test {
+    if asked.is_test {
         for Built { target, path, .. } in &built {
-            suite::run(target, path)?;
+            suite::run(target, flavour, path)?;
             // An emulator's memory is not ours.
-            if target.emulator.is_none() {
+            if target.emulator.is_none() && flavour.has("default") {
                 mem::of(path)?;
                 mem::confined(path)?;
             }
@@ -89,9 +96,9 @@ fn build_and_test(list: &Targets, chosen: &[&Target], flavour: &str, is_test: bo
     if above.is_empty() { Ok(()) } else { Err(format!("above the budget: {}", above.join(", "))) }
 }
 
-fn build<'a>(target: &'a Target, flavour: &Flavour) -> Result<Built<'a>> {
-    let way = toolchain::way(target, flavour)?;
-    println!("{} ({}), {}", show::bold(&target.triple), flavour.name, way.name());
+fn build<'a>(target: &'a Target, flavour: &Flavour, asked: Option<Way>) -> Result<Built<'a>> {
+    let way = toolchain::way(target, flavour, asked)?;
+    println!("{} ({}), {}: {}", show::bold(&target.triple), flavour.name, way.letter(), way.name());
     let binary = toolchain::build(target, flavour, way)?;
     let suffix = if flavour.name == "full" { String::new() } else { format!("-{}", flavour.name) };
     let path = dist()?.join(format!("pullet-{}{suffix}", target.triple));
@@ -103,7 +110,7 @@ fn build<'a>(target: &'a Target, flavour: &Flavour) -> Result<Built<'a>> {
     }
     let budget = target.budgets.get(&flavour.name).copied();
     let ran = run_once(target, &path)?;
-    Ok(Built { target, path, bytes: bytes.len() as u64, budget, ran })
+    Ok(Built { target, way, path, bytes: bytes.len() as u64, budget, ran })
 }
 
 /// Lets it say its version, which is more than it seems: relocation, start-up and output all work.
@@ -125,10 +132,11 @@ fn command(target: &Target, path: &Path) -> Command {
 }
 
 fn show_table(built: &[Built], flavour: &Flavour) {
-    println!("\n{:<33}{:<12}{:>10}{:>11}  {:<8}ran", "target", "flavour", "bytes", "budget", "linked");
-    for Built { target, bytes, budget, ran, .. } in built {
+    println!("\n{:<33}{:<12}{:<5}{:>9}{:>11}  {:<8}ran", "target", "flavour", "way", "bytes", "budget", "linked");
+    for Built { target, way, bytes, budget, ran, .. } in built {
         let budget = budget.map_or("-".into(), |budget| budget.to_string());
-        println!("{:<33}{:<12}{bytes:>10}{budget:>11}  {:<8}{ran}", target.triple, flavour.name, "static");
+        let (triple, way) = (&target.triple, way.letter());
+        println!("{triple:<33}{:<12}{way:<5}{bytes:>9}{budget:>11}  {:<8}{ran}", flavour.name, "static");
     }
     println!();
 }
@@ -155,10 +163,10 @@ mod tests {
 
     #[test]
     fn what_is_asked_for() {
-        let everything = Asked { targets: Vec::new(), flavour: "full", is_test: false };
-        assert_eq!(parse(&[]), Ok(everything));
-        let some = Asked { targets: vec!["armv7", "i686"], flavour: "tiny", is_test: true };
-        assert_eq!(parse(&["armv7", "--flavour", "tiny", "--test", "i686"]), Ok(some));
+        assert_eq!(parse(&[]), Ok(Asked::default()));
+        let some = Asked { targets: vec!["armv7", "i686"], flavour: "tiny", way: Some(Way::Debian), is_test: true };
+        assert_eq!(parse(&["armv7", "--flavour", "tiny", "--test", "--way", "C", "i686"]), Ok(some));
+        assert!(parse(&["--way", "D"]).is_err());
         assert!(parse(&["--flavour"]).is_err());
         assert!(parse(&["--tets"]).is_err());
     }
@@ -168,6 +176,6 @@ mod tests {
         let list = targets::read().unwrap();
         let words = |word| shell::words(&command(list.target(word).unwrap(), Path::new("/p")));
         assert_eq!(words("x86_64"), "/p");
-        assert!(words("armv5te").ends_with("qemu-arm-static -cpu arm926 /p"), "{}", words("armv5te"));
+        assert!(words("armv5te").ends_with("qemu-arm -cpu arm926 /p"), "{}", words("armv5te"));
     }
 }

@@ -33,6 +33,8 @@ pub struct Target {
     pub has_own_std: bool,
     /// A program of qemu-user and the processor that it shall be; nothing where this machine runs the target itself.
     pub emulator: Option<[String; 2]>,
+    /// More features for a flavour that has the default ones.
+    more_features: Vec<String>,
     pub rustflags: Vec<String>,
     /// For the C parts.
     pub cflags: Option<String>,
@@ -64,6 +66,21 @@ impl Targets {
                 Err(format!("\"{word}\" names no target or several, of {}", names.join(", ")))
             }
         }
+    }
+}
+
+impl Flavour {
+    /// Whether this feature was given to it by name.
+    pub fn has(&self, feature: &str) -> bool {
+        self.features.iter().any(|name| name == feature)
+    }
+}
+
+impl Target {
+    /// What of pullet is built in this flavour.
+    pub fn features<'a>(&'a self, flavour: &'a Flavour) -> Vec<&'a str> {
+        let more: &[String] = if flavour.has("default") { &self.more_features } else { &[] };
+        flavour.features.iter().chain(more).map(String::as_str).collect()
     }
 }
 
@@ -110,6 +127,7 @@ fn target(triple: &str, table: Table) -> Result<Target> {
             ("std", Value::Text(from)) if from == "source" => target.has_own_std = true,
             ("emulator", Value::Text(program)) => emulator = Some(program),
             ("cpu", Value::Text(name)) => cpu = Some(name),
+            ("features", Value::List(features)) => target.more_features = features,
             ("rustflags", Value::List(flags)) => target.rustflags = flags,
             ("cflags", Value::Text(flags)) => target.cflags = Some(flags),
             (flavour, Value::Number(bytes)) => drop(target.budgets.insert(flavour.to_owned(), bytes)),

@@ -1,7 +1,7 @@
 //! With what a target is built: one of three ways to its standard library, and zig as linker and C compiler in each.
 //!
 //! A: rustup has the target's standard library. B: rustup has the library's source, and it is built with ours.
-//! C: Debian's toolchain, whose source fits its compiler.
+//! C: Debian's toolchain, whose source fits its compiler. The first that is open is gone, unless one is asked for.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -18,11 +18,27 @@ pub enum Way {
 }
 
 impl Way {
+    const ALL: [Self; 3] = [Self::Prebuilt, Self::Source, Self::Debian];
+
+    /// The way of this letter.
+    pub fn of(letter: &str) -> Result<Self> {
+        let found = Self::ALL.into_iter().find(|way| way.letter() == letter);
+        found.ok_or_else(|| format!("no way \"{letter}\": there are A, B and C"))
+    }
+
+    pub fn letter(self) -> &'static str {
+        match self {
+            Self::Prebuilt => "A",
+            Self::Source => "B",
+            Self::Debian => "C",
+        }
+    }
+
     pub fn name(self) -> &'static str {
         match self {
-            Self::Prebuilt => "A: rustup's standard library",
-            Self::Source => "B: the standard library built from rustup's source",
-            Self::Debian => "C: Debian's toolchain, the standard library built from its source",
+            Self::Prebuilt => "rustup's standard library",
+            Self::Source => "the standard library built from rustup's source",
+            Self::Debian => "Debian's toolchain, the standard library built from its source",
         }
     }
 }
@@ -32,23 +48,40 @@ const DEBIAN: &[&str] = &["rustc-web", "cargo-web", "rust-web-src", "libstd-rust
 /// From PyPI. The first is compiler and linker, the second lets cargo use it.
 const ZIG: &[&str] = &["ziglang==0.17.1", "cargo-zigbuild==0.24.0"];
 
-/// The first way that can be gone here. What has features of the standard library needs its source.
-pub fn way(target: &Target, flavour: &Flavour) -> Result<Way> {
-    if let Some(library) = rustup_library() {
-        let has_std = || library.join(&target.triple).join("lib").is_dir();
-        let add_std = || shell::succeeds(shell::program("rustup").args(["target", "add", &target.triple]));
-        let may_be_prebuilt = flavour.std_features.is_empty() && !target.has_own_std;
-        if may_be_prebuilt && (has_std() || add_std()) {
-            return Ok(Way::Prebuilt);
-        }
-        let has_source = || library.join("src/rust/library/std").is_dir();
-        let add_source = || shell::succeeds(shell::program("rustup").args(["component", "add", "rust-src"]));
-        if has_source() || (add_source() && has_source()) {
-            return Ok(Way::Source);
+/// The way that is asked for, else the first that is open here. What it needs is there afterwards.
+pub fn way(target: &Target, flavour: &Flavour, asked: Option<Way>) -> Result<Way> {
+    let ways = asked.map_or(Way::ALL.to_vec(), |way| vec![way]);
+    let mut closed = Vec::new();
+    for way in ways {
+        match open(way, target, flavour) {
+            Ok(()) => return Ok(way),
+            Err(why) => closed.push(format!("{}: {why}", way.letter())),
         }
     }
-    debian::need_packages(DEBIAN)?;
-    Ok(Way::Debian)
+    Err(format!("{}: no way is open: {}", target.triple, closed.join("; ")))
+}
+
+fn open(way: Way, target: &Target, flavour: &Flavour) -> Result {
+    if way == Way::Debian {
+        return debian::need_packages(DEBIAN);
+    }
+    let library = rustup_library().ok_or("the compiler is not rustup's")?;
+    let has = || match way {
+        Way::Prebuilt => library.join(&target.triple).join("lib").is_dir(),
+        _ => library.join("src/rust/library/std").is_dir(),
+    };
+    let add: &[&str] = match way {
+        // What has features of the standard library needs its source.
+        Way::Prebuilt if target.has_own_std || !flavour.std_features.is_empty() => {
+            return Err("cross.toml has the standard library built with ours".into());
+        }
+        Way::Prebuilt => &["target", "add", &target.triple],
+        _ => &["component", "add", "rust-src"],
+    };
+    match has() || (shell::succeeds(shell::program("rustup").args(add)) && has()) {
+        true => Ok(()),
+        false => Err(format!("rustup {} brings nothing", add.join(" "))),
+    }
 }
 
 /// Builds pullet and gives the path of the binary.
@@ -58,7 +91,7 @@ pub fn build(target: &Target, flavour: &Flavour, way: Way) -> Result<PathBuf> {
     let mut command = Command::new(zig.join("cargo-zigbuild"));
     command.current_dir(cargo::root()).args(["zigbuild", "--quiet", "--release", "--package", "pullet"]);
     command.args(["--bin", "pullet", "--target", &target.triple, "--no-default-features"]);
-    command.args(["--features", &flavour.features.join(",")]);
+    command.args(["--features", &target.features(flavour).join(",")]);
     if way != Way::Prebuilt {
         // Without its default features the library has no code to name the places of a backtrace.
         command
