@@ -1,23 +1,19 @@
 //! Threads: the only file that has any. One job is a plain loop and spawns none; several are scoped threads of std that
 //! end before their caller goes on.
 
+use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::num::NonZeroUsize;
-#[cfg(feature = "tls")]
-use std::sync::mpsc::RecvTimeoutError;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-#[cfg(feature = "tls")]
-use std::time::{Duration, Instant};
 
 use crate::cancel::Cancel;
 use crate::error::{Error, Result};
 
 /// Buffers between a reader on a thread of its own and who uses what it reads.
-const BUFFERS: usize = 4;
+const BUFFERS: usize = 8;
 /// Bytes in each of them.
-const BUFFER: usize = 128 << 10;
+const BUFFER: usize = 64 << 10;
 /// Bytes of stack that a worker gets: its buffers are on the heap.
 const STACK: usize = 1 << 20;
 
@@ -130,69 +126,101 @@ impl<R> Drop for StopAtEnd<'_, R> {
     }
 }
 
-/// Does `work` on a thread of its own: what that one gives up for good, its caller keeps.
-#[cfg(feature = "boot")]
-pub(crate) fn apart<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-    thread::scope(|scope| {
-        let worker = thread::Builder::new().stack_size(STACK).spawn_scoped(scope, work).map_err(unspawned)?;
-        worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    })
-}
-
-/// Does `work`, which hears no flag, on a thread of its own; `false` if it takes longer than `limit`. Then, or when it is
-/// cancelled, it is left alone: nobody can end it.
-#[cfg(feature = "tls")]
-pub(crate) fn within(limit: Duration, cancel: &Cancel, work: impl FnOnce() + Send + 'static) -> Result<bool> {
-    const LOOK: Duration = Duration::from_millis(100);
-    let until = Instant::now() + limit;
-    let (done, wait) = sync_channel(1);
-    let worker = move || {
-        work();
-        let _ = done.send(());
-    };
-    thread::Builder::new().stack_size(STACK).spawn(worker).map_err(unspawned)?;
-    loop {
-        cancel.check()?;
-        let left = until.saturating_duration_since(Instant::now());
-        match wait.recv_timeout(left.min(LOOK)) {
-            Err(RecvTimeoutError::Timeout) if left.is_zero() => return Ok(false),
-            Err(RecvTimeoutError::Timeout) => {}
-            _ => return Ok(true),
-        }
-    }
-}
-
 /// Reads on a thread of its own, ahead of `consume`, through a fixed ring of buffers: what makes the bytes and what uses
 /// them then take the time of the slower one and not of both.
 pub(crate) fn ahead<T>(reader: impl Read + Send, consume: impl FnOnce(&mut dyn Read) -> Result<T>) -> Result<T> {
-    let (full, filled) = sync_channel(BUFFERS);
-    let (empty, emptied) = sync_channel(BUFFERS);
-    for _ in 0..BUFFERS {
-        // There is room for all, so nothing can go wrong.
-        let _ = empty.send(vec![0; BUFFER]);
-    }
+    let ring = Ring::new();
     thread::scope(|scope| {
-        let fill = move || fill(reader, &emptied, &full);
+        let fill = || ring.fill(reader);
         thread::Builder::new().stack_size(STACK).spawn_scoped(scope, fill).map_err(unspawned)?;
-        consume(&mut Ahead { filled, empty, current: Vec::new(), at: 0, length: 0 })
+        consume(&mut Ahead { ring: &ring, current: Buffer::default(), at: 0 })
     })
 }
 
-/// A buffer and how much of it counts, or why there is none; nothing is sent after an end or an error.
-type Filled = io::Result<(Vec<u8>, usize)>;
+/// Buffers that go round between two threads. Each sleeps until half of them are there for it: to be woken for every
+/// single one costs more than what is done with it.
+struct Ring {
+    buffers: Mutex<Buffers>,
+    changed: Condvar,
+}
 
-/// Ends when the reader does, or when nobody wants more.
-fn fill(mut reader: impl Read, emptied: &Receiver<Vec<u8>>, full: &SyncSender<Filled>) {
-    while let Ok(mut buffer) = emptied.recv() {
-        let read = read_whole(&mut reader, &mut buffer);
-        let is_last = !matches!(read, Ok(n) if n > 0);
-        if full.send(read.map(|n| (buffer, n))).is_err() || is_last {
-            return;
+struct Buffers {
+    filled: VecDeque<Buffer>,
+    empty: Vec<Vec<u8>>,
+    /// Nothing more comes: the end, or why not.
+    end: Option<io::Result<()>>,
+    is_unwanted: bool,
+}
+
+/// Bytes, and how many of them count.
+#[derive(Default)]
+struct Buffer {
+    bytes: Vec<u8>,
+    length: usize,
+}
+
+impl Ring {
+    fn new() -> Self {
+        let empty = (0..BUFFERS).map(|_| vec![0; BUFFER]).collect();
+        let buffers = Buffers { filled: VecDeque::with_capacity(BUFFERS), empty, end: None, is_unwanted: false };
+        Self { buffers: Mutex::new(buffers), changed: Condvar::new() }
+    }
+
+    /// Ends when the reader does, or when nobody wants more.
+    fn fill(&self, mut reader: impl Read) {
+        while let Some(mut bytes) = self.next_empty() {
+            let read = read_whole(&mut reader, &mut bytes);
+            let mut buffers = self.buffers();
+            match read {
+                Ok(length) if length > 0 => buffers.filled.push_back(Buffer { bytes, length }),
+                ended => buffers.end = Some(ended.map(drop)),
+            }
+            let (is_time, is_end) = (buffers.filled.len() == BUFFERS / 2, buffers.end.is_some());
+            drop(buffers);
+            if is_time || is_end {
+                self.changed.notify_all();
+            }
+            if is_end {
+                return;
+            }
         }
+    }
+
+    fn next_empty(&self) -> Option<Vec<u8>> {
+        let mut buffers = self.buffers();
+        if buffers.empty.is_empty() {
+            let is_early = |buffers: &mut Buffers| buffers.empty.len() < BUFFERS / 2 && !buffers.is_unwanted;
+            buffers = self.changed.wait_while(buffers, is_early).unwrap_or_else(PoisonError::into_inner);
+        }
+        if buffers.is_unwanted { None } else { buffers.empty.pop() }
+    }
+
+    /// The next buffer for the one that was used; an empty one behind the last.
+    fn next_filled(&self, used: Buffer) -> io::Result<Buffer> {
+        let mut buffers = self.buffers();
+        if !used.bytes.is_empty() {
+            buffers.empty.push(used.bytes);
+        }
+        if buffers.empty.len() == BUFFERS / 2 {
+            self.changed.notify_all();
+        }
+        if buffers.filled.is_empty() {
+            let is_early = |buffers: &mut Buffers| buffers.filled.len() < BUFFERS / 2 && buffers.end.is_none();
+            buffers = self.changed.wait_while(buffers, is_early).unwrap_or_else(PoisonError::into_inner);
+        }
+        match buffers.filled.pop_front() {
+            Some(buffer) => Ok(buffer),
+            // Whoever reads on behind an error finds the end.
+            None => buffers.end.replace(Ok(())).unwrap_or(Ok(())).map(|()| Buffer::default()),
+        }
+    }
+
+    fn buffers(&self) -> MutexGuard<'_, Buffers> {
+        self.buffers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Reads until the buffer is full, for each exchange costs a wake-up. An error behind some bytes comes again, or is met
+/// Reads until the buffer is full, for each exchange has its cost. An error behind some bytes comes again, or is met
 /// again, with the next read.
 fn read_whole(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     let mut count = 0;
@@ -207,32 +235,30 @@ fn read_whole(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     Ok(count)
 }
 
-struct Ahead {
-    filled: Receiver<Filled>,
-    empty: SyncSender<Vec<u8>>,
-    current: Vec<u8>,
+struct Ahead<'r> {
+    ring: &'r Ring,
+    current: Buffer,
     at: usize,
-    length: usize,
 }
 
-impl Read for Ahead {
+impl Read for Ahead<'_> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        if self.at == self.length {
-            let used = std::mem::take(&mut self.current);
-            if !used.is_empty() {
-                // The other side may be done; then nobody needs it.
-                let _ = self.empty.send(used);
-            }
-            // Nothing more is sent after the end.
-            let Ok(next) = self.filled.recv() else { return Ok(0) };
-            (self.at, self.length) = (0, 0);
-            (self.current, self.length) = next?;
+        if self.at == self.current.length {
+            self.at = 0;
+            self.current = self.ring.next_filled(std::mem::take(&mut self.current))?;
         }
-        let there = self.current.get(self.at..self.length).unwrap_or_default();
+        let there = self.current.bytes.get(self.at..self.current.length).unwrap_or_default();
         let n = there.len().min(buf.len());
         buf.get_mut(..n).unwrap_or_default().copy_from_slice(there.get(..n).unwrap_or_default());
         self.at += n;
         Ok(n)
+    }
+}
+
+impl Drop for Ahead<'_> {
+    fn drop(&mut self) {
+        self.ring.buffers().is_unwanted = true;
+        self.ring.changed.notify_all();
     }
 }
 

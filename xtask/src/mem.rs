@@ -1,6 +1,6 @@
 //! `cargo xtask mem [PROFILE]`: the peak memory of the release binary while it pulls and unpacks: a small layer, and one
 //! of 1 GiB over plain HTTP and over TLS, and the images of `cargo xtask bench`, those that were made. All must stay within
-//! the budget, and the big layer must not need more than the small one. The CPU seconds stand beside it, to compare
+//! the budget, the big layer must not need more than the small one, and a further job has a budget of its own. The CPU seconds stand beside it, to compare
 //! profiles; they are not judged.
 
 use std::path::{Path, PathBuf};
@@ -23,9 +23,18 @@ const CONFINED: u64 = 16 * MIB;
 /// What the big layer may cost above the small one: the noise of pages and allocators, no more.
 const GROWTH: u64 = MIB;
 
+/// What each job behind the first may need: a connection, a stack, and for one of them the buffers of what is inflated
+/// ahead.
+const JOB: u64 = 3 * MIB / 2;
+/// So many are tried.
+const JOBS: u64 = 4;
+
 /// Changes with what the images are made of; the images of another version are made anew.
-const VERSION: &str = "images-1";
+const VERSION: &str = "images-2";
 const REPOSITORY: &str = "mem";
+/// An image of so many layers, for jobs to have something to do at once.
+const LAYERED: &str = "layered";
+const LAYERS: u8 = 12;
 const SMALL: Subject = Subject { tag: "small", name: "1 MiB", size: MIB };
 const BIG: Subject = Subject { tag: "big", name: "1 GiB", size: 1024 * MIB };
 
@@ -136,6 +145,14 @@ fn registry_with_images(folder: &Path) -> Result<Registry> {
         let image = Image::new(work.path(), vec![layer])?;
         push::image(registry.address(), REPOSITORY, subject.tag, &image)?;
     }
+    let work = Temporary::new(folder.join("work"))?;
+    let layer = |number: u8| {
+        let file = work.path().join(format!("{number}.tar.gz"));
+        // Each of another size is another layer.
+        Layer::new(file, |tar| archive::one_file(tar, 8 * MIB + 512 * u64::from(number)))
+    };
+    let layers = (0..LAYERS).map(layer).collect::<Result<_>>()?;
+    push::image(registry.address(), REPOSITORY, LAYERED, &Image::new(work.path(), layers)?)?;
     disk::write(&complete, "")?;
     Ok(registry)
 }
@@ -158,8 +175,28 @@ impl<'a> Bench<'a> {
         let registry = Registry::start_tls(&folder, &self.folder.join(VERSION))?;
         let options = vec!["--ca-file".to_owned(), folder.join("ca.pem").display().to_string()];
         let name = format!("{}/{REPOSITORY}:{}", registry.address(), BIG.tag);
-        self.measure(&Case { about: format!("{} over TLS", BIG.name), name, options, budget: self.budget.tls })
-            .map(drop)
+        let about = format!("{} over TLS", BIG.name);
+        self.measure(&Case { about, name, options: options.clone(), budget: self.budget.tls })?;
+        let name = format!("{}/{REPOSITORY}:{LAYERED}", registry.address());
+        self.measure_jobs(&Case { about: format!("{LAYERS} layers"), name, options, budget: self.budget.tls })
+    }
+
+    /// The same image over TLS with one job and with several.
+    fn measure_jobs(&self, case: &Case) -> Result {
+        let peak = |jobs: u64| {
+            let work = Temporary::new(self.folder.join("work"))?;
+            let in_work = |name: &str| work.path().join(name).display().to_string();
+            let mut words = vec!["unpack".to_owned(), "--jobs".into(), jobs.to_string(), "--store".into()];
+            words.push(in_work("store"));
+            words.extend(case.options.iter().cloned().chain([case.name.clone(), in_work("tree")]));
+            let (about, budget) = (format!("{} -j {jobs}", case.about), case.budget + (jobs - 1) * JOB);
+            self.peak(words, work.path(), &Case { about, budget, name: String::new(), options: Vec::new() })
+        };
+        let (one, several) = (peak(1)?, peak(JOBS)?);
+        match several <= one + (JOBS - 1) * JOB {
+            true => Ok(()),
+            false => Err(format!("-j {JOBS}: {} after {} with one job", show::bytes(several), show::bytes(one))),
+        }
     }
 
     /// The images of the benchmark, those that are there.
