@@ -4,8 +4,12 @@
 use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::num::NonZeroUsize;
+#[cfg(feature = "tls")]
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
+#[cfg(feature = "tls")]
+use std::time::{Duration, Instant};
 
 use crate::cancel::Cancel;
 use crate::error::{Error, Result};
@@ -123,6 +127,38 @@ struct StopAtEnd<'a, R>(&'a Board<R>);
 impl<R> Drop for StopAtEnd<'_, R> {
     fn drop(&mut self) {
         self.0.state().end_at(0);
+    }
+}
+
+/// Does `work` on a thread of its own: what that one gives up for good, its caller keeps.
+#[cfg(feature = "boot")]
+pub(crate) fn apart<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    thread::scope(|scope| {
+        let worker = thread::Builder::new().stack_size(STACK).spawn_scoped(scope, work).map_err(unspawned)?;
+        worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+/// Does `work`, which hears no flag, on a thread of its own; `false` if it takes longer than `limit`. Then, or when it is
+/// cancelled, it is left alone: nobody can end it.
+#[cfg(feature = "tls")]
+pub(crate) fn within(limit: Duration, cancel: &Cancel, work: impl FnOnce() + Send + 'static) -> Result<bool> {
+    const LOOK: Duration = Duration::from_millis(100);
+    let until = Instant::now() + limit;
+    let (done, wait) = sync_channel(1);
+    let worker = move || {
+        work();
+        let _ = done.send(());
+    };
+    thread::Builder::new().stack_size(STACK).spawn(worker).map_err(unspawned)?;
+    loop {
+        cancel.check()?;
+        let left = until.saturating_duration_since(Instant::now());
+        match wait.recv_timeout(left.min(LOOK)) {
+            Err(RecvTimeoutError::Timeout) if left.is_zero() => return Ok(false),
+            Err(RecvTimeoutError::Timeout) => {}
+            _ => return Ok(true),
+        }
     }
 }
 
