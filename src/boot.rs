@@ -18,7 +18,7 @@ use crate::progress::{Event, Progress};
 use crate::resolve::Resolved;
 use crate::sandbox::Sandbox;
 use crate::unpack::Tally;
-use crate::workers;
+use crate::{unpack, workers};
 
 /// Where the trees are while the new root is made of one.
 const BASE: &str = "/run/pullet/root";
@@ -171,6 +171,8 @@ impl Client {
         if tree.is_dir() {
             return Ok((tree, None));
         }
+        // What a boot before this one had begun is of no use, and nobody else would come by.
+        unpack::sweep(base, &|name| name.starts_with("sha256-") || name.starts_with("sha512-"));
         let tally = self.pour(resolved, &tree, options)?.tally;
         Ok((tree, Some(tally)))
     }

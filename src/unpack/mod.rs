@@ -52,6 +52,12 @@ pub(crate) struct Config {
     pub(crate) cancel: Cancel,
 }
 
+/// Removes what unpackings that died have left in a folder, for targets that `is_target` knows by their names.
+#[cfg(feature = "boot")]
+pub(crate) fn sweep(folder: &Path, is_target: &dyn Fn(&str) -> bool) {
+    Staging::sweep(folder, is_target);
+}
+
 /// A tree that grows.
 pub(crate) struct Tree {
     root: Root,

@@ -54,6 +54,20 @@ impl Staging {
         Ok(staging)
     }
 
+    /// Removes what unpackings that died have left in a folder, for targets that `is_target` knows by their names.
+    #[cfg(feature = "boot")]
+    pub(super) fn sweep(parent: &Path, is_target: &dyn Fn(&str) -> bool) {
+        for entry in parent.read_dir().into_iter().flatten().flatten() {
+            let folder_name = entry.file_name();
+            let target = folder_name.to_str().and_then(|name| name.strip_prefix('.')?.strip_suffix(".pullet"));
+            if let Some(target) = target.filter(|target| is_target(target)) {
+                let target = target.to_owned();
+                // One that somebody is at is locked.
+                drop(Self::claim(&parent.join(&target), parent, OsStr::new(&target), folder_name));
+            }
+        }
+    }
+
     fn claim(target: &Path, parent: &Path, name: &OsStr, folder_name: OsString) -> Result<Self> {
         let flags = DIRECTORY.difference(OFlags::NOFOLLOW);
         let parent = fs::open(parent, flags, Mode::empty()).map_err(|e| Error::disk("open", parent, e))?;

@@ -19,6 +19,7 @@ const MOUNTS: &str = "grep -e /newroot -e /run/pullet /proc/self/mounts || true"
 /// A system with a file that nobody else has, and its init behind links that lead to its own places.
 fn system() -> Image {
     let init = [
+        dir("./").mode(0o711),
         dir("usr"),
         dir("usr/bin"),
         symlink("sbin", "usr/bin"),
@@ -69,7 +70,7 @@ fn a_root_in_memory() {
     let outcome = boot_then(&bench.home, &format!("pullet.image={name} pullet.root=tmpfs:8m"), &[], &script).exits(0);
     let root = bench.home.arg("newroot");
     let lines: Vec<&str> = outcome.stdout.lines().collect();
-    assert_eq!(lines[..3], [&format!("switch_root {root} /sbin/init"), "of the image", "755"], "{}", outcome.story());
+    assert_eq!(lines[..3], [&format!("switch_root {root} /sbin/init"), "of the image", "711"], "{}", outcome.story());
     // One mount, and nothing below it that would hide what it holds.
     assert_eq!(lines.len(), 4, "{}", outcome.story());
     assert!(lines[3].starts_with(&format!("tmpfs {root} tmpfs rw,")), "{}", outcome.story());
@@ -83,14 +84,14 @@ fn a_tree_in_a_folder_is_fetched_once() {
     let (bench, image, name) = pushed();
     let digest = image.digest();
     let tree = digest.replace(':', "-");
-    let before = "mount -t tmpfs none $data";
+    let before = "mount -t tmpfs none $data; mkdir -p $data/.sha256-0.pullet/root/half $data/.mine.pullet";
     let line = format!("pullet.image={name} pullet.root={}", bench.home.arg("data"));
     let again = format!("ls -A $data; umount $root; \"$@\"; cat $root/etc/issue; echo; {MOUNTS}");
     let outcome = boot_between(&bench.home, before, &line, &[], &again).exits(0).says("the tree is there already");
     let root = bench.home.arg("newroot");
     let said = format!("switch_root {root} /sbin/init\n");
     assert!(
-        outcome.stdout.starts_with(&format!("{said}{tree}\n{said}of the image\nnone {root} tmpfs ")),
+        outcome.stdout.starts_with(&format!("{said}.mine.pullet\n{tree}\n{said}of the image\nnone {root} tmpfs ")),
         "{}",
         outcome.story()
     );
@@ -138,7 +139,7 @@ fn what_is_written_to_an_overlay_stays_in_memory() {
         let outcome = boot_between(&bench.home, "mount -t tmpfs none $data", &line, &[], &script).exits_in(case, 0);
         let root = bench.home.arg("newroot");
         let lines: Vec<&str> = outcome.stdout.lines().collect();
-        let expected = [&format!("switch_root {root} /sbin/init"), "new", "etc", "sbin", "usr", "755"];
+        let expected = [&format!("switch_root {root} /sbin/init"), "new", "etc", "sbin", "usr", "711"];
         assert_eq!(lines[..6], expected, "{case} {}", outcome.story());
         assert!(lines[6].starts_with(&format!("overlay {root} overlay ")), "{case} {}", outcome.story());
         let rest = if case == "folder" { &["of the image"][..] } else { &[] };
@@ -297,8 +298,9 @@ fn a_disk_that_appears_late() {
         let script = format!(
             "mount -t tmpfs none /run; {LOOP}; mount -t tmpfs none /dev; mknod /dev/null c 1 3; rm -f told; mkfifo told; \"$@\" 2> told & pid=$!; \
              while read -r line; do echo \"$line\" >&2; case $line in waiting*) mknod /dev/late b 7 $minor;; esac; done < told; \
-             wait $pid; code=$?; cat newroot/etc/issue; echo; echo new > newroot/etc/issue; {MOUNTS}; umount newroot; \
-             umount /dev; mkdir -p disk.d; mount $dev disk.d; ls disk.d; cat disk.d/{tree}/etc/issue; umount disk.d; \
+             wait $pid; code=$?; cat newroot/etc/issue; echo; echo new > newroot/etc/issue; {MOUNTS}; \
+             mkdir -p disk.d; mount /dev/late disk.d && touch disk.d/x && rm disk.d/x && echo writable; umount disk.d; umount newroot; \
+             umount /dev; mount $dev disk.d; ls disk.d; cat disk.d/{tree}/etc/issue; umount disk.d; \
              losetup -d $dev; exit $code"
         );
         let root = bench.home.arg("newroot");
@@ -306,12 +308,13 @@ fn a_disk_that_appears_late() {
         let outcome = outcome.says("waiting up to 60 s for /dev/late");
         let lines: Vec<&str> = outcome.stdout.lines().collect();
         assert_eq!(lines[..2], [&format!("switch_root {root} /sbin/init"), "of the image"], "{}", outcome.story());
-        let (mount, kept) = match overlay {
-            "" => (format!("/dev/late {root} ext"), "new"),
-            _ => (format!("overlay {root} overlay "), "of the image"),
+        // A disk below an overlay is at rest: nobody unmounts it when the machine goes down.
+        let (mount, rest) = match overlay {
+            "" => (format!("/dev/late {root} ext"), &["writable", "lost+found", &tree, "new"][..]),
+            _ => (format!("overlay {root} overlay "), &["lost+found", &tree, "of the image"][..]),
         };
         assert!(lines[2].starts_with(&mount), "{overlay} {}", outcome.story());
-        assert_eq!(lines[3..], ["lost+found", &tree, kept], "{overlay} {}", outcome.story());
+        assert_eq!(lines[3..], *rest, "{overlay} {}", outcome.story());
         fs::remove_file(bench.home.path("disk")).unwrap();
     }
 }

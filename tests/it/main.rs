@@ -26,6 +26,7 @@ mod credentials;
 mod disk;
 mod documents;
 mod dress;
+mod early;
 mod foreign;
 mod frugal;
 mod hardening;

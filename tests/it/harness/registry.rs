@@ -44,22 +44,22 @@ impl fmt::Display for Call {
 impl Registry {
     /// Over plain HTTP.
     pub fn plain() -> Registry {
-        Registry::start(None)
+        Registry::at("127.0.0.1", None)
     }
 
     /// Over HTTPS, for `localhost` and 127.0.0.1.
     pub fn tls(authority: &Authority) -> Registry {
-        Registry::start(Some(authority.server(&["localhost", "127.0.0.1"])))
+        Registry::at("127.0.0.1", Some(authority.server(&["localhost", "127.0.0.1"])))
     }
 
     /// Over HTTPS with a leaf for other names.
     pub fn tls_for(authority: &Authority, names: &[&str]) -> Registry {
-        Registry::start(Some(authority.server(names)))
+        Registry::at("127.0.0.1", Some(authority.server(names)))
     }
 
     /// Over HTTPS with any server's side of it.
     pub fn tls_with(config: Arc<ServerConfig>) -> Registry {
-        Registry::start(Some(config))
+        Registry::at("127.0.0.1", Some(config))
     }
 
     pub fn port(&self) -> u16 {
@@ -195,8 +195,9 @@ impl Registry {
         state.connections = 0;
     }
 
-    fn start(tls: Option<Arc<ServerConfig>>) -> Registry {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a loopback address to listen on");
+    /// At another address of loopback, as a URL has it.
+    pub fn at(host: &str, tls: Option<Arc<ServerConfig>>) -> Registry {
+        let listener = TcpListener::bind(format!("{host}:0")).expect("a loopback address to listen on");
         let address = listener.local_addr().unwrap();
         let scheme = if tls.is_some() { "https" } else { "http" };
         let shared = Arc::new(Shared { tls, ..Shared::default() });
