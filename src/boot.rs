@@ -186,7 +186,6 @@ impl Client {
         waiting: &Waiting,
         heard: &'a Heard<'a>,
     ) -> Result<Option<Resolved<'a>>> {
-        let mut is_told = false;
         loop {
             let error = match scout.resolve_inner(name, None, heard) {
                 Err(error) if error.kind() == ErrorKind::Network => error,
@@ -195,7 +194,7 @@ impl Client {
             if heard.is_answered.load(Ordering::Relaxed) {
                 return Ok(None);
             }
-            waiting.tell(&mut is_told, &format!("the network: {error}"), heard);
+            waiting.tell(&format!("the network: {error}"), heard);
             heard.is_again.store(true, Ordering::Relaxed);
             if !waiting.pause(NETWORK_INTERVAL, &self.options.cancel)? {
                 let text = format!("the network did not come up within {} s: {error}", waiting.wait.as_secs());
@@ -217,9 +216,11 @@ impl Waiting {
     }
 
     fn for_device(&self, device: &Path, cancel: &Cancel, progress: &dyn Progress) -> Result<()> {
-        let (mut is_told, shown) = (false, device.display());
+        let shown = device.display();
+        if !host::is_block_device(device) {
+            self.tell(&shown.to_string(), progress);
+        }
         while !host::is_block_device(device) {
-            self.tell(&mut is_told, &shown.to_string(), progress);
             if !self.pause(DEVICE_INTERVAL, cancel)? {
                 let text = format!("{shown} is no block device, nor became one within {} s", self.wait.as_secs());
                 return Err(Error::new(ErrorKind::Disk, text).with_hint("the initramfs must load the device's module"));
@@ -228,10 +229,8 @@ impl Waiting {
         Ok(())
     }
 
-    fn tell(&self, is_told: &mut bool, what: &str, progress: &dyn Progress) {
-        if !std::mem::replace(is_told, true) {
-            progress.report(Event::Note(&format!("waiting up to {} s for {what}", self.wait.as_secs())));
-        }
+    fn tell(&self, what: &str, progress: &dyn Progress) {
+        progress.report(Event::Note(&format!("waiting up to {} s for {what}", self.wait.as_secs())));
     }
 
     /// Waits for a moment; `false` if there is no time left.
