@@ -14,6 +14,7 @@ pub const FOR_TESTS: &[(&str, &str)] = &[
     ("script", "bsdutils"),
     ("setcap", "libcap2-bin"),
     ("setfattr", "attr"),
+    ("shellcheck", "shellcheck"),
     ("skopeo", "skopeo"),
     ("strace", "strace"),
     ("time", "time"),

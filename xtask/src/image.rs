@@ -3,11 +3,13 @@
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 
 use crate::{Result, disk, shell};
 
 pub const MANIFEST_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
+/// As most registries' layers are: what gzip does if nobody tells it otherwise.
+pub const GZIP: Codec = Codec::Gzip(6);
 const CONFIG_TYPE: &str = "application/vnd.oci.image.config.v1+json";
 
 pub struct Image {
@@ -38,9 +40,14 @@ pub struct Blob {
 }
 
 impl Image {
-    /// Writes the config and the manifest for these layers into the folder.
+    /// Writes the config and the manifest for these layers, of this machine, into the folder.
     pub fn new(folder: &Path, layers: Vec<Layer>) -> Result<Self> {
-        let config = Blob::new(folder.join("config.json"), config(&layers))?;
+        Self::of(&architecture(), folder, layers)
+    }
+
+    /// The same for machines that the members of a config name.
+    pub fn of(architecture: &str, folder: &Path, layers: Vec<Layer>) -> Result<Self> {
+        let config = Blob::new(folder.join("config.json"), config(architecture, &layers))?;
         let manifest = Blob::new(folder.join("manifest.json"), manifest(&config, &layers))?;
         Ok(Self { layers, config, manifest })
     }
@@ -72,6 +79,24 @@ impl Layer {
         let diff_id = digest_in(&finish("sha256sum", sha256sum)?)?;
         Ok(Self { blob: Blob::of(file)?, diff_id, unpacked, codec })
     }
+
+    /// Archives all that is in the folder.
+    pub fn of_folder(folder: &Path, file: PathBuf) -> Result<Self> {
+        let mut tar = tar(folder);
+        tar.args(["--sort=name", "."]);
+        Self::of_tar(tar, file)
+    }
+
+    /// Compresses what this tar writes.
+    pub fn of_tar(mut tar: Command, file: PathBuf) -> Result<Self> {
+        let mut tar = tar.stdout(Stdio::piped()).spawn().map_err(|e| format!("start tar: {e}"))?;
+        let mut archive = tar.stdout.take().expect("spawned with a pipe");
+        let layer = Self::compressed(file, GZIP, |into| io::copy(&mut archive, into).map(drop))?;
+        match tar.wait() {
+            Ok(status) if status.success() => Ok(layer),
+            other => Err(format!("tar: {other:?}")),
+        }
+    }
 }
 
 impl Codec {
@@ -101,11 +126,18 @@ impl Blob {
     }
 }
 
-fn config(layers: &[Layer]) -> String {
+/// A tar of the folder, before it is said of what in it. GNU's format has no pax records, as most layers of registries have
+/// none.
+pub fn tar(folder: &Path) -> Command {
+    let mut tar = shell::program("tar");
+    tar.args(["--create", "--format=gnu", "--numeric-owner", "--directory"]).arg(folder);
+    tar
+}
+
+fn config(architecture: &str, layers: &[Layer]) -> String {
     let diff_ids: Vec<String> = layers.iter().map(|layer| format!("\"{}\"", layer.diff_id)).collect();
     format!(
-        r#"{{{},"os":"linux","config":{{"Cmd":["/bin/sh"]}},"rootfs":{{"type":"layers","diff_ids":[{}]}}}}"#,
-        architecture(),
+        r#"{{{architecture},"os":"linux","config":{{"Cmd":["/bin/sh"]}},"rootfs":{{"type":"layers","diff_ids":[{}]}}}}"#,
         diff_ids.join(",")
     )
 }

@@ -2,6 +2,7 @@
 
 mod archive;
 mod bench;
+mod boot;
 mod cargo;
 mod crash;
 mod cross;
@@ -12,6 +13,7 @@ mod filesystems;
 mod fuzz;
 mod image;
 mod mem;
+mod packages;
 mod push;
 mod registry;
 mod shell;
@@ -41,6 +43,9 @@ cargo xtask COMMAND
   filesystems  the tests of stores and trees on ext4, tmpfs and overlayfs, as root and not, and without openat2
   fuzz [--seconds N] [TARGET|FILE…]
                the targets of fuzz/ for so many seconds each (60; 0: what is known already), or inputs
+  boot [x86_64|aarch64] [CASE…]
+               machines in QEMU whose initramfs pulls its root from a registry: as it should go, with the network cut,
+               with the clock at 1970, with 64 MiB of memory, without a network
   bench        pullet and what else is here at the same work: CPU, memory, requests; -h tells its options
   mem          the peak memory of a pull and an unpack, with a small layer and with one of 1 GiB
   mem PROFILE  the same with another profile than release
@@ -52,6 +57,7 @@ fn main() -> ExitCode {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let outcome = match words[..] {
         ["crash", ref options @ ..] => crash::run(options),
+        ["boot", ref words @ ..] => boot::run(words),
         ["bench", ..] => bench::run(&words[1..]),
         ["cross", ref words @ ..] => cross::run(words),
         ["demo"] => demo::of_this_machine(),

@@ -55,12 +55,21 @@ impl Registry {
     /// How many reading requests the registry has answered so far. It writes a request's line after the last byte,
     /// so a client may be done before the line is there: waits until as many as expected are.
     pub fn reads(&self, expected: usize) -> Result<usize> {
+        self.lines(expected, |line| line.contains("\"GET ") || line.contains("\"HEAD "))
+    }
+
+    /// How many ranges of blobs it has given so far, likewise.
+    pub fn ranges(&self, expected: usize) -> Result<usize> {
+        self.lines(expected, |line| line.contains("/blobs/") && line.contains("\" 206 "))
+    }
+
+    fn lines(&self, expected: usize, is_one: impl Fn(&str) -> bool) -> Result<usize> {
         let start = Instant::now();
         loop {
             let log = disk::read(&self.access_log)?;
-            let reads = log.lines().filter(|line| line.contains("\"GET ") || line.contains("\"HEAD ")).count();
-            if reads >= expected || start.elapsed() > PATIENCE {
-                return Ok(reads);
+            let lines = log.lines().filter(|line| is_one(line)).count();
+            if lines >= expected || start.elapsed() > PATIENCE {
+                return Ok(lines);
             }
             sleep(PAUSE);
         }
@@ -99,7 +108,7 @@ fn storage(folder: &Path) -> PathBuf {
     folder.join("storage")
 }
 
-/// An authority, and a certificate for loopback that it has signed.
+/// An authority, and a certificate for loopback that it has signed, also by the address that QEMU's guests have for it.
 fn make_certificate(folder: &Path) -> Result {
     let settings = folder.join("openssl.cnf");
     disk::write(&settings, "[req]\ndistinguished_name=name\n[name]\n")?;
@@ -110,7 +119,7 @@ fn make_certificate(folder: &Path) -> Result {
     };
     openssl("-subj /CN=authority -keyout ca.key -out ca.pem")?;
     openssl(
-        "-subj /CN=registry -addext subjectAltName=IP:127.0.0.1 -CA ca.pem -CAkey ca.key -keyout registry.key \
+        "-subj /CN=registry -addext subjectAltName=IP:127.0.0.1,IP:10.0.2.2 -CA ca.pem -CAkey ca.key -keyout registry.key \
          -out registry.pem",
     )
 }

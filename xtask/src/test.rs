@@ -1,9 +1,10 @@
 //! `cargo xtask test`: everything that must hold before a commit, cheapest first, up to the first failure.
 
+use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-use crate::{Result, cargo, crash, cross, debian, fuzz, mem, shell, show, size, tidy};
+use crate::{Result, cargo, crash, cross, debian, disk, fuzz, mem, shell, show, size, tidy};
 
 struct Step {
     name: &'static str,
@@ -14,6 +15,7 @@ const STEPS: &[Step] = &[
     Step { name: "format", run: format },
     Step { name: "clippy", run: clippy },
     Step { name: "tidy", run: tidy::run },
+    Step { name: "scripts", run: scripts },
     Step { name: "mem", run: memory },
     Step { name: "size", run: size::run },
     Step { name: "manual", run: manual },
@@ -45,6 +47,24 @@ fn clippy() -> Result {
         shell::watch(&mut cargo::command(&words))?;
     }
     shell::watch(&mut fuzz::lint()?)
+}
+
+/// The scripts that initramfs images are made of, each in its own shell.
+fn scripts() -> Result {
+    let mut shellcheck = shell::program("shellcheck");
+    add_scripts(&cargo::root().join("examples/initramfs"), &mut shellcheck)?;
+    shell::watch(&mut shellcheck)
+}
+
+fn add_scripts(folder: &Path, shellcheck: &mut Command) -> Result {
+    for path in disk::list(folder)? {
+        if path.is_dir() {
+            add_scripts(&path, shellcheck)?;
+        } else if path.extension().is_none_or(|extension| extension != "md") {
+            shellcheck.arg(path);
+        }
+    }
+    Ok(())
 }
 
 fn memory() -> Result {

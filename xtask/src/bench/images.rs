@@ -6,7 +6,7 @@ use std::process::Stdio;
 
 use super::layers;
 use crate::disk::Temporary;
-use crate::image::{Blob, Codec, Image, Layer};
+use crate::image::{Blob, Codec, GZIP, Image, Layer};
 use crate::registry::Registry;
 use crate::{Result, disk, push, shell};
 
@@ -132,7 +132,7 @@ fn make(bench: &Path, registry: &Registry, work: &Path, name: &str) -> Result<Ve
     for layer in base.iter().flat_map(|base| &base.layers) {
         let Known { diff_id, unpacked, .. } = layer;
         let blob = Blob::of(stored(bench, &layer.digest))?;
-        layers.push(Layer { blob, diff_id: diff_id.clone(), unpacked: *unpacked, codec: layers::GZIP });
+        layers.push(Layer { blob, diff_id: diff_id.clone(), unpacked: *unpacked, codec: GZIP });
     }
     layers.extend((recipe.layers)(work)?);
     Ok(layers)

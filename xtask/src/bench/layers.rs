@@ -1,17 +1,13 @@
 //! What the layers of the images are made of.
 
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::path::Path;
 
-use super::packages;
 use crate::archive;
 use crate::disk::Temporary;
-use crate::image::{Codec, Layer};
-use crate::{Result, disk, shell};
+use crate::image::{self, GZIP, Layer};
+use crate::{Result, disk, packages, shell};
 
-/// As most registries' layers are: what gzip does if nobody tells it otherwise.
-pub const GZIP: Codec = Codec::Gzip(6);
 const GIB: u64 = 1024 * 1024 * 1024;
 /// Layers of `many`, and the bytes that its files have together before compression.
 const MANY: usize = 60;
@@ -36,7 +32,7 @@ const SOURCES: &[&str] = &["golang-1.19-src", "golang-1.24-src"];
 pub fn debian(work: &Path) -> Result<Vec<Layer>> {
     let root = Temporary::new(work.join("root"))?;
     packages::minimal_root(root.path())?;
-    Ok(vec![of_folder(root.path(), work.join("debian.layer"))?])
+    Ok(vec![Layer::of_folder(root.path(), work.join("debian.layer"))?])
 }
 
 /// Large packages, for on top of a root, and at last what a clean-up leaves: whiteouts.
@@ -46,7 +42,7 @@ pub fn app(work: &Path) -> Result<Vec<Layer>> {
         let folder = Temporary::new(work.join(format!("package-{number}")))?;
         packages::unpack(candidates, folder.path())?;
         removed.extend(documents(folder.path())?);
-        layers.push(of_folder(folder.path(), work.join(format!("app-{number}.layer")))?);
+        layers.push(Layer::of_folder(folder.path(), work.join(format!("app-{number}.layer")))?);
     }
     let folder = Temporary::new(work.join("whiteouts"))?;
     for name in removed {
@@ -56,7 +52,7 @@ pub fn app(work: &Path) -> Result<Vec<Layer>> {
     let locales = folder.path().join("usr/share/locale");
     disk::create_folder(&locales)?;
     disk::write(&locales.join(".wh..wh..opq"), "")?;
-    layers.push(of_folder(folder.path(), work.join("whiteouts.layer"))?);
+    layers.push(Layer::of_folder(folder.path(), work.join("whiteouts.layer"))?);
     Ok(layers)
 }
 
@@ -69,9 +65,9 @@ pub fn many(work: &Path) -> Result<Vec<Layer>> {
     let layer = |(number, names): (usize, String)| {
         let list = work.join("names");
         disk::write(&list, &names)?;
-        let mut tar = tar(folder.path());
+        let mut tar = image::tar(folder.path());
         tar.arg("--files-from").arg(&list);
-        compress(tar, work.join(format!("many-{number}.layer")))
+        Layer::of_tar(tar, work.join(format!("many-{number}.layer")))
     };
     shares(&files, MANY, MANY_BYTES).into_iter().enumerate().map(layer).collect()
 }
@@ -108,29 +104,6 @@ fn shares(files: &str, count: usize, bytes: u64) -> Vec<String> {
         sum += size;
     }
     shares
-}
-
-fn of_folder(folder: &Path, file: PathBuf) -> Result<Layer> {
-    let mut tar = tar(folder);
-    tar.args(["--sort=name", "."]);
-    compress(tar, file)
-}
-
-/// GNU's format has no pax records, as most layers of registries have none.
-fn tar(folder: &Path) -> std::process::Command {
-    let mut tar = shell::program("tar");
-    tar.args(["--create", "--format=gnu", "--numeric-owner", "--directory"]).arg(folder);
-    tar
-}
-
-fn compress(mut tar: std::process::Command, file: PathBuf) -> Result<Layer> {
-    let mut tar = tar.stdout(Stdio::piped()).spawn().map_err(|e| format!("start tar: {e}"))?;
-    let mut archive = tar.stdout.take().expect("spawned with a pipe");
-    let layer = Layer::compressed(file, GZIP, |into| io::copy(&mut archive, into).map(drop))?;
-    match tar.wait() {
-        Ok(status) if status.success() => Ok(layer),
-        other => Err(format!("tar: {other:?}")),
-    }
 }
 
 fn small_files(tar: &mut dyn Write) -> io::Result<()> {

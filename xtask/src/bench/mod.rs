@@ -7,7 +7,6 @@ pub mod images;
 mod layers;
 mod measure;
 mod options;
-mod packages;
 mod proxy;
 mod table;
 mod tools;

@@ -57,6 +57,16 @@ impl Default for Asked<'_> {
     }
 }
 
+/// The whole pullet for one target, built where it is not up to date.
+pub fn one(word: &str) -> Result<PathBuf> {
+    let list = targets::read()?;
+    let target = list.target(word)?;
+    prepare(&[target])?;
+    let built = build(target, list.flavour("full")?, None)?;
+    write_sums()?;
+    Ok(built.path)
+}
+
 fn parse<'a>(words: &[&'a str]) -> Result<Asked<'a>> {
     let mut asked = Asked::default();
     let mut words = words.iter();
@@ -74,10 +84,7 @@ fn parse<'a>(words: &[&'a str]) -> Result<Asked<'a>> {
 
 fn build_and_test(list: &Targets, chosen: &[&Target], asked: &Asked) -> Result {
     let flavour = list.flavour(asked.flavour)?;
-    if chosen.iter().any(|target| target.emulator.is_some()) {
-        debian::need_packages(&["qemu-user"])?;
-    }
-    disk::create_folder(&dist()?)?;
+    prepare(chosen)?;
     let built = chosen.iter().map(|target| build(target, flavour, asked.way)).collect::<Result<Vec<_>>>()?;
     write_sums()?;
     show_table(&built, flavour);
@@ -94,6 +101,13 @@ fn build_and_test(list: &Targets, chosen: &[&Target], asked: &Asked) -> Result {
     let above = built.iter().filter(|built| built.budget.is_some_and(|budget| built.bytes > budget));
     let above: Vec<&str> = above.map(|built| built.target.triple.as_str()).collect();
     if above.is_empty() { Ok(()) } else { Err(format!("above the budget: {}", above.join(", "))) }
+}
+
+fn prepare(chosen: &[&Target]) -> Result {
+    if chosen.iter().any(|target| target.emulator.is_some()) {
+        debian::need_packages(&["qemu-user"])?;
+    }
+    disk::create_folder(&dist()?)
 }
 
 fn build<'a>(target: &'a Target, flavour: &Flavour, asked: Option<Way>) -> Result<Built<'a>> {

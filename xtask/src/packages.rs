@@ -11,10 +11,12 @@ const LEFT_OVER: [&str; 2] = ["var/cache/apt/archives", "var/lib/apt/lists"];
 
 /// Makes the minimal root that images of Debian are made of.
 pub fn minimal_root(root: &Path) -> Result {
-    let (mirror, suite) = mirror()?;
-    let mut debootstrap = shell::program("debootstrap");
-    shell::run(debootstrap.args(["--variant=minbase", &suite]).arg(root).arg(mirror))?;
-    LEFT_OVER.iter().try_for_each(|folder| disk::fresh(&root.join(folder)))
+    debootstrap(&[], root)
+}
+
+/// The same for machines whose programs do not run here: its packages are unpacked, and not configured.
+pub fn foreign_root(architecture: &str, root: &Path) -> Result {
+    debootstrap(&["--foreign", "--arch", architecture], root)
 }
 
 /// Unpacks the first of these packages that apt has, as its names change with Debian's releases.
@@ -39,8 +41,15 @@ pub fn unpack(candidates: &[&str], into: &Path) -> Result {
     Err(reasons.join("\n"))
 }
 
+fn debootstrap(options: &[&str], root: &Path) -> Result {
+    let (mirror, suite) = mirror()?;
+    let mut debootstrap = shell::program("debootstrap");
+    shell::run(debootstrap.arg("--variant=minbase").args(options).arg(&suite).arg(root).arg(mirror))?;
+    LEFT_OVER.iter().try_for_each(|folder| disk::fresh(&root.join(folder)))
+}
+
 /// The archive that apt takes this machine's own release from, and the release's name.
-fn mirror() -> Result<(String, String)> {
+pub fn mirror() -> Result<(String, String)> {
     let release = disk::read(Path::new("/etc/os-release"))?;
     let suite = release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="));
     let suite = suite.ok_or("/etc/os-release: no VERSION_CODENAME")?;
