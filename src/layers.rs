@@ -44,8 +44,9 @@ impl Client {
             steps.push(Step { layer, described, is_missing });
         }
         check_space(&steps, (store, manifest), target)?;
-        match self.options.jobs.0 {
-            1 => self.one_by_one(resolved, store, &steps, ready)?,
+        // One layer alone needs no further connection.
+        match self.options.jobs.0.min(steps.len()) {
+            0 | 1 => self.one_by_one(resolved, store, &steps, ready)?,
             jobs => self.side_by_side(resolved, store, &steps, (jobs, ready))?,
         }
         // Who removes a blob without asking for the lock may have done so after the first look.
