@@ -16,7 +16,14 @@ pub fn minimal_root(root: &Path) -> Result {
 
 /// The same for machines whose programs do not run here: its packages are unpacked, and not configured.
 pub fn foreign_root(architecture: &str, root: &Path) -> Result {
-    debootstrap(&["--foreign", "--arch", architecture], root)
+    debootstrap(&["--foreign", "--arch", architecture], root)?;
+    // Its first stage may leave a link to itself there, in a container.
+    let proc = root.join("proc");
+    if disk::metadata(&proc)?.is_symlink() {
+        disk::named("remove", &proc, std::fs::remove_file(&proc))?;
+        disk::create_folder(&proc)?;
+    }
+    Ok(())
 }
 
 /// Unpacks the first of these packages that apt has, as its names change with Debian's releases.
