@@ -1,7 +1,7 @@
 //! The door through which `fuzz/` reaches what parses foreign bytes and is not public. It is built with `--cfg fuzzing`
 //! alone, and so is no part of the API: thin functions, whose results the targets judge.
 
-pub use crate::host::{auth_json, keychain_answer, proxy_for};
+pub use crate::host::{auth_json, boot_line, keychain_answer, proxy_for};
 pub use crate::registry::{challenges, joined, refusal, retry_after, token_answer};
 pub use crate::unpack::{Format, archive, decode, numbers, pax, sparse};
 

@@ -1,9 +1,10 @@
-//! What the machine's users configured: files of credentials, answers of credential helpers, proxies.
+//! What the machine's users configured: files of credentials, answers of credential helpers, proxies, the kernel's command
+//! line.
 
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use pullet::fuzzing::{auth_json, keychain_answer, proxy_for};
+use pullet::fuzzing::{auth_json, boot_line, keychain_answer, proxy_for};
 
 fuzz_target!(|bytes: &[u8]| {
     pullet_fuzz::within((256 << 10) + 64 * bytes.len(), || {
@@ -21,6 +22,9 @@ fuzz_target!(|bytes: &[u8]| {
         let name = "registry.example/a/b".parse().expect("the name is one");
         file(bytes, &name);
         let _ = keychain_answer(bytes);
+        if let Ok((image, init)) = boot_line(bytes) {
+            assert!(!image.is_empty() && init.is_none_or(|init| init.bytes().all(|b| b.is_ascii_graphic())));
+        }
     });
 });
 

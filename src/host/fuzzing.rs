@@ -1,6 +1,7 @@
 //! What of this room a fuzzer is let at: the parsers of configuration.
 
 use super::auth_file::AuthFile;
+use super::cmdline::Parameters;
 use super::keychain;
 use super::proxy::Proxies;
 use crate::error::Result;
@@ -33,4 +34,9 @@ pub fn proxy_for(proxy: &str, bypassed: &str, host: &str, port: u16) -> Result<O
         _ => None,
     });
     Ok(proxies.of(true, host, port)?.map(|proxy| proxy.url()))
+}
+
+/// What a kernel's command line says of the system to be booted: its image and its init.
+pub fn boot_line(bytes: &[u8]) -> Result<(String, Option<String>)> {
+    Parameters::parse(bytes).map(|found| (found.image, found.init))
 }

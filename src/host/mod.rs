@@ -46,7 +46,7 @@ pub(crate) use self::certificates::{Pem, certificates_in, certificates_of, roots
 pub(crate) use self::cmdline::{Memory, Parameters, RootPlace, read_cmdline};
 pub(crate) use self::credentials::Accounts;
 #[cfg(fuzzing)]
-pub use self::fuzzing::{auth_json, keychain_answer, proxy_for};
+pub use self::fuzzing::{auth_json, boot_line, keychain_answer, proxy_for};
 #[cfg(feature = "boot")]
 pub(crate) use self::init::{INITS, has_program};
 #[cfg(feature = "sandbox")]

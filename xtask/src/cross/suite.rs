@@ -13,7 +13,9 @@ use crate::{Result, cargo, debian, shell, show};
 ///   there it would be the machine's own;
 /// - what is the same on every processor: words of the command line, configuration, real images.
 const TOPICS: &[(&str, Option<&str>)] = &[
+    ("boot::", Some("boot")),
     ("dress::", None),
+    ("early::", Some("tls")),
     ("jobs::", None),
     ("large::", None),
     ("limits::", None),
