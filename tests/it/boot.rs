@@ -187,6 +187,16 @@ fn a_folder_of_the_initramfs_is_refused() {
     assert!(bench.registry.log().is_empty());
 }
 
+/// Nothing can be made in `/` here, so what is told is where it would have been.
+#[test]
+fn without_a_folder_the_root_is_at_sysroot() {
+    let (bench, _, name) = pushed();
+    let cmdline = bench.home.write("cmdline", format!("pullet.image={name}"));
+    let script = "mount -t tmpfs none /run; mount -o remount,bind,ro /; exec \"$@\"";
+    let outcome = bench.home.run_in_mounts(script, &["boot", "--cmdline", &cmdline]);
+    assert!(format!("{}{}", outcome.stdout, outcome.stderr).contains("/sysroot"), "{}", outcome.story());
+}
+
 #[test]
 fn a_named_init_is_gone_on_with() {
     let (bench, _, name) = pushed();
@@ -273,7 +283,7 @@ fn a_command_line_is_read_with_a_bound() {
     home.run(&["boot", "--cmdline", &long, "root"]).exits(2).fails_in_one_line().says("more than 65536 bytes");
     home.run(&["boot", "--cmdline", "missing", "root"]).exits(9).fails_in_one_line();
     home.run(&["boot", "--cmdline", "/dev/zero", "root"]).exits(2).fails_in_one_line();
-    home.run(&["boot"]).exits(2).fails_in_one_line().says("exactly a DIR");
+    home.run(&["boot", "a", "b"]).exits(2).fails_in_one_line().says("no more than one DIR");
 }
 
 /// Mounts are made by this process, so the sandbox can only be of a part of it.

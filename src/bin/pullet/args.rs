@@ -275,7 +275,8 @@ impl Typed {
                 Command::Artifact(Artifact { registry, name: name(&word, str::parse)?, target: target.into() })
             }
             Topic::Boot => {
-                let [target] = exactly(words, topic, "exactly a DIR is needed")?;
+                let words = if words.is_empty() { vec![SYSROOT.into()] } else { words };
+                let [target] = exactly(words, topic, "no more than one DIR is needed")?;
                 Command::Boot(Boot { registry, cmdline: self.cmdline, target: target.into() })
             }
             Topic::Config => {
@@ -342,6 +343,9 @@ impl Typed {
         Ok(command)
     }
 }
+
+/// Where dracut and systemd have the new root.
+const SYSROOT: &str = "/sysroot";
 
 const PROGRESS_MODES: [(&str, ProgressMode); 5] = [
     ("auto", ProgressMode::Auto),

@@ -131,8 +131,9 @@ const BOOT: &str = "\
 Mount at DIR the root filesystem of the image that the kernel's command line names, in an
 initramfs: waits for the network, unpacks the image while it arrives, and prints the line that
 goes on with it, `switch_root DIR INIT`. Keeps no store. If it fails, what it mounted is gone.
+DIR is /sysroot unless it is given.
 
-Usage: pullet boot [OPTION]… DIR
+Usage: pullet boot [OPTION]… [DIR]
 
 Parameters on the kernel's command line, the last of each counts:
   pullet.image=NAME      the image, as with Docker; there must be one
