@@ -19,6 +19,8 @@ pub struct Flavour {
     pub features: Vec<String>,
     /// Features of the standard library; where there are any it is built with ours.
     pub std_features: Vec<String>,
+    /// Whether a panic ends the program without a word.
+    pub is_mute: bool,
     pub rustflags: Vec<String>,
     /// For the C parts.
     pub cflags: Option<String>,
@@ -110,6 +112,7 @@ fn flavour(name: &str, table: Table) -> Result<Flavour> {
         match (key.as_str(), value) {
             ("features", Value::List(features)) => flavour.features = features,
             ("std-features", Value::List(features)) => flavour.std_features = features,
+            ("panic", Value::Text(how)) if how == "immediate-abort" => flavour.is_mute = true,
             ("rustflags", Value::List(flags)) => flavour.rustflags = flags,
             ("cflags", Value::Text(flags)) => flavour.cflags = Some(flags),
             (key, value) => return Err(unexpected(key, &value)),

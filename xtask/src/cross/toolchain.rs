@@ -98,6 +98,9 @@ pub fn build(target: &Target, flavour: &Flavour, way: Way) -> Result<PathBuf> {
             .args(["-Zbuild-std=std,panic_abort", &format!("-Zbuild-std-features={}", flavour.std_features.join(","))]);
         command.env("RUSTC_BOOTSTRAP", "1");
     }
+    if flavour.is_mute {
+        command.args(["-Zpanic-immediate-abort", "--config", "profile.release.panic=\"immediate-abort\""]);
+    }
     if way == Way::Debian {
         command.env("CARGO", "/usr/bin/cargo").env("RUSTC", "/usr/bin/rustc");
     }
