@@ -6,7 +6,8 @@
 //!              manifest, platform              config, layers   in a Store
 //! ```
 //!
-//! Everything blocks, no thread is started unless several jobs are asked for, and memory is a few fixed buffers however
+//! Everything blocks, no thread is started unless several jobs are asked for (but for `Client::boot`, and where TLS must wait
+//! for the kernel's first random numbers), and memory is a few fixed buffers however
 //! large the image is.
 //!
 //! # Names

@@ -7,9 +7,9 @@ pub(crate) fn of(topic: Topic) -> String {
     match topic {
         Topic::Program => format!("{PROGRAM}{BOOTS}{MANAGE}{CODES}"),
         Topic::Pull => format!("{PULL}\n{REGISTRY}{TRUST}{MIRRORS}{PATIENCE}\n{COMMON}\n{NAMES}"),
-        Topic::Unpack => format!("{UNPACK}\n{REGISTRY}{TRUST}{MIRRORS}{PATIENCE}\n{COMMON}\n{NAMES}"),
+        Topic::Unpack => format!("{UNPACK}{TREE}\n{REGISTRY}{TRUST}{MIRRORS}{PATIENCE}\n{COMMON}\n{NAMES}"),
         #[cfg(feature = "boot")]
-        Topic::Boot => format!("{BOOT}\n{REGISTRY}{TRUST}{MIRRORS}{PATIENCE}\n{COMMON}"),
+        Topic::Boot => format!("{BOOT}{TREE}\n{REGISTRY}{TRUST}{MIRRORS}{PATIENCE}\n{COMMON}"),
         other => of_others(other),
     }
 }
@@ -114,6 +114,10 @@ Options:
       --stream           unpack while it arrives, in one pass, and keep nothing in the store; what
                          the store has already is unpacked from there, but with --pull always
       --no-devices       leave device nodes out (an ordinary user's always are)
+";
+
+/// What those have in common that make a tree.
+const TREE: &str = "\
       --allow-foreign-layers
                          fetch layers that the registry lacks where their manifest says, over https
                          and without credentials (without this such an image is refused)
@@ -151,16 +155,6 @@ Parameters on the kernel's command line, the last of each counts:
 
 Options:
       --cmdline FILE     read the parameters there and not in /proc/cmdline
-      --allow-foreign-layers
-                         fetch layers that the registry lacks where their manifest says, over https
-                         and without credentials (without this such an image is refused)
-      --max-unpacked BYTES[k|m|g|t]
-                         refuse an image with more bytes, holes included (default: 256g)
-      --max-entries N    refuse an image with more archive entries (default: 10000000)
-      --max-zstd-window BYTES[k|m|g|t]
-                         refuse layers whose zstd frames need a larger window in memory
-                         (default: 8m)
-  -q, --quiet            show no progress
 ";
 
 const ARTIFACT: &str = "\
