@@ -49,6 +49,13 @@ const NEEDS: &[(&str, &str)] = &[
     ("verify::diff_ids_are_proven_before_the_tree_is_seen", "zstd"),
 ];
 
+/// Tests that an emulator breaks and the processor does not: qemu-i386 7.2 dies of a signal to a program with threads,
+/// where the same binary passes on the kernel of an x86_64.
+const BROKEN: &[(&str, &str)] = &[
+    ("qemu-i386", "jobs::a_signal_reaches_all_of_them"),
+    ("qemu-i386", "stream::a_signal_ends_it_and_takes_the_tree_away"),
+];
+
 /// What gives an emulator a clock of the time when 32 bits are too few. Not one of these tests looks at another clock.
 const LATER: &str = "/usr/bin/env DONT_FAKE_MONOTONIC=1 NO_FAKE_STAT=1 faketime -f +20y";
 
@@ -59,7 +66,7 @@ pub fn run(target: &Target, flavour: &Flavour, binary: &Path) -> Result {
     debian::need(debian::FOR_TESTS)?;
     println!("{}", show::bold(format!("tests with {}", cargo::shown(binary))));
     if flavour.features.is_empty() {
-        drive(target, binary, "", &["--no-default-features", "--test", "without"])?;
+        drive(target, binary, "", &["--no-default-features", "--test", "without", "--"])?;
     }
     drive(target, binary, "", &[ALL, &filters(flavour, |_| true)].concat())?;
     let dated = filters(flavour, |topic| topic == DATED);
@@ -82,7 +89,10 @@ fn drive(target: &Target, binary: &Path, before: &str, words: &[&str]) -> Result
         runner += &format!(" {} -cpu {cpu}", program.display());
     }
     let mut command = cargo::command(&["test", "--quiet", "--package", "pullet"]);
-    command.args(words).env("PULLET_BINARY", binary).env("PULLET_RUNNER", runner);
+    let is_ours = |name: &str| target.emulator.as_ref().is_some_and(|[program, _]| program == name);
+    let broken = BROKEN.iter().filter(|(emulator, _)| is_ours(emulator));
+    command.args(words).args(broken.flat_map(|(_, test)| ["--skip", test]));
+    command.env("PULLET_BINARY", binary).env("PULLET_RUNNER", runner);
     command.env("PULLET_ARCHITECTURE", architecture(&target.triple)?);
     shell::watch(&mut command)
 }
