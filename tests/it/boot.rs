@@ -120,7 +120,9 @@ fn a_tree_out_of_an_index_is_one_for_its_platform() {
     let again = "ls -A $data; umount $root; \"$@\"";
     let outcome = boot_between(&bench.home, "mount -t tmpfs none $data", &line, &[], again).exits(0);
     let tree = format!("{}-{}", digest.replace(':', "-"), platform.replace('/', "-"));
-    assert!(outcome.stdout.contains(&format!("\n{tree}\nswitch_root ")), "{}", outcome.story());
+    // The machine has a variant behind it where the index leaves that open.
+    let lines: Vec<&str> = outcome.stdout.lines().collect();
+    assert!(lines.len() == 3 && lines[1].starts_with(&tree), "{}", outcome.story());
     assert_eq!(bench.registry.calls().len(), 5, "{:?}", bench.registry.log());
 }
 
