@@ -117,8 +117,7 @@ Options:
 ";
 
 /// What those have in common that make a tree.
-const TREE: &str = "\
-      --allow-foreign-layers
+const TREE: &str = "      --allow-foreign-layers
                          fetch layers that the registry lacks where their manifest says, over https
                          and without credentials (without this such an image is refused)
       --max-unpacked BYTES[k|m|g|t]
