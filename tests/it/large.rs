@@ -17,18 +17,11 @@ const GIB: u64 = 1 << 30;
 
 #[test]
 fn sparse_files_beyond_4_gib() {
-    type Shape = fn(&str, &[Piece], u64) -> Entry;
-    let shapes: [(&str, Shape); 4] = [
-        ("old GNU", sparse::old_gnu),
-        ("pax 0.0", sparse::pax_0_0),
-        ("pax 0.1", sparse::pax_0_1),
-        ("pax 1.0", sparse::pax_1_0),
-    ];
     let block = [7; 4096];
     // 4 GiB and a little is a little where the size is cut to 32 bits.
     let places = [2 * GIB, 4 * GIB, 4 * GIB + 8192, 6 * GIB];
     let pieces: Vec<Piece> = places.iter().map(|place| (*place, &block[..])).collect();
-    for (case, make) in shapes {
+    for (case, make) in sparse::SHAPES {
         let size = 6 * GIB + 4096 + 1;
         let unpacked = unpack(&[&[make("f", &pieces, size), file("after", "1")]]).done(case);
         let large = fs::File::open(unpacked.root.join("f")).unwrap();

@@ -265,13 +265,6 @@ fn sparse_files_of_all_four_kinds() {
     let few: Vec<Piece> = vec![(0, &blocks[0]), (MEGA, &blocks[1]), (2 * MEGA, b"tail")];
     let hole_first: Vec<Piece> = vec![(MEGA, &blocks[2])];
     let many: Vec<Piece> = (0..39).map(|n| (n as u64 * 65_536, blocks[n].as_slice())).collect();
-    type Shape = fn(&str, &[Piece], u64) -> Entry;
-    let shapes: [(&str, Shape); 4] = [
-        ("old GNU", sparse::old_gnu),
-        ("pax 0.0", sparse::pax_0_0),
-        ("pax 0.1", sparse::pax_0_1),
-        ("pax 1.0", sparse::pax_1_0),
-    ];
     let files: [(&str, &[Piece], u64); 5] = [
         ("three pieces", &few, 2 * MEGA + 4),
         ("a hole at the end", &few[..2], 4 * MEGA),
@@ -279,7 +272,7 @@ fn sparse_files_of_all_four_kinds() {
         ("more pieces than a header has room for", &many, 39 * 65_536),
         ("nothing but a hole", &[], 8 * MEGA),
     ];
-    for (shape, make) in shapes {
+    for (shape, make) in sparse::SHAPES {
         for (case, pieces, size) in files {
             let case = format!("{case}, {shape}");
             let unpacked = unpack(&[&[make("f", pieces, size), file("after", "1")]]).done(&case);

@@ -6,6 +6,13 @@ use super::archive::{Entry, base256, file, number, padded};
 /// readers do not agree on where the next piece begins behind a broken one.
 pub type Piece<'a> = (u64, &'a [u8]);
 
+/// Makes the entry of a file by its name, its pieces and its size with holes.
+pub type Shape = fn(&str, &[Piece], u64) -> Entry;
+
+/// All the forms that a sparse file has in archives.
+pub const SHAPES: [(&str, Shape); 4] =
+    [("old GNU", old_gnu), ("pax 0.0", pax_0_0), ("pax 0.1", pax_0_1), ("pax 1.0", pax_1_0)];
+
 /// Old GNU: type `S`, four pieces in the header, more in extension blocks behind it.
 pub fn old_gnu(name: &str, pieces: &[Piece], real_size: u64) -> Entry {
     let data: Vec<u8> = pieces.iter().flat_map(|(_, bytes)| bytes.to_vec()).collect();
