@@ -83,67 +83,44 @@
 //! }
 //! ```
 
-mod artifact;
-mod assembly;
-mod blob;
 #[cfg(feature = "boot")]
 mod boot;
 mod cancel;
 mod client;
-mod configuration;
-mod convert;
 mod digest;
-mod document;
 mod error;
 mod escape;
-#[cfg(fuzzing)]
-#[doc(hidden)]
-pub mod fuzzing;
 mod host;
-mod image;
-mod layers;
+mod images;
+mod layer;
 mod limits;
-mod local;
-mod login;
-mod machine;
-mod options;
-mod patience;
+mod oci;
 mod progress;
-mod pull;
 mod registry;
-mod resolve;
 mod sandbox;
-mod space;
 mod store;
-mod stream;
+mod target;
 mod unpack;
 mod verify;
 mod workers;
 
-pub use artifact::{Artifact, ArtifactFile};
 #[cfg(feature = "boot")]
 pub use boot::{BootParameters, Booted};
 pub use cancel::Cancel;
-pub use client::Client;
-pub use configuration::Configuration;
+pub use client::{Artifact, ArtifactFile, Client, Configuration, Options, Pulled, RawDocument, Resolved, Streamed};
 pub use digest::Digest;
-pub use document::RawDocument;
 pub use error::{Error, ErrorKind, Result};
 pub use escape::Escaped;
 pub use host::HiddenInput;
-pub use image::credentials::Credentials;
-pub use image::manifest::Descriptor;
-pub use image::platform::Platform;
-pub use image::reference::Reference;
+pub use images::{Image, UnpackOptions};
 pub use limits::Limits;
-pub use local::Image;
-pub use options::{Options, UnpackOptions};
+pub use oci::credentials::Credentials;
+pub use oci::manifest::Descriptor;
+pub use oci::platform::Platform;
+pub use oci::reference::Reference;
 pub use progress::{Event, Layer, LayerState, Progress, Silent};
-pub use pull::Pulled;
-pub use resolve::Resolved;
 pub use sandbox::Sandbox;
 pub use store::{Check, Store};
-pub use stream::Streamed;
 pub use unpack::Tally;
 pub use workers::auto_jobs;
 
@@ -158,7 +135,7 @@ pub fn default_store() -> Option<std::path::PathBuf> {
 /// [`ErrorKind::Usage`] if the name or that file is malformed.
 pub fn qualified(name: &str) -> Result<String> {
     name.parse::<Reference>()?;
-    let registry = match image::reference::is_short(name) {
+    let registry = match oci::reference::is_short(name) {
         true => host::Mirrors::of_environment().search()?,
         false => None,
     };
@@ -171,4 +148,18 @@ pub fn qualified(name: &str) -> Result<String> {
             Err(Error::new(ErrorKind::Usage, text))
         }
     }
+}
+
+/// Entry points for the targets in `fuzz/`: parsers of untrusted input that are not public. Compiled with
+/// `--cfg fuzzing` only, so it is no part of the API.
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing {
+    #[cfg(feature = "boot")]
+    pub use crate::boot::boot_line;
+    pub use crate::host::{auth_json, helper_output, proxy_for};
+    pub use crate::images::unpack;
+    pub use crate::layer::{Format, archive, decode, numbers, pax, sparse};
+    pub use crate::oci::fuzzing::{config, document, pretty, schema1};
+    pub use crate::registry::{challenges, joined, refusal, retry_after, token_answer};
 }

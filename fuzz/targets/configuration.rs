@@ -4,7 +4,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use pullet::fuzzing::{auth_json, boot_line, keychain_answer, proxy_for};
+use pullet::fuzzing::{auth_json, boot_line, helper_output, proxy_for};
 
 fuzz_target!(|bytes: &[u8]| {
     pullet_fuzz::within((256 << 10) + 64 * bytes.len(), || {
@@ -21,7 +21,7 @@ fuzz_target!(|bytes: &[u8]| {
         }
         let name = "registry.example/a/b".parse().expect("the name is one");
         file(bytes, &name);
-        let _ = keychain_answer(bytes);
+        let _ = helper_output(bytes);
         if let Ok((image, init)) = boot_line(bytes) {
             assert!(!image.is_empty() && init.is_none_or(|init| init.bytes().all(|b| b.is_ascii_graphic())));
         }

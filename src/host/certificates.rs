@@ -8,8 +8,8 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::image::route::TlsFiles;
 use crate::limits::read_capped;
+use crate::oci::route::TlsFiles;
 
 /// Bytes of a bundle that are read: Mozilla's has 220 KB.
 const BUNDLE_LIMIT: u64 = 8 << 20;

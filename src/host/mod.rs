@@ -1,38 +1,21 @@
 //! What the machine says of itself, and what its users configured for other tools. The only room that reads the
 //! environment: here the choices of the user's shell and of the kernel become values that the rest is given.
 
-mod auth_file;
 #[cfg(feature = "tls")]
 mod certificates;
-#[cfg(feature = "boot")]
-mod cmdline;
 mod credentials;
-mod daemon;
 mod environment;
 #[cfg(fuzzing)]
 mod fuzzing;
-#[cfg(feature = "toml")]
-mod hosts;
-#[cfg(feature = "boot")]
-mod init;
-mod keychain;
 #[cfg(feature = "sandbox")]
 mod landlock;
 mod mirrors;
-#[cfg(feature = "boot")]
-mod mounts;
 mod network;
-#[cfg(not(feature = "toml"))]
-mod no_toml;
 mod private_file;
 mod proxy;
 #[cfg(feature = "tls")]
 mod randomness;
-#[cfg(feature = "toml")]
-mod registries;
 mod terminal;
-#[cfg(feature = "toml")]
-mod toml_file;
 
 use std::env;
 use std::path::PathBuf;
@@ -42,26 +25,23 @@ use rustix::time::{ClockId, clock_gettime};
 
 #[cfg(feature = "tls")]
 pub(crate) use self::certificates::{Pem, certificates_in, certificates_of, roots};
-#[cfg(feature = "boot")]
-pub(crate) use self::cmdline::{Memory, Parameters, RootPlace, read_cmdline};
 pub(crate) use self::credentials::Accounts;
-#[cfg(fuzzing)]
-pub use self::fuzzing::{auth_json, boot_line, keychain_answer, proxy_for};
-#[cfg(feature = "boot")]
-pub(crate) use self::init::{INITS, has_program};
 #[cfg(feature = "sandbox")]
 pub(crate) use self::landlock::confine;
 pub(crate) use self::mirrors::Mirrors;
-#[cfg(feature = "boot")]
-pub(crate) use self::mounts::{Mounts, freeze, is_block_device, is_of_root};
 pub(crate) use self::proxy::{Proxies, Scheme};
 #[cfg(feature = "tls")]
 pub(crate) use self::randomness::{is_random, wait_for_randomness};
 pub use self::terminal::HiddenInput;
+#[cfg(fuzzing)]
+pub use self::{
+    credentials::{auth_json, helper_output},
+    fuzzing::proxy_for,
+};
 
 #[cfg(not(feature = "sandbox"))]
 use crate::error::{Error, ErrorKind, Result};
-use crate::image::platform::Platform;
+use crate::oci::platform::Platform;
 
 /// Without the feature `sandbox`.
 #[cfg(not(feature = "sandbox"))]

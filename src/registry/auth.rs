@@ -10,8 +10,8 @@ use super::problem;
 use super::token::{self, Question};
 use super::url::Url;
 use crate::error::{Error, ErrorKind, Result};
-use crate::image::credentials::{Credentials, Secret};
 use crate::limits::Limits;
+use crate::oci::credentials::{Credentials, Secret};
 
 /// Registries whose token endpoint is known to stand on another host.
 const REALMS: [(&str, &str); 2] = [("registry-1.docker.io", "auth.docker.io"), ("registry.gitlab.com", "gitlab.com")];

@@ -16,9 +16,9 @@ use super::tls_config::{Insecure, Peer, TlsConfig};
 use super::url::Url;
 use crate::cancel::Cancel;
 use crate::error::{Error, ErrorKind, Result};
-use crate::image::reference::Reference;
-use crate::image::route::{Base, Place};
 use crate::limits::Limits;
+use crate::oci::reference::Reference;
+use crate::oci::route::{Base, Place};
 
 /// What this room needs to know.
 #[derive(Clone)]

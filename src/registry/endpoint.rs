@@ -5,9 +5,9 @@ use super::machine::Keys;
 use super::tls_config::Peer;
 use super::url::Url;
 use crate::error::{Error, ErrorKind, Result};
-use crate::image::credentials::Credentials;
-use crate::image::reference::Reference;
-use crate::image::route::{Base, Place};
+use crate::oci::credentials::Credentials;
+use crate::oci::reference::Reference;
+use crate::oci::route::{Base, Place};
 use crate::progress::Progress;
 
 /// The path of the API on a server (distribution-spec).

@@ -7,7 +7,7 @@ use super::tls_config::Peer;
 use super::url::Url;
 use super::{Repository, redirect, session};
 use crate::error::{Error, ErrorKind, Result};
-use crate::image::manifest::Descriptor;
+use crate::oci::manifest::Descriptor;
 
 impl Repository<'_> {
     /// A layer's bytes as they come, not verified, from `offset` on if the server goes along: the number beside them tells

@@ -9,11 +9,11 @@ use std::sync::{Mutex, PoisonError};
 #[cfg(feature = "tls")]
 use crate::cancel::Cancel;
 use crate::error::Result;
-use crate::image::credentials::Credentials;
-use crate::image::reference::Reference;
-use crate::image::route::Route;
+use crate::oci::credentials::Credentials;
+use crate::oci::reference::Reference;
+use crate::oci::route::Route;
 #[cfg(feature = "tls")]
-use crate::image::route::TlsFiles;
+use crate::oci::route::TlsFiles;
 use crate::progress::{Event, Progress};
 
 /// The machine's own configuration.

@@ -43,9 +43,9 @@ pub(crate) use self::tls_config::TlsConfig;
 use self::endpoint::Endpoint;
 use self::session::Session;
 use crate::error::{Error, ErrorKind, Result};
-use crate::image::credentials::Credentials;
-use crate::image::manifest::Descriptor;
-use crate::image::reference::Reference;
+use crate::oci::credentials::Credentials;
+use crate::oci::manifest::Descriptor;
+use crate::oci::reference::Reference;
 use crate::progress::{Event, Progress};
 
 impl Connections {

@@ -6,7 +6,7 @@ use super::endpoint::Endpoint;
 use super::machine::Finding;
 use super::url::Url;
 use crate::error::Result;
-use crate::image::reference::Reference;
+use crate::oci::reference::Reference;
 
 /// How one endpoint would be asked.
 pub(crate) struct Planned {

@@ -17,11 +17,11 @@ use super::ping::{self, Ping};
 use super::url::Url;
 use super::{problem, redirect};
 use crate::error::{Error, ErrorKind, Result};
-use crate::image::credentials::Credentials;
-use crate::image::manifest::Descriptor;
-use crate::image::media_type;
-use crate::image::reference;
 use crate::limits::{Limits, within};
+use crate::oci::credentials::Credentials;
+use crate::oci::manifest::Descriptor;
+use crate::oci::media_type;
+use crate::oci::reference;
 #[cfg(feature = "tls")]
 use crate::progress::Event;
 use crate::progress::Progress;

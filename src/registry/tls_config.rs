@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::machine::{Finding, Findings, Machine};
 use super::url::Url;
 use crate::error::Result;
-use crate::image::route::TlsFiles;
+use crate::oci::route::TlsFiles;
 
 /// What the user said of TLS.
 #[derive(Clone, Default)]

@@ -10,8 +10,8 @@ use super::http::{Answer, Headers, Http, TOKEN_LIMIT};
 use super::problem;
 use super::url::{Url, encode};
 use crate::error::{Error, ErrorKind, Result};
-use crate::image::credentials::{Credentials, Secret, is_token};
 use crate::limits::{Limits, within};
+use crate::oci::credentials::{Credentials, Secret, is_token};
 
 /// How long a token lives that does not say so; the specification has no shorter lives either, and Docker takes none.
 const SHORTEST_LIFE: u64 = 60;

@@ -10,8 +10,8 @@ use rustix::fs::OFlags;
 
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
-use crate::image::manifest::Descriptor;
 use crate::limits::{Limits, read_capped};
+use crate::oci::manifest::Descriptor;
 
 /// Bytes that are read and written at once.
 pub(super) const BUFFER: usize = 64 << 10;

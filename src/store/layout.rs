@@ -11,9 +11,9 @@ use super::lock;
 use crate::cancel::Cancel;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
-use crate::image::manifest::Descriptor;
-use crate::image::media_type::OCI_INDEX;
-use crate::image::platform::Platform;
+use crate::oci::manifest::Descriptor;
+use crate::oci::media_type::OCI_INDEX;
+use crate::oci::platform::Platform;
 
 /// Where other tools look for an entry's name; the whole name, for one store holds many repositories.
 const REF_NAME: &str = "org.opencontainers.image.ref.name";

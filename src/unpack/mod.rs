@@ -1,86 +1,75 @@
-//! Makes trees: one layer after the other into a staging tree beside the target, and at the end the target by one
-//! rename. It takes bytes whose blob was proven, proves each layer's diff_id itself, and fetches nothing.
+//! Unpacks layers into a directory tree: applies entries and whiteouts in order, confined to the root of the tree, and
+//! verifies each layer's diff_id. Staging and publishing the tree is the caller's task.
 
-mod clear;
-mod decoder;
-mod dress;
-mod entries;
-mod files;
 mod folder;
-#[cfg(fuzzing)]
-mod fuzzing;
-mod identify;
-mod layer;
+mod layer_writer;
+mod metadata;
 mod modes;
-mod path;
 mod place;
-mod records;
+mod remove;
 mod root;
-mod staging;
 mod tally;
 mod whiteout;
 
 use std::io::Read;
-use std::path::Path;
+use std::os::fd::OwnedFd;
 
-pub(crate) use self::decoder::Decoder;
-pub(crate) use self::files::Files;
-#[cfg(fuzzing)]
-pub use self::fuzzing::{Format, archive, decode, numbers, pax, sparse};
-pub(crate) use self::identify::{Content, identify};
+use rustix::fs::Mode;
+
+pub(crate) use self::folder::DIRECTORY;
+pub(crate) use self::remove::remove_tree;
+pub(crate) use self::root::{Root, failed};
 pub use self::tally::Tally;
 
-use self::clear::Written;
-use self::dress::Policy;
-use self::entries::{Entries, Entry, Kind};
-use self::layer::Layer;
+use self::layer_writer::LayerWriter;
+use self::metadata::Policy;
 use self::modes::WaitingModes;
-use self::path::{Request, SafePath};
-use self::root::Root;
-use self::staging::Staging;
+use self::remove::Written;
 use crate::cancel::Cancel;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
+use crate::layer::{Entries, Entry, Kind, Request, SafePath, malformed};
 use crate::limits::Limits;
 use crate::verify::{Size, Verified};
 
-/// What this room needs to know.
+/// The options of an unpacking.
 #[derive(Clone, Debug)]
-pub(crate) struct Config {
+pub(crate) struct UnpackConfig {
     pub(crate) devices: bool,
     pub(crate) limits: Limits,
     pub(crate) cancel: Cancel,
 }
 
-/// Removes what unpackings that died have left in a folder, for targets that `is_target` knows by their names.
-#[cfg(feature = "boot")]
-pub(crate) fn sweep(folder: &Path, is_target: &dyn Fn(&str) -> bool) {
-    Staging::sweep(folder, is_target);
-}
-
-/// A tree that grows.
+/// A tree to which layers are applied.
 pub(crate) struct Tree {
     root: Root,
-    staging: Staging,
-    config: Config,
+    config: UnpackConfig,
     policy: Policy,
     tally: Tally,
     waiting: WaitingModes,
     left_out: Written,
     layers: usize,
-    /// Bytes of holes in sparse files, which the archive does not have but the limit counts.
+    /// Bytes of holes in sparse files. The archive does not contain them, but the limit counts them.
     holes: u64,
 }
 
+/// A tree with all its layers, ready to be published.
+pub(crate) struct FinishedTree {
+    /// Counts of what was unpacked and left out.
+    pub(crate) tally: Tally,
+    root: OwnedFd,
+    root_mode: Option<Mode>,
+}
+
 impl Tree {
-    /// Begins a tree for `target`, which must not exist or be an empty folder.
-    pub(crate) fn begin(target: &Path, config: Config) -> Result<Self> {
-        let staging = Staging::create(target)?;
-        let root = Root::new(staging.open_tree()?);
-        let policy = Policy::of_process(config.devices, staging.granted()?);
-        let mut tree = Self {
-            root,
-            staging,
+    /// Starts a tree in the empty directory `root`. `granted` are the permission bits that a new file gets there when it
+    /// is created with all of them.
+    pub(crate) fn new(root: OwnedFd, granted: Mode, config: UnpackConfig) -> Result<Self> {
+        // An image may have no entry for its root; then the root is like any implied directory.
+        folder::dress_as_implied(&root).map_err(|e| Error::disk("set attributes of", "the tree", e))?;
+        let policy = Policy::of_process(config.devices, granted);
+        Ok(Self {
+            root: Root::new(root),
             config,
             policy,
             tally: Tally::default(),
@@ -88,12 +77,11 @@ impl Tree {
             left_out: Written::default(),
             layers: 0,
             holes: 0,
-        };
-        tree.dress_root()?;
-        Ok(tree)
+        })
     }
 
-    /// Applies the next layer, out of its uncompressed bytes as a [`Decoder`] gives them. On failure the tree is worthless.
+    /// Applies the next layer from its uncompressed bytes, as a [`Decoder`](crate::layer::Decoder) returns them. After a
+    /// failure the tree must be discarded.
     pub(crate) fn apply(&mut self, tar: &mut dyn Read, diff_id: Digest) -> Result<()> {
         let left = self.config.limits.unpacked.saturating_sub(self.tally.bytes + self.holes);
         let what = if self.layers == 0 { "bytes of unpacked layers" } else { "further bytes of unpacked layers" };
@@ -107,25 +95,17 @@ impl Tree {
         self.prove(entries.into_inner(), diff_id)
     }
 
-    /// Gives the tree its place.
-    pub(crate) fn publish(mut self) -> Result<Tally> {
+    /// Sets the directory modes that had to wait. Call [`FinishedTree::set_root_mode`] after publishing.
+    pub(crate) fn finish(mut self) -> Result<FinishedTree> {
         self.root.leave()?;
-        let tree = self.staging.open_tree()?;
-        let waited = self
-            .staging
-            .open_tree()
-            .and_then(|top| self.waiting.apply(top).map_err(|e| Error::disk("set modes in", "the tree", e)))?;
-        self.staging.publish()?;
-        if let Some(mode) = waited {
-            // Moving a directory to another parent needs the right to write it.
-            rustix::fs::fchmod(&tree, mode).map_err(|e| Error::disk("set mode of", "the target", e))?;
-        }
-        Ok(self.tally)
+        let top = self.root.reopen()?;
+        let root_mode = self.waiting.apply(top).map_err(|e| Error::disk("set modes in", "the tree", e))?;
+        Ok(FinishedTree { tally: self.tally, root: self.root.into_inner(), root_mode })
     }
 
     fn each_entry<R: Read>(&mut self, entries: &mut Entries<R>, written: Option<Written>) -> Result<()> {
         let limits = &self.config.limits;
-        let mut layer = Layer {
+        let mut layer = LayerWriter {
             root: &mut self.root,
             policy: self.policy,
             tally: &mut self.tally,
@@ -149,19 +129,22 @@ impl Tree {
 
     /// What follows the archive's end is no part of the tree, but the diff_id covers it.
     fn prove<R: Read>(&mut self, mut tar: Verified<R>, diff_id: Digest) -> Result<()> {
-        tar.drain(&mut [0; 16 << 10]).map_err(|e| Error::through_read(e, |e| records::malformed(&e.to_string())))?;
+        tar.drain(&mut [0; 16 << 10]).map_err(|e| Error::through_read(e, |e| malformed(&e.to_string())))?;
         self.tally.bytes += tar.count();
         tar.finish().map(drop).map_err(|e| e.context(format!("diff_id {diff_id}")))
     }
+}
 
-    /// An image need not name its root; then it is as any folder that is only implied.
-    fn dress_root(&mut self) -> Result<()> {
-        let tree = self.staging.open_tree()?;
-        folder::dress_as_implied(&tree).map_err(|e| Error::disk("set attributes of", "the tree", e))
+impl FinishedTree {
+    /// Sets the mode of the root itself. It has to wait for the publishing rename, because moving a directory to another
+    /// parent requires write permission on it.
+    pub(crate) fn set_root_mode(&self) -> Result<()> {
+        let Some(mode) = self.root_mode else { return Ok(()) };
+        rustix::fs::fchmod(&self.root, mode).map_err(|e| Error::disk("set mode of", "the target", e))
     }
 }
 
-fn apply<R: Read>(layer: &mut Layer<'_>, entry: &Entry, entries: &mut Entries<R>) -> Result<()> {
+fn apply<R: Read>(layer: &mut LayerWriter<'_>, entry: &Entry, entries: &mut Entries<R>) -> Result<()> {
     let path = SafePath::parse(&entry.path)?;
     let request = path.request()?;
     if request == Request::Create {

@@ -7,18 +7,18 @@ use std::os::fd::{AsFd as _, OwnedFd};
 
 use rustix::fs::FileType;
 
-use super::clear::remove_tree;
-use super::dress::{self, Made};
-use super::entries::{Content, Entries, Entry, Kind};
 use super::folder::{Folder, is_directory};
-use super::layer::Layer;
-use super::path::SafePath;
+use super::layer_writer::LayerWriter;
+use super::metadata::{self, Made};
+use super::remove::remove_tree;
 use super::root::failed;
 use crate::error::{Error, ErrorKind, Result};
+use crate::layer::SafePath;
+use crate::layer::{Content, Entries, Entry, Kind};
 
 /// Places `entry` at `path` and writes its content from `entries`.
 pub(super) fn place<R: Read>(
-    layer: &mut Layer<'_>,
+    layer: &mut LayerWriter<'_>,
     path: &SafePath,
     entry: &Entry,
     entries: &mut Entries<R>,
@@ -45,7 +45,7 @@ pub(super) fn place<R: Read>(
 }
 
 /// What the device would have replaced goes all the same.
-fn leave_device_out(layer: &mut Layer<'_>, path: &SafePath) -> Result<()> {
+fn leave_device_out(layer: &mut LayerWriter<'_>, path: &SafePath) -> Result<()> {
     let removed = remove_tree(layer.enter(path)?, path.name());
     removed.map_err(|e| failed("remove", path.as_bytes(), e))?;
     layer.tally.devices += 1;
@@ -54,7 +54,7 @@ fn leave_device_out(layer: &mut Layer<'_>, path: &SafePath) -> Result<()> {
 }
 
 /// The root itself: an entry for it may only dress it (CVE-2021-29136 made it a link).
-fn place_root(layer: &mut Layer<'_>, entry: &Entry) -> Result<()> {
+fn place_root(layer: &mut LayerWriter<'_>, entry: &Entry) -> Result<()> {
     if !matches!(entry.kind, Kind::Directory) {
         return Err(Error::new(ErrorKind::Unsafe, "unsafe name: the root itself is not a directory"));
     }
@@ -67,7 +67,7 @@ fn place_root(layer: &mut Layer<'_>, entry: &Entry) -> Result<()> {
 }
 
 fn place_file<R: Read>(
-    layer: &mut Layer<'_>,
+    layer: &mut LayerWriter<'_>,
     path: &SafePath,
     entry: &Entry,
     content: &Content,
@@ -85,7 +85,7 @@ fn place_file<R: Read>(
         Some(map) => write_sparse(&mut file, entries, map, content.size, path)?,
     }
     let mode = (!is_right).then_some(entry.mode);
-    dress::by_fd(file.as_fd(), entry, mode, made, &layer.policy, layer.tally)
+    metadata::by_fd(file.as_fd(), entry, mode, made, &layer.policy, layer.tally)
         .map_err(|e| failed("set attributes of", path.as_bytes(), e))
 }
 
@@ -132,7 +132,7 @@ fn write_sparse<R: Read>(
 }
 
 /// A directory over a directory keeps what is in it; over anything else, a link to a directory too, it replaces.
-fn place_directory(layer: &mut Layer<'_>, path: &SafePath, entry: &Entry) -> Result<()> {
+fn place_directory(layer: &mut LayerWriter<'_>, path: &SafePath, entry: &Entry) -> Result<()> {
     layer.enter(path)?;
     let folder = layer.root.current()?;
     let io = |e| failed("create folder", path.as_bytes(), e);
@@ -153,11 +153,11 @@ fn place_directory(layer: &mut Layer<'_>, path: &SafePath, entry: &Entry) -> Res
 }
 
 /// An ordinary user must be able to fill a directory that denies it to its owner: such modes wait for the end.
-fn dress_directory(layer: &mut Layer<'_>, path: &[u8], fd: OwnedFd, entry: &Entry, made: Made) -> Result<()> {
+fn dress_directory(layer: &mut LayerWriter<'_>, path: &[u8], fd: OwnedFd, entry: &Entry, made: Made) -> Result<()> {
     const OWNER: u32 = 0o700;
     let io = |e| failed("set attributes of", path, e);
     let now = if layer.policy.owners { entry.mode } else { entry.mode | OWNER };
-    dress::by_fd(fd.as_fd(), entry, Some(now), made, &layer.policy, layer.tally).map_err(io)?;
+    metadata::by_fd(fd.as_fd(), entry, Some(now), made, &layer.policy, layer.tally).map_err(io)?;
     if !layer.policy.owners {
         let inode = rustix::fs::fstat(&fd).map_err(|e| io(e.into()))?.st_ino;
         layer.waiting.set(inode, (now != entry.mode).then_some(entry.mode));
@@ -168,7 +168,7 @@ fn dress_directory(layer: &mut Layer<'_>, path: &[u8], fd: OwnedFd, entry: &Entr
 }
 
 fn place_node(
-    layer: &mut Layer<'_>,
+    layer: &mut LayerWriter<'_>,
     path: &SafePath,
     entry: &Entry,
     make: &dyn Fn(&Folder, &[u8]) -> io::Result<()>,
@@ -176,13 +176,13 @@ fn place_node(
     layer.enter(path)?;
     let folder = layer.root.current()?;
     instead(folder, path, make)?;
-    dress::by_name(folder, path.name(), entry, &layer.policy, layer.tally)
+    metadata::by_name(folder, path.name(), entry, &layer.policy, layer.tally)
         .map_err(|e| failed("set attributes of", path.as_bytes(), e))?;
     layer.remember(path)
 }
 
 /// A hard link: to what is in the tree by now, of this layer or a lower one, never a directory and never followed.
-fn place_hard_link(layer: &mut Layer<'_>, path: &SafePath, target: &[u8]) -> Result<()> {
+fn place_hard_link(layer: &mut LayerWriter<'_>, path: &SafePath, target: &[u8]) -> Result<()> {
     let refuse = |why: &str| {
         let shown = (String::from_utf8_lossy(path.as_bytes()), String::from_utf8_lossy(target));
         Err(Error::new(ErrorKind::Unsafe, format!("hard link \"{}\" to \"{}\": {why}", shown.0, shown.1)))

@@ -16,7 +16,7 @@ use crate::error::{Error, ErrorKind, Result};
 const LINK_LIMIT: usize = 40;
 
 /// The root directory, and the directory in which the work is: entries of one directory mostly follow each other.
-pub(super) struct Root {
+pub(crate) struct Root {
     fd: OwnedFd,
     has_openat2: Cell<bool>,
     current: Option<(Vec<u8>, Folder)>,
@@ -28,12 +28,22 @@ pub(super) struct Root {
 }
 
 impl Root {
-    pub(super) fn new(fd: OwnedFd) -> Self {
+    pub(crate) fn new(fd: OwnedFd) -> Self {
         Self { fd, has_openat2: Cell::new(true), current: None, kept: None, made: RefCell::default() }
     }
 
+    /// Opens the root directory again.
+    pub(crate) fn reopen(&self) -> Result<OwnedFd> {
+        reopen(&self.fd)
+    }
+
+    /// Returns the root directory.
+    pub(crate) fn into_inner(self) -> OwnedFd {
+        self.fd
+    }
+
     /// The directory `path`, made with its parents if it is missing.
-    pub(super) fn enter(&mut self, path: &[u8]) -> Result<&Folder> {
+    pub(crate) fn enter(&mut self, path: &[u8]) -> Result<&Folder> {
         match self.switch(path, Missing::Create)? {
             true => self.current.as_ref().map(|(_, folder)| folder).ok_or_else(vanished),
             false => Err(vanished()),
@@ -41,7 +51,7 @@ impl Root {
     }
 
     /// The directory `path`; `None` if it is missing.
-    pub(super) fn enter_existing(&mut self, path: &[u8]) -> Result<Option<&Folder>> {
+    pub(crate) fn enter_existing(&mut self, path: &[u8]) -> Result<Option<&Folder>> {
         Ok(match self.switch(path, Missing::Tell)? {
             true => self.current.as_ref().map(|(_, folder)| folder),
             false => None,
@@ -49,17 +59,17 @@ impl Root {
     }
 
     /// The implied parents that were made since the last call.
-    pub(super) fn take_made(&self) -> Vec<u64> {
+    pub(crate) fn take_made(&self) -> Vec<u64> {
         self.made.take()
     }
 
     /// The directory in which the work is.
-    pub(super) fn current(&self) -> Result<&Folder> {
+    pub(crate) fn current(&self) -> Result<&Folder> {
         self.current.as_ref().map(|(_, folder)| folder).ok_or_else(vanished)
     }
 
     /// Opens the directory `path` beside the current one; `None` if it is missing.
-    pub(super) fn open(&self, path: &[u8]) -> Result<Option<Folder>> {
+    pub(crate) fn open(&self, path: &[u8]) -> Result<Option<Folder>> {
         match self.resolve(path, Missing::Tell)? {
             Some(fd) => Folder::new(fd).map(Some).map_err(|e| failed("open", path, e)),
             None => Ok(None),
@@ -67,17 +77,17 @@ impl Root {
     }
 
     /// Keeps the open directory `path` in case the next entry is in it.
-    pub(super) fn keep(&mut self, path: &[u8], directory: OwnedFd) {
+    pub(crate) fn keep(&mut self, path: &[u8], directory: OwnedFd) {
         self.kept = Some((path.to_vec(), directory));
     }
 
     /// Finishes with the current directory without restoring its times, for they were just set.
-    pub(super) fn forget(&mut self) {
+    pub(crate) fn forget(&mut self) {
         self.current = None;
     }
 
     /// Finishes with the current directory, if there is one.
-    pub(super) fn leave(&mut self) -> Result<()> {
+    pub(crate) fn leave(&mut self) -> Result<()> {
         match self.current.take() {
             Some((path, folder)) => folder.leave().map_err(|e| failed("set times of", &path, e)),
             None => Ok(()),
@@ -229,7 +239,7 @@ fn reopen(directory: &OwnedFd) -> Result<OwnedFd> {
 }
 
 /// The disk's refusal to `verb` the path, as the archive has it.
-pub(super) fn failed(verb: &str, path: &[u8], error: io::Error) -> Error {
+pub(crate) fn failed(verb: &str, path: &[u8], error: io::Error) -> Error {
     Error::through_read(error, |error| Error::disk(verb, String::from_utf8_lossy(path).as_ref(), error))
 }
 

@@ -1,8 +1,8 @@
 //! Whiteouts (image-spec, layer.md): what a layer says is gone from the layers below it. Its own entries stay, in
 //! whatever order they and the whiteouts come.
 
-use super::clear::{Written, clear, remove_unless};
 use super::folder::{Folder, is_directory};
+use super::remove::{Written, clear, remove_unless};
 use super::root::{Root, failed};
 use crate::error::Result;
 

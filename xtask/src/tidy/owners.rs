@@ -12,22 +12,22 @@ struct Owner {
 }
 
 const OWNERS: &[Owner] = &[
-    dependency("base64", "base64", &["src/image/credentials.rs", "src/image/schema1.rs"]),
-    dependency("flate2", "flate2", &["src/unpack/decoder.rs"]),
+    dependency("base64", "base64", &["src/oci/credentials.rs", "src/oci/schema1.rs"]),
+    dependency("flate2", "flate2", &["src/layer/decoder.rs"]),
     dependency("landlock", "landlock", &["src/host/landlock.rs"]),
     dependency("lexopt", "lexopt", &["src/bin/pullet/args.rs", "src/bin/pullet/words.rs"]),
-    dependency("miniz_oxide", "miniz_oxide", &["src/unpack/decoder.rs"]),
+    dependency("miniz_oxide", "miniz_oxide", &["src/layer/decoder.rs"]),
     dependency("rustix", "rustix", SYSTEM),
     dependency("rustls", "rustls", &["src/registry/tls.rs"]),
     // There for its version alone.
     dependency("rustls-webpki", "webpki", &[]),
-    dependency("ruzstd", "ruzstd", &["src/unpack/decoder.rs"]),
+    dependency("ruzstd", "ruzstd", &["src/layer/decoder.rs"]),
     dependency("serde", "serde", DOCUMENTS),
     dependency("serde_json", "serde_json", DOCUMENTS),
     dependency("signal-hook", "signal_hook", &["src/bin/pullet/interrupt.rs"]),
     dependency("sha2", "sha2", &["src/digest.rs"]),
-    dependency("tar", "tar", &["src/unpack/entries.rs"]),
-    dependency("toml", "toml", &["src/host/toml_file.rs"]),
+    dependency("tar", "tar", &["src/layer/entries.rs"]),
+    dependency("toml", "toml", &["src/host/mirrors/toml_file.rs"]),
     dependency("ureq", "ureq", &["src/registry/http.rs"]),
     // The TCP and TLS connectors are ureq's transports, and those end in its error.
     dependency("ureq", "ureq::unversioned", TRANSPORT),
@@ -36,7 +36,7 @@ const OWNERS: &[Owner] = &[
     dependency("webpki-roots", "webpki_roots", &["src/registry/tls.rs"]),
     standard("std::env", &["src/host/", "src/bin/"]),
     // What this was built for: of the compiler, not of the environment.
-    standard("std::env::consts", &["src/image/platform.rs"]),
+    standard("std::env::consts", &["src/oci/platform.rs"]),
     // It ends the program after 2038 where musl has words of 32 bits.
     standard("std::time::SystemTime", &[]),
     standard("std::thread", &["src/workers.rs"]),
@@ -48,24 +48,18 @@ const TRANSPORT: &[&str] =
     &["src/registry/http.rs", "src/registry/no_tls.rs", "src/registry/socket.rs", "src/registry/tls.rs"];
 
 /// Who reads or writes JSON.
-const DOCUMENTS: &[&str] = &["src/bin/pullet/", "src/host/", "src/image/", "src/registry/", "src/store/"];
+const DOCUMENTS: &[&str] = &["src/bin/pullet/", "src/host/", "src/oci/", "src/registry/", "src/store/"];
 
 /// Who touches files by their descriptors, or asks the kernel about itself. The rest of unpack/ is pure.
 const SYSTEM: &[&str] = &[
-    "src/bin/pullet/images.rs",
+    "src/bin/pullet/",
+    "src/boot/",
     "src/host/",
+    "src/images/space.rs",
     "src/registry/socket.rs",
-    "src/space.rs",
     "src/store/",
-    "src/unpack/clear.rs",
-    "src/unpack/dress.rs",
-    "src/unpack/files.rs",
-    "src/unpack/folder.rs",
-    "src/unpack/modes.rs",
-    "src/unpack/mod.rs",
-    "src/unpack/place.rs",
-    "src/unpack/root.rs",
-    "src/unpack/staging.rs",
+    "src/target/",
+    "src/unpack/",
 ];
 
 const fn dependency(package: &'static str, path: &'static str, homes: &'static [&'static str]) -> Owner {
@@ -147,7 +141,7 @@ mod tests {
         check("src/pull.rs", "\nuse ureq;", &["src/pull.rs:2: ureq belongs to src/registry/http.rs"]);
         check("src/registry/tls.rs", "ureq::get()", &["src/registry/tls.rs:1: ureq belongs to src/registry/http.rs"]);
         let system = SYSTEM.join(", ");
-        check("src/unpack/path.rs", "use rustix::fs;", &[&format!("src/unpack/path.rs:1: rustix belongs to {system}")]);
+        check("src/layer/path.rs", "use rustix::fs;", &[&format!("src/layer/path.rs:1: rustix belongs to {system}")]);
         check("src/verify.rs", "sha2::Sha256::new()", &["src/verify.rs:1: sha2 belongs to src/digest.rs"]);
         check("src/registry/tls.rs", "use webpki::A;", &["src/registry/tls.rs:1: webpki belongs to nobody"]);
         check("src/pull.rs", "use std::{io, thread};", &["src/pull.rs:1: std::thread belongs to src/workers.rs"]);

@@ -4,7 +4,7 @@ use super::source::Source;
 
 const MOST_LINES: usize = 500;
 /// Names that say nothing about what is in the file.
-const EMPTY_NAMES: &[&str] = &["helper", "helpers", "manager", "managers", "util", "utils"];
+const EMPTY_NAMES: &[&str] = &["helpers", "manager", "managers", "util", "utils"];
 /// Words for what is left to do, which belongs to an issue.
 const DEBTS: &[&str] = &["FIXME", "TODO", "XXX"];
 

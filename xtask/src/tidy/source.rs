@@ -26,12 +26,6 @@ impl Source {
         Self { path: path.into(), text: text.into(), comments: parts.comments, code, uses, lines }
     }
 
-    /// The name of the file without folder and ending.
-    pub fn stem(&self) -> &str {
-        let name = self.path.rsplit('/').next().unwrap_or(&self.path);
-        name.strip_suffix(".rs").unwrap_or(name)
-    }
-
     /// Tests in a file or a folder of their own. They may look anywhere.
     pub fn is_test(&self) -> bool {
         self.path.split('/').any(|part| part == "tests" || part == "tests.rs")

@@ -1,0 +1,86 @@
+//! Logging in to a registry and out of it: credentials are tried before they are kept, and kept where Docker, podman and
+//! skopeo look for them.
+
+use super::client::Client;
+use std::path::PathBuf;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::oci::credentials::Credentials;
+use crate::oci::reference::Reference;
+use crate::progress::Progress;
+
+/// Docker Hub, by either name.
+const HUB: [&str; 2] = ["docker.io", "index.docker.io"];
+
+impl Client {
+    /// Shows `credentials` to a registry (`HOST[:PORT]`, also as a URL) and keeps them if they are taken: with the
+    /// credential helper that the configuration names, else in its file, which then only its owner may read. That is
+    /// [`Options::authfile`](crate::Options::authfile), else `$REGISTRY_AUTH_FILE`, else Docker's `config.json`.
+    pub fn login(&self, registry: &str, credentials: &Credentials, progress: &dyn Progress) -> Result<()> {
+        let name = registry_named(registry)?;
+        let context = |e: Error| e.context(format!("log in to {}", name.domain()));
+        let check = || self.connections.check(&name, credentials.clone(), progress);
+        self.patience(progress).with(check).map_err(context)?;
+        self.accounts.keep(name.domain(), credentials, progress).map_err(context)?;
+        self.connections.forget();
+        Ok(())
+    }
+
+    /// The file that [`login`](Self::login) changes for a registry; `None` where a credential helper keeps what it is
+    /// given, in files of its own.
+    pub fn login_file(&self, registry: &str) -> Result<Option<PathBuf>> {
+        self.accounts.changed_for(registry_named(registry)?.domain())
+    }
+
+    /// Removes what [`login`](Self::login) kept, and says whether there was anything.
+    pub fn logout(&self, registry: &str) -> Result<bool> {
+        let name = registry_named(registry)?;
+        let context = |e: Error| e.context(format!("log out of {}", name.domain()));
+        let was_there = self.accounts.forget(name.domain()).map_err(context)?;
+        self.connections.forget();
+        Ok(was_there)
+    }
+}
+
+/// The name of no image, for its registry alone: that has the grammar of names. A URL's path says nothing (Docker Hub's
+/// is `https://index.docker.io/v1/`).
+fn registry_named(text: &str) -> Result<Reference> {
+    let bare = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    let host = bare.map_or(text, |bare| bare.split('/').next().unwrap_or_default());
+    let invalid = || Error::new(ErrorKind::Usage, format!("invalid registry \"{text}\": HOST[:PORT] was expected"));
+    let name: Reference = format!("{host}/login").parse().map_err(|_| invalid())?;
+    match name.domain() == host || HUB.contains(&host) {
+        true => Ok(name),
+        false => Err(invalid()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_registry_is_named_by_its_host() {
+        for (text, domain) in [
+            ("docker.io", Some("docker.io")),
+            ("index.docker.io", Some("docker.io")),
+            ("https://index.docker.io/v1/", Some("docker.io")),
+            ("r.io", Some("r.io")),
+            ("r.io:5000", Some("r.io:5000")),
+            ("localhost", Some("localhost")),
+            ("[::1]:5000", Some("[::1]:5000")),
+            ("https://r.io:5000/v2/x", Some("r.io:5000")),
+            ("r.io/a", None),
+            ("r.io/", None),
+            ("registry", None),
+            ("", None),
+            ("https://", None),
+            ("r.io:x", None),
+            ("user@r.io", None),
+            ("r io", None),
+        ] {
+            let named = registry_named(text).ok();
+            assert_eq!(named.as_ref().map(Reference::domain), domain, "{text}");
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! Talks to registries on behalf of the caller: resolves names, fetches images into a store, streams them to a tree,
+//! and fetches artifacts and raw documents. Each file adds one operation to [`Client`].
+
+mod artifact;
+mod blob;
+mod client;
+mod configuration;
+mod document;
+mod fetch;
+mod login;
+mod options;
+mod pull;
+mod resolve;
+mod retry;
+mod stream;
+mod system;
+
+pub use self::artifact::{Artifact, ArtifactFile};
+pub use self::client::Client;
+pub use self::configuration::Configuration;
+pub use self::document::RawDocument;
+pub use self::options::Options;
+pub use self::pull::Pulled;
+pub use self::resolve::Resolved;
+pub use self::stream::Streamed;

@@ -1,0 +1,173 @@
+//! Images that are here: found in the store, listed, checked and unpacked. An [`Image`] can be had only from a fetch or
+//! from the store, so unpacking what nobody verified does not compile.
+
+use std::path::Path;
+
+use super::assembly::Assembly;
+use super::space::{Need, check_space, least_tree};
+use super::unpack_options::UnpackOptions;
+use crate::cancel::Cancel;
+use crate::digest::Digest;
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits::Limits;
+use crate::oci::config::Config;
+use crate::oci::manifest::{Document, Manifest};
+use crate::oci::platform::Platform;
+use crate::oci::reference::Reference;
+use crate::progress::Progress;
+use crate::store::{Check, Entry, Store};
+use crate::unpack::Tally;
+
+/// A verified image in a store.
+#[derive(Clone, Debug)]
+pub struct Image {
+    store: Store,
+    entry: Entry,
+    manifest: Manifest,
+    config: Config,
+}
+
+impl Store {
+    /// The named images, in the order of the index. Entries that are no image, or whose documents are missing or
+    /// damaged, are passed over: [`Store::verify`] tells of them. A store that does not exist has none.
+    pub fn images(&self) -> Result<Vec<Image>> {
+        let limits = Limits::default();
+        Ok(self.entries()?.into_iter().filter_map(|entry| Image::load(self, entry, &limits).ok()).collect())
+    }
+
+    /// The image of this name. A digest in the name may be the manifest's or that of the index it was chosen from.
+    /// Fails with [`ErrorKind::NotFound`] if there is none.
+    pub fn image(&self, name: &Reference) -> Result<Image> {
+        let found = self.entries()?.into_iter().find(|entry| is_named(entry, name));
+        Image::load(self, found.ok_or_else(|| self.absent(name))?, &Limits::default())
+    }
+
+    /// Reads blobs back and compares them with their digests, calling `report` for each: those of the named images, or all
+    /// with no names. A blob that a named image needs and the store lacks is a fault too. With `remove_corrupt`, blobs that
+    /// are not what they promise are removed; the next pull fetches them anew. Fails with [`ErrorKind::NotFound`] for a
+    /// name that is not there.
+    pub fn verify(
+        &self,
+        names: &[Reference],
+        remove_corrupt: bool,
+        cancel: &Cancel,
+        report: &mut dyn FnMut(&Check),
+    ) -> Result<()> {
+        let mut entries = self.entries()?;
+        if let Some(absent) = names.iter().find(|name| !entries.iter().any(|entry| is_named(entry, name))) {
+            return Err(self.absent(absent));
+        }
+        let mut digests = if names.is_empty() { self.blobs()? } else { Vec::new() };
+        entries.retain(|entry| names.is_empty() || names.iter().any(|name| is_named(entry, name)));
+        for entry in entries {
+            digests.extend([entry.manifest.digest, entry.source]);
+            if let Ok(manifest) = load_manifest(self, &entry, &Limits::default()) {
+                digests.push(manifest.config.digest);
+                digests.extend(manifest.layers.iter().map(|layer| layer.blob.digest));
+            }
+        }
+        digests.sort_unstable();
+        digests.dedup();
+        digests.iter().try_for_each(|digest| self.verify_blob(*digest, remove_corrupt, cancel, report))
+    }
+
+    /// The error for an image that is not in this store, or not whole.
+    pub fn absent(&self, name: &Reference) -> Error {
+        let text = format!("image {name} is not in the store {}", self.folder().display());
+        Error::new(ErrorKind::NotFound, text).with_hint(format!("pullet pull {name}"))
+    }
+}
+
+impl Image {
+    pub(crate) fn load(store: &Store, entry: Entry, limits: &Limits) -> Result<Self> {
+        let manifest = load_manifest(store, &entry, limits)?;
+        let config = Config::parse(&store.document(&manifest.config, limits.document)?, &manifest)?;
+        Ok(Self { store: store.clone(), entry, manifest, config })
+    }
+
+    /// The full name, as the index has it.
+    pub fn name(&self) -> &str {
+        &self.entry.name
+    }
+
+    /// The digest to which the name resolved at the registry: that of the index, or the manifest's own.
+    pub fn digest(&self) -> &Digest {
+        &self.entry.resolved
+    }
+
+    /// The manifest's digest.
+    pub fn manifest_digest(&self) -> &Digest {
+        &self.entry.manifest.digest
+    }
+
+    /// The image ID: the config's digest.
+    pub fn id(&self) -> &Digest {
+        &self.manifest.config.digest
+    }
+
+    /// The platform that the config names.
+    pub fn platform(&self) -> &Platform {
+        &self.config.platform
+    }
+
+    /// When the image was made, as its config says (RFC 3339).
+    pub fn created(&self) -> Option<&str> {
+        self.config.created.as_deref()
+    }
+
+    /// Bytes of config and layers in the store, compressed as they are.
+    pub fn size(&self) -> u64 {
+        self.manifest.size()
+    }
+
+    /// Whether an image of this architecture and variant is what a machine of `platform` would be given.
+    pub fn runs_on(&self, platform: &Platform) -> bool {
+        let own = &self.config.platform;
+        own.architecture() == platform.architecture() && platform.rank(own).is_some()
+    }
+
+    /// Whether the store has all blobs of the image, by name and size.
+    pub fn is_complete(&self) -> Result<bool> {
+        for layer in &self.manifest.layers {
+            if !self.store.contains(&layer.blob)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Unpacks the layers, from the base up, into `target`, which must not exist or be an empty folder. Each layer's
+    /// diff_id is proven; the target appears by one rename, whole, or not at all.
+    pub fn unpack(&self, target: &Path, options: &UnpackOptions, progress: &dyn Progress) -> Result<Tally> {
+        let context = |e: Error| e.context(format!("unpack {}", self.entry.name));
+        // The name may move meanwhile.
+        let _kept = self.store.keep();
+        let need = Need { path: target, bytes: least_tree(&self.manifest), files: 0 };
+        check_space(&[need]).map_err(context)?;
+        let mut assembly = Assembly::begin(target, options, progress).map_err(context)?;
+        for ((place, layer), diff_id) in self.manifest.placed().zip(&self.config.diff_ids) {
+            assembly.apply_stored(&self.store, place, (layer, *diff_id)).map_err(context)?;
+        }
+        assembly.publish().map_err(context)
+    }
+}
+
+fn load_manifest(store: &Store, entry: &Entry, limits: &Limits) -> Result<Manifest> {
+    let bytes = store.document(&entry.manifest, limits.document)?;
+    match Document::parse(&bytes, &entry.manifest.media_type, None, limits)? {
+        (Document::Manifest(manifest), _) => Ok(manifest),
+        (Document::Artifact(artifact), _) => Err(artifact.is_no_image(&entry.name)),
+        (Document::Index(_), _) => {
+            Err(Error::new(ErrorKind::Unsupported, format!("image {}: it is an index", entry.name)))
+        }
+    }
+}
+
+/// A named digest must be that of the entry; else the whole name must be equal.
+fn is_named(entry: &Entry, name: &Reference) -> bool {
+    let same_repository = || entry.name.parse::<Reference>().is_ok_and(|other| other.repository() == name.repository());
+    match name.digest() {
+        Some(digest) => [entry.resolved, entry.source, entry.manifest.digest].contains(digest) && same_repository(),
+        None => entry.name == name.to_string(),
+    }
+}

@@ -1,0 +1,18 @@
+//! Images in the local store. An [`Image`] can only be obtained from a fetch or from the store, so unverified content
+//! cannot be unpacked.
+
+mod assembly;
+mod convert;
+#[cfg(fuzzing)]
+mod fuzzing;
+mod image;
+mod space;
+mod unpack_options;
+
+pub(crate) use self::assembly::Assembly;
+pub(crate) use self::convert::{convert_schema1, find_converted};
+#[cfg(fuzzing)]
+pub use self::fuzzing::unpack;
+pub use self::image::Image;
+pub(crate) use self::space::{Need, check_space, least_tree};
+pub use self::unpack_options::UnpackOptions;

@@ -1,0 +1,51 @@
+//! Entry points for the fuzz targets: the parsers of manifests, indexes, configs and schema 1.
+
+use super::config::Config;
+use super::json;
+use super::manifest::{Descriptor, Document};
+use super::platform::Platform;
+use super::schema1::{Schema1, is_schema_1, payload};
+use crate::digest::Digest;
+use crate::error::Result;
+use crate::limits::Limits;
+
+/// Parses a manifest or index of this content type. Gives what it points to: blobs, or the manifest that is chosen.
+pub fn document(bytes: &[u8], content_type: &str) -> Result<Vec<Descriptor>> {
+    let (document, _) = Document::parse(bytes, content_type, None, &Limits::default())?;
+    match document {
+        Document::Manifest(manifest) => {
+            let _ = manifest.size();
+            let (made, bytes) = manifest.to_oci();
+            assert!(Document::parse(&bytes, &made.media_type, None, &Limits::default()).is_ok(), "what was made of it");
+            let layers = manifest.layers.into_iter().map(|layer| layer.blob);
+            Ok(std::iter::once(manifest.config).chain(layers).collect())
+        }
+        Document::Index(index) => Ok(vec![index.choose(&Platform::new("linux", "arm", "v7"))?.0]),
+        Document::Artifact(artifact) => {
+            let _ = artifact.size();
+            Ok(artifact.blobs.into_iter().map(|titled| titled.blob).collect())
+        }
+    }
+}
+
+/// Parses an image config beside a manifest of the same bytes' own number of layers, and gives its diff_ids.
+pub fn config(manifest: &[u8], bytes: &[u8]) -> Result<Vec<Digest>> {
+    let limits = Limits::default();
+    match Document::parse(manifest, "application/vnd.oci.image.manifest.v1+json", None, &limits)?.0 {
+        Document::Manifest(manifest) => Ok(Config::parse(bytes, &manifest)?.diff_ids),
+        _ => Ok(Vec::new()),
+    }
+}
+
+/// Parses a manifest of schema 1: its payload, its layers, and the config that is made of it.
+pub fn schema1(bytes: &[u8]) -> Result<(Vec<Digest>, Vec<u8>)> {
+    is_schema_1(bytes, "");
+    let schema1 = Schema1::parse(&payload(bytes)?, &Limits::default())?;
+    let config = schema1.config(&schema1.layers);
+    Ok((schema1.layers, config))
+}
+
+/// JSON for people, or what is wrong with it.
+pub fn pretty(bytes: &[u8]) -> std::result::Result<String, String> {
+    json::pretty(bytes)
+}

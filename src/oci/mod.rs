@@ -1,0 +1,14 @@
+//! The nouns of an image, pure: names, platforms, manifests, configs, credentials. No IO, no registry, no disk; whatever comes in
+//! as foreign text or JSON goes out as a checked type or not at all.
+
+pub(crate) mod config;
+pub(crate) mod credentials;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
+pub(crate) mod json;
+pub(crate) mod manifest;
+pub(crate) mod media_type;
+pub(crate) mod platform;
+pub(crate) mod reference;
+pub(crate) mod route;
+pub(crate) mod schema1;
