@@ -29,7 +29,7 @@ impl Proof {
 }
 
 /// What is known of bytes that were read so far; a verification can go on from it with another reader.
-pub(crate) struct Check {
+pub(crate) struct VerifyState {
     expected: Digest,
     hasher: Hasher,
     size: Size,
@@ -37,7 +37,7 @@ pub(crate) struct Check {
     ended: bool,
 }
 
-impl Check {
+impl VerifyState {
     /// The check of something of which nothing was read yet.
     pub(crate) fn new(expected: Digest, size: Size) -> Self {
         Self { hasher: expected.hasher(), expected, size, count: 0, ended: false }
@@ -53,22 +53,22 @@ impl Check {
 /// hands out a byte beyond the promised size, and probes for one to tell "exactly done" from "too long".
 pub(crate) struct Verified<R> {
     inner: R,
-    check: Check,
+    check: VerifyState,
     cancel: Cancel,
 }
 
 impl<R: Read> Verified<R> {
     pub(crate) fn new(inner: R, expected: Digest, size: Size, cancel: Cancel) -> Self {
-        Self::resume(Check::new(expected, size), inner, cancel)
+        Self::resume(VerifyState::new(expected, size), inner, cancel)
     }
 
     /// Goes on where another reader of the same bytes left off.
-    pub(crate) fn resume(check: Check, inner: R, cancel: Cancel) -> Self {
+    pub(crate) fn resume(check: VerifyState, inner: R, cancel: Cancel) -> Self {
         Self { inner, check, cancel }
     }
 
     /// What is known so far, for another reader to go on with.
-    pub(crate) fn suspend(self) -> Check {
+    pub(crate) fn suspend(self) -> VerifyState {
         self.check
     }
 
@@ -96,7 +96,7 @@ impl<R: Read> Verified<R> {
         if !self.check.ended && self.read(&mut [0]).map_err(|e| Error::through_read(e, unread))? > 0 {
             return Err(Error::new(ErrorKind::Internal, "finish verification: not read to the end"));
         }
-        let Check { expected, hasher, .. } = self.check;
+        let VerifyState { expected, hasher, .. } = self.check;
         let got = hasher.finish();
         if got != expected {
             return Err(mismatch(format!("digest mismatch: expected {expected}, got {got}")));

@@ -170,11 +170,11 @@ impl Client {
     ) -> Result<(PathBuf, Option<Tally>)> {
         self.tell_pulling(name, progress);
         let scout = self.scout(waiting.until);
-        let heard = Heard::new(progress);
+        let heard = FirstAnswerProgress::new(progress);
         let reached = self.reach(&scout, name, waiting, &heard)?;
-        let connections = scout.connections.another(&self.options.cancel);
+        let connections = scout.connections.with_cancel(&self.options.cancel);
         let resolved = match reached {
-            Some(resolved) => Resolved { repository: resolved.repository.over(&connections), ..resolved },
+            Some(resolved) => Resolved { repository: resolved.repository.with_connections(&connections), ..resolved },
             None => self.resolve_inner(name, None, progress)?,
         };
         let is_of_index = resolved.digest != resolved.descriptor.digest;
@@ -184,7 +184,7 @@ impl Client {
         }
         // What a boot before this one had begun is of no use, and nobody else would come by.
         Staging::sweep(base, &|name| name.starts_with("sha256-") || name.starts_with("sha512-"));
-        let tally = self.pour(resolved, &tree, options)?.tally;
+        let tally = self.stream_resolved(resolved, &tree, options)?.tally;
         Ok((tree, Some(tally)))
     }
 
@@ -195,7 +195,7 @@ impl Client {
         scout: &'a Self,
         name: &Reference,
         waiting: &Waiting,
-        heard: &'a Heard<'a>,
+        heard: &'a FirstAnswerProgress<'a>,
     ) -> Result<Option<Resolved<'a>>> {
         loop {
             let error = match scout.resolve_inner(name, None, heard) {
@@ -253,19 +253,19 @@ impl Waiting {
 }
 
 /// Hears whether anybody answers. Until then what is told at every attempt is told at the first alone.
-struct Heard<'a> {
+struct FirstAnswerProgress<'a> {
     progress: &'a dyn Progress,
     is_answered: AtomicBool,
     is_again: AtomicBool,
 }
 
-impl<'a> Heard<'a> {
+impl<'a> FirstAnswerProgress<'a> {
     fn new(progress: &'a dyn Progress) -> Self {
         Self { progress, is_answered: AtomicBool::new(false), is_again: AtomicBool::new(false) }
     }
 }
 
-impl Progress for Heard<'_> {
+impl Progress for FirstAnswerProgress<'_> {
     fn report(&self, event: Event<'_>) {
         if matches!(event, Event::Answered { .. }) {
             self.is_answered.store(true, Ordering::Relaxed);

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use super::client::Client;
-use super::resolve::{Content, Resolved};
+use super::resolve::{Resolved, ResolvedContent};
 use crate::error::{Error, ErrorKind, Result};
 use crate::images::{Need, check_space};
 use crate::oci::manifest::{self, Descriptor, Titled};
@@ -49,8 +49,8 @@ impl Client {
 
     fn fetch_artifact(&self, mut resolved: Resolved<'_>, target: &Path, progress: &dyn Progress) -> Result<Artifact> {
         let artifact = match &resolved.content {
-            Content::Artifact(artifact) => described(artifact),
-            Content::Image(_) | Content::Schema1(_) => return Err(is_image()),
+            ResolvedContent::Artifact(artifact) => described(artifact),
+            ResolvedContent::Image(_) | ResolvedContent::Schema1(_) => return Err(is_image()),
         };
         if artifact.files.is_empty() {
             let text = format!("none of its {} blobs has a title to be a file's name", artifact.untitled.len());
@@ -78,7 +78,7 @@ impl Client {
     }
 }
 
-fn described(artifact: &manifest::Artifact) -> Artifact {
+fn described(artifact: &manifest::ArtifactManifest) -> Artifact {
     let (mut files, mut untitled) = (Vec::new(), Vec::new());
     for Titled { blob, title, is_packed } in &artifact.blobs {
         match title {

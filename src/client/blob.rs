@@ -1,7 +1,7 @@
 //! Fetches one blob into the store, with the retry loop that sees both the offset and the range.
 
 use super::client::Client;
-use super::retry::Patience;
+use super::retry::RetryState;
 use crate::cancel::Cancel;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
@@ -16,7 +16,7 @@ use crate::verify::{Size, Verified};
 type Source<'s> = (&'s Descriptor, &'s [String]);
 
 /// One session that brings blobs into one store.
-pub(crate) struct Carrier<'c, 'r> {
+pub(crate) struct BlobFetcher<'c, 'r> {
     pub(crate) client: &'c Client,
     pub(crate) repository: &'c mut Repository<'r>,
     pub(crate) store: &'c Store,
@@ -24,7 +24,7 @@ pub(crate) struct Carrier<'c, 'r> {
     pub(crate) progress: &'c dyn Progress,
 }
 
-impl<'c, 'r> Carrier<'c, 'r> {
+impl<'c, 'r> BlobFetcher<'c, 'r> {
     pub(crate) fn new(
         client: &'c Client,
         (repository, progress): (&'c mut Repository<'r>, &'c dyn Progress),
@@ -34,8 +34,8 @@ impl<'c, 'r> Carrier<'c, 'r> {
     }
 
     /// Fetches one layer.
-    pub(crate) fn fetch(&mut self, layer: Layer, described: &manifest::Layer) -> Result<()> {
-        self.carry(layer, (&described.blob, &described.urls), None)
+    pub(crate) fn fetch(&mut self, layer: Layer, described: &manifest::LayerDescriptor) -> Result<()> {
+        self.fetch_blob(layer, (&described.blob, &described.urls), None)
     }
 
     /// Fetches a layer whose size only the answer itself tells; one that does not is read twice.
@@ -52,17 +52,17 @@ impl<'c, 'r> Carrier<'c, 'r> {
             }
         })?;
         let blob = Descriptor { media_type: String::new(), digest: layer.digest, size };
-        self.carry(Layer { size, ..layer }, (&blob, &[]), body)?;
+        self.fetch_blob(Layer { size, ..layer }, (&blob, &[]), body)?;
         Ok(size)
     }
 
     /// Fetches a blob, from a body that is on its way already if there is one.
-    fn carry(&mut self, layer: Layer, source: Source<'_>, mut body: Option<Body>) -> Result<()> {
+    fn fetch_blob(&mut self, layer: Layer, source: Source<'_>, mut body: Option<Body>) -> Result<()> {
         let Some(mut ingest) = self.store.ingest(source.0, self.cancel)? else {
             self.progress.report(Event::Layer { layer, state: LayerState::Exists });
             return Ok(());
         };
-        let mut patience = self.patience();
+        let mut retry = self.retry();
         let (mut is_resumed, mut was_afresh) = (ingest.offset() > 0, false);
         loop {
             let before = ingest.offset();
@@ -72,7 +72,7 @@ impl<'c, 'r> Carrier<'c, 'r> {
             };
             let gained = ingest.offset().saturating_sub(before);
             is_resumed |= gained > 0;
-            if self.repository.turn(&error) {
+            if self.repository.fail_over(&error) {
                 // The next endpoint goes on from what came of this one.
                 continue;
             }
@@ -82,8 +82,8 @@ impl<'c, 'r> Carrier<'c, 'r> {
                 self.progress.report(Event::Note(&format!("{}: starting afresh: {error}", layer.digest.short())));
                 continue;
             }
-            patience.gain(gained, layer.size - before);
-            patience.bear(error)?;
+            retry.progressed(gained, layer.size - before);
+            retry.wait_or_fail(error)?;
         }
         ingest.commit()?;
         self.progress.report(Event::Layer { layer, state: LayerState::Complete });
@@ -103,8 +103,8 @@ impl<'c, 'r> Carrier<'c, 'r> {
         ingest.append(body, start, self.cancel, report)
     }
 
-    fn patience(&self) -> Patience<'c> {
-        Patience::new(self.client.options.retries.0, self.cancel, self.progress)
+    fn retry(&self) -> RetryState<'c> {
+        RetryState::new(self.client.options.retries.0, self.cancel, self.progress)
     }
 }
 

@@ -5,16 +5,16 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::options::Options;
-use super::retry::Patience;
+use super::retry::RetryState;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
-use crate::host::{self, Accounts};
+use crate::host::{self, CredentialStore};
 use crate::oci::credentials::Credentials;
 use crate::oci::manifest::Descriptor;
 use crate::oci::platform::Platform;
 use crate::oci::reference::Reference;
 use crate::progress::{Event, Progress};
-use crate::registry::{Connections, Keys, Repository};
+use crate::registry::{Connections, CredentialProvider, Repository};
 use crate::verify::{Size, Verified};
 
 /// Pulls images from registries. One client keeps its connections; its methods may be called many times.
@@ -31,7 +31,7 @@ use crate::verify::{Size, Verified};
 pub struct Client {
     pub(crate) options: Options,
     pub(crate) platform: Platform,
-    pub(crate) accounts: Arc<Accounts>,
+    pub(crate) credential_store: Arc<CredentialStore>,
     pub(crate) connections: Connections,
 }
 
@@ -42,8 +42,8 @@ impl Client {
     pub fn new(mut options: Options) -> Result<Self> {
         let platform = options.platform.clone().unwrap_or_else(host::platform);
         let connections = Connections::new(options.registry())?;
-        let accounts = Arc::new(Accounts::new(options.authfile.clone(), options.cancel.clone()));
-        Ok(Self { options, platform, accounts, connections })
+        let credential_store = Arc::new(CredentialStore::new(options.authfile.clone(), options.cancel.clone()));
+        Ok(Self { options, platform, credential_store, connections })
     }
 
     /// All tags of a repository.
@@ -68,9 +68,14 @@ impl Client {
     pub(crate) fn scout(&self, until: Instant) -> Self {
         let until = self.options.cancel.remaining().map_or(until, |left| until.min(Instant::now() + left));
         let cancel = self.options.cancel.until(until);
-        let connections = self.connections.another(&cancel);
+        let connections = self.connections.with_cancel(&cancel);
         let options = self.options.clone().retries(0).cancel(cancel);
-        Self { options, platform: self.platform.clone(), accounts: Arc::clone(&self.accounts), connections }
+        Self {
+            options,
+            platform: self.platform.clone(),
+            credential_store: Arc::clone(&self.credential_store),
+            connections,
+        }
     }
 
     /// A session, with nothing asked yet.
@@ -79,17 +84,17 @@ impl Client {
     }
 
     /// Does `work`, which asks for one thing and judges what comes: at one endpoint after the other, and at the last with
-    /// patience.
+    /// retry.
     pub(crate) fn ask<'a, T>(
         &self,
         repository: &mut Repository<'a>,
         progress: &dyn Progress,
         mut work: impl FnMut(&mut Repository<'a>) -> Result<T>,
     ) -> Result<T> {
-        self.patience(progress).with(|| {
+        self.retry(progress).with(|| {
             loop {
                 match work(repository) {
-                    Err(error) if repository.turn(&error) => {}
+                    Err(error) if repository.fail_over(&error) => {}
                     other => return other,
                 }
             }
@@ -101,8 +106,8 @@ impl Client {
         progress.report(Event::Pulling { label: &label, path: name.path() });
     }
 
-    pub(crate) fn patience<'a>(&'a self, progress: &'a dyn Progress) -> Patience<'a> {
-        Patience::new(self.options.retries.0, &self.options.cancel, progress)
+    pub(crate) fn retry<'a>(&'a self, progress: &'a dyn Progress) -> RetryState<'a> {
+        RetryState::new(self.options.retries.0, &self.options.cancel, progress)
     }
 
     /// Reads all of a small body and proves that it is what the descriptor promises.
@@ -114,11 +119,11 @@ impl Client {
     }
 }
 
-impl Keys for Client {
+impl CredentialProvider for Client {
     fn credentials(&self, name: &Reference, is_named: bool, progress: &dyn Progress) -> Result<Option<Credentials>> {
         match &self.options.credentials {
             Some(given) if is_named => Ok(Some(given.clone())),
-            _ => self.accounts.find(name, progress),
+            _ => self.credential_store.find(name, progress),
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::blob::Carrier;
+use super::blob::BlobFetcher;
 use super::client::Client;
 use super::resolve::Resolved;
 use crate::cancel::Cancel;
@@ -16,12 +16,12 @@ use crate::store::Store;
 use crate::workers;
 
 /// What is done with each layer as soon as the store has it: in the image's order, in the calling thread.
-pub(crate) type Ready<'a> = dyn FnMut(Layer, &manifest::Layer) -> Result<()> + 'a;
+pub(crate) type Ready<'a> = dyn FnMut(Layer, &manifest::LayerDescriptor) -> Result<()> + 'a;
 
 /// One layer, and whether it must be fetched.
 struct Step<'m> {
     layer: Layer,
-    described: &'m manifest::Layer,
+    described: &'m manifest::LayerDescriptor,
     is_missing: bool,
 }
 
@@ -68,10 +68,10 @@ impl Client {
         steps: &[Step<'_>],
         ready: &mut Ready<'_>,
     ) -> Result<()> {
-        let mut carrier = Carrier::new(self, (&mut resolved.repository, resolved.progress), store);
+        let mut fetcher = BlobFetcher::new(self, (&mut resolved.repository, resolved.progress), store);
         for Step { layer, described, is_missing } in steps {
             if *is_missing {
-                carrier.fetch(*layer, described).map_err(|e| e.context(layer.label()))?;
+                fetcher.fetch(*layer, described).map_err(|e| e.context(layer.label()))?;
             }
             ready(*layer, described)?;
         }
@@ -89,14 +89,14 @@ impl Client {
     ) -> Result<()> {
         let missing = steps.iter().filter(|step| step.is_missing).count();
         let flags: Vec<Cancel> = (0..jobs.min(missing).max(1)).map(|_| self.options.cancel.child()).collect();
-        let connections: Vec<Connections> = flags.iter().map(|flag| self.connections.another(flag)).collect();
+        let connections: Vec<Connections> = flags.iter().map(|flag| self.connections.with_cancel(flag)).collect();
         let progress = resolved.progress;
         let mut workers = Vec::new();
         for (cancel, connections) in flags.iter().zip(&connections) {
-            let mut repository = resolved.repository.over(connections);
+            let mut repository = resolved.repository.with_connections(connections);
             let work = move |Step { layer, described, is_missing }: &Step<'_>| {
-                let mut carrier = Carrier { client: self, repository: &mut repository, store, cancel, progress };
-                let fetched = if *is_missing { carrier.fetch(*layer, described) } else { Ok(()) };
+                let mut fetcher = BlobFetcher { client: self, repository: &mut repository, store, cancel, progress };
+                let fetched = if *is_missing { fetcher.fetch(*layer, described) } else { Ok(()) };
                 fetched.map_err(|e| e.context(layer.label()))
             };
             workers.push((cancel.clone(), work));

@@ -20,8 +20,8 @@ impl Client {
         let name = registry_named(registry)?;
         let context = |e: Error| e.context(format!("log in to {}", name.domain()));
         let check = || self.connections.check(&name, credentials.clone(), progress);
-        self.patience(progress).with(check).map_err(context)?;
-        self.accounts.keep(name.domain(), credentials, progress).map_err(context)?;
+        self.retry(progress).with(check).map_err(context)?;
+        self.credential_store.keep(name.domain(), credentials, progress).map_err(context)?;
         self.connections.forget();
         Ok(())
     }
@@ -29,14 +29,14 @@ impl Client {
     /// The file that [`login`](Self::login) changes for a registry; `None` where a credential helper keeps what it is
     /// given, in files of its own.
     pub fn login_file(&self, registry: &str) -> Result<Option<PathBuf>> {
-        self.accounts.changed_for(registry_named(registry)?.domain())
+        self.credential_store.changed_for(registry_named(registry)?.domain())
     }
 
     /// Removes what [`login`](Self::login) kept, and says whether there was anything.
     pub fn logout(&self, registry: &str) -> Result<bool> {
         let name = registry_named(registry)?;
         let context = |e: Error| e.context(format!("log out of {}", name.domain()));
-        let was_there = self.accounts.forget(name.domain()).map_err(context)?;
+        let was_there = self.credential_store.forget(name.domain()).map_err(context)?;
         self.connections.forget();
         Ok(was_there)
     }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::system::ThisMachine;
+use super::system::HostSystem;
 use crate::cancel::Cancel;
 use crate::limits::Limits;
 use crate::oci::credentials::Credentials;
@@ -158,15 +158,15 @@ impl Options {
     }
 
     /// What the connections need. The texts of certificates go with it: nobody needs them twice.
-    pub(crate) fn registry(&mut self) -> registry::Config {
-        registry::Config {
+    pub(crate) fn registry(&mut self) -> registry::ConnectionConfig {
+        registry::ConnectionConfig {
             realms: self.realms.clone(),
             mirrors: std::mem::take(&mut self.mirrors),
             tls: std::mem::take(&mut self.tls),
             limits: self.limits.clone(),
             pace: self.pace.clone(),
             cancel: self.cancel.clone(),
-            machine: Arc::new(ThisMachine::new()),
+            machine: Arc::new(HostSystem::new()),
         }
     }
 }

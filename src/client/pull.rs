@@ -3,9 +3,9 @@
 
 use std::path::Path;
 
-use super::blob::Carrier;
+use super::blob::BlobFetcher;
 use super::client::Client;
-use super::resolve::{Content, Resolved};
+use super::resolve::{Resolved, ResolvedContent};
 use crate::error::Result;
 use crate::images::Assembly;
 use crate::images::Image;
@@ -17,7 +17,7 @@ use crate::oci::platform::Platform;
 use crate::oci::reference::Reference;
 use crate::oci::schema1::Schema1;
 use crate::progress::{Event, Layer, LayerState, Progress};
-use crate::store::{Entry, Store};
+use crate::store::{ImageEntry, Store};
 use crate::unpack::Tally;
 
 /// The result of a pull.
@@ -87,15 +87,15 @@ impl Client {
         into: Option<Target<'a>>,
     ) -> Result<(Pulled, Option<Assembly<'a>>)> {
         let before = store.entries()?.into_iter().find(|entry| entry.name == resolved.name.to_string());
-        if let Content::Artifact(artifact) = &resolved.content {
+        if let ResolvedContent::Artifact(artifact) = &resolved.content {
             return Err(artifact.is_no_image(&resolved.name.familiar()));
         }
         // Until the name is in the index, only this keeps what was found and fetched.
         let _kept = store.create(&self.options.cancel)?;
         let (fetched, assembly) = match resolved.content.clone() {
-            Content::Image(manifest) => self.fetch_image(&mut resolved, &manifest, store, into)?,
-            Content::Schema1(schema1) => (self.fetch_schema1(&mut resolved, &schema1, store)?, None),
-            Content::Artifact(artifact) => return Err(artifact.is_no_image(&resolved.name.familiar())),
+            ResolvedContent::Image(manifest) => self.fetch_image(&mut resolved, &manifest, store, into)?,
+            ResolvedContent::Schema1(schema1) => (self.fetch_schema1(&mut resolved, &schema1, store)?, None),
+            ResolvedContent::Artifact(artifact) => return Err(artifact.is_no_image(&resolved.name.familiar())),
         };
         let is_fetched = fetched.layers > 0;
         let entry = resolved.entry(fetched);
@@ -118,11 +118,13 @@ impl Client {
         if let Some((target, options)) = into.filter(|_| self.options.jobs.0 > 1) {
             assembly = Some(Assembly::begin(target, options, resolved.progress)?);
         }
-        let ready =
-            &mut |layer: Layer, described: &manifest::Layer| match (&mut assembly, config.diff_ids.get(layer.index)) {
-                (Some(assembly), Some(diff_id)) => assembly.apply_stored(store, layer, (described, *diff_id)),
-                _ => Ok(()),
-            };
+        let ready = &mut |layer: Layer, described: &manifest::LayerDescriptor| match (
+            &mut assembly,
+            config.diff_ids.get(layer.index),
+        ) {
+            (Some(assembly), Some(diff_id)) => assembly.apply_stored(store, layer, (described, *diff_id)),
+            _ => Ok(()),
+        };
         let layers = self.fetch_layers(resolved, manifest, store, (into.map(|(target, _)| target), ready))?;
         store.put(&manifest.config, &config_bytes, &self.options.cancel)?;
         // What the registry has is kept as it came, so that it need not be asked for it again.
@@ -148,8 +150,8 @@ impl Client {
             let state = if known.is_some() { LayerState::Exists } else { LayerState::Waiting };
             resolved.progress.report(Event::Layer { layer, state });
             if known.is_none() {
-                let mut carrier = Carrier::new(self, (&mut resolved.repository, resolved.progress), store);
-                layer.size = carrier.fetch_unmeasured(layer).map_err(|e| e.context(layer.label()))?;
+                let mut fetcher = BlobFetcher::new(self, (&mut resolved.repository, resolved.progress), store);
+                layer.size = fetcher.fetch_unmeasured(layer).map_err(|e| e.context(layer.label()))?;
                 layers += 1;
             }
             blobs.push((*digest, layer.size));
@@ -161,13 +163,13 @@ impl Client {
 }
 
 impl Resolved<'_> {
-    fn entry(&self, fetched: Fetched) -> Entry {
+    fn entry(&self, fetched: Fetched) -> ImageEntry {
         let Fetched { platform, manifest, .. } = fetched;
         let source = self.descriptor.digest;
-        Entry { name: self.name.to_string(), resolved: self.digest, source, manifest, platform }
+        ImageEntry { name: self.name.to_string(), resolved: self.digest, source, manifest, platform }
     }
 }
 
-fn is_same(before: &Entry, entry: &Entry) -> bool {
+fn is_same(before: &ImageEntry, entry: &ImageEntry) -> bool {
     (before.manifest.digest, before.resolved) == (entry.manifest.digest, entry.resolved)
 }

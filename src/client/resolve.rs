@@ -6,8 +6,8 @@ use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::images::find_converted;
 use crate::limits::Limits;
-use crate::oci::config::Config;
-use crate::oci::manifest::{Artifact, Descriptor, Document, Manifest};
+use crate::oci::config::ImageConfig;
+use crate::oci::manifest::{ArtifactManifest, Descriptor, Document, Manifest};
 use crate::oci::media_type;
 use crate::oci::platform::Platform;
 use crate::oci::reference::Reference;
@@ -22,7 +22,7 @@ pub struct Resolved<'a> {
     pub(crate) digest: Digest,
     pub(crate) descriptor: Descriptor,
     pub(crate) bytes: Vec<u8>,
-    pub(crate) content: Content,
+    pub(crate) content: ResolvedContent,
     /// Whether an index said that it is for this platform.
     pub(crate) is_chosen: bool,
     pub(crate) repository: Repository<'a>,
@@ -31,11 +31,11 @@ pub struct Resolved<'a> {
 
 /// What a manifest is of.
 #[derive(Clone)]
-pub(crate) enum Content {
+pub(crate) enum ResolvedContent {
     Image(Manifest),
     /// An image whose manifest and config have to be made.
     Schema1(Schema1),
-    Artifact(Artifact),
+    Artifact(ArtifactManifest),
 }
 
 impl Client {
@@ -76,9 +76,9 @@ impl Client {
                     if !self.options.foreign_layers {
                         manifest.expect_no_foreign_layer()?;
                     }
-                    Content::Image(manifest)
+                    ResolvedContent::Image(manifest)
                 }
-                Document::Artifact(artifact) => Content::Artifact(artifact),
+                Document::Artifact(artifact) => ResolvedContent::Artifact(artifact),
                 Document::Index(_) if depth == limits.index_depth => break,
                 Document::Index(index) => {
                     (descriptor, is_chosen) = index.choose(&self.platform)?;
@@ -100,7 +100,7 @@ impl Client {
     fn resolve_schema1<'a>(
         &self,
         name: &Reference,
-        (answer, digest): (registry::Manifest, Digest),
+        (answer, digest): (registry::ManifestResponse, Digest),
         repository: Repository<'a>,
         known: Option<&Store>,
         progress: &'a dyn Progress,
@@ -113,10 +113,10 @@ impl Client {
         let schema1 = Schema1::parse(&payload, limits)?;
         let name = name.clone();
         if let Some(made) = known.and_then(|store| find_converted(store, &digest, limits)) {
-            let (descriptor, bytes, content) = (made.descriptor, made.bytes, Content::Image(made.manifest));
+            let (descriptor, bytes, content) = (made.descriptor, made.bytes, ResolvedContent::Image(made.manifest));
             return Ok(Resolved { name, digest, descriptor, bytes, content, is_chosen: false, repository, progress });
         }
-        let content = Content::Schema1(schema1);
+        let content = ResolvedContent::Schema1(schema1);
         let descriptor =
             Descriptor { media_type: media_type::essence(&answer.content_type), digest, size: payload.len() as u64 };
         let bytes = answer.bytes;
@@ -129,7 +129,7 @@ impl Client {
         resolved: &mut Resolved<'_>,
         manifest: &Manifest,
         known: Option<&Store>,
-    ) -> Result<(Vec<u8>, Config)> {
+    ) -> Result<(Vec<u8>, ImageConfig)> {
         let (descriptor, limit) = (&manifest.config, self.options.bounds().document);
         let bytes = match known.and_then(|store| store.document(descriptor, limit).ok()) {
             Some(bytes) => bytes,
@@ -141,7 +141,7 @@ impl Client {
                 fetched.map_err(|e| e.context("config"))?
             }
         };
-        let config = Config::parse(&bytes, manifest)?;
+        let config = ImageConfig::parse(&bytes, manifest)?;
         self.check_platform(&config.platform, resolved)?;
         Ok((bytes, config))
     }
@@ -201,16 +201,16 @@ impl Resolved<'_> {
     /// Bytes of config and layers together; of an artifact's blobs. 0 where a manifest of schema 1 does not tell.
     pub fn size(&self) -> u64 {
         match &self.content {
-            Content::Image(manifest) => manifest.size(),
-            Content::Schema1(_) => 0,
-            Content::Artifact(artifact) => artifact.size(),
+            ResolvedContent::Image(manifest) => manifest.size(),
+            ResolvedContent::Schema1(_) => 0,
+            ResolvedContent::Artifact(artifact) => artifact.size(),
         }
     }
 }
 
 /// The digest of what a tag gave, or the proof that a pinned digest gave just that. Of a signed manifest of schema 1 it is
 /// that of what was signed.
-pub(crate) fn proven_answer(name: &Reference, answer: &registry::Manifest) -> Result<Digest> {
+pub(crate) fn proven_answer(name: &Reference, answer: &registry::ManifestResponse) -> Result<Digest> {
     match schema1::is_schema_1(&answer.bytes, &answer.content_type) {
         true => proven_digest(name, &schema1::payload(&answer.bytes)?),
         false => proven_digest(name, &answer.bytes),

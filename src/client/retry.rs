@@ -8,15 +8,15 @@ use crate::error::{Error, Result};
 use crate::progress::{Event, Progress};
 use crate::registry::{Verdict, is_progress, verdict};
 
-/// How much patience is left with one piece of work.
-pub(crate) struct Patience<'a> {
+/// How much retry is left with one piece of work.
+pub(crate) struct RetryState<'a> {
     retries: u32,
     attempt: u32,
     cancel: &'a Cancel,
     progress: &'a dyn Progress,
 }
 
-impl<'a> Patience<'a> {
+impl<'a> RetryState<'a> {
     pub(crate) fn new(retries: u32, cancel: &'a Cancel, progress: &'a dyn Progress) -> Self {
         Self { retries, attempt: 0, cancel, progress }
     }
@@ -26,20 +26,20 @@ impl<'a> Patience<'a> {
         loop {
             match work() {
                 Ok(done) => return Ok(done),
-                Err(error) => self.bear(error)?,
+                Err(error) => self.wait_or_fail(error)?,
             }
         }
     }
 
     /// Takes note that an attempt brought `gained` of the `missing` bytes.
-    pub(crate) fn gain(&mut self, gained: u64, missing: u64) {
+    pub(crate) fn progressed(&mut self, gained: u64, missing: u64) {
         if is_progress(gained, missing) {
             self.attempt = 0;
         }
     }
 
     /// Waits before the next attempt, or gives the error back if there is to be none.
-    pub(crate) fn bear(&mut self, error: Error) -> Result<()> {
+    pub(crate) fn wait_or_fail(&mut self, error: Error) -> Result<()> {
         let dice = RandomState::new().hash_one(self.attempt);
         let Verdict::Wait(wait) = verdict(&error, self.attempt, self.retries, dice) else { return Err(error) };
         // A wait beyond the deadline would only hide why it was waited.

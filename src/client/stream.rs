@@ -5,8 +5,8 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use super::client::Client;
-use super::resolve::{Content, Resolved};
-use super::retry::Patience;
+use super::resolve::{Resolved, ResolvedContent};
+use super::retry::RetryState;
 use crate::cancel::Cancel;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
@@ -43,17 +43,23 @@ impl Client {
         progress: &dyn Progress,
     ) -> Result<Streamed> {
         self.tell_pulling(name, progress);
-        let streamed =
-            self.resolve_inner(name, None, progress).and_then(|resolved| self.pour(resolved, target, options));
+        let streamed = self
+            .resolve_inner(name, None, progress)
+            .and_then(|resolved| self.stream_resolved(resolved, target, options));
         streamed.map_err(|e| e.context(format!("unpack {name}")))
     }
 
     /// Unpacks what was resolved.
-    pub(crate) fn pour(&self, mut resolved: Resolved<'_>, target: &Path, options: &UnpackOptions) -> Result<Streamed> {
+    pub(crate) fn stream_resolved(
+        &self,
+        mut resolved: Resolved<'_>,
+        target: &Path,
+        options: &UnpackOptions,
+    ) -> Result<Streamed> {
         let manifest = match &resolved.content {
-            Content::Image(manifest) => manifest.clone(),
-            Content::Artifact(artifact) => return Err(artifact.is_no_image(&resolved.name.familiar())),
-            Content::Schema1(_) => {
+            ResolvedContent::Image(manifest) => manifest.clone(),
+            ResolvedContent::Artifact(artifact) => return Err(artifact.is_no_image(&resolved.name.familiar())),
+            ResolvedContent::Schema1(_) => {
                 let text = "an image with a manifest of Docker's schema 1 cannot be streamed";
                 return Err(Error::new(ErrorKind::Unsupported, text).with_hint("unpack it without --stream"));
             }
@@ -67,26 +73,27 @@ impl Client {
             progress.report(Event::Layer { layer, state: LayerState::Waiting });
         }
         for ((layer, described), diff_id) in manifest.placed().zip(&config.diff_ids) {
-            let flowed = self.flow(&mut resolved.repository, (layer, described), *diff_id, &mut assembly, progress);
+            let flowed =
+                self.stream_layer(&mut resolved.repository, (layer, described), *diff_id, &mut assembly, progress);
             flowed.map_err(|e| e.context(layer.label()))?;
         }
         Ok(Streamed { digest: resolved.digest, tally: assembly.publish()? })
     }
 
     /// One layer, from the socket to the tree.
-    fn flow(
+    fn stream_layer(
         &self,
         repository: &mut Repository<'_>,
-        (layer, described): (Layer, &manifest::Layer),
+        (layer, described): (Layer, &manifest::LayerDescriptor),
         diff_id: Digest,
         assembly: &mut Assembly<'_>,
         progress: &dyn Progress,
     ) -> Result<()> {
         let (cancel, blob) = (&self.options.cancel, &described.blob);
-        let patience = self.patience(progress);
+        let retry = self.retry(progress);
         let urls = &described.urls;
-        let arrivals = Arrivals { repository, cancel, blob, urls, patience, body: None, at: 0, begun: 0 };
-        let mut bytes = Verified::new(arrivals, blob.digest, Size::Exactly(blob.size), cancel.clone());
+        let body = ResumingBody { repository, cancel, blob, urls, retry, body: None, at: 0, begun: 0 };
+        let mut bytes = Verified::new(body, blob.digest, Size::Exactly(blob.size), cancel.clone());
         let applied = assembly.apply(layer, (described.compression, diff_id), &mut bytes);
         if applied.as_ref().is_err_and(|e| !matches!(e.kind(), ErrorKind::Mismatch | ErrorKind::Unsafe)) {
             return applied;
@@ -102,26 +109,26 @@ impl Client {
 }
 
 /// Reads what is left and proves the whole.
-fn prove(mut bytes: Verified<Arrivals<'_, '_>>) -> Result<()> {
+fn prove(mut bytes: Verified<ResumingBody<'_, '_>>) -> Result<()> {
     bytes.drain(&mut vec![0; 16 << 10]).map_err(|e| Error::through_read(e, unread))?;
     bytes.finish().map(drop)
 }
 
 /// The bytes of a blob as they arrive, over as many answers as it takes.
-struct Arrivals<'f, 'r> {
+struct ResumingBody<'f, 'r> {
     repository: &'f mut Repository<'r>,
     cancel: &'f Cancel,
     blob: &'f Descriptor,
     /// Where a foreign layer may be had.
     urls: &'f [String],
-    patience: Patience<'f>,
+    retry: RetryState<'f>,
     body: Option<Body>,
     at: u64,
     /// Where the answer that is being read began.
     begun: u64,
 }
 
-impl Arrivals<'_, '_> {
+impl ResumingBody<'_, '_> {
     fn step(&mut self, buf: &mut [u8]) -> Result<usize> {
         let mut body = match self.body.take() {
             Some(body) => body,
@@ -146,16 +153,16 @@ impl Arrivals<'_, '_> {
     }
 }
 
-impl Read for Arrivals<'_, '_> {
+impl Read for ResumingBody<'_, '_> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         loop {
             let error = match self.step(buf) {
                 Ok(n) => return Ok(n),
                 Err(error) => error,
             };
-            if !self.repository.turn(&error) {
-                self.patience.gain(self.at - self.begun, self.blob.size - self.begun);
-                self.patience.bear(error)?;
+            if !self.repository.fail_over(&error) {
+                self.retry.progressed(self.at - self.begun, self.blob.size - self.begun);
+                self.retry.wait_or_fail(error)?;
             }
             self.begun = self.at;
         }

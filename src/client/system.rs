@@ -19,8 +19,8 @@ use crate::oci::route::Route;
 #[cfg(feature = "tls")]
 use crate::oci::route::TlsFiles;
 #[cfg(feature = "tls")]
-use crate::registry::{Certificates, Finding};
-use crate::registry::{Machine, Proxy, ProxyProtocol};
+use crate::registry::{Certificates, Notice};
+use crate::registry::{Proxy, ProxyProtocol, System};
 #[cfg(feature = "tls")]
 use crate::workers;
 
@@ -29,29 +29,29 @@ use crate::workers;
 const RANDOMNESS_WAIT: Duration = Duration::from_secs(60);
 
 /// The machine that this program runs on. Variables are read when it is made, files when they are asked for.
-pub(crate) struct ThisMachine {
+pub(crate) struct HostSystem {
     proxies: Proxies,
     mirrors: Mirrors,
 }
 
-impl ThisMachine {
+impl HostSystem {
     pub(crate) fn new() -> Self {
         Self { proxies: Proxies::of_environment(), mirrors: Mirrors::of_environment() }
     }
 }
 
-impl Machine for ThisMachine {
+impl System for HostSystem {
     #[cfg(feature = "tls")]
-    fn roots(&self, take: &mut dyn FnMut(&mut dyn Read) -> usize) -> Vec<Finding> {
+    fn roots(&self, take: &mut dyn FnMut(&mut dyn Read) -> usize) -> Vec<Notice> {
         let found = roots(take);
-        let configured = |from| Finding::Configured { what: "TLS roots".to_owned(), from };
-        found.notes.into_iter().map(Finding::Note).chain(found.place.map(configured)).collect()
+        let configured = |from| Notice::Configured { what: "TLS roots".to_owned(), from };
+        found.notes.into_iter().map(Notice::Note).chain(found.place.map(configured)).collect()
     }
 
     #[cfg(feature = "tls")]
-    fn certificates(&self, names: &[&str], files: &TlsFiles) -> Result<(Certificates, Vec<Finding>)> {
+    fn certificates(&self, names: &[&str], files: &TlsFiles) -> Result<(Certificates, Vec<Notice>)> {
         let mut certificates = Certificates::default();
-        let mut findings = Vec::new();
+        let mut notices = Vec::new();
         // What was named for this server alone comes before what is there for its name.
         for found in [certificates_in(files)?, certificates_of(names)?].into_iter().flatten() {
             let named = |pem: Pem| (pem.path.display().to_string(), pem.bytes);
@@ -59,13 +59,13 @@ impl Machine for ThisMachine {
                 (count, None) => format!("{count} CA files"),
                 (count, Some(_)) => format!("{count} CA files and a client certificate"),
             };
-            findings.extend(found.notes.into_iter().map(Finding::Note));
-            findings.push(Finding::Configured { what, from: found.from });
+            notices.extend(found.notes.into_iter().map(Notice::Note));
+            notices.push(Notice::Configured { what, from: found.from });
             certificates.authorities.extend(found.authorities.into_iter().map(named));
             let client = found.client.map(|(certificate, key)| [named(certificate), named(key)]);
             certificates.client = certificates.client.or(client);
         }
-        Ok((certificates, findings))
+        Ok((certificates, notices))
     }
 
     #[cfg(feature = "tls")]

@@ -38,7 +38,7 @@ pub(crate) type Take<'a> = dyn FnMut(&mut dyn Read) -> usize + 'a;
 
 /// Where roots were found.
 #[derive(Debug, Default)]
-pub(crate) struct Found {
+pub(crate) struct Roots {
     /// The file or folder, if one had any.
     pub(crate) place: Option<String>,
     /// What was passed over, for people.
@@ -66,7 +66,7 @@ pub(crate) struct Pem {
 }
 
 /// The machine's roots: those of `$SSL_CERT_FILE` and `$SSL_CERT_DIR`, else of the first usual place that has any.
-pub(crate) fn roots(take: &mut Take<'_>) -> Found {
+pub(crate) fn roots(take: &mut Take<'_>) -> Roots {
     Machine::this().roots(take)
 }
 
@@ -110,8 +110,8 @@ impl Machine<'_> {
         (self.variable)(name).filter(|value| !value.is_empty())
     }
 
-    fn roots(&self, take: &mut Take<'_>) -> Found {
-        let mut found = Found::default();
+    fn roots(&self, take: &mut Take<'_>) -> Roots {
+        let mut found = Roots::default();
         self.roots_of_environment(take, &mut found);
         for bundle in BUNDLES.iter().map(|bundle| self.root.join(bundle)) {
             if found.place.is_none() && bundle.exists() {
@@ -127,7 +127,7 @@ impl Machine<'_> {
     }
 
     /// Both variables count where both are set, as with OpenSSL and Go.
-    fn roots_of_environment(&self, take: &mut Take<'_>, found: &mut Found) {
+    fn roots_of_environment(&self, take: &mut Take<'_>, found: &mut Roots) {
         let mut named = Vec::new();
         if let Some(file) = self.variable("SSL_CERT_FILE")
             && found.take_file(Path::new(&file), take)
@@ -164,7 +164,7 @@ impl Machine<'_> {
     }
 }
 
-impl Found {
+impl Roots {
     /// Whether the file had any certificate; a note says why it had none.
     fn take_file(&mut self, path: &Path, take: &mut Take<'_>) -> bool {
         let shown = path.display();

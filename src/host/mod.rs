@@ -25,7 +25,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 #[cfg(feature = "tls")]
 pub(crate) use self::certificates::{Pem, certificates_in, certificates_of, roots};
-pub(crate) use self::credentials::Accounts;
+pub(crate) use self::credentials::CredentialStore;
 #[cfg(feature = "sandbox")]
 pub(crate) use self::landlock::confine;
 pub(crate) use self::mirrors::Mirrors;

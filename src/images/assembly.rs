@@ -58,7 +58,7 @@ impl<'a> Assembly<'a> {
         &mut self,
         store: &Store,
         layer: Layer,
-        (described, diff_id): (&manifest::Layer, Digest),
+        (described, diff_id): (&manifest::LayerDescriptor, Digest),
     ) -> Result<()> {
         let blob = store.blob(&described.blob);
         let applied = blob.and_then(|blob| self.apply(layer, (described.compression, diff_id), blob));

@@ -6,7 +6,7 @@ use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::layer::{self, IdentifiedLayer};
 use crate::limits::Limits;
-use crate::oci::manifest::{Descriptor, Document, Layer, Manifest};
+use crate::oci::manifest::{Descriptor, Document, LayerDescriptor, Manifest};
 use crate::oci::media_type;
 use crate::oci::schema1::Schema1;
 use crate::store::Store;
@@ -44,7 +44,7 @@ pub(crate) fn convert_schema1(
         let left = limits.unpacked.saturating_sub(unpacked);
         let content = identify(&blob, store, left, (limits, cancel)).map_err(|e| e.context(digest.short()))?;
         let compression = content.compression;
-        layers.push(Layer { blob, compression, urls: Vec::new() });
+        layers.push(LayerDescriptor { blob, compression, urls: Vec::new() });
         diff_ids.push(content.diff_id);
         unpacked += content.size;
     }

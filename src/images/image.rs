@@ -10,21 +10,21 @@ use crate::cancel::Cancel;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
-use crate::oci::config::Config;
+use crate::oci::config::ImageConfig;
 use crate::oci::manifest::{Document, Manifest};
 use crate::oci::platform::Platform;
 use crate::oci::reference::Reference;
 use crate::progress::Progress;
-use crate::store::{Check, Entry, Store};
+use crate::store::{Check, ImageEntry, Store};
 use crate::unpack::Tally;
 
 /// A verified image in a store.
 #[derive(Clone, Debug)]
 pub struct Image {
     store: Store,
-    entry: Entry,
+    entry: ImageEntry,
     manifest: Manifest,
-    config: Config,
+    config: ImageConfig,
 }
 
 impl Store {
@@ -79,9 +79,9 @@ impl Store {
 }
 
 impl Image {
-    pub(crate) fn load(store: &Store, entry: Entry, limits: &Limits) -> Result<Self> {
+    pub(crate) fn load(store: &Store, entry: ImageEntry, limits: &Limits) -> Result<Self> {
         let manifest = load_manifest(store, &entry, limits)?;
-        let config = Config::parse(&store.document(&manifest.config, limits.document)?, &manifest)?;
+        let config = ImageConfig::parse(&store.document(&manifest.config, limits.document)?, &manifest)?;
         Ok(Self { store: store.clone(), entry, manifest, config })
     }
 
@@ -152,7 +152,7 @@ impl Image {
     }
 }
 
-fn load_manifest(store: &Store, entry: &Entry, limits: &Limits) -> Result<Manifest> {
+fn load_manifest(store: &Store, entry: &ImageEntry, limits: &Limits) -> Result<Manifest> {
     let bytes = store.document(&entry.manifest, limits.document)?;
     match Document::parse(&bytes, &entry.manifest.media_type, None, limits)? {
         (Document::Manifest(manifest), _) => Ok(manifest),
@@ -164,7 +164,7 @@ fn load_manifest(store: &Store, entry: &Entry, limits: &Limits) -> Result<Manife
 }
 
 /// A named digest must be that of the entry; else the whole name must be equal.
-fn is_named(entry: &Entry, name: &Reference) -> bool {
+fn is_named(entry: &ImageEntry, name: &Reference) -> bool {
     let same_repository = || entry.name.parse::<Reference>().is_ok_and(|other| other.repository() == name.repository());
     match name.digest() {
         Some(digest) => [entry.resolved, entry.source, entry.manifest.digest].contains(digest) && same_repository(),

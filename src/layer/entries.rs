@@ -16,9 +16,9 @@ const BUFFER: usize = 64 << 10;
 
 /// One entry, its extension records applied.
 #[derive(Debug)]
-pub(crate) struct Entry {
+pub(crate) struct TarEntry {
     pub(crate) path: Vec<u8>,
-    pub(crate) kind: Kind,
+    pub(crate) kind: EntryKind,
     /// The permission bits, setuid, setgid and sticky.
     pub(crate) mode: u32,
     pub(crate) uid: u32,
@@ -29,8 +29,8 @@ pub(crate) struct Entry {
 }
 
 #[derive(Debug)]
-pub(crate) enum Kind {
-    Regular(Content),
+pub(crate) enum EntryKind {
+    Regular(FileContent),
     HardLink(Vec<u8>),
     Symlink(Vec<u8>),
     Directory,
@@ -44,7 +44,7 @@ pub(crate) enum Kind {
 
 /// What a regular file holds.
 #[derive(Debug)]
-pub(crate) struct Content {
+pub(crate) struct FileContent {
     /// Bytes of the file, holes included.
     pub(crate) size: u64,
     /// Offset and length of the parts that are not holes; `None` for a plain file.
@@ -89,7 +89,7 @@ impl<R: Read> Entries<R> {
     }
 
     /// The next entry; `None` at the end of the archive. Data of the one before that was not taken is skipped.
-    pub(crate) fn next(&mut self) -> Result<Option<Entry>> {
+    pub(crate) fn next(&mut self) -> Result<Option<TarEntry>> {
         self.skip_data()?;
         self.extension_bytes = 0;
         let mut pending = Pending::default();
@@ -220,7 +220,7 @@ impl<R: Read> Entries<R> {
         check_global(&self.extension(header)?)
     }
 
-    fn entry(&mut self, header: &Header, pending: Pending) -> Result<Entry> {
+    fn entry(&mut self, header: &Header, pending: Pending) -> Result<TarEntry> {
         let pax = pending.pax.unwrap_or_default();
         let path = pax.path.or(pending.name).unwrap_or_else(|| name_field(header));
         let link = pax.link.or(pending.link).unwrap_or_else(|| until_nul(&header.as_old().linkname).to_vec());
@@ -230,27 +230,27 @@ impl<R: Read> Entries<R> {
         let is_folder = path.ends_with(b"/");
         let has_pax_sparse = pax.sparse.is_some();
         let kind = match old.linkflag {
-            [0] if is_folder => Kind::Directory,
+            [0] if is_folder => EntryKind::Directory,
             [0 | b'0' | b'7'] => match pax.sparse {
                 Some(sparse) => self.pax_sparse(sparse, size)?,
                 None => self.plain(size),
             },
             [b'S'] => self.gnu_sparse(header, size)?,
-            [b'1'] => Kind::HardLink(link),
-            [b'2'] => Kind::Symlink(link),
-            [kind @ (b'3' | b'4')] => Kind::Device { is_block: kind == b'4', number: device(header)? },
-            [b'5'] => Kind::Directory,
-            [b'6'] => Kind::Fifo,
+            [b'1'] => EntryKind::HardLink(link),
+            [b'2'] => EntryKind::Symlink(link),
+            [kind @ (b'3' | b'4')] => EntryKind::Device { is_block: kind == b'4', number: device(header)? },
+            [b'5'] => EntryKind::Directory,
+            [b'6'] => EntryKind::Fifo,
             [other] => return Err(malformed(&format!("an entry of unknown type {other:#04x}"))),
         };
-        if !matches!(kind, Kind::Regular(_)) && size != 0 {
+        if !matches!(kind, EntryKind::Regular(_)) && size != 0 {
             return Err(malformed("an entry without content that has a size"));
         }
         if has_pax_sparse && !matches!(old.linkflag, [0 | b'0' | b'7']) {
             return Err(malformed("pax records of a sparse file at something else"));
         }
         let mtime = pax.mtime.map_or_else(|| time_field(&old.mtime), Ok)?;
-        Ok(Entry {
+        Ok(TarEntry {
             path: sparse_name.unwrap_or(path),
             kind,
             mode: field("mode", &old.mode).map(|mode| (mode & 0o7777) as u32)?,
@@ -262,12 +262,12 @@ impl<R: Read> Entries<R> {
         })
     }
 
-    fn plain(&mut self, size: u64) -> Kind {
+    fn plain(&mut self, size: u64) -> EntryKind {
         self.set_data(size);
-        Kind::Regular(Content { size, sparse: None })
+        EntryKind::Regular(FileContent { size, sparse: None })
     }
 
-    fn pax_sparse(&mut self, sparse: super::records::SparseRecords, stored: u64) -> Result<Kind> {
+    fn pax_sparse(&mut self, sparse: super::records::SparseRecords, stored: u64) -> Result<EntryKind> {
         let real_size = sparse.real_size.unwrap_or_default();
         self.set_data(stored);
         let numbers = if sparse.map_in_data { self.map_in_data()? } else { sparse.numbers };
@@ -303,7 +303,7 @@ impl<R: Read> Entries<R> {
     }
 
     /// The old GNU format: four pairs in the header, 21 in each block that may follow it.
-    fn gnu_sparse(&mut self, header: &Header, stored: u64) -> Result<Kind> {
+    fn gnu_sparse(&mut self, header: &Header, stored: u64) -> Result<EntryKind> {
         let gnu = header.as_gnu().ok_or_else(|| malformed("a sparse file that is not of GNU format"))?;
         let real_size = field("size", &gnu.realsize)?;
         let mut numbers = Vec::new();
@@ -325,10 +325,10 @@ impl<R: Read> Entries<R> {
     }
 
     /// The map must account for every stored byte: what is left over would be read as the next header by others.
-    fn sparse(&mut self, numbers: &[u64], real_size: u64) -> Result<Kind> {
+    fn sparse(&mut self, numbers: &[u64], real_size: u64) -> Result<EntryKind> {
         let map = sparse_map(numbers, real_size)?;
         match map.iter().map(|(_, length)| length).sum::<u64>() == self.data {
-            true => Ok(Kind::Regular(Content { size: real_size, sparse: Some(map) })),
+            true => Ok(EntryKind::Regular(FileContent { size: real_size, sparse: Some(map) })),
             false => Err(malformed("a sparse map that does not match its data")),
         }
     }
@@ -350,7 +350,7 @@ impl Pending {
         }
     }
 
-    fn none_left(&self) -> Result<Option<Entry>> {
+    fn none_left(&self) -> Result<Option<TarEntry>> {
         match self.expect_empty() {
             Ok(()) => Ok(None),
             Err(_) => Err(malformed("an extension header without an entry")),

@@ -3,7 +3,7 @@
 use std::io::Read;
 
 use super::decoder::Decoder;
-use super::entries::{Entries, Kind};
+use super::entries::{Entries, EntryKind};
 use super::records::{Pax, check_global, header_number, header_time, sparse_map};
 use crate::error::Result;
 use crate::limits::Limits;
@@ -60,7 +60,7 @@ pub fn archive(tar: &[u8]) -> Result<Vec<(Vec<u8>, u64)>> {
     let mut all = Vec::new();
     while let Some(entry) = entries.next()? {
         let mut stored = 0;
-        if matches!(entry.kind, Kind::Regular(_)) {
+        if matches!(entry.kind, EntryKind::Regular(_)) {
             loop {
                 match entries.data()?.len() {
                     0 => break,

@@ -10,7 +10,7 @@ mod path;
 mod records;
 
 pub(crate) use self::decoder::Decoder;
-pub(crate) use self::entries::{Content, Entries, Entry, Kind};
+pub(crate) use self::entries::{Entries, EntryKind, FileContent, TarEntry};
 #[cfg(fuzzing)]
 pub use self::fuzzing::{Format, archive, decode, numbers, pax, sparse};
 pub(crate) use self::identify::{IdentifiedLayer, identify};

@@ -10,7 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// A checked image config (image-spec, config.md).
 #[derive(Clone, Debug)]
-pub(crate) struct Config {
+pub(crate) struct ImageConfig {
     pub(crate) platform: Platform,
     pub(crate) created: Option<String>,
     /// The digest of each layer's uncompressed tar, as many as the manifest has layers.
@@ -37,7 +37,7 @@ struct RawRootfs {
     diff_ids: Option<Vec<String>>,
 }
 
-impl Config {
+impl ImageConfig {
     /// Parses the config of `manifest` and compares the number of diff_ids with that of its layers: a peer that did
     /// not index diff_ids by layer number unchecked, and died of too few or passed too many.
     pub(crate) fn parse(bytes: &[u8], manifest: &Manifest) -> Result<Self> {
@@ -71,13 +71,13 @@ mod tests {
 
     fn parse(text: &str, layers: usize) -> std::result::Result<usize, ErrorKind> {
         let blob = Descriptor { media_type: String::new(), digest: Digest::sha256(b""), size: 0 };
-        let layer = super::super::manifest::Layer {
+        let layer = super::super::manifest::LayerDescriptor {
             blob: blob.clone(),
             compression: super::super::media_type::Compression::None,
             urls: Vec::new(),
         };
         let manifest = Manifest { config: blob, layers: vec![layer; layers] };
-        Config::parse(text.as_bytes(), &manifest).map(|config| config.diff_ids.len()).map_err(|e| e.kind())
+        ImageConfig::parse(text.as_bytes(), &manifest).map(|config| config.diff_ids.len()).map_err(|e| e.kind())
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Entry points for the fuzz targets: the parsers of manifests, indexes, configs and schema 1.
 
-use super::config::Config;
+use super::config::ImageConfig;
 use super::json;
 use super::manifest::{Descriptor, Document};
 use super::platform::Platform;
@@ -32,7 +32,7 @@ pub fn document(bytes: &[u8], content_type: &str) -> Result<Vec<Descriptor>> {
 pub fn config(manifest: &[u8], bytes: &[u8]) -> Result<Vec<Digest>> {
     let limits = Limits::default();
     match Document::parse(manifest, "application/vnd.oci.image.manifest.v1+json", None, &limits)?.0 {
-        Document::Manifest(manifest) => Ok(Config::parse(bytes, &manifest)?.diff_ids),
+        Document::Manifest(manifest) => Ok(ImageConfig::parse(bytes, &manifest)?.diff_ids),
         _ => Ok(Vec::new()),
     }
 }

@@ -32,12 +32,12 @@ pub struct Descriptor {
 pub(crate) enum Document {
     Manifest(Manifest),
     Index(Index),
-    Artifact(Artifact),
+    Artifact(ArtifactManifest),
 }
 
 /// What is no image: a manifest with another config (image-spec, manifest.md, "Guidelines for Artifact Usage").
 #[derive(Clone, Debug)]
-pub(crate) struct Artifact {
+pub(crate) struct ArtifactManifest {
     /// What it calls itself; foreign text.
     pub(crate) kind: String,
     pub(crate) blobs: Vec<Titled>,
@@ -57,12 +57,12 @@ pub(crate) struct Titled {
 #[derive(Clone, Debug)]
 pub(crate) struct Manifest {
     pub(crate) config: Descriptor,
-    pub(crate) layers: Vec<Layer>,
+    pub(crate) layers: Vec<LayerDescriptor>,
 }
 
 /// One layer of a manifest.
 #[derive(Clone, Debug)]
-pub(crate) struct Layer {
+pub(crate) struct LayerDescriptor {
     pub(crate) blob: Descriptor,
     pub(crate) compression: Compression,
     /// Where else it may be had, if it is a foreign layer; foreign text.
@@ -72,11 +72,11 @@ pub(crate) struct Layer {
 /// An image index, OCI or Docker manifest list.
 #[derive(Clone, Debug)]
 pub(crate) struct Index {
-    entries: Vec<Entry>,
+    entries: Vec<PlatformManifest>,
 }
 
 #[derive(Clone, Debug)]
-struct Entry {
+struct PlatformManifest {
     descriptor: Descriptor,
     platform: Option<Platform>,
 }
@@ -108,7 +108,7 @@ impl Document {
     }
 }
 
-impl Artifact {
+impl ArtifactManifest {
     /// Bytes of its blobs together.
     pub(crate) fn size(&self) -> u64 {
         self.blobs.iter().fold(0, |sum, titled| sum.saturating_add(titled.blob.size))
@@ -136,7 +136,7 @@ impl Manifest {
     }
 
     /// The layers with their places, from the base up.
-    pub(crate) fn placed(&self) -> impl Iterator<Item = (progress::Layer, &Layer)> {
+    pub(crate) fn placed(&self) -> impl Iterator<Item = (progress::Layer, &LayerDescriptor)> {
         let total = self.layers.len();
         self.layers.iter().enumerate().map(move |(index, layer)| {
             let Descriptor { digest, size, .. } = layer.blob;
@@ -148,7 +148,7 @@ impl Manifest {
     /// do not find a Docker manifest there. The blobs stay the ones they are, the image ID too.
     pub(crate) fn to_oci(&self) -> (Descriptor, Vec<u8>) {
         let descriptor = |media_type: &str, blob: &Descriptor| json!({ "mediaType": media_type, "digest": blob.digest.to_string(), "size": blob.size });
-        let layer = |layer: &Layer| descriptor(media_type::oci_layer(layer.compression), &layer.blob);
+        let layer = |layer: &LayerDescriptor| descriptor(media_type::oci_layer(layer.compression), &layer.blob);
         let manifest = json!({
             "schemaVersion": 2,
             "mediaType": media_type::OCI_MANIFEST,
@@ -165,7 +165,7 @@ impl Index {
     /// The entry that runs best on `platform`; the first of equals. One without a platform is the last resort, and
     /// `false` beside it says that its config must tell.
     pub(crate) fn choose(&self, platform: &Platform) -> Result<(Descriptor, bool)> {
-        let rank = |entry: &&Entry| match &entry.platform {
+        let rank = |entry: &&PlatformManifest| match &entry.platform {
             Some(other) => platform.rank(other),
             None => Some(usize::MAX),
         };
@@ -290,13 +290,13 @@ impl RawDocument {
             config.check("config")?;
             let blobs: Vec<Titled> = layers.into_iter().map(RawDescriptor::titled).collect::<Result<_>>()?;
             total_size(0, blobs.iter().map(|titled| &titled.blob), limits)?;
-            return Ok(Document::Artifact(Artifact { kind, blobs }));
+            return Ok(Document::Artifact(ArtifactManifest { kind, blobs }));
         }
         let config = config.check("config")?;
         if config.size > limits.document as u64 {
             return Err(Limits::exceeded("bytes of config", limits.document));
         }
-        let layers: Vec<Layer> = layers.into_iter().map(RawDescriptor::layer).collect::<Result<_>>()?;
+        let layers: Vec<LayerDescriptor> = layers.into_iter().map(RawDescriptor::layer).collect::<Result<_>>()?;
         total_size(config.size, layers.iter().map(|layer| &layer.blob), limits)?;
         agree_on_sizes(layers.iter().map(|layer| &layer.blob).chain([&config]))?;
         Ok(Document::Manifest(Manifest { config, layers }))
@@ -322,7 +322,7 @@ impl RawDescriptor {
         Ok(Descriptor { media_type: self.media_type, digest, size: self.size })
     }
 
-    fn layer(mut self) -> Result<Layer> {
+    fn layer(mut self) -> Result<LayerDescriptor> {
         let Some(compression) = media_type::layer(&self.media_type) else {
             return Err(unsupported(&format!("a layer of media type \"{}\"", self.media_type)));
         };
@@ -330,7 +330,7 @@ impl RawDescriptor {
         if urls.len() > URLS {
             return Err(Limits::exceeded("URLs of a foreign layer", URLS));
         }
-        Ok(Layer { blob: self.check("layer")?, compression, urls })
+        Ok(LayerDescriptor { blob: self.check("layer")?, compression, urls })
     }
 
     fn titled(self) -> Result<Titled> {
@@ -354,11 +354,11 @@ impl RawDescriptor {
         }
     }
 
-    fn entry(self) -> Result<Entry> {
+    fn entry(self) -> Result<PlatformManifest> {
         // An entry without an operating system is for the client's, which is Linux here.
         let os = |p: &RawPlatform| if p.os.is_empty() { "linux".to_owned() } else { p.os.clone() };
         let platform = self.platform.as_ref().map(|p| Platform::new(&os(p), &p.architecture, &p.variant));
-        Ok(Entry { descriptor: self.check("index entry")?, platform })
+        Ok(PlatformManifest { descriptor: self.check("index entry")?, platform })
     }
 }
 

@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use super::challenge::Challenge;
-use super::http::{Answer, Http, TOKEN_LIMIT};
+use super::http::{Http, Response, TOKEN_LIMIT};
 use super::problem;
-use super::token::{self, Question};
+use super::token::{self, TokenRequest};
 use super::url::Url;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
@@ -24,12 +24,12 @@ pub(super) struct Auth {
     realms: Vec<String>,
     /// `repository:<path>:pull`, where a challenge names no scope; nothing where only the door is tried.
     scope: String,
-    granted: Option<Granted>,
+    granted: Option<CachedAuth>,
 }
 
 /// What let us in last time, and at which origin: it is shown to no other.
 #[derive(Clone)]
-pub(super) struct Granted {
+pub(super) struct CachedAuth {
     registry: Url,
     challenges: Vec<Challenge>,
     header: String,
@@ -42,7 +42,7 @@ impl Auth {
         credentials: Option<Credentials>,
         realms: &[String],
         scope: String,
-        granted: Option<Granted>,
+        granted: Option<CachedAuth>,
     ) -> Self {
         Self { credentials, realms: realms.to_vec(), scope, granted }
     }
@@ -58,19 +58,19 @@ impl Auth {
         expired.map(|granted| granted.registry.clone())
     }
 
-    pub(super) fn granted(&self) -> Option<&Granted> {
+    pub(super) fn granted(&self) -> Option<&CachedAuth> {
         self.granted.as_ref()
     }
 
     /// Answers the challenges of a refusal by the registry itself; without any, those of the last time. `report`
-    /// hears of the token request. What was refused already is not tried again: accounts get locked.
+    /// hears of the token request. What was refused already is not tried again: credential_store get locked.
     pub(super) fn answer(
         &mut self,
         http: &Http,
         registry: &Url,
         challenges: Vec<Challenge>,
         limits: &Limits,
-        report: &dyn Fn(&Answer),
+        report: &dyn Fn(&Response),
     ) -> Result<()> {
         let last = self.granted.take().filter(|granted| granted.registry.same_origin(registry));
         let challenges = match (&last, challenges.is_empty()) {
@@ -79,8 +79,8 @@ impl Auth {
         };
         let asked = Instant::now();
         let (header, expires) = match self.choose(registry, &challenges)? {
-            Way::Header(header) => (header, None),
-            Way::Ask(question) => {
+            AuthScheme::Header(header) => (header, None),
+            AuthScheme::Request(question) => {
                 let token = token::ask(http, &question, limits, report)?;
                 (format!("Bearer {}", token.text), asked.checked_add(token.life))
             }
@@ -91,25 +91,25 @@ impl Auth {
         if header.len() > TOKEN_LIMIT + "Bearer ".len() {
             return Err(Error::new(ErrorKind::Usage, "invalid credentials: they are too long for a header"));
         }
-        self.granted = Some(Granted { registry: registry.clone(), challenges, header, expires });
+        self.granted = Some(CachedAuth { registry: registry.clone(), challenges, header, expires });
         Ok(())
     }
 
     /// A registry token as it is; else the first Bearer challenge whose realm may be asked; else Basic.
-    fn choose<'a>(&'a self, registry: &Url, challenges: &'a [Challenge]) -> Result<Way<'a>> {
+    fn choose<'a>(&'a self, registry: &Url, challenges: &'a [Challenge]) -> Result<AuthScheme<'a>> {
         let of = |scheme: &'static str| challenges.iter().filter(move |challenge| challenge.scheme == scheme);
         if let Some(Secret::RegistryToken(token)) = self.credentials.as_ref().map(Credentials::secret) {
-            return Ok(Way::Header(format!("Bearer {token}")));
+            return Ok(AuthScheme::Header(format!("Bearer {token}")));
         }
         let mut refused = None;
         for bearer in of("bearer") {
             match self.question(registry, bearer) {
-                Ok(question) => return Ok(Way::Ask(question)),
+                Ok(question) => return Ok(AuthScheme::Request(question)),
                 Err(error) => refused = refused.or(Some(error)),
             }
         }
         match (refused, of("basic").next(), self.credentials.as_ref().map(Credentials::encoded)) {
-            (_, Some(_), Some(Some(encoded))) => Ok(Way::Header(format!("Basic {encoded}"))),
+            (_, Some(_), Some(Some(encoded))) => Ok(AuthScheme::Header(format!("Basic {encoded}"))),
             (Some(error), ..) => Err(error),
             (None, Some(_), None) => Err(denied(registry, "it asks for a user name and password")),
             (None, Some(_), Some(None)) => {
@@ -120,12 +120,12 @@ impl Auth {
     }
 
     /// What to ask the challenge's token endpoint, if it may be asked.
-    fn question<'a>(&'a self, registry: &Url, bearer: &'a Challenge) -> Result<Question<'a>> {
+    fn question<'a>(&'a self, registry: &Url, bearer: &'a Challenge) -> Result<TokenRequest<'a>> {
         let realm = bearer.parameter("realm").ok_or_else(|| denied(registry, "its challenge names no realm"))?;
         let realm = Url::parse(realm).map_err(|e| e.context(format!("token realm of {registry}")))?;
         self.check_realm(registry, &realm)?;
         let scope = bearer.parameter("scope").filter(|scope| !scope.is_empty()).unwrap_or(&self.scope);
-        Ok(Question { realm, service: bearer.parameter("service"), scope, credentials: self.credentials.as_ref() })
+        Ok(TokenRequest { realm, service: bearer.parameter("service"), scope, credentials: self.credentials.as_ref() })
     }
 
     fn header_at(&self, url: &Url, now: Instant) -> Option<&str> {
@@ -159,16 +159,16 @@ impl Auth {
     }
 }
 
-impl Granted {
+impl CachedAuth {
     fn is_over(&self, now: Instant) -> bool {
         self.expires.is_some_and(|expires| expires <= now)
     }
 }
 
 /// How a challenge is answered.
-enum Way<'a> {
+enum AuthScheme<'a> {
     Header(String),
-    Ask(Question<'a>),
+    Request(TokenRequest<'a>),
 }
 
 /// An address literal, or a name, that is loopback, private or link-local.
@@ -255,8 +255,8 @@ mod tests {
             let auth = auth(credentials.and_then(Result::ok));
             let challenges = super::super::challenge::parse([header]);
             let way = match auth.choose(&url("https://r.io/v2/"), &challenges) {
-                Ok(Way::Header(header)) => header,
-                Ok(Way::Ask(question)) => format!("ask {} for {}", question.realm, question.scope),
+                Ok(AuthScheme::Header(header)) => header,
+                Ok(AuthScheme::Request(question)) => format!("ask {} for {}", question.realm, question.scope),
                 Err(error) => format!("{:?}", error.kind()),
             };
             assert_eq!(way, expected, "{header}");
@@ -281,7 +281,7 @@ mod tests {
     fn a_header_is_shown_where_it_was_granted_and_while_it_is_good() {
         let now = Instant::now();
         let minute = std::time::Duration::from_secs(60);
-        let granted = |expires| Granted {
+        let granted = |expires| CachedAuth {
             registry: url("https://r.io/v2/"),
             challenges: Vec::new(),
             header: "Bearer t".to_owned(),

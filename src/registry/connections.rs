@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::auth::Granted;
+use super::auth::CachedAuth;
 use super::endpoint::{Endpoint, Mirror, is_authority};
 use super::http::Http;
-use super::machine::{Finding, Findings, Machine};
 #[cfg(not(feature = "tls"))]
 use super::no_tls::{Tls, Trust};
 use super::pace::PaceLimits;
+use super::system::{Notice, Notices, System};
 #[cfg(feature = "tls")]
 use super::tls::{Tls, Trust};
 use super::tls_config::{Insecure, Peer, TlsConfig};
@@ -22,7 +22,7 @@ use crate::oci::route::{Base, Place};
 
 /// What this room needs to know.
 #[derive(Clone)]
-pub(crate) struct Config {
+pub(crate) struct ConnectionConfig {
     /// Token endpoints that the user lists, as `HOST[:PORT]`.
     pub(crate) realms: Vec<String>,
     /// Mirrors that the user lists, as `[HOST=]URL`.
@@ -31,23 +31,23 @@ pub(crate) struct Config {
     pub(crate) limits: Limits,
     pub(crate) pace: PaceLimits,
     pub(crate) cancel: Cancel,
-    pub(crate) machine: Arc<dyn Machine>,
+    pub(crate) machine: Arc<dyn System>,
 }
 
 /// The connections of one client, for each registry its own.
 pub(crate) struct Connections {
-    pub(super) config: Config,
+    pub(super) config: ConnectionConfig,
     pub(super) trust: Arc<Trust>,
     pub(super) insecure: Arc<Insecure>,
     mirrors: Vec<Mirror>,
-    pub(super) findings: Arc<Findings>,
+    pub(super) notices: Arc<Notices>,
     registries: Mutex<Vec<(Peer, Arc<Http>)>>,
     /// What let us in to a repository, by its name: the next session begins with it. Never written to disk.
-    granted: Arc<Mutex<HashMap<String, Granted>>>,
+    granted: Arc<Mutex<HashMap<String, CachedAuth>>>,
 }
 
 impl Connections {
-    pub(crate) fn new(mut config: Config) -> Result<Self> {
+    pub(crate) fn new(mut config: ConnectionConfig) -> Result<Self> {
         // One that is malformed would let nobody in and look as if it did.
         for (what, listed) in [("insecure registry", &config.tls.insecure), ("token realm", &config.realms)] {
             if let Some(malformed) = listed.iter().find(|authority| !is_authority(authority)) {
@@ -56,27 +56,27 @@ impl Connections {
             }
         }
         let mirrors = config.mirrors.iter().map(|text| Mirror::parse(text)).collect::<Result<_>>()?;
-        let findings = Arc::new(Findings::default());
-        let insecure = Arc::new(Insecure::new(&config.tls, Arc::clone(&config.machine), Arc::clone(&findings)));
-        let trust = Trust::new(&config.tls, Arc::clone(&insecure), Arc::clone(&config.machine), Arc::clone(&findings))?;
+        let notices = Arc::new(Notices::default());
+        let insecure = Arc::new(Insecure::new(&config.tls, Arc::clone(&config.machine), Arc::clone(&notices)));
+        let trust = Trust::new(&config.tls, Arc::clone(&insecure), Arc::clone(&config.machine), Arc::clone(&notices))?;
         // What was made of them stays; that there were any is all that is asked from here on.
         config.tls.ca_pem.iter_mut().for_each(|pem| *pem = Vec::new());
         config.tls.client_pem.iter_mut().for_each(|pems| *pems = Default::default());
         let (trust, registries, granted) = (Arc::new(trust), Mutex::default(), Arc::default());
-        Ok(Self { config, trust, insecure, mirrors, findings, registries, granted })
+        Ok(Self { config, trust, insecure, mirrors, notices, registries, granted })
     }
 
     /// Connections to the same registries that are nobody else's, and end with this flag. What is trusted, and what was
     /// granted, is shared.
-    pub(crate) fn another(&self, cancel: &Cancel) -> Self {
+    pub(crate) fn with_cancel(&self, cancel: &Cancel) -> Self {
         let known = self.registries();
-        let registries = known.iter().map(|(peer, http)| (peer.clone(), Arc::new(http.another(cancel)))).collect();
+        let registries = known.iter().map(|(peer, http)| (peer.clone(), Arc::new(http.with_cancel(cancel)))).collect();
         Self {
-            config: Config { cancel: cancel.clone(), ..self.config.clone() },
+            config: ConnectionConfig { cancel: cancel.clone(), ..self.config.clone() },
             trust: Arc::clone(&self.trust),
             insecure: Arc::clone(&self.insecure),
             mirrors: self.mirrors.clone(),
-            findings: Arc::clone(&self.findings),
+            notices: Arc::clone(&self.notices),
             registries: Mutex::new(registries),
             granted: Arc::clone(&self.granted),
         }
@@ -87,7 +87,7 @@ impl Connections {
         self.granted().clear();
     }
 
-    pub(super) fn granted(&self) -> MutexGuard<'_, HashMap<String, Granted>> {
+    pub(super) fn granted(&self) -> MutexGuard<'_, HashMap<String, CachedAuth>> {
         self.granted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -108,7 +108,7 @@ impl Connections {
         for endpoint in endpoints.iter().filter(|endpoint| !endpoint.from.is_empty()) {
             let kind = if endpoint.is_mirror { "mirror" } else { "endpoint" };
             let what = format!("{kind} {} for {}", endpoint.shown(), name.domain());
-            self.findings.add(Finding::Configured { what, from: endpoint.from.clone() });
+            self.notices.add(Notice::Configured { what, from: endpoint.from.clone() });
         }
         Ok(endpoints)
     }
@@ -142,7 +142,7 @@ impl Connections {
         let http = Arc::new(Http::new(
             Tls::new(Arc::clone(&self.trust), peer.clone()),
             Arc::clone(&self.config.machine),
-            Arc::clone(&self.findings),
+            Arc::clone(&self.notices),
             self.config.pace.clone(),
             self.config.cancel.clone(),
             is_mirror,

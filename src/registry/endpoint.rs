@@ -1,7 +1,7 @@
 //! Where a repository is asked for: a mirror or the registry itself, what each may be asked, and under which name it is
 //! known to those who keep credentials and certificates. Pure.
 
-use super::machine::Keys;
+use super::system::CredentialProvider;
 use super::tls_config::Peer;
 use super::url::Url;
 use crate::error::{Error, ErrorKind, Result};
@@ -124,7 +124,11 @@ impl Endpoint {
     }
 
     /// The credentials for it. What was given for the registry that was named goes to no mirror.
-    pub(super) fn credentials(&self, keys: &dyn Keys, progress: &dyn Progress) -> Result<Option<Credentials>> {
+    pub(super) fn credentials(
+        &self,
+        keys: &dyn CredentialProvider,
+        progress: &dyn Progress,
+    ) -> Result<Option<Credentials>> {
         keys.credentials(&self.name, self.is_named, progress)
     }
 

@@ -2,7 +2,7 @@
 //! asked, so that is done only where the user allows it: over https, with nothing of ours shown, and no challenge is
 //! answered (CVE-2020-15157).
 
-use super::http::{Answer, Body, Headers, Http, Rest};
+use super::http::{Body, Headers, Http, Response, Rest};
 use super::tls_config::Peer;
 use super::url::Url;
 use super::{Repository, redirect, session};
@@ -16,7 +16,7 @@ impl Repository<'_> {
         let mut failure = loop {
             match self.blob(blob, offset) {
                 Ok(found) => return Ok(found),
-                Err(error) if self.turn(&error) => {}
+                Err(error) if self.fail_over(&error) => {}
                 Err(error) => break error,
             }
         };
@@ -59,13 +59,13 @@ impl Repository<'_> {
         }
     }
 
-    fn fetch(&self, http: &Http, url: &Url, headers: Headers<'_>) -> Result<Answer> {
+    fn fetch(&self, http: &Http, url: &Url, headers: Headers<'_>) -> Result<Response> {
         let answer = http.get(url, headers)?;
         redirect::report(self.progress, &answer);
         redirect::follow(http, answer, headers, &self.connections.config.limits, self.progress)
     }
 
-    fn refused(&self, answer: Answer) -> Error {
+    fn refused(&self, answer: Response) -> Error {
         session::refusal(answer, self.connections.config.limits.error_body)
     }
 }

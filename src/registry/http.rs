@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs};
 use ureq::unversioned::transport::{ConnectProxyConnector, Connector, NextTimeout};
 
-use super::machine::{Finding, Findings, Machine, Proxy, ProxyProtocol};
 #[cfg(not(feature = "tls"))]
 use super::no_tls::Tls;
 use super::pace::{Pace, PaceLimits};
 use super::retry;
 use super::socket::{self, TcpConnector};
+use super::system::{Notice, Notices, Proxy, ProxyProtocol, System};
 #[cfg(feature = "tls")]
 use super::tls::Tls;
 use super::url::Url;
@@ -37,8 +37,8 @@ pub(super) const TOKEN_LIMIT: usize = 12 << 10;
 /// The client of one registry: one kept-alive connection per origin.
 pub(super) struct Http {
     tls: Tls,
-    machine: Arc<dyn Machine>,
-    findings: Arc<Findings>,
+    machine: Arc<dyn System>,
+    notices: Arc<Notices>,
     pace: PaceLimits,
     cancel: Cancel,
     connect: Duration,
@@ -54,7 +54,7 @@ pub(super) struct Headers<'a> {
     /// The first and the last byte that are wanted.
     pub(super) range: Option<(u64, u64)>,
     /// As the machine's configuration has them.
-    pub(super) more: &'a [(String, String)],
+    pub(super) extra: &'a [(String, String)],
 }
 
 /// Looks names up in this thread: ureq's own would spawn one wherever a time limit is set. The system's look-up hears no
@@ -87,7 +87,7 @@ fn loopback(uri: &ureq::http::Uri) -> Option<[SocketAddr; 2]> {
 }
 
 /// An answer whose body was not read yet.
-pub(super) struct Answer {
+pub(super) struct Response {
     response: ureq::http::Response<ureq::Body>,
     method: &'static str,
     url: Url,
@@ -100,28 +100,28 @@ pub(super) enum Rest {
     Begins(Box<Body>, u64),
     /// The server would not, or gives another range: it is asked for all.
     NotGiven,
-    Refused(Box<Answer>),
+    Refused(Box<Response>),
 }
 
 impl Http {
     pub(super) fn new(
         tls: Tls,
-        machine: Arc<dyn Machine>,
-        findings: Arc<Findings>,
+        machine: Arc<dyn System>,
+        notices: Arc<Notices>,
         pace: PaceLimits,
         cancel: Cancel,
         is_mirror: bool,
     ) -> Self {
         let connect = if is_mirror { MIRROR_CONNECT_TIMEOUT } else { CONNECT_TIMEOUT };
-        Self { tls, machine, findings, pace, cancel, connect, agents: Mutex::default() }
+        Self { tls, machine, notices, pace, cancel, connect, agents: Mutex::default() }
     }
 
     /// The same, over connections of its own that end with this flag. TLS sessions are taken up again.
-    pub(super) fn another(&self, cancel: &Cancel) -> Self {
+    pub(super) fn with_cancel(&self, cancel: &Cancel) -> Self {
         Self {
             tls: self.tls.clone(),
             machine: Arc::clone(&self.machine),
-            findings: Arc::clone(&self.findings),
+            notices: Arc::clone(&self.notices),
             pace: self.pace.clone(),
             cancel: cancel.clone(),
             connect: self.connect,
@@ -130,7 +130,7 @@ impl Http {
     }
 
     /// One GET. Whatever the status, an answer is no error.
-    pub(super) fn get(&self, url: &Url, headers: Headers<'_>) -> Result<Answer> {
+    pub(super) fn get(&self, url: &Url, headers: Headers<'_>) -> Result<Response> {
         self.cancel.check()?;
         let proxy = self.machine.proxy(url.is_https(), url.host(), url.port())?;
         let agent = self.agent(proxy.as_ref())?;
@@ -144,7 +144,7 @@ impl Http {
         if let Some((first, last)) = headers.range {
             request = request.header("range", format!("bytes={first}-{last}"));
         }
-        for (name, value) in headers.more {
+        for (name, value) in headers.extra {
             if headers.authorization.is_none() || !name.eq_ignore_ascii_case("authorization") {
                 request = request.header(name, value);
             }
@@ -154,7 +154,7 @@ impl Http {
     }
 
     /// One POST of a form to a token endpoint. Its body is a secret: nothing of it is in any error.
-    pub(super) fn post_form(&self, url: &Url, form: &str) -> Result<Answer> {
+    pub(super) fn post_form(&self, url: &Url, form: &str) -> Result<Response> {
         self.cancel.check()?;
         let proxy = self.machine.proxy(url.is_https(), url.host(), url.port())?;
         let agent = self.agent(proxy.as_ref())?;
@@ -164,9 +164,9 @@ impl Http {
         self.answer(response, "POST", url)
     }
 
-    fn answer(&self, response: ureq::http::Response<ureq::Body>, method: &'static str, url: &Url) -> Result<Answer> {
+    fn answer(&self, response: ureq::http::Response<ureq::Body>, method: &'static str, url: &Url) -> Result<Response> {
         let pace = Pace::new(self.pace.clone(), self.cancel.clone());
-        let answer = Answer { response, method, url: url.clone(), pace };
+        let answer = Response { response, method, url: url.clone(), pace };
         answer.check_framing()?;
         Ok(answer)
     }
@@ -178,14 +178,14 @@ impl Http {
         }
         let agent = agent(proxy, self.tls.clone(), self.connect, self.pace.stall, &self.cancel)?;
         if let Some(Proxy { url, from, .. }) = proxy {
-            self.findings.add(Finding::Configured { what: format!("proxy {url}"), from: from.clone() });
+            self.notices.add(Notice::Configured { what: format!("proxy {url}"), from: from.clone() });
         }
         agents.push((proxy.cloned(), agent.clone()));
         Ok(agent)
     }
 }
 
-impl Answer {
+impl Response {
     pub(super) fn status(&self) -> u16 {
         self.response.status().as_u16()
     }

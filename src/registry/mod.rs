@@ -10,7 +10,6 @@ mod foreign;
 #[cfg(fuzzing)]
 mod fuzzing;
 mod http;
-mod machine;
 #[cfg(not(feature = "tls"))]
 mod no_tls;
 mod pace;
@@ -21,23 +20,24 @@ mod redirect;
 mod retry;
 mod session;
 mod socket;
+mod system;
 #[cfg(feature = "tls")]
 mod tls;
 mod tls_config;
 mod token;
 mod url;
 
-pub(crate) use self::connections::{Config, Connections};
+pub(crate) use self::connections::{ConnectionConfig, Connections};
 #[cfg(fuzzing)]
 pub use self::fuzzing::{challenges, joined, refusal, retry_after, token_answer};
 pub(crate) use self::http::Body;
-#[cfg(feature = "tls")]
-pub(crate) use self::machine::{Certificates, Finding};
-pub(crate) use self::machine::{Keys, Machine, Proxy, ProxyProtocol};
 pub(crate) use self::pace::PaceLimits;
 pub(crate) use self::plan::Planned;
 pub(crate) use self::retry::{Verdict, is_progress, verdict};
-pub(crate) use self::session::Manifest;
+pub(crate) use self::session::ManifestResponse;
+#[cfg(feature = "tls")]
+pub(crate) use self::system::{Certificates, Notice};
+pub(crate) use self::system::{CredentialProvider, Proxy, ProxyProtocol, System};
 pub(crate) use self::tls_config::TlsConfig;
 
 use self::endpoint::Endpoint;
@@ -59,24 +59,24 @@ impl Connections {
 /// One repository, at all of its endpoints.
 pub(crate) struct Repository<'a> {
     connections: &'a Connections,
-    keys: &'a dyn Keys,
+    keys: &'a dyn CredentialProvider,
     progress: &'a dyn Progress,
-    spots: Vec<Spot<'a>>,
+    spots: Vec<EndpointState<'a>>,
     /// What is being asked for, and of whom.
-    piece: Piece,
+    piece: CurrentRequest,
 }
 
 /// An endpoint, and what became of it.
-struct Spot<'a> {
+struct EndpointState<'a> {
     endpoint: Endpoint,
     session: Option<Session<'a>>,
     /// It failed in a way in which it would fail again.
-    is_left: bool,
+    is_abandoned: bool,
 }
 
 /// One thing that is asked for: a blob, a manifest, the tags.
 #[derive(Default)]
-struct Piece {
+struct CurrentRequest {
     what: String,
     is_proven: bool,
     /// The endpoint that was asked last; whether it answered.
@@ -91,31 +91,34 @@ impl<'a> Repository<'a> {
     pub(crate) fn open(
         connections: &'a Connections,
         name: &Reference,
-        keys: &'a dyn Keys,
+        keys: &'a dyn CredentialProvider,
         progress: &'a dyn Progress,
     ) -> Result<Self> {
         let endpoints = connections.endpoints(name)?;
-        connections.findings.tell(progress);
-        let spots = endpoints.into_iter().map(|endpoint| Spot { endpoint, session: None, is_left: false }).collect();
-        Ok(Self { connections, keys, progress, spots, piece: Piece::default() })
+        connections.notices.tell(progress);
+        let spots = endpoints
+            .into_iter()
+            .map(|endpoint| EndpointState { endpoint, session: None, is_abandoned: false })
+            .collect();
+        Ok(Self { connections, keys, progress, spots, piece: CurrentRequest::default() })
     }
 
     /// The same over other connections: what is known of the endpoints by now need not be learned again.
-    pub(crate) fn over<'b>(&self, connections: &'b Connections) -> Repository<'b>
+    pub(crate) fn with_connections<'b>(&self, connections: &'b Connections) -> Repository<'b>
     where
         'a: 'b,
     {
-        let spot = |Spot { endpoint, session, is_left }: &Spot<'a>| Spot {
+        let spot = |EndpointState { endpoint, session, is_abandoned }: &EndpointState<'a>| EndpointState {
             endpoint: endpoint.clone(),
-            session: session.as_ref().map(|session| session.over(connections)),
-            is_left: *is_left,
+            session: session.as_ref().map(|session| session.with_connections(connections)),
+            is_abandoned: *is_abandoned,
         };
         let spots = self.spots.iter().map(spot).collect();
-        Repository { connections, keys: self.keys, progress: self.progress, spots, piece: Piece::default() }
+        Repository { connections, keys: self.keys, progress: self.progress, spots, piece: CurrentRequest::default() }
     }
 
     /// The manifest or index under a tag or digest. The bytes are not verified.
-    pub(crate) fn manifest(&mut self, selector: &str) -> Result<Manifest> {
+    pub(crate) fn manifest(&mut self, selector: &str) -> Result<ManifestResponse> {
         // No tag has a colon.
         self.ask(selector, selector.contains(':'), |session| session.manifest(selector))
     }
@@ -134,7 +137,7 @@ impl<'a> Repository<'a> {
     /// Whether, after this failure, the same may be asked of another endpoint at once. What an answer turned out to be
     /// counts too: who found it wrong says so here. An endpoint that could not be reached or does not let us in is not
     /// asked again; one that lacks a thing, or broke off, is passed over for that alone.
-    pub(crate) fn turn(&mut self, error: &Error) -> bool {
+    pub(crate) fn fail_over(&mut self, error: &Error) -> bool {
         let is_theirs = match error.kind() {
             ErrorKind::Interrupted | ErrorKind::Disk | ErrorKind::Internal | ErrorKind::Usage => false,
             _ => error.may_be_retried(),
@@ -147,7 +150,7 @@ impl<'a> Repository<'a> {
         self.piece.failed.push(asked);
         if let Some(spot) = self.spots.get_mut(asked) {
             let is_lacking = matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Mismatch);
-            spot.is_left |= !is_lacking && !self.piece.is_answered;
+            spot.is_abandoned |= !is_lacking && !self.piece.is_answered;
             if error.kind() != ErrorKind::NotFound {
                 let text = format!("mirror {} is passed over: {error}", spot.endpoint.shown());
                 self.progress.report(Event::Note(&text));
@@ -159,11 +162,12 @@ impl<'a> Repository<'a> {
     /// Asks the first endpoint that may be asked and has not failed; the last one, where all have.
     fn ask<T>(&mut self, what: &str, is_proven: bool, ask: impl FnOnce(&mut Session<'a>) -> Result<T>) -> Result<T> {
         if self.piece.what != what || self.piece.is_proven != is_proven {
-            self.piece = Piece { what: what.to_owned(), is_proven, ..Piece::default() };
+            self.piece = CurrentRequest { what: what.to_owned(), is_proven, ..CurrentRequest::default() };
         }
         let piece = &mut self.piece;
-        let may = |spot: &Spot<'_>| piece.may_be_asked_of(spot);
-        let is_good = |(at, spot): (usize, &Spot<'_>)| may(spot) && !spot.is_left && !piece.failed.contains(&at);
+        let may = |spot: &EndpointState<'_>| piece.may_be_asked_of(spot);
+        let is_good =
+            |(at, spot): (usize, &EndpointState<'_>)| may(spot) && !spot.is_abandoned && !piece.failed.contains(&at);
         let first = self.spots.iter().enumerate().position(is_good);
         let chosen = first.or_else(|| self.spots.iter().rposition(may));
         let Some((at, spot)) = chosen.and_then(|at| Some((at, self.spots.get_mut(at)?))) else {
@@ -182,8 +186,8 @@ impl<'a> Repository<'a> {
     }
 }
 
-impl Piece {
-    fn may_be_asked_of(&self, spot: &Spot<'_>) -> bool {
+impl CurrentRequest {
+    fn may_be_asked_of(&self, spot: &EndpointState<'_>) -> bool {
         if self.is_proven { spot.endpoint.pulls } else { spot.endpoint.resolves }
     }
 }

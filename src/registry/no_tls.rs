@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ureq::unversioned::transport::{ConnectionDetails, Connector, Transport};
 
-use super::machine::{Findings, Machine};
+use super::system::{Notices, System};
 use super::tls_config::{Insecure, Peer, TlsConfig};
 use super::url::Url;
 use crate::error::{Error, ErrorKind, Result};
@@ -18,7 +18,7 @@ pub(super) struct Trust;
 pub(super) struct Tls;
 
 impl Trust {
-    pub(super) fn new(config: &TlsConfig, _: Arc<Insecure>, _: Arc<dyn Machine>, _: Arc<Findings>) -> Result<Self> {
+    pub(super) fn new(config: &TlsConfig, _: Arc<Insecure>, _: Arc<dyn System>, _: Arc<Notices>) -> Result<Self> {
         match config.ca_pem.is_some() || config.client_pem.is_some() {
             true => Err(absent("a certificate is of no use")),
             false => Ok(Self),

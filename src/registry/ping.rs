@@ -3,7 +3,7 @@
 //! is never asked: its refusals say what is the matter.
 
 use super::challenge::{self, Challenge};
-use super::http::Answer;
+use super::http::Response;
 use super::url::Url;
 use crate::error::Result;
 
@@ -23,7 +23,7 @@ pub(super) struct Ping {
 
 impl Ping {
     /// Reads the answer to its end, or `limit` bytes of it: then the connection is left to the next request.
-    pub(super) fn read(answer: Answer, limit: usize) -> Result<Self> {
+    pub(super) fn read(answer: Response, limit: usize) -> Result<Self> {
         let ping = Self {
             registry: answer.url().clone(),
             challenges: challenge::parse(answer.headers("www-authenticate")),
@@ -46,7 +46,7 @@ impl Ping {
 }
 
 /// Whether the server says that it is a registry.
-pub(super) fn speaks_v2(answer: &Answer) -> bool {
+pub(super) fn speaks_v2(answer: &Response) -> bool {
     answer.header(VERSION_HEADER).is_some()
 }
 

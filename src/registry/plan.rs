@@ -3,7 +3,7 @@
 
 use super::connections::Connections;
 use super::endpoint::Endpoint;
-use super::machine::Finding;
+use super::system::Notice;
 use super::url::Url;
 use crate::error::Result;
 use crate::oci::reference::Reference;
@@ -43,8 +43,8 @@ impl Connections {
             #[cfg(feature = "tls")]
             self.trust.roots();
         }
-        let roots = self.findings.take().into_iter().find_map(|finding| match finding {
-            Finding::Configured { what, from } if what == "TLS roots" => Some(from),
+        let roots = self.notices.take().into_iter().find_map(|finding| match finding {
+            Notice::Configured { what, from } if what == "TLS roots" => Some(from),
             _ => None,
         });
         Ok((planned, roots))

@@ -1,6 +1,6 @@
 //! Where a redirect leads, and whether it may be followed there.
 
-use super::http::{Answer, Headers, Http};
+use super::http::{Headers, Http, Response};
 use super::url::Url;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
@@ -13,11 +13,11 @@ const LOCATION_LIMIT: usize = 8 << 10;
 /// up again.
 pub(super) fn follow(
     http: &Http,
-    mut answer: Answer,
+    mut answer: Response,
     mut headers: Headers<'_>,
     limits: &Limits,
     progress: &dyn Progress,
-) -> Result<Answer> {
+) -> Result<Response> {
     let mut hops = 0;
     while matches!(answer.status(), 301 | 302 | 303 | 307 | 308) {
         hops += 1;
@@ -26,7 +26,7 @@ pub(super) fn follow(
         }
         let next = location(&answer)?;
         if !next.same_origin(answer.url()) {
-            headers = Headers { authorization: None, more: &[], ..headers };
+            headers = Headers { authorization: None, extra: &[], ..headers };
         }
         let _ = answer.read(limits.error_body);
         answer = http.get(&next, headers)?;
@@ -35,7 +35,7 @@ pub(super) fn follow(
     Ok(answer)
 }
 
-pub(super) fn report(progress: &dyn Progress, answer: &Answer) {
+pub(super) fn report(progress: &dyn Progress, answer: &Response) {
     progress.report(Event::Answered {
         method: answer.method(),
         url: &answer.url().to_string(),
@@ -44,7 +44,7 @@ pub(super) fn report(progress: &dyn Progress, answer: &Answer) {
 }
 
 /// Where a redirect leads: exactly one `Location`, to http or https, and never from https down to http.
-fn location(answer: &Answer) -> Result<Url> {
+fn location(answer: &Response) -> Result<Url> {
     let refuse = |what: &str| {
         let text = format!("GET {}: refused redirect: {what}", answer.url());
         Err(Error::new(ErrorKind::Unsafe, text))

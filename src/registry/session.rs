@@ -9,10 +9,10 @@ use serde::Deserialize;
 use super::auth::Auth;
 use super::challenge::{self, Challenge};
 #[cfg(feature = "tls")]
-use super::connections::Config;
+use super::connections::ConnectionConfig;
 use super::connections::Connections;
 use super::endpoint::Endpoint;
-use super::http::{Answer, Body, Headers, Http, Rest};
+use super::http::{Body, Headers, Http, Response, Rest};
 use super::ping::{self, Ping};
 use super::url::Url;
 use super::{problem, redirect};
@@ -42,23 +42,23 @@ pub(super) struct Session<'a> {
 }
 
 /// A manifest or index as it came, and what the server called it.
-pub(crate) struct Manifest {
+pub(crate) struct ManifestResponse {
     pub(crate) bytes: Vec<u8>,
     pub(crate) content_type: String,
 }
 
 /// One request to the registry.
 #[derive(Clone, Copy)]
-struct Ask<'a> {
+struct Request<'a> {
     /// Path and query.
     target: &'a str,
     accept: Option<&'a str>,
     range: Option<(u64, u64)>,
 }
 
-impl<'a> Ask<'a> {
-    fn headers(self, authorization: Option<&'a str>, more: &'a [(String, String)]) -> Headers<'a> {
-        Headers { accept: self.accept, authorization, range: self.range, more }
+impl<'a> Request<'a> {
+    fn headers(self, authorization: Option<&'a str>, extra: &'a [(String, String)]) -> Headers<'a> {
+        Headers { accept: self.accept, authorization, range: self.range, extra }
     }
 }
 
@@ -88,7 +88,7 @@ impl<'a> Session<'a> {
     }
 
     /// The same over other connections.
-    pub(super) fn over<'b>(&self, connections: &'b Connections) -> Session<'b>
+    pub(super) fn with_connections<'b>(&self, connections: &'b Connections) -> Session<'b>
     where
         'a: 'b,
     {
@@ -119,12 +119,12 @@ impl<'a> Session<'a> {
     }
 
     /// The manifest or index under a tag or digest. The bytes are not verified.
-    pub(super) fn manifest(&mut self, selector: &str) -> Result<Manifest> {
+    pub(super) fn manifest(&mut self, selector: &str) -> Result<ManifestResponse> {
         let answer = self.get(&self.in_repository(&format!("manifests/{selector}")), Some(&media_type::accepted()))?;
         let content_type = answer.header("content-type").unwrap_or_default().to_owned();
         let limit = self.connections.config.limits.document;
         let bytes = within(answer.read(limit)?, "bytes of manifest", limit)?;
-        Ok(Manifest { bytes, content_type })
+        Ok(ManifestResponse { bytes, content_type })
     }
 
     /// The blob's bytes as they come, not verified, from `offset` on if the server goes along: the number beside them
@@ -134,7 +134,7 @@ impl<'a> Session<'a> {
         let target = self.in_repository(&format!("blobs/{}", blob.digest));
         if offset > 0 && offset < blob.size {
             let range = (offset, blob.size - 1);
-            let answer = self.ask(Ask { target: &target, accept: None, range: Some(range) })?;
+            let answer = self.ask(Request { target: &target, accept: None, range: Some(range) })?;
             match answer.rest(range, blob.size) {
                 Rest::Begins(body, start) => return Ok((*body, start)),
                 Rest::NotGiven => {}
@@ -173,7 +173,7 @@ impl<'a> Session<'a> {
     }
 
     /// `Link: </v2/…?last=x>; rel="next"` (RFC 8288), on the same origin only.
-    fn next_page(&self, answer: &Answer) -> Result<Option<String>> {
+    fn next_page(&self, answer: &Response) -> Result<Option<String>> {
         let links = answer.headers("link").flat_map(|value| value.split(','));
         let mut links = links.filter_map(|link| link.trim().strip_prefix('<')?.split_once('>'));
         let Some((target, _)) = links.find(|(_, parameters)| parameters.replace('"', "").contains("rel=next")) else {
@@ -187,8 +187,8 @@ impl<'a> Session<'a> {
     }
 
     /// GETs `target`, to a 200.
-    fn get(&mut self, target: &str, accept: Option<&str>) -> Result<Answer> {
-        let answer = self.ask(Ask { target, accept, range: None })?;
+    fn get(&mut self, target: &str, accept: Option<&str>) -> Result<Response> {
+        let answer = self.ask(Request { target, accept, range: None })?;
         match answer.status() {
             200 => {
                 self.is_known = true;
@@ -200,13 +200,13 @@ impl<'a> Session<'a> {
     }
 
     /// GETs from the registry: in, through a challenge if there is one, and along redirects.
-    fn ask(&mut self, ask: Ask<'_>) -> Result<Answer> {
+    fn ask(&mut self, ask: Request<'_>) -> Result<Response> {
         let answer = self.ask_quietly(ask);
-        self.connections.findings.tell(self.progress);
+        self.connections.notices.tell(self.progress);
         answer
     }
 
-    fn ask_quietly(&mut self, ask: Ask<'_>) -> Result<Answer> {
+    fn ask_quietly(&mut self, ask: Request<'_>) -> Result<Response> {
         if let Some(registry) = self.auth.expired() {
             self.authorise(&registry, Vec::new())?;
         }
@@ -221,18 +221,18 @@ impl<'a> Session<'a> {
     }
 
     /// Sends the request to the registry itself; at the first contact, to each root until one speaks.
-    fn contact(&mut self, ask: Ask<'_>) -> Result<Answer> {
+    fn contact(&mut self, ask: Request<'_>) -> Result<Response> {
         let mut failure: Option<Error> = None;
         for root in self.roots.clone() {
             let is_last = self.roots.last() == Some(&root);
             #[cfg(feature = "tls")]
             if root.is_https() {
-                let Config { machine, cancel, .. } = &self.connections.config;
+                let ConnectionConfig { machine, cancel, .. } = &self.connections.config;
                 machine.randomness(&|text| self.progress.report(Event::Note(text)), cancel)?;
             }
             let url = self.endpoint.named(root.at(ask.target));
             let answer = self.http.get(&url, ask.headers(self.auth.header(&url), &self.endpoint.headers));
-            self.connections.findings.tell(self.progress);
+            self.connections.notices.tell(self.progress);
             match answer {
                 // How TLS servers answer a plain request.
                 Ok(answer) if answer.status() == 400 && !root.is_https() && !is_last => {
@@ -253,7 +253,7 @@ impl<'a> Session<'a> {
     }
 
     /// Answers the challenge of a refusal and asks again, once: a token may have expired, but never twice in a row.
-    fn ask_again(&mut self, refused: Answer, ask: Ask<'_>) -> Result<Answer> {
+    fn ask_again(&mut self, refused: Response, ask: Request<'_>) -> Result<Response> {
         let mut challenges = challenge::parse(refused.headers("www-authenticate"));
         let mut registry = refused.url().clone();
         let is_asked_for = refused.status() == 401;
@@ -279,14 +279,14 @@ impl<'a> Session<'a> {
 
     /// The ping, to the registry itself: redirects are not followed, for only its own challenges count.
     fn ping(&mut self) -> Result<Ping> {
-        let answer = self.contact(Ask { target: &self.at(ping::PATH), accept: None, range: None })?;
+        let answer = self.contact(Request { target: &self.at(ping::PATH), accept: None, range: None })?;
         self.is_known = true;
         Ping::read(answer, self.connections.config.limits.error_body)
     }
 
     /// A 404 from a server that has not given anything yet: what is asked for is not there, or is hidden from who did
     /// not say who he is, or this is no registry.
-    fn missing(&mut self, answer: Answer, target: &str, accept: Option<&str>) -> Result<Answer> {
+    fn missing(&mut self, answer: Response, target: &str, accept: Option<&str>) -> Result<Response> {
         let (url, speaks_v2) = (answer.url().to_string(), ping::speaks_v2(&answer));
         let body = answer.read(self.connections.config.limits.error_body)?.unwrap_or_default();
         let refusal = problem::refusal("GET", &url, 404, &body, None);
@@ -304,7 +304,7 @@ impl<'a> Session<'a> {
     }
 
     /// Follows redirects. The credential stays behind at the first hop to another origin and is never picked up again.
-    fn follow(&self, answer: Answer, ask: Ask<'_>) -> Result<Answer> {
+    fn follow(&self, answer: Response, ask: Request<'_>) -> Result<Response> {
         let authorization = self.auth.header(answer.url()).map(str::to_owned);
         let headers = ask.headers(authorization.as_deref(), &self.endpoint.headers);
         redirect::follow(&self.http, answer, headers, &self.connections.config.limits, self.progress)
@@ -323,17 +323,17 @@ impl<'a> Session<'a> {
         self.endpoint.roots.iter().any(|root| root.same_origin(url))
     }
 
-    fn refusal(&self, answer: Answer) -> Error {
+    fn refusal(&self, answer: Response) -> Error {
         refusal(answer, self.connections.config.limits.error_body)
     }
 
-    fn report(&self, answer: &Answer) {
+    fn report(&self, answer: &Response) {
         redirect::report(self.progress, answer);
     }
 }
 
 /// The error for an answer that gives nothing; `limit` is how much of its body may tell why.
-pub(super) fn refusal(answer: Answer, limit: usize) -> Error {
+pub(super) fn refusal(answer: Response, limit: usize) -> Error {
     let (url, status, patience) = (answer.url().to_string(), answer.status(), answer.patience());
     let body = answer.read(limit);
     problem::refusal("GET", &url, status, &body.ok().flatten().unwrap_or_default(), patience)

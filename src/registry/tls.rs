@@ -20,8 +20,8 @@ use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, Either, LazyBuffers, NextTimeout, Transport, TransportAdapter,
 };
 
-use super::machine::{Finding, Findings, Machine};
 use super::problem::CERTIFICATE_HINT;
+use super::system::{Notice, Notices, System};
 use super::tls_config::{Insecure, Peer, TlsConfig};
 use super::url::Url;
 use crate::error::{Error, ErrorKind, Result};
@@ -32,8 +32,8 @@ const SESSIONS: usize = 8;
 
 /// What all registries of one client have in common.
 pub(super) struct Trust {
-    machine: Arc<dyn Machine>,
-    findings: Arc<Findings>,
+    machine: Arc<dyn System>,
+    notices: Arc<Notices>,
     /// Of `--ca-file`.
     extra: RootCertStore,
     client: Option<Arc<CertifiedKey>>,
@@ -76,8 +76,8 @@ impl Trust {
     pub(super) fn new(
         config: &TlsConfig,
         insecure: Arc<Insecure>,
-        machine: Arc<dyn Machine>,
-        findings: Arc<Findings>,
+        machine: Arc<dyn System>,
+        notices: Arc<Notices>,
     ) -> Result<Self> {
         let mut extra = RootCertStore::empty();
         if let Some(pem) = &config.ca_pem {
@@ -91,7 +91,7 @@ impl Trust {
             }
             None => None,
         };
-        Ok(Self { machine, findings, extra, client, insecure, roots: OnceLock::new() })
+        Ok(Self { machine, notices, extra, client, insecure, roots: OnceLock::new() })
     }
 
     /// The roots for everybody: the machine's, else the built-in ones, and those of `--ca-file`. What is kept of each
@@ -103,7 +103,7 @@ impl Trust {
                 let certificates = CertificateDer::pem_reader_iter(file).filter_map(std::result::Result::ok);
                 certificates.filter(|certificate| add(&mut roots, certificate)).count()
             };
-            self.machine.roots(&mut take).into_iter().for_each(|finding| self.findings.add(finding));
+            self.machine.roots(&mut take).into_iter().for_each(|finding| self.notices.add(finding));
             if roots.is_empty() {
                 self.built_in(&mut roots);
             }
@@ -117,7 +117,7 @@ impl Trust {
     #[cfg(feature = "webpki-roots")]
     fn built_in(&self, roots: &mut RootCertStore) {
         let (what, from) = ("TLS roots".to_owned(), "pullet itself: this machine has none".to_owned());
-        self.findings.add(Finding::Configured { what, from });
+        self.notices.add(Notice::Configured { what, from });
         roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     }
 
@@ -125,7 +125,7 @@ impl Trust {
     fn built_in(&self, _: &mut RootCertStore) {
         if self.extra.is_empty() {
             let text = "this machine has no root certificates: install them, or give --ca-file";
-            self.findings.add(Finding::Note(text.to_owned()));
+            self.notices.add(Notice::Note(text.to_owned()));
         }
     }
 }
@@ -158,8 +158,8 @@ impl Tls {
     fn site(&self) -> Result<Site> {
         let Inner { trust, peer, .. } = &*self.0;
         let names: Vec<&str> = peer.names.iter().map(String::as_str).collect();
-        let (found, findings) = trust.machine.certificates(&names, &peer.files)?;
-        findings.into_iter().for_each(|finding| trust.findings.add(finding));
+        let (found, notices) = trust.machine.certificates(&names, &peer.files)?;
+        notices.into_iter().for_each(|finding| trust.notices.add(finding));
         let faulty = |name: &str, why: &str| Error::new(ErrorKind::Tls, format!("read {name}: {why}"));
         let mut site = Site { authorities: Vec::new(), client: trust.client.clone().filter(|_| peer.is_named) };
         for (name, pem) in &found.authorities {
@@ -332,7 +332,7 @@ fn certified_key(certificate: &[u8], key: &[u8]) -> std::result::Result<Arc<Cert
 }
 
 /// The machine's clock, where rustls would have std's.
-struct Clock(Arc<dyn Machine>);
+struct Clock(Arc<dyn System>);
 
 impl TimeProvider for Clock {
     fn current_time(&self) -> Option<UnixTime> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::machine::{Finding, Findings, Machine};
+use super::system::{Notice, Notices, System};
 use super::url::Url;
 use crate::error::Result;
 use crate::oci::route::TlsFiles;
@@ -36,13 +36,13 @@ pub(super) struct Peer {
 pub(super) struct Insecure {
     /// What the user lists, as `HOST[:PORT]`.
     listed: Vec<String>,
-    machine: Arc<dyn Machine>,
-    findings: Arc<Findings>,
+    machine: Arc<dyn System>,
+    notices: Arc<Notices>,
 }
 
 impl Insecure {
-    pub(super) fn new(config: &TlsConfig, machine: Arc<dyn Machine>, findings: Arc<Findings>) -> Self {
-        Self { listed: config.insecure.clone(), machine, findings }
+    pub(super) fn new(config: &TlsConfig, machine: Arc<dyn System>, notices: Arc<Notices>) -> Self {
+        Self { listed: config.insecure.clone(), machine, notices }
     }
 
     /// The option or file that says so of a server, if one does.
@@ -53,7 +53,7 @@ impl Insecure {
         let listed = self.machine.insecure(url.is_https(), url.host(), url.port())?;
         if let Some(from) = listed.clone() {
             let what = format!("{} as an insecure registry", url.authority());
-            self.findings.add(Finding::Configured { what, from });
+            self.notices.add(Notice::Configured { what, from });
         }
         Ok(listed)
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::http::{Answer, Headers, Http, TOKEN_LIMIT};
+use super::http::{Headers, Http, Response, TOKEN_LIMIT};
 use super::problem;
 use super::url::{Url, encode};
 use crate::error::{Error, ErrorKind, Result};
@@ -19,7 +19,7 @@ const SHORTEST_LIFE: u64 = 60;
 const LONGEST_LIFE: u64 = 10 * 365 * 86_400;
 
 /// What is asked for, of whom and as whom.
-pub(super) struct Question<'a> {
+pub(super) struct TokenRequest<'a> {
     pub(super) realm: Url,
     pub(super) service: Option<&'a str>,
     /// Scopes with blanks between.
@@ -42,7 +42,12 @@ struct Fields {
 }
 
 /// Asks for a token. A redirect is a refusal: it could lead anywhere.
-pub(super) fn ask(http: &Http, question: &Question<'_>, limits: &Limits, report: &dyn Fn(&Answer)) -> Result<Token> {
+pub(super) fn ask(
+    http: &Http,
+    question: &TokenRequest<'_>,
+    limits: &Limits,
+    report: &dyn Fn(&Response),
+) -> Result<Token> {
     let answer = match question.credentials.map(Credentials::secret) {
         Some(Secret::IdentityToken(token)) => http.post_form(&question.realm, &question.form(token))?,
         _ => {
@@ -66,7 +71,7 @@ pub(super) fn ask(http: &Http, question: &Question<'_>, limits: &Limits, report:
     }
 }
 
-impl Question<'_> {
+impl TokenRequest<'_> {
     fn url(&self) -> Url {
         let mut url = self.realm.clone();
         if let Some(service) = self.service {
@@ -158,7 +163,7 @@ mod tests {
         let credentials = Credentials::identity_token("u", "a+b/c=&x").ok();
         let realm = Url::parse("https://r.io/token").unwrap();
         let scope = "repository:a/b:pull repository:c:pull";
-        let question = Question { realm, service: Some("r io"), scope, credentials: credentials.as_ref() };
+        let question = TokenRequest { realm, service: Some("r io"), scope, credentials: credentials.as_ref() };
         assert_eq!(
             question.form("a+b/c=&x"),
             "grant_type=refresh_token&service=r%20io&client_id=pullet\

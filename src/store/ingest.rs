@@ -11,7 +11,7 @@ use super::lock;
 use crate::cancel::Cancel;
 use crate::error::{Error, ErrorKind, Result};
 use crate::oci::manifest::Descriptor;
-use crate::verify::{Check, Proof, Size, Verified};
+use crate::verify::{Proof, Size, Verified, VerifyState};
 
 /// A partial blob that this process alone writes. Dropped while it is empty, it is removed.
 #[must_use]
@@ -21,7 +21,7 @@ pub(crate) struct Ingest {
     path: PathBuf,
     file: File,
     /// What is known of the bytes in the file.
-    check: Check,
+    check: VerifyState,
     proof: Option<Proof>,
 }
 
@@ -181,8 +181,8 @@ fn partial_path(root: &Path, blob: &Descriptor) -> PathBuf {
 }
 
 /// The check of a blob of which nothing is there.
-fn nothing_of(blob: &Descriptor) -> Check {
-    Check::new(blob.digest, Size::Exactly(blob.size))
+fn nothing_of(blob: &Descriptor) -> VerifyState {
+    VerifyState::new(blob.digest, Size::Exactly(blob.size))
 }
 
 fn unread(error: io::Error) -> Error {

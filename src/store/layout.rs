@@ -28,7 +28,7 @@ const INDEX_LIMIT: usize = 16 << 20;
 
 /// A named manifest of the index.
 #[derive(Clone, Debug)]
-pub(crate) struct Entry {
+pub(crate) struct ImageEntry {
     pub(crate) name: String,
     /// What the name resolved to at the registry: the index's digest, or the manifest's own.
     pub(crate) resolved: Digest,
@@ -60,7 +60,7 @@ pub(super) fn create(root: &Path, cancel: &Cancel) -> Result<()> {
 }
 
 /// The entries that have a name, in order. Others, and those whose descriptor is malformed, are not ours to use.
-pub(super) fn entries(root: &Path) -> Result<Vec<Entry>> {
+pub(super) fn entries(root: &Path) -> Result<Vec<ImageEntry>> {
     let layout = root.join("oci-layout");
     if let Some(bytes) = read_small(&layout, INDEX_LIMIT)? {
         check_version(&layout, &bytes)?;
@@ -74,7 +74,7 @@ pub(super) fn entries(root: &Path) -> Result<Vec<Entry>> {
 
 /// Puts `entry` into the index in place of what had its name. Before that, the folders of the blobs are synced: one that
 /// was there already may have its name from a run that was killed before it could do so.
-pub(super) fn name(root: &Path, entry: &Entry, cancel: &Cancel) -> Result<()> {
+pub(super) fn name(root: &Path, entry: &ImageEntry, cancel: &Cancel) -> Result<()> {
     sync_folders(root)?;
     let _held = lock::index(root, cancel)?;
     let path = root.join("index.json");
@@ -116,7 +116,7 @@ fn annotation<'a>(value: &'a Value, key: &str) -> Option<&'a str> {
     value.get("annotations")?.get(key)?.as_str()
 }
 
-fn entry(value: &Value) -> Option<Entry> {
+fn entry(value: &Value) -> Option<ImageEntry> {
     let text = |key: &str| value.get(key).and_then(Value::as_str);
     let of_platform = |key: &str| value.get("platform").and_then(|p| p.get(key)).and_then(Value::as_str).unwrap_or("");
     let manifest = Descriptor {
@@ -124,7 +124,7 @@ fn entry(value: &Value) -> Option<Entry> {
         digest: text("digest")?.parse().ok()?,
         size: value.get("size")?.as_u64()?,
     };
-    Some(Entry {
+    Some(ImageEntry {
         name: annotation(value, REF_NAME)?.to_owned(),
         resolved: annotation(value, RESOLVED).and_then(|text| text.parse().ok()).unwrap_or(manifest.digest),
         source: annotation(value, SOURCE).and_then(|text| text.parse().ok()).unwrap_or(manifest.digest),
@@ -133,7 +133,7 @@ fn entry(value: &Value) -> Option<Entry> {
     })
 }
 
-fn descriptor(entry: &Entry) -> Value {
+fn descriptor(entry: &ImageEntry) -> Value {
     let mut platform = json!({ "os": entry.platform.os(), "architecture": entry.platform.architecture() });
     if let (Some(object), false) = (platform.as_object_mut(), entry.platform.variant().is_empty()) {
         object.insert("variant".to_owned(), entry.platform.variant().into());

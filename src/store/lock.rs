@@ -19,20 +19,20 @@ const PRUNE: &str = "prune.lock";
 /// While this lives, no blob is removed for having no name.
 #[derive(Debug)]
 #[must_use]
-pub(crate) struct Kept(#[expect(dead_code, reason = "it is held, not used")] Option<File>);
+pub(crate) struct PruneGuard(#[expect(dead_code, reason = "it is held, not used")] Option<File>);
 
 /// Keeps blobs from being pruned; waits for a prune that is under way.
-pub(super) fn keep(root: &Path, cancel: &Cancel) -> Result<Kept> {
+pub(super) fn keep(root: &Path, cancel: &Cancel) -> Result<PruneGuard> {
     let path = root.join(PRUNE);
     let file = open_or_create(&path)?;
     wait(&path, cancel, || file.try_lock_shared())?;
-    Ok(Kept(Some(file)))
+    Ok(PruneGuard(Some(file)))
 }
 
 /// The same for who reads, without waiting, and where it can be had.
-pub(super) fn keep_if_free(root: &Path) -> Kept {
+pub(super) fn keep_if_free(root: &Path) -> PruneGuard {
     let file = open_regular(&root.join(PRUNE)).ok().flatten();
-    Kept(file.filter(|file| file.try_lock_shared().is_ok()))
+    PruneGuard(file.filter(|file| file.try_lock_shared().is_ok()))
 }
 
 /// Locks the index for a change.

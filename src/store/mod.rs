@@ -11,8 +11,8 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 pub(crate) use self::ingest::Ingest;
-pub(crate) use self::layout::Entry;
-pub(crate) use self::lock::Kept;
+pub(crate) use self::layout::ImageEntry;
+pub(crate) use self::lock::PruneGuard;
 
 use self::disk::{create_folder, open_regular};
 use crate::cancel::Cancel;
@@ -57,13 +57,13 @@ impl Store {
     }
 
     /// The named images, in the order of the index. A store that does not exist has none.
-    pub(crate) fn entries(&self) -> Result<Vec<Entry>> {
+    pub(crate) fn entries(&self) -> Result<Vec<ImageEntry>> {
         layout::entries(&self.root)
     }
 
     /// Makes the layout's folders and files where they are missing. While what it returns lives, blobs without a name
     /// are kept.
-    pub(crate) fn create(&self, cancel: &Cancel) -> Result<Kept> {
+    pub(crate) fn create(&self, cancel: &Cancel) -> Result<PruneGuard> {
         create_folder(&self.root.join("blobs"))?;
         create_folder(&self.root.join("ingest"))?;
         layout::create(&self.root, cancel)?;
@@ -71,7 +71,7 @@ impl Store {
     }
 
     /// Keeps blobs without a name for a reader, who waits for nobody.
-    pub(crate) fn keep(&self) -> Kept {
+    pub(crate) fn keep(&self) -> PruneGuard {
         lock::keep_if_free(&self.root)
     }
 
@@ -128,7 +128,7 @@ impl Store {
     }
 
     /// Names `entry` in the index, in place of what had its name.
-    pub(crate) fn name(&self, entry: &Entry, cancel: &Cancel) -> Result<()> {
+    pub(crate) fn name(&self, entry: &ImageEntry, cancel: &Cancel) -> Result<()> {
         layout::name(&self.root, entry, cancel)
     }
 

@@ -12,7 +12,7 @@ use super::folder::Folder;
 use super::tally::Tally;
 use crate::error::{Error, ErrorKind};
 use crate::layer::Time;
-use crate::layer::{Entry, Kind};
+use crate::layer::{EntryKind, TarEntry};
 
 /// What this process may do to files.
 #[derive(Clone, Copy)]
@@ -38,7 +38,7 @@ impl Policy {
 
     /// The mode that a file is made with, and whether that is what its entry says, so that nothing need be done about
     /// it any more. Most files are small, and then each system call counts.
-    pub(super) fn first_mode(&self, entry: &Entry) -> (Mode, bool) {
+    pub(super) fn first_mode(&self, entry: &TarEntry) -> (Mode, bool) {
         let wanted = Mode::from_raw_mode(entry.mode);
         match self.granted.contains(wanted) && entry.xattrs.is_empty() {
             true => (wanted, true),
@@ -50,7 +50,7 @@ impl Policy {
 /// Dresses a regular file or directory through its descriptor. `mode` may differ from the entry's; `None` if it has it.
 pub(super) fn by_fd(
     fd: BorrowedFd<'_>,
-    entry: &Entry,
+    entry: &TarEntry,
     mode: Option<u32>,
     made: Made,
     policy: &Policy,
@@ -73,7 +73,7 @@ pub(super) fn by_fd(
 pub(super) fn by_name(
     folder: &Folder,
     name: &[u8],
-    entry: &Entry,
+    entry: &TarEntry,
     policy: &Policy,
     tally: &mut Tally,
 ) -> io::Result<()> {
@@ -82,7 +82,7 @@ pub(super) fn by_name(
         fs::chownat(folder, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
     }
     set_xattrs_by_name(folder, name, entry, tally)?;
-    if !matches!(entry.kind, Kind::Symlink(_)) {
+    if !matches!(entry.kind, EntryKind::Symlink(_)) {
         // It is no link, for we have just made it, in a directory that nobody else can enter.
         fs::chmodat(folder, name, Mode::from_raw_mode(entry.mode), AtFlags::empty())?;
     }
@@ -107,7 +107,7 @@ impl Made {
 }
 
 /// Whether chown has something to do and may do it; what it may not is counted.
-fn is_owner_due(entry: &Entry, made: Made, policy: &Policy, tally: &mut Tally) -> bool {
+fn is_owner_due(entry: &TarEntry, made: Made, policy: &Policy, tally: &mut Tally) -> bool {
     let differs = (entry.uid, entry.gid) != (policy.uid, policy.gid);
     if !policy.owners {
         tally.owners += u64::from(differs);
@@ -138,7 +138,7 @@ fn tolerate(name: &[u8], result: rustix::io::Result<()>, tally: &mut Tally) -> i
 
 /// A directory that is there already gets exactly its new entry's attributes. SELinux labels are never taken away:
 /// without one of its own the entry keeps what the policy gave it.
-fn strip_xattrs(fd: BorrowedFd<'_>, entry: &Entry) -> io::Result<()> {
+fn strip_xattrs(fd: BorrowedFd<'_>, entry: &TarEntry) -> io::Result<()> {
     let mut names = match fs::flistxattr_query(fd) {
         Ok(length) => vec![0; length],
         Err(Errno::OPNOTSUPP) => return Ok(()),
@@ -156,7 +156,7 @@ fn strip_xattrs(fd: BorrowedFd<'_>, entry: &Entry) -> io::Result<()> {
 }
 
 /// There is no call to set an xattr by directory and name that all kernels have; `/proc` leads to the very inode.
-fn set_xattrs_by_name(folder: &Folder, name: &[u8], entry: &Entry, tally: &mut Tally) -> io::Result<()> {
+fn set_xattrs_by_name(folder: &Folder, name: &[u8], entry: &TarEntry, tally: &mut Tally) -> io::Result<()> {
     if entry.xattrs.is_empty() {
         return Ok(());
     }
@@ -171,7 +171,7 @@ fn set_xattrs_by_name(folder: &Folder, name: &[u8], entry: &Entry, tally: &mut T
 
 /// Sets those attributes that an image may set; the others are counted.
 fn set_xattrs(
-    entry: &Entry,
+    entry: &TarEntry,
     tally: &mut Tally,
     set: impl Fn(&[u8], &[u8]) -> rustix::io::Result<()>,
 ) -> io::Result<()> {
@@ -184,7 +184,7 @@ fn set_xattrs(
     Ok(())
 }
 
-fn timestamps(entry: &Entry) -> Timestamps {
+fn timestamps(entry: &TarEntry) -> Timestamps {
     let spec = |time: Time| Timespec { tv_sec: time.seconds, tv_nsec: time.nanoseconds as fs::Nsecs };
     Timestamps { last_access: spec(entry.atime), last_modification: spec(entry.mtime) }
 }

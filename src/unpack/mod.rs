@@ -28,7 +28,7 @@ use self::remove::Written;
 use crate::cancel::Cancel;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::layer::{Entries, Entry, Kind, Request, SafePath, malformed};
+use crate::layer::{Entries, EntryKind, Request, SafePath, TarEntry, malformed};
 use crate::limits::Limits;
 use crate::verify::{Size, Verified};
 
@@ -144,7 +144,7 @@ impl FinishedTree {
     }
 }
 
-fn apply<R: Read>(layer: &mut LayerWriter<'_>, entry: &Entry, entries: &mut Entries<R>) -> Result<()> {
+fn apply<R: Read>(layer: &mut LayerWriter<'_>, entry: &TarEntry, entries: &mut Entries<R>) -> Result<()> {
     let path = SafePath::parse(&entry.path)?;
     let request = path.request()?;
     if request == Request::Create {
@@ -163,9 +163,9 @@ fn apply<R: Read>(layer: &mut LayerWriter<'_>, entry: &Entry, entries: &mut Entr
     Ok(())
 }
 
-fn holes(entry: &Entry) -> u64 {
+fn holes(entry: &TarEntry) -> u64 {
     match &entry.kind {
-        Kind::Regular(content) => match &content.sparse {
+        EntryKind::Regular(content) => match &content.sparse {
             Some(map) => content.size - map.iter().map(|(_, length)| length).sum::<u64>(),
             None => 0,
         },

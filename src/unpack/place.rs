@@ -14,29 +14,31 @@ use super::remove::remove_tree;
 use super::root::failed;
 use crate::error::{Error, ErrorKind, Result};
 use crate::layer::SafePath;
-use crate::layer::{Content, Entries, Entry, Kind};
+use crate::layer::{Entries, EntryKind, FileContent, TarEntry};
 
 /// Places `entry` at `path` and writes its content from `entries`.
 pub(super) fn place<R: Read>(
     layer: &mut LayerWriter<'_>,
     path: &SafePath,
-    entry: &Entry,
+    entry: &TarEntry,
     entries: &mut Entries<R>,
 ) -> Result<()> {
     if path.is_root() {
         return place_root(layer, entry);
     }
     match &entry.kind {
-        Kind::Regular(content) => place_file(layer, path, entry, content, entries),
-        Kind::Directory => place_directory(layer, path, entry),
-        Kind::HardLink(target) => place_hard_link(layer, path, target),
-        Kind::Symlink(target) => {
+        EntryKind::Regular(content) => place_file(layer, path, entry, content, entries),
+        EntryKind::Directory => place_directory(layer, path, entry),
+        EntryKind::HardLink(target) => place_hard_link(layer, path, target),
+        EntryKind::Symlink(target) => {
             check_link(path, target)?;
             place_node(layer, path, entry, &|folder, name| folder.create_symlink(name, target))
         }
-        Kind::Fifo => place_node(layer, path, entry, &|folder, name| folder.create_node(name, FileType::Fifo, (0, 0))),
-        Kind::Device { .. } if !layer.policy.devices => leave_device_out(layer, path),
-        Kind::Device { is_block, number } => {
+        EntryKind::Fifo => {
+            place_node(layer, path, entry, &|folder, name| folder.create_node(name, FileType::Fifo, (0, 0)))
+        }
+        EntryKind::Device { .. } if !layer.policy.devices => leave_device_out(layer, path),
+        EntryKind::Device { is_block, number } => {
             let kind = if *is_block { FileType::BlockDevice } else { FileType::CharacterDevice };
             let made = place_node(layer, path, entry, &|folder, name| folder.create_node(name, kind, *number));
             made.map_err(|e| e.with_hint("leave devices out with --no-devices"))
@@ -54,8 +56,8 @@ fn leave_device_out(layer: &mut LayerWriter<'_>, path: &SafePath) -> Result<()> 
 }
 
 /// The root itself: an entry for it may only dress it (CVE-2021-29136 made it a link).
-fn place_root(layer: &mut LayerWriter<'_>, entry: &Entry) -> Result<()> {
-    if !matches!(entry.kind, Kind::Directory) {
+fn place_root(layer: &mut LayerWriter<'_>, entry: &TarEntry) -> Result<()> {
+    if !matches!(entry.kind, EntryKind::Directory) {
         return Err(Error::new(ErrorKind::Unsafe, "unsafe name: the root itself is not a directory"));
     }
     layer.root.leave()?;
@@ -69,8 +71,8 @@ fn place_root(layer: &mut LayerWriter<'_>, entry: &Entry) -> Result<()> {
 fn place_file<R: Read>(
     layer: &mut LayerWriter<'_>,
     path: &SafePath,
-    entry: &Entry,
-    content: &Content,
+    entry: &TarEntry,
+    content: &FileContent,
     entries: &mut Entries<R>,
 ) -> Result<()> {
     layer.enter(path)?;
@@ -132,7 +134,7 @@ fn write_sparse<R: Read>(
 }
 
 /// A directory over a directory keeps what is in it; over anything else, a link to a directory too, it replaces.
-fn place_directory(layer: &mut LayerWriter<'_>, path: &SafePath, entry: &Entry) -> Result<()> {
+fn place_directory(layer: &mut LayerWriter<'_>, path: &SafePath, entry: &TarEntry) -> Result<()> {
     layer.enter(path)?;
     let folder = layer.root.current()?;
     let io = |e| failed("create folder", path.as_bytes(), e);
@@ -153,7 +155,7 @@ fn place_directory(layer: &mut LayerWriter<'_>, path: &SafePath, entry: &Entry) 
 }
 
 /// An ordinary user must be able to fill a directory that denies it to its owner: such modes wait for the end.
-fn dress_directory(layer: &mut LayerWriter<'_>, path: &[u8], fd: OwnedFd, entry: &Entry, made: Made) -> Result<()> {
+fn dress_directory(layer: &mut LayerWriter<'_>, path: &[u8], fd: OwnedFd, entry: &TarEntry, made: Made) -> Result<()> {
     const OWNER: u32 = 0o700;
     let io = |e| failed("set attributes of", path, e);
     let now = if layer.policy.owners { entry.mode } else { entry.mode | OWNER };
@@ -170,7 +172,7 @@ fn dress_directory(layer: &mut LayerWriter<'_>, path: &[u8], fd: OwnedFd, entry:
 fn place_node(
     layer: &mut LayerWriter<'_>,
     path: &SafePath,
-    entry: &Entry,
+    entry: &TarEntry,
     make: &dyn Fn(&Folder, &[u8]) -> io::Result<()>,
 ) -> Result<()> {
     layer.enter(path)?;

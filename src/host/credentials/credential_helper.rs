@@ -30,19 +30,19 @@ const NOT_FOUND: &str = "credentials not found";
 
 /// A program, found on `$PATH`.
 #[derive(Debug)]
-pub(super) struct Keychain {
+pub(super) struct CredentialHelper {
     name: String,
     program: PathBuf,
     cancel: Cancel,
 }
 
 /// What a program said.
-struct Answer {
+struct HelperOutput {
     status: ExitStatus,
     bytes: Vec<u8>,
 }
 
-impl Keychain {
+impl CredentialHelper {
     /// The program `docker-credential-NAME`. A name that is no plain word could be a path to anything; a folder of
     /// `$PATH` that is relative could be anybody's.
     pub(super) fn named(name: &str, cancel: &Cancel) -> Result<Self, String> {
@@ -97,13 +97,13 @@ impl Keychain {
         }
     }
 
-    fn run(&self, verb: &str, question: &str) -> Result<Answer, String> {
+    fn run(&self, verb: &str, question: &str) -> Result<HelperOutput, String> {
         ask(Command::new(&self.program).arg(verb), question, PATIENCE, &self.cancel)
             .map_err(|what| format!("{}: {what}", self.name))
     }
 
     /// Programs that fail say why on their standard output. What looks like an answer is not shown: it has the secret.
-    fn failure(&self, verb: &str, answer: &Answer) -> String {
+    fn failure(&self, verb: &str, answer: &HelperOutput) -> String {
         let text = String::from_utf8_lossy(&answer.bytes);
         let said = text.trim().lines().next().filter(|line| !text.contains(['{', '"']) && !line.is_empty());
         let said: String = said.unwrap_or("it says not why").chars().take(200).collect();
@@ -111,7 +111,7 @@ impl Keychain {
     }
 }
 
-impl Answer {
+impl HelperOutput {
     fn says_not_found(&self) -> bool {
         String::from_utf8_lossy(&self.bytes).to_ascii_lowercase().contains(NOT_FOUND)
     }
@@ -122,7 +122,7 @@ fn is_program(path: &PathBuf) -> bool {
 }
 
 /// Runs a program that must end in time. It is killed if it does not, or if it says too much.
-fn ask(command: &mut Command, question: &str, patience: Duration, cancel: &Cancel) -> Result<Answer, String> {
+fn ask(command: &mut Command, question: &str, patience: Duration, cancel: &Cancel) -> Result<HelperOutput, String> {
     let deadline = Instant::now() + patience;
     let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = command.spawn().map_err(|e| format!("run: {e}"))?;
@@ -140,7 +140,7 @@ fn ask(command: &mut Command, question: &str, patience: Duration, cancel: &Cance
 
 /// Reads until the program has ended; whoever inherited its output need not end with it. One thread has to look at both,
 /// so the pipe must not block.
-fn listen(child: &mut Child, deadline: Instant, patience: Duration, cancel: &Cancel) -> Result<Answer, String> {
+fn listen(child: &mut Child, deadline: Instant, patience: Duration, cancel: &Cancel) -> Result<HelperOutput, String> {
     let mut stdout = child.stdout.take();
     if let Some(stdout) = &stdout {
         let flags = fcntl_getfl(stdout).and_then(|flags| fcntl_setfl(stdout, flags | OFlags::NONBLOCK));
@@ -155,7 +155,7 @@ fn listen(child: &mut Child, deadline: Instant, patience: Duration, cancel: &Can
         }
         match ended {
             _ if bytes.len() > ANSWER_LIMIT => return Err(format!("it says more than {ANSWER_LIMIT} bytes")),
-            Some(status) => return Ok(Answer { status, bytes }),
+            Some(status) => return Ok(HelperOutput { status, bytes }),
             None if Instant::now() >= deadline => return Err(format!("no answer within {} s", patience.as_secs())),
             None => cancel.check().map(|()| rest(stdout.as_ref())).map_err(|e| e.to_string())?,
         }
@@ -233,7 +233,7 @@ mod tests {
     #[test]
     fn only_a_plain_word_names_a_program() {
         for bad in ["", "../x", "/bin/sh", "a b", "a/b", "-x", ".x", "x;y", "ä", "x\0"] {
-            assert!(Keychain::named(bad, &Cancel::default()).is_err_and(|e| e.contains("plain word")), "{bad}");
+            assert!(CredentialHelper::named(bad, &Cancel::default()).is_err_and(|e| e.contains("plain word")), "{bad}");
         }
     }
 

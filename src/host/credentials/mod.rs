@@ -19,7 +19,7 @@ use std::sync::{Mutex, PoisonError};
 pub use self::fuzzing::{auth_json, helper_output};
 
 use self::auth_file::{AuthFile, server};
-use self::credential_helper::Keychain;
+use self::credential_helper::CredentialHelper;
 use super::{environment, private_file};
 use crate::cancel::Cancel;
 use crate::error::{Error, ErrorKind, Result};
@@ -29,7 +29,7 @@ use crate::progress::{Event, Progress};
 
 /// The places where credentials are looked for and kept.
 #[derive(Debug, Default)]
-pub(crate) struct Accounts {
+pub(crate) struct CredentialStore {
     authfile: Option<PathBuf>,
     cancel: Cancel,
     /// What was found for a repository: programs are not run, and warnings not given, once for each of its tags.
@@ -45,7 +45,7 @@ enum Place {
     Variable(OsString),
 }
 
-impl Accounts {
+impl CredentialStore {
     /// With `authfile`, that file is the only place.
     pub(crate) fn new(authfile: Option<PathBuf>, cancel: Cancel) -> Self {
         Self { authfile, cancel, known: Mutex::default() }
@@ -86,7 +86,7 @@ impl Accounts {
         let path = self.kept_in()?;
         let mut file = file_to_change(&path)?;
         if let Some(program) = file.program(domain) {
-            return Keychain::named(program, &self.cancel)
+            return CredentialHelper::named(program, &self.cancel)
                 .and_then(|keychain| keychain.keep(server(domain), credentials))
                 .map_err(|what| self.failure(what, &path));
         }
@@ -110,7 +110,7 @@ impl Accounts {
         let mut file = file_to_change(&path)?;
         let erased = match file.program(domain) {
             None => false,
-            Some(program) => Keychain::named(program, &self.cancel)
+            Some(program) => CredentialHelper::named(program, &self.cancel)
                 .and_then(|keychain| keychain.forget(server(domain)))
                 .map_err(|what| self.failure(what, &path))?,
         };
@@ -224,7 +224,7 @@ impl Place {
             Ok(Some(credentials))
         };
         if let Some(program) = file.program(domain) {
-            let keychain = Keychain::named(program, cancel);
+            let keychain = CredentialHelper::named(program, cancel);
             match keychain.and_then(|keychain| keychain.find(server(domain)).map(|found| (found, keychain))) {
                 Ok((Some(found), keychain)) => return told(found, &format!("{} ({self})", keychain.name())),
                 Ok((None, _)) => {}

@@ -9,26 +9,26 @@ use crate::oci::route::{Base, Place, Route};
 /// What a file and its drop-ins say together.
 #[derive(Debug, Default)]
 pub(super) struct Registries {
-    entries: Vec<Entry>,
+    entries: Vec<RegistryTable>,
     /// Where short names are looked for, where that was said.
     search: Option<Vec<String>>,
 }
 
 /// `[[registry]]`.
 #[derive(Debug)]
-struct Entry {
+struct RegistryTable {
     prefix: String,
     /// Empty where the name itself says it: below a wildcard.
     location: String,
     is_insecure: bool,
     is_blocked: bool,
-    mirrors: Vec<Mirror>,
+    mirrors: Vec<MirrorTable>,
     from: String,
 }
 
 /// `[[registry.mirror]]`.
 #[derive(Debug)]
-struct Mirror {
+struct MirrorTable {
     location: String,
     is_insecure: bool,
     /// For names with a tag, and for names with a digest.
@@ -55,7 +55,7 @@ impl Registries {
         let mut registries = Self::default();
         for table in root.tables("registry")? {
             let entry = entry(&table, from)?;
-            let conflicts = |other: &Entry| {
+            let conflicts = |other: &RegistryTable| {
                 other.prefix == entry.prefix
                     && (other.is_insecure, other.is_blocked) != (entry.is_insecure, entry.is_blocked)
             };
@@ -98,7 +98,7 @@ impl Registries {
     }
 }
 
-impl Entry {
+impl RegistryTable {
     /// The mirrors that are for this kind of name, then the location, each with what stands behind the prefix.
     fn route(&self, name: &Reference, matched: usize) -> Result<Route, String> {
         let repository = name.repository();
@@ -142,7 +142,7 @@ fn matched(name: &str, prefix: &str) -> Option<usize> {
     (rest.is_empty() || rest.starts_with(['/', ':', '@'])).then_some(end)
 }
 
-fn entry(table: &Table<'_>, from: &str) -> Result<Entry, String> {
+fn entry(table: &Table<'_>, from: &str) -> Result<RegistryTable, String> {
     let location = location(table, "location")?;
     let prefix = match location_of(table, "prefix")? {
         Some(prefix) => prefix,
@@ -158,7 +158,7 @@ fn entry(table: &Table<'_>, from: &str) -> Result<Entry, String> {
     let digests_only = table.flag("mirror-by-digest-only")?;
     let mirrors = table.tables("mirror")?.iter().map(|table| mirror(table, digests_only)).collect::<Result<_, _>>()?;
     let (is_insecure, is_blocked) = (table.flag("insecure")?, table.flag("blocked")?);
-    Ok(Entry {
+    Ok(RegistryTable {
         prefix,
         location: location.unwrap_or_default(),
         is_insecure,
@@ -168,7 +168,7 @@ fn entry(table: &Table<'_>, from: &str) -> Result<Entry, String> {
     })
 }
 
-fn mirror(table: &Table<'_>, digests_only: bool) -> Result<Mirror, String> {
+fn mirror(table: &Table<'_>, digests_only: bool) -> Result<MirrorTable, String> {
     let location = location(table, "location")?.ok_or_else(|| table.complaint("the mirror has no location"))?;
     let (by_tag, by_digest) = match table.string("pull-from-mirror")? {
         Some(_) if digests_only => {
@@ -180,7 +180,7 @@ fn mirror(table: &Table<'_>, digests_only: bool) -> Result<Mirror, String> {
         Some("tag-only") => (true, false),
         Some(_) => return Err(table.complaint("\"pull-from-mirror\" is none of all, digest-only, tag-only")),
     };
-    Ok(Mirror { location, is_insecure: table.flag("insecure")?, by_tag, by_digest })
+    Ok(MirrorTable { location, is_insecure: table.flag("insecure")?, by_tag, by_digest })
 }
 
 fn location(table: &Table<'_>, key: &str) -> Result<Option<String>, String> {

@@ -17,15 +17,15 @@ use crate::oci::route::TlsFiles;
 use crate::progress::{Event, Progress};
 
 /// The machine's own configuration.
-pub(crate) trait Machine: Send + Sync {
+pub(crate) trait System: Send + Sync {
     /// Gives the files that hold the machine's root certificates to `take`, which tells how many good ones were in
     /// each, until some had any. Whether there were any is told by `take` alone.
     #[cfg(feature = "tls")]
-    fn roots(&self, take: &mut dyn FnMut(&mut dyn Read) -> usize) -> Vec<Finding>;
+    fn roots(&self, take: &mut dyn FnMut(&mut dyn Read) -> usize) -> Vec<Notice>;
 
     /// What is configured for the registry that goes by one of these names, with the files that were named for it.
     #[cfg(feature = "tls")]
-    fn certificates(&self, names: &[&str], files: &TlsFiles) -> Result<(Certificates, Vec<Finding>)>;
+    fn certificates(&self, names: &[&str], files: &TlsFiles) -> Result<(Certificates, Vec<Notice>)>;
 
     /// Waits, with a bound, until the machine has the random numbers that TLS needs; if it has to, `tell` is told first.
     #[cfg(feature = "tls")]
@@ -46,7 +46,7 @@ pub(crate) trait Machine: Send + Sync {
 }
 
 /// Who has credentials.
-pub(crate) trait Keys: Sync {
+pub(crate) trait CredentialProvider: Sync {
     /// Those for a name. What the user gave goes only to the registry that `is_named`, and to none of its mirrors.
     fn credentials(&self, name: &Reference, is_named: bool, progress: &dyn Progress) -> Result<Option<Credentials>>;
 }
@@ -83,7 +83,7 @@ pub(crate) enum ProxyProtocol {
 
 /// Something that people should hear of, found where there is nobody to tell.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub(crate) enum Finding {
+pub(crate) enum Notice {
     Configured {
         what: String,
         from: String,
@@ -92,12 +92,12 @@ pub(crate) enum Finding {
     Note(String),
 }
 
-/// Findings on their way to who tells them; each is told once.
+/// Notices on their way to who tells them; each is told once.
 #[derive(Default)]
-pub(super) struct Findings(Mutex<(Vec<Finding>, HashSet<Finding>)>);
+pub(super) struct Notices(Mutex<(Vec<Notice>, HashSet<Notice>)>);
 
-impl Findings {
-    pub(super) fn add(&self, finding: Finding) {
+impl Notices {
+    pub(super) fn add(&self, finding: Notice) {
         let (waiting, told) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if told.insert(finding.clone()) {
             waiting.push(finding);
@@ -105,15 +105,15 @@ impl Findings {
     }
 
     /// What waits to be told.
-    pub(super) fn take(&self) -> Vec<Finding> {
+    pub(super) fn take(&self) -> Vec<Notice> {
         std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner).0)
     }
 
     pub(super) fn tell(&self, progress: &dyn Progress) {
         for finding in &self.take() {
             progress.report(match finding {
-                Finding::Configured { what, from } => Event::Configured { what, from },
-                Finding::Note(text) => Event::Note(text),
+                Notice::Configured { what, from } => Event::Configured { what, from },
+                Notice::Note(text) => Event::Note(text),
             });
         }
     }
