@@ -8,33 +8,14 @@
 )]
 
 mod args;
-#[cfg(feature = "manage")]
-mod artifact;
-#[cfg(feature = "boot")]
-mod boot;
-#[cfg(feature = "manage")]
-mod config;
-#[cfg(feature = "manage")]
-mod digest;
+mod commands;
 mod exit;
 mod help;
-#[cfg(feature = "manage")]
-mod images;
 mod interrupt;
-#[cfg(feature = "manage")]
-mod login;
-#[cfg(feature = "manage")]
-mod manifest;
-mod pull;
 mod report;
 mod sandbox;
-#[cfg(feature = "manage")]
-mod tags;
 mod text;
 mod topic;
-mod unpack;
-#[cfg(feature = "manage")]
-mod verify;
 mod words;
 
 use std::process::ExitCode;
@@ -57,29 +38,29 @@ fn run(common: &args::Common, command: Command, reporter: &Reporter) -> Result<(
         Command::Help(topic) => text::print(help::of(topic)),
         Command::Version => text::print(concat!("pullet ", env!("CARGO_PKG_VERSION"), "\n")),
         #[cfg(feature = "manage")]
-        Command::Artifact(artifact) => artifact::run(&artifact, reporter),
+        Command::Artifact(artifact) => commands::artifact::run(&artifact, reporter),
         #[cfg(feature = "boot")]
-        Command::Boot(boot) => boot::run(boot, reporter),
+        Command::Boot(boot) => commands::boot::run(boot, reporter),
         #[cfg(not(feature = "boot"))]
         Command::Boot(_) => Err(Failure::NotBuilt("boot")),
         #[cfg(feature = "manage")]
-        Command::Config(config) => config::run(common, &config, reporter),
+        Command::Config(config) => commands::config::run(common, &config, reporter),
         #[cfg(feature = "manage")]
-        Command::Digest(digest) => digest::run(&digest, reporter),
+        Command::Digest(digest) => commands::digest::run(&digest, reporter),
         #[cfg(feature = "manage")]
-        Command::Images => images::run(common, reporter),
+        Command::Images => commands::images::run(common, reporter),
         #[cfg(feature = "manage")]
-        Command::Manifest(manifest) => manifest::run(&manifest, reporter),
+        Command::Manifest(manifest) => commands::manifest::run(&manifest, reporter),
         #[cfg(feature = "manage")]
-        Command::Login(login) => login::run(common, login, reporter),
+        Command::Login(login) => commands::login::run(common, login, reporter),
         #[cfg(feature = "manage")]
-        Command::Logout(logout) => login::out(common, &logout),
-        Command::Pull(pull) => pull::run(common, pull, reporter),
+        Command::Logout(logout) => commands::login::out(common, &logout),
+        Command::Pull(pull) => commands::pull::run(common, pull, reporter),
         #[cfg(feature = "manage")]
-        Command::Tags(tags) => tags::run(&tags, reporter),
-        Command::Unpack(unpack) => unpack::run(common, unpack, reporter),
+        Command::Tags(tags) => commands::tags::run(&tags, reporter),
+        Command::Unpack(unpack) => commands::unpack::run(common, unpack, reporter),
         #[cfg(feature = "manage")]
-        Command::Verify(verify) => verify::run(common, verify, reporter),
+        Command::Verify(verify) => commands::verify::run(common, verify, reporter),
         #[cfg(not(feature = "manage"))]
         _ => Err(Failure::NotBuilt("manage")),
     }

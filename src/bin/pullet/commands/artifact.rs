@@ -3,9 +3,10 @@
 use pullet::Sandbox;
 
 use crate::args::Artifact;
+use crate::commands::pull;
 use crate::exit::Failure;
 use crate::report::Reporter;
-use crate::{pull, sandbox};
+use crate::sandbox;
 
 /// Fetches them, and tells of each blob what became of it.
 pub(crate) fn run(artifact: &Artifact, reporter: &Reporter) -> Result<(), Failure> {

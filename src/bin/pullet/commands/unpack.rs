@@ -5,9 +5,10 @@ use std::num::NonZeroUsize;
 use pullet::{Error, ErrorKind, Image, Sandbox, Store, Tally, UnpackOptions};
 
 use crate::args::{Common, PullWhen, Unpack};
+use crate::commands::pull;
 use crate::exit::Failure;
 use crate::report::{self, Reporter};
-use crate::{pull, sandbox, text};
+use crate::{sandbox, text};
 
 /// Unpacks one image.
 pub(crate) fn run(common: &Common, unpack: Unpack, reporter: &Reporter) -> Result<(), Failure> {

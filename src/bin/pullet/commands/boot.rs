@@ -5,10 +5,11 @@ use std::num::NonZeroUsize;
 use pullet::{BootParameters, UnpackOptions};
 
 use crate::args::Boot;
+use crate::commands::pull;
 use crate::exit::Failure;
 use crate::report::Reporter;
 use crate::words::name;
-use crate::{pull, sandbox, text};
+use crate::{sandbox, text};
 
 /// Does what the kernel's command line says.
 pub(crate) fn run(boot: Boot, reporter: &Reporter) -> Result<(), Failure> {

@@ -5,9 +5,10 @@ use std::io::{self, IsTerminal as _, Read as _, Write as _};
 use pullet::{Cancel, Client, Credentials, HiddenInput, Sandbox};
 
 use crate::args::{Common, Login, Logout};
+use crate::commands::pull;
 use crate::exit::Failure;
 use crate::report::Reporter;
-use crate::{pull, sandbox, text};
+use crate::{sandbox, text};
 
 /// Bytes of a password on standard input.
 const PASSWORD_LIMIT: u64 = 16 << 10;

@@ -3,9 +3,10 @@
 use pullet::Sandbox;
 
 use crate::args::Tags;
+use crate::commands::pull;
 use crate::exit::Failure;
 use crate::report::Reporter;
-use crate::{pull, sandbox, text};
+use crate::{sandbox, text};
 
 /// Prints them in the registry's order, when all pages are there.
 pub(crate) fn run(tags: &Tags, reporter: &Reporter) -> Result<(), Failure> {

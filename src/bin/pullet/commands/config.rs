@@ -3,9 +3,10 @@
 use pullet::Sandbox;
 
 use crate::args::{Common, Config};
+use crate::commands::pull;
 use crate::exit::Failure;
 use crate::report::{self, Reporter};
-use crate::{pull, sandbox, text};
+use crate::{sandbox, text};
 
 /// Prints the store, and what the library knows of the name.
 pub(crate) fn run(common: &Common, config: &Config, reporter: &Reporter) -> Result<(), Failure> {

@@ -3,9 +3,10 @@
 use pullet::{RawDocument, Reference, Sandbox};
 
 use crate::args::{Manifest, Registry};
+use crate::commands::pull;
 use crate::exit::Failure;
 use crate::report::Reporter;
-use crate::{pull, sandbox, text};
+use crate::{sandbox, text};
 
 /// Prints the document, indented or byte for byte.
 pub(crate) fn run(manifest: &Manifest, reporter: &Reporter) -> Result<(), Failure> {
