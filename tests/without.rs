@@ -2,8 +2,6 @@
 //! the tests is for a pullet that has them.
 #![cfg(not(any(feature = "tls", feature = "manage", feature = "boot")))]
 #![allow(
-    dead_code,
-    unused_imports,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
@@ -11,18 +9,15 @@
     clippy::print_stdout,
     clippy::print_stderr,
     unreachable_pub,
-    reason = "this crate is tests only, and needs a part of the harness"
+    reason = "this crate is tests only"
 )]
 
-#[path = "it/harness/mod.rs"]
-mod harness;
-
-use harness::authority::Authority;
-use harness::bench::Bench;
-use harness::fault::on;
-use harness::image::Image;
-use harness::registry::Registry;
-use harness::run::Home;
+use kit::authority::Authority;
+use kit::bench::Bench;
+use kit::fault::on;
+use kit::image::Image;
+use kit::registry::Registry;
+use kit::run::Home;
 
 #[test]
 fn a_registry_that_needs_tls_is_refused_before_it_is_asked() {

@@ -2,12 +2,12 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::bench::Bench;
-use crate::harness::digest::sha256;
-use crate::harness::fault::{Fault, on};
-use crate::harness::image::{Image, OCI_CONFIG, OCI_MANIFEST, descriptor, index};
-use crate::harness::listing::{assert_same, listing};
-use crate::harness::run::Outcome;
+use kit::bench::Bench;
+use kit::digest::sha256;
+use kit::fault::{Fault, on};
+use kit::image::{Image, OCI_CONFIG, OCI_MANIFEST, descriptor, index};
+use kit::listing::{assert_same, listing};
+use kit::run::Outcome;
 
 const EMPTY: &str = "application/vnd.oci.empty.v1+json";
 const TITLE: &str = "org.opencontainers.image.title";

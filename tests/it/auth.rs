@@ -1,13 +1,13 @@
 //! Challenges and credentials: every shape of `WWW-Authenticate`, tokens good and bad, and where a secret must never go.
 
-use crate::harness::archive::file;
-use crate::harness::authority::Authority;
-use crate::harness::bench::Bench;
-use crate::harness::digest::base64;
-use crate::harness::fault::on;
-use crate::harness::image::{Image, Layer};
-use crate::harness::registry::Registry;
-use crate::harness::run::{Home, Outcome};
+use kit::archive::file;
+use kit::authority::Authority;
+use kit::bench::Bench;
+use kit::digest::base64;
+use kit::fault::on;
+use kit::image::{Image, Layer};
+use kit::registry::Registry;
+use kit::run::{Home, Outcome};
 
 const USER: &str = "robot:hunter2-s3cret";
 

@@ -5,14 +5,14 @@ use std::fs;
 use std::net::TcpListener;
 
 use crate::disk::noise;
-use crate::harness::archive::{dir, file, symlink};
-use crate::harness::authority::Authority;
-use crate::harness::bench::Bench;
-use crate::harness::digest::sha256;
-use crate::harness::fault::on;
-use crate::harness::image::{Image, Layer, architecture, index, push_index};
-use crate::harness::registry::Registry;
-use crate::harness::run::{Home, Outcome};
+use kit::archive::{dir, file, symlink};
+use kit::authority::Authority;
+use kit::bench::Bench;
+use kit::digest::sha256;
+use kit::fault::on;
+use kit::image::{Image, Layer, architecture, index, push_index};
+use kit::registry::Registry;
+use kit::run::{Home, Outcome};
 
 /// What was mounted, for `after`.
 const MOUNTS: &str = "grep -e /newroot -e /run/pullet /proc/self/mounts || true";

@@ -2,13 +2,13 @@
 
 use serde_json::Value;
 
-use crate::harness::archive::file;
-use crate::harness::bench::Bench;
-use crate::harness::digest::short;
-use crate::harness::fault::on;
-use crate::harness::image::{Image, Layer};
-use crate::harness::registry::Registry;
-use crate::harness::run::{Home, Outcome};
+use kit::archive::file;
+use kit::bench::Bench;
+use kit::digest::short;
+use kit::fault::on;
+use kit::image::{Image, Layer};
+use kit::registry::Registry;
+use kit::run::{Home, Outcome};
 
 const COMMANDS: [&str; 11] =
     ["pull", "unpack", "images", "verify", "login", "logout", "tags", "digest", "manifest", "artifact", "config"];
@@ -377,25 +377,23 @@ fn errors_name_what_they_are_about_and_nothing_twice() {
         1 + usize::from(outcome.stderr.contains("Pulling from"))
     );
     bench.home.run(&["pull", "localhost:1/app"]).exits(5).fails_in_one_line().says("localhost:1");
-    let secure = Registry::tls(&crate::harness::authority::Authority::new());
+    let secure = Registry::tls(&kit::authority::Authority::new());
     let name = Image::small("x").push(&secure, "app", "latest");
     bench.home.run(&["pull", &name]).exits_in("an authority that nobody knows", 7).fails_in_one_line();
-    let ca = bench.home.write("other.pem", crate::harness::authority::Authority::new().pem());
+    let ca = bench.home.write("other.pem", kit::authority::Authority::new().pem());
     bench.home.run(&["pull", "--ca-file", &ca, &name]).exits_in("another authority", 7).fails_in_one_line();
 }
 
 #[test]
 fn a_ca_file_must_be_one() {
-    let authority = crate::harness::authority::Authority::new();
+    let authority = kit::authority::Authority::new();
     let (ours, wrong_name) = (Registry::tls(&authority), Registry::tls_for(&authority, &["registry.example"]));
     let home = Home::new();
     let name = Image::small("x").push(&ours, "app", "latest");
     let ca = home.write("ca.pem", authority.pem());
     home.run(&["pull", "--ca-file", &ca, &name]).exits(0);
-    let bundle = home.write(
-        "bundle.pem",
-        format!("# a comment\n{}\n{}", crate::harness::authority::Authority::new().pem(), authority.pem()),
-    );
+    let bundle = home
+        .write("bundle.pem", format!("# a comment\n{}\n{}", kit::authority::Authority::new().pem(), authority.pem()));
     home.run(&["pull", "--ca-file", &bundle, &name]).exits_in("a bundle", 0);
     home.run(&["pull", "--ca-file", &home.arg("missing.pem"), &name])
         .exits_among("a missing file", &[2, 7, 9])

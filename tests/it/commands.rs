@@ -2,12 +2,12 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::bench::Bench;
-use crate::harness::digest::{sha256, sha512};
-use crate::harness::fault::on;
-use crate::harness::image::{Image, OCI_INDEX, OCI_MANIFEST, architecture, push_index};
-use crate::harness::run::{Home, Outcome};
-use crate::harness::schema1::{self, SIGNED, Step};
+use kit::bench::Bench;
+use kit::digest::{sha256, sha512};
+use kit::fault::on;
+use kit::image::{Image, OCI_INDEX, OCI_MANIFEST, architecture, push_index};
+use kit::run::{Home, Outcome};
+use kit::schema1::{self, SIGNED, Step};
 
 /// Nothing was written anywhere, and this is all that was asked.
 #[track_caller]

@@ -4,11 +4,11 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
-use crate::harness::authority::Authority;
-use crate::harness::digest::base64;
-use crate::harness::image::architecture;
-use crate::harness::registry::Registry;
-use crate::harness::run::{Home, Outcome};
+use kit::authority::Authority;
+use kit::digest::base64;
+use kit::image::architecture;
+use kit::registry::Registry;
+use kit::run::{Home, Outcome};
 
 fn write(home: &Home, path: &str, text: impl AsRef<[u8]>) -> String {
     let path = format!("home/{path}");

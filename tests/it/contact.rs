@@ -1,8 +1,8 @@
 //! The first contact with what is no registry, or a bad one. A loopback registry is asked over plain HTTP first and over
 //! HTTPS then: what goes wrong in the first must not be told as a fault of the second.
 
-use crate::harness::blunt::{Blunt, HangUp};
-use crate::harness::run::Home;
+use kit::blunt::{Blunt, HangUp};
+use kit::run::Home;
 
 #[test]
 fn what_answers_and_is_no_registry_is_not_called_a_fault_of_tls() {

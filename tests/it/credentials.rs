@@ -3,13 +3,13 @@
 use std::fs;
 use std::process::Command;
 
-use crate::harness::archive::file;
-use crate::harness::bench::Bench;
-use crate::harness::digest::base64;
-use crate::harness::fault::on;
-use crate::harness::image::{Image, Layer};
-use crate::harness::registry::Registry;
-use crate::harness::run::{Home, Outcome};
+use kit::archive::file;
+use kit::bench::Bench;
+use kit::digest::base64;
+use kit::fault::on;
+use kit::image::{Image, Layer};
+use kit::registry::Registry;
+use kit::run::{Home, Outcome};
 
 const PASSWORD: &str = "hunter2-s3cret";
 

@@ -4,10 +4,10 @@
 use std::fs;
 use std::path::Path;
 
-use crate::harness::archive::{self, Entry, dir};
-use crate::harness::bench::Bench;
-use crate::harness::image::{Image, Layer};
-use crate::harness::run::{Outcome, ordinary_user, root};
+use kit::archive::{self, Entry, dir};
+use kit::bench::Bench;
+use kit::image::{Image, Layer};
+use kit::run::{Outcome, ordinary_user, root};
 
 /// So many bytes that do not compress.
 pub fn noise(size: usize) -> Vec<u8> {

@@ -3,11 +3,11 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::archive::file;
-use crate::harness::bench::Bench;
-use crate::harness::digest::{sha256, sha512};
-use crate::harness::fault::{Fault, on};
-use crate::harness::image::{
+use kit::archive::file;
+use kit::bench::Bench;
+use kit::digest::{sha256, sha512};
+use kit::fault::{Fault, on};
+use kit::image::{
     DOCKER_CONFIG, DOCKER_LIST, DOCKER_MANIFEST, Image, Layer, OCI_CONFIG, OCI_INDEX, OCI_MANIFEST, architecture,
     descriptor, index, push_index,
 };
@@ -137,7 +137,7 @@ fn a_foreign_layer_is_refused_with_its_reason() {
             m["layers"][0]["urls"] = urls;
         })
     };
-    let other = crate::harness::registry::Registry::plain();
+    let other = kit::registry::Registry::plain();
     other.serve("/layer", &image().layers[0].blob);
     bench.pull(&foreign(json!([other.url("/layer")]))).exits(10).says("other URLs than the registry's");
     assert_eq!(other.connections(), 0, "the foreign server was asked");

@@ -4,12 +4,12 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
-use crate::harness::archive::{Entry, block_device, char_device, dir, fifo, file, hardlink, opaque, symlink, whiteout};
-use crate::harness::bench::{Unpacked, check_refused, unpack, unpack_image};
-use crate::harness::image::{Image, Layer};
-use crate::harness::listing::{assert_same, listing};
-use crate::harness::registry::Registry;
-use crate::harness::run::{Home, ordinary_user, root};
+use kit::archive::{Entry, block_device, char_device, dir, fifo, file, hardlink, opaque, symlink, whiteout};
+use kit::bench::{Unpacked, check_refused, unpack, unpack_image};
+use kit::image::{Image, Layer};
+use kit::listing::{assert_same, listing};
+use kit::registry::Registry;
+use kit::run::{Home, ordinary_user, root};
 
 fn meta(unpacked: &Unpacked, name: &str) -> fs::Metadata {
     fs::symlink_metadata(unpacked.root.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))

@@ -8,11 +8,11 @@ use std::process::{Command, Stdio};
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use crate::harness::archive::{dir, fifo, file, symlink};
-use crate::harness::authority::Authority;
-use crate::harness::image::{Image, Layer};
-use crate::harness::registry::Registry;
-use crate::harness::run::{Home, Outcome};
+use kit::archive::{dir, fifo, file, symlink};
+use kit::authority::Authority;
+use kit::image::{Image, Layer};
+use kit::registry::Registry;
+use kit::run::{Home, Outcome};
 
 /// Takes the machine away, but for what runs the binary.
 const BARE: &str = "mount -t tmpfs none target; mount -o remount,bind,ro /; \
@@ -21,7 +21,7 @@ const BARE: &str = "mount -t tmpfs none target; mount -o remount,bind,ro /; \
 
 /// An image with all that may be done in other ways where there is no `/proc`.
 fn image() -> Image {
-    let attribute = |entry: crate::harness::archive::Entry| entry.pax("SCHILY.xattr.user.name", "value");
+    let attribute = |entry: kit::archive::Entry| entry.pax("SCHILY.xattr.user.name", "value");
     let entries = [
         attribute(dir("d")),
         attribute(file("d/file", "text").mode(0o755)),
@@ -36,8 +36,11 @@ fn stream(address: &str, host: &str, is_tls: bool) -> Outcome {
     let home = Home::new();
     std::fs::create_dir(home.path("target")).unwrap();
     let authority = Authority::new();
-    let tls = is_tls.then(|| authority.server(&["localhost", "127.0.0.1", "::1"]));
-    let registry = Registry::at(address, tls);
+    let registry = if is_tls {
+        Registry::tls_at(address, authority.server(&["localhost", "127.0.0.1", "::1"]))
+    } else {
+        Registry::plain_at(address)
+    };
     image().push(&registry, "app", "latest");
     let name = format!("{host}:{}/app", registry.port());
     let ca = home.write("ca.pem", authority.pem());

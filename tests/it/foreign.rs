@@ -4,13 +4,13 @@
 use serde_json::json;
 
 use crate::disk::noise;
-use crate::harness::archive::file;
-use crate::harness::authority::Authority;
-use crate::harness::bench::Bench;
-use crate::harness::fault::{Fault, on};
-use crate::harness::image::{Image, Layer};
-use crate::harness::registry::Registry;
-use crate::harness::run::Outcome;
+use kit::archive::file;
+use kit::authority::Authority;
+use kit::bench::Bench;
+use kit::fault::{Fault, on};
+use kit::image::{Image, Layer};
+use kit::registry::Registry;
+use kit::run::Outcome;
 
 const FOREIGN: &str = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip";
 

@@ -7,11 +7,11 @@ use std::process::Command;
 
 use rustix::fs::XattrFlags;
 
-use crate::harness::archive::{Entry, dir, file, symlink};
-use crate::harness::debian;
-use crate::harness::image::{Image, Layer};
-use crate::harness::registry::Registry;
-use crate::harness::run::Home;
+use kit::archive::{Entry, dir, file, symlink};
+use kit::debian;
+use kit::image::{Image, Layer};
+use kit::registry::Registry;
+use kit::run::{Home, program};
 
 const FILES: usize = 40;
 
@@ -22,7 +22,7 @@ fn calls(entries: &[Entry]) -> BTreeMap<String, usize> {
     home.run(&["pull", &name]).exits(0);
     let table = home.path("calls");
     let mut strace = debian::command("strace");
-    strace.args(["--summary-only", "--summary-columns=calls,name", "-o"]).arg(&table).arg(env!("CARGO_BIN_EXE_pullet"));
+    strace.args(["--summary-only", "--summary-columns=calls,name", "-o"]).arg(&table).arg(program());
     strace.args(["unpack", "--quiet", "--pull=never", "--store"]).arg(home.store()).arg(&name).arg(home.path("tree"));
     debian::run(&mut strace).expect(0);
     let count = |line: &str| {
@@ -89,7 +89,7 @@ fn modes_are_right_whatever_the_umask_and_inherited_lists_say() {
             rustix::fs::setxattr(&around, "system.posix_acl_default", &list, XattrFlags::empty()).expect(&case);
         }
         let mut shell = Command::new("sh");
-        shell.args(["-c", "umask \"$1\"; shift; exec \"$@\"", "sh", umask, env!("CARGO_BIN_EXE_pullet")]);
+        shell.args(["-c", "umask \"$1\"; shift; exec \"$@\"", "sh", umask]).arg(program());
         shell.args(["unpack", "--quiet", "--store"]).arg(home.store()).arg(&name).arg(around.join("tree"));
         debian::run(&mut shell).expect(0);
         for mode in modes {

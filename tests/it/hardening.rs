@@ -3,13 +3,13 @@
 
 use std::fs;
 
-use crate::harness::archive::{Entry, archive, dir, file, hardlink, symlink, whiteout};
-use crate::harness::bench::Bench;
-use crate::harness::digest::sha256;
-use crate::harness::fault::on;
-use crate::harness::image::{Image, Layer, architecture, index, push_index};
-use crate::harness::listing::{assert_same, listing};
-use crate::harness::run::Outcome;
+use kit::archive::{Entry, archive, dir, file, hardlink, symlink, whiteout};
+use kit::bench::Bench;
+use kit::digest::sha256;
+use kit::fault::on;
+use kit::image::{Image, Layer, architecture, index, push_index};
+use kit::listing::{assert_same, listing};
+use kit::run::Outcome;
 
 const TREE: &str = r#"
 d 0755 etc

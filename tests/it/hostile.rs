@@ -2,10 +2,10 @@
 //!
 //! Each case unpacks beside a canary folder that must stay as it is; what is refused leaves neither a target nor a remainder.
 
-use crate::harness::archive::{Entry, dir, extension, fifo, file, hardlink, opaque, record, symlink, whiteout};
-use crate::harness::bench::{Bench, check_refused, check_tree, unpack};
-use crate::harness::image::{Image, Layer};
-use crate::harness::sparse;
+use kit::archive::{Entry, dir, extension, fifo, file, hardlink, opaque, record, symlink, whiteout};
+use kit::bench::{Bench, check_refused, check_tree, unpack};
+use kit::image::{Image, Layer};
+use kit::sparse;
 
 #[track_caller]
 fn refused(case: &str, entries: &[Entry]) {

@@ -6,16 +6,16 @@ use std::fs;
 use rustix::process::Signal;
 
 use crate::disk::noise;
-use crate::harness::archive::{dir, file, whiteout};
-use crate::harness::authority::Authority;
-use crate::harness::bench::Bench;
-use crate::harness::fault::on;
-use crate::harness::image::{Image, Layer};
-use crate::harness::listing::{assert_same, listing};
-use crate::harness::registry::Registry;
-use crate::harness::run::Home;
-use crate::harness::wire::Latch;
 use crate::signals::until;
+use kit::archive::{dir, file, whiteout};
+use kit::authority::Authority;
+use kit::bench::Bench;
+use kit::fault::on;
+use kit::image::{Image, Layer};
+use kit::listing::{assert_same, listing};
+use kit::registry::Registry;
+use kit::run::Home;
+use kit::wire::Latch;
 
 /// Layers that differ and do not compress; each but the first removes a file of the one before.
 fn image(layers: usize) -> Image {

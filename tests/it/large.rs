@@ -7,11 +7,11 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use serde_json::json;
 
 use crate::disk::noise;
-use crate::harness::archive::{Entry, base256, dir, extension, file, record, symlink};
-use crate::harness::bench::{Bench, check_refused, unpack};
-use crate::harness::fault::on;
-use crate::harness::image::{Image, Layer};
-use crate::harness::sparse::{self, Piece};
+use kit::archive::{Entry, base256, dir, extension, file, record, symlink};
+use kit::bench::{Bench, check_refused, unpack};
+use kit::fault::on;
+use kit::image::{Image, Layer};
+use kit::sparse::{self, Piece};
 
 const GIB: u64 = 1 << 30;
 

@@ -1,9 +1,9 @@
 //! The limits that options set: they are met exactly, and their errors name the option.
 
 use crate::disk::noise;
-use crate::harness::archive::{archive, file};
-use crate::harness::bench::{Bench, unpack_image};
-use crate::harness::image::{Image, Layer};
+use kit::archive::{archive, file};
+use kit::bench::{Bench, unpack_image};
+use kit::image::{Image, Layer};
 
 fn two() -> Image {
     Image::new(vec![Layer::of(&[file("a", [b'a'; 5000]), file("b", "1")]), Layer::of(&[file("c", "2")])])

@@ -7,13 +7,13 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::harness::bench::Bench;
-use crate::harness::debian;
-use crate::harness::digest::base64;
-use crate::harness::fault::on;
-use crate::harness::image::Image;
-use crate::harness::registry::Registry;
-use crate::harness::run::{Home, Outcome};
+use kit::bench::Bench;
+use kit::debian;
+use kit::digest::base64;
+use kit::fault::on;
+use kit::image::Image;
+use kit::registry::Registry;
+use kit::run::{Home, Outcome, program};
 
 const USER: &str = "robot:hunter2-s3cret";
 
@@ -250,7 +250,7 @@ fn without_a_terminal_nobody_is_asked() {
 #[test]
 fn a_password_typed_at_a_terminal_is_not_shown() {
     let bench = guarded();
-    let command = format!("{} login {}", env!("CARGO_BIN_EXE_pullet"), bench.registry.host());
+    let command = format!("{} login {}", program().display(), bench.registry.host());
     let mut script = debian::command("script");
     script
         .args(["-qec", &command, "/dev/null"])

@@ -1,7 +1,7 @@
 //! The integration tests: one binary that runs the real `pullet` from outside, against registries that it starts itself.
 //!
 //! Nothing here imports the library: what a user cannot see is not tested here. Each file is one topic, and its cases are data.
-// A test fails by panicking, and what it shows is shown on purpose; the pieces of the harness are `pub` for their neighbours.
+// A test fails by panicking and may print. Modules share helpers by `pub`.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -12,8 +12,6 @@
     unreachable_pub,
     reason = "this crate is tests only"
 )]
-
-mod harness;
 
 mod artifact;
 mod auth;

@@ -1,12 +1,12 @@
 //! Archives that are broken, or say two things at once: pax and GNU records, sizes, checksums, sparse maps, and the
 //! compression around them. Two readers of such an archive see two trees, so it is refused whole.
 
-use crate::harness::archive::{
+use kit::archive::{
     Entry, archive, base256, dir, extension, fifo, file, global, hardlink, padded, record, symlink, unended, verbatim,
 };
-use crate::harness::bench::{check_refused, check_tars_refused, unpack, unpack_image};
-use crate::harness::image::{Image, Layer, gzip};
-use crate::harness::sparse;
+use kit::bench::{check_refused, check_tars_refused, unpack, unpack_image};
+use kit::image::{Image, Layer, gzip};
+use kit::sparse;
 
 #[track_caller]
 fn refused(case: &str, entries: &[Entry]) {
@@ -195,7 +195,7 @@ fn broken_gzip_is_refused() {
 #[cfg(feature = "zstd")]
 #[test]
 fn broken_zstd_is_refused() {
-    use crate::harness::image::zstd;
+    use kit::image::zstd;
     let tar = archive(&[file("f", [b'x'; 3000])]);
     let good = zstd(&tar);
     let mut flipped = good.clone();

@@ -7,12 +7,12 @@ use std::path::PathBuf;
 use rustix::process::Signal;
 
 use crate::disk::noise;
-use crate::harness::archive::file;
-use crate::harness::bench::Bench;
-use crate::harness::fault::on;
-use crate::harness::image::{Image, Layer};
-use crate::harness::wire::Latch;
 use crate::signals::until;
+use kit::archive::file;
+use kit::bench::Bench;
+use kit::fault::on;
+use kit::image::{Image, Layer};
+use kit::wire::Latch;
 
 fn image() -> Image {
     Image::new(vec![Layer::of(&[file("a", noise(5000))]), Layer::of(&[file("b", noise(6000))])])

@@ -2,9 +2,9 @@
 
 use std::os::unix::fs::MetadataExt;
 
-use crate::harness::archive::{Entry, char_device, dir, fifo, file, hardlink, symlink};
-use crate::harness::bench::{check_tree, unpack};
-use crate::harness::run::root;
+use kit::archive::{Entry, char_device, dir, fifo, file, hardlink, symlink};
+use kit::bench::{check_tree, unpack};
+use kit::run::root;
 
 #[test]
 fn anything_replaces_anything() {
@@ -101,7 +101,7 @@ fn a_dangling_parent_leads_inside_too() {
         // Where a link leads that has no end is for the unpacker to say, as long as the file is in the tree.
         let found = ["x/f".to_string(), format!("{}/f", target.trim_start_matches(['.', '/']))];
         let found = found.iter().any(|path| std::fs::read(unpacked.root.join(path)).is_ok_and(|body| body == b"1"));
-        assert!(found, "{target}: {}", crate::harness::listing::listing(&unpacked.root));
+        assert!(found, "{target}: {}", kit::listing::listing(&unpacked.root));
     }
 }
 

@@ -3,10 +3,10 @@
 //! `unpack --pull never` tells the full name of an image that is not there, without a word to any registry: so the whole
 //! grammar can be tried offline, and a handful of names again against a registry.
 
-use crate::harness::digest::{sha256, sha512};
-use crate::harness::image::Image;
-use crate::harness::registry::Registry;
-use crate::harness::run::Home;
+use kit::digest::{sha256, sha512};
+use kit::image::Image;
+use kit::registry::Registry;
+use kit::run::Home;
 
 #[test]
 fn malformed_names_are_refused_with_a_reason() {

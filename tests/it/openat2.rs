@@ -3,10 +3,10 @@
 
 use std::fs;
 
-use crate::harness::archive::{Entry, dir, file, hardlink, opaque, symlink, whiteout};
-use crate::harness::bench::Bench;
-use crate::harness::image::{Image, Layer};
-use crate::harness::listing::{assert_same, listing};
+use kit::archive::{Entry, dir, file, hardlink, opaque, symlink, whiteout};
+use kit::bench::Bench;
+use kit::image::{Image, Layer};
+use kit::listing::{assert_same, listing};
 
 /// Links on the way, implied parents, hard links and whiteouts through links, up and absolute.
 fn layers() -> Vec<Vec<Entry>> {

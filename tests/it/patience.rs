@@ -7,12 +7,12 @@ use std::net::TcpListener;
 
 use serde_json::Value;
 
-use crate::harness::archive::file;
-use crate::harness::bench::Bench;
-use crate::harness::fault::{Fault, on};
-use crate::harness::image::{Image, Layer};
-use crate::harness::registry::Registry;
-use crate::harness::run::Outcome;
+use kit::archive::file;
+use kit::bench::Bench;
+use kit::fault::{Fault, on};
+use kit::image::{Image, Layer};
+use kit::registry::Registry;
+use kit::run::Outcome;
 
 const SIZE: usize = 600_000;
 

@@ -1,9 +1,9 @@
 //! Registries that need the ping, and servers that are none. An ordinary registry is never pinged.
 
-use crate::harness::bench::Bench;
-use crate::harness::fault::{Fault, on};
-use crate::harness::image::Image;
-use crate::harness::listing::assert_same;
+use kit::bench::Bench;
+use kit::fault::{Fault, on};
+use kit::image::Image;
+use kit::listing::assert_same;
 
 /// The calls with the token's parameters left out.
 fn log(bench: &Bench) -> String {
@@ -69,7 +69,7 @@ fn who_is_not_let_in_asks_no_more() {
     bench.pull(&Image::small("a")).exits(4).fails_in_one_line();
     assert!(bench.registry.log().len() <= 8, "{}", log(&bench));
     // The ping is only for the registry's own origin: a realm elsewhere gets no credentials because of it.
-    let (bench, elsewhere) = (Bench::new(), crate::harness::registry::Registry::plain());
+    let (bench, elsewhere) = (Bench::new(), kit::registry::Registry::plain());
     elsewhere.tokens(None, r#"{"token":"t0ken"}"#);
     let realm = format!("Bearer realm=\"{}\"", elsewhere.url("/token"));
     bench.registry.require("Bearer t0ken", &[&realm]);

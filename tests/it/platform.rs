@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::archive::file;
-use crate::harness::bench::Bench;
-use crate::harness::image::{
+use kit::archive::file;
+use kit::bench::Bench;
+use kit::image::{
     DOCKER_LIST, DOCKER_MANIFEST, Image, Layer, OCI_INDEX, OCI_MANIFEST, architecture, descriptor, index, push_index,
 };
 
@@ -187,7 +187,7 @@ fn an_entry_without_a_platform_is_held_to_its_config() {
         bench.assert_no_layer_moved("a config for another platform", &image);
         bench.home.run(&["pull", "--platform", foreign, &name]).exits(0).hides(&host);
         // Nobody asked for a platform: it is had, and said.
-        let fresh = crate::harness::run::Home::new();
+        let fresh = kit::run::Home::new();
         let outcome = fresh.run(&["pull", &name]).exits(0).says(foreign);
         assert_eq!(fresh.index()[0]["digest"], image.digest(), "{}", outcome.story());
         assert!(!outcome.stderr.lines().any(|line| line.starts_with("pullet: ")), "{}", outcome.story());

@@ -1,12 +1,12 @@
 //! Proxies from the environment: CONNECT with and without a login, who is asked directly, and what is said of it.
 
-use crate::harness::authority::Authority;
-use crate::harness::bench::Bench;
-use crate::harness::digest::base64;
-use crate::harness::image::Image;
-use crate::harness::proxy::Proxy;
-use crate::harness::registry::Registry;
-use crate::harness::run::{Home, Outcome};
+use kit::authority::Authority;
+use kit::bench::Bench;
+use kit::digest::base64;
+use kit::image::Image;
+use kit::proxy::Proxy;
+use kit::registry::Registry;
+use kit::run::{Home, Outcome};
 
 /// A registry with TLS under a name that only the proxy can resolve, for loopback is always asked directly.
 struct Scene {

@@ -1,12 +1,12 @@
 //! Redirects of blobs: followed by hand, without credentials, not for ever, and not to everywhere.
 
-use crate::harness::authority::Authority;
-use crate::harness::bench::Bench;
-use crate::harness::digest::base64;
-use crate::harness::fault::{Fault, on};
-use crate::harness::image::Image;
-use crate::harness::registry::Registry;
-use crate::harness::run::{Home, Outcome};
+use kit::authority::Authority;
+use kit::bench::Bench;
+use kit::digest::base64;
+use kit::fault::{Fault, on};
+use kit::image::Image;
+use kit::registry::Registry;
+use kit::run::{Home, Outcome};
 
 const LOGIN: &str = "robot:hunter2";
 

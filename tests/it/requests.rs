@@ -1,15 +1,13 @@
 //! What a pull asks for, counted: no needless round trip, nothing fetched twice, one connection.
 
-use crate::harness::archive::file;
-use crate::harness::bench::Bench;
-use crate::harness::digest::short;
-use crate::harness::fault::{Fault, on};
-use crate::harness::image::{
-    DOCKER_LIST, DOCKER_MANIFEST, Image, Layer, OCI_INDEX, OCI_MANIFEST, architecture, push_index,
-};
-use crate::harness::listing::assert_same;
-use crate::harness::registry::Registry;
-use crate::harness::run::Home;
+use kit::archive::file;
+use kit::bench::Bench;
+use kit::digest::short;
+use kit::fault::{Fault, on};
+use kit::image::{DOCKER_LIST, DOCKER_MANIFEST, Image, Layer, OCI_INDEX, OCI_MANIFEST, architecture, push_index};
+use kit::listing::assert_same;
+use kit::registry::Registry;
+use kit::run::Home;
 
 fn layers(count: usize) -> Vec<Layer> {
     (0..count).map(|n| Layer::of(&[file(format!("file-{n}"), format!("body {n}"))])).collect()
@@ -120,7 +118,7 @@ fn an_index_costs_one_request_more() {
 
 #[test]
 fn over_tls_the_count_is_the_same() {
-    let authority = crate::harness::authority::Authority::new();
+    let authority = kit::authority::Authority::new();
     let registry = Registry::tls(&authority);
     let home = Home::new();
     let ca = home.write("ca.pem", authority.pem());

@@ -7,10 +7,10 @@ use std::process::Command;
 
 use pullet::{Sandbox, Store};
 
-use crate::harness::archive::{char_device, dir, fifo, file, hardlink, symlink as link};
-use crate::harness::bench::Bench;
-use crate::harness::image::{Image, Layer};
-use crate::harness::run::Home;
+use kit::archive::{char_device, dir, fifo, file, hardlink, symlink as link};
+use kit::bench::Bench;
+use kit::image::{Image, Layer};
+use kit::run::Home;
 
 const CALLS: &str = "trace=landlock_create_ruleset,landlock_add_rule,landlock_restrict_self,prctl,connect,execve";
 

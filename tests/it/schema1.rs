@@ -2,16 +2,14 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::archive::{archive, file, whiteout};
-use crate::harness::bench::Bench;
-use crate::harness::debian::{command, run};
-use crate::harness::digest::{sha256, short};
-use crate::harness::fault::{Fault, on};
-use crate::harness::image::{Image, Layer, OCI_MANIFEST, architecture};
-use crate::harness::listing::{assert_same, listing};
-use crate::harness::schema1::{
-    EMPTY, SCHEMA_1, SIGNED, Step, edit_v1, id, manifest, payload, protected, push, signed, signed_as,
-};
+use kit::archive::{archive, file, whiteout};
+use kit::bench::Bench;
+use kit::debian::{command, run};
+use kit::digest::{sha256, short};
+use kit::fault::{Fault, on};
+use kit::image::{Image, Layer, OCI_MANIFEST, architecture};
+use kit::listing::{assert_same, listing};
+use kit::schema1::{EMPTY, SCHEMA_1, SIGNED, Step, edit_v1, id, manifest, payload, protected, push, signed, signed_as};
 
 fn layers() -> [Layer; 2] {
     [Layer::of(&[file("a", "1"), file("b", "2")]), Layer::of(&[whiteout("a"), file("c", "3")])]

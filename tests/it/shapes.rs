@@ -5,10 +5,10 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::Path;
 
-use crate::harness::archive::file;
-use crate::harness::bench::Bench;
-use crate::harness::image::{Image, Layer};
-use crate::harness::run::root;
+use kit::archive::file;
+use kit::bench::Bench;
+use kit::image::{Image, Layer};
+use kit::run::root;
 
 fn image() -> Image {
     Image::new(vec![Layer::of(&[file("f", "1")])])

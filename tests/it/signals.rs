@@ -12,16 +12,16 @@ use std::process::{Command, Stdio};
 use rustix::fs::CWD;
 use rustix::process::Signal;
 
-use crate::harness::archive::file;
-use crate::harness::authority::Authority;
-use crate::harness::bench::Bench;
-use crate::harness::debian;
-use crate::harness::fault::on;
-use crate::harness::image::{Image, Layer};
-use crate::harness::proxy::Proxy;
-use crate::harness::registry::Registry;
-use crate::harness::run::{Home, Outcome, Running};
-use crate::harness::wire::Latch;
+use kit::archive::file;
+use kit::authority::Authority;
+use kit::bench::Bench;
+use kit::debian;
+use kit::fault::on;
+use kit::image::{Image, Layer};
+use kit::proxy::Proxy;
+use kit::registry::Registry;
+use kit::run::{Home, Outcome, Running, program};
+use kit::wire::Latch;
 
 const BOTH: [(Signal, i32); 2] = [(Signal::INT, 130), (Signal::TERM, 143)];
 
@@ -43,7 +43,7 @@ fn end(case: &str, running: Running, (signal, code): (Signal, i32)) -> Outcome {
 }
 
 fn image() -> Image {
-    Image::new(vec![Layer::plain(&crate::harness::archive::archive(&[file("f", vec![7; 5000])]))])
+    Image::new(vec![Layer::plain(&kit::archive::archive(&[file("f", vec![7; 5000])]))])
 }
 
 const PATIENT: [&str; 4] = ["--stall-timeout", "3600", "--retries", "5"];
@@ -191,7 +191,7 @@ fn an_unpack_ends_without_a_trace() {
 
 #[test]
 fn a_verification_ends() {
-    let image = Image::new(vec![Layer::plain(&crate::harness::archive::archive(&[file("f", vec![0; 20 << 20])]))]);
+    let image = Image::new(vec![Layer::plain(&kit::archive::archive(&[file("f", vec![0; 20 << 20])]))]);
     let bench = Bench::new();
     bench.pull(&image).exits(0);
     for signal in BOTH {
@@ -271,7 +271,7 @@ fn the_terminal_is_left_as_it_was() {
     let (bench, image) = (Bench::new(), image());
     let name = image.push(&bench.registry, "app", "latest");
     bench.registry.fault(on(image.layers[0].digest()).stall(1000));
-    let command = format!("trap : INT; {} pull {name}; echo \"code $?\"", env!("CARGO_BIN_EXE_pullet"));
+    let command = format!("trap : INT; {} pull {name}; echo \"code $?\"", program().display());
     let mut is_typed = false;
     let screen = typed(&bench.home, &command, &mut |screen| {
         let now = screen.contains("Downloading") && !std::mem::replace(&mut is_typed, screen.contains("Downloading"));
@@ -281,7 +281,7 @@ fn the_terminal_is_left_as_it_was() {
     assert!(end.starts_with("pullet: pull ") && end.ends_with("interrupted\r\ncode 130\r\n"), "{screen:?}");
     // A password: the echo is back, whether by a key or by a signal.
     for (case, code) in [("key", 130), ("TERM", 143), ("INT", 130)] {
-        let login = format!("{} login -u robot {}", env!("CARGO_BIN_EXE_pullet"), bench.registry.host());
+        let login = format!("{} login -u robot {}", program().display(), bench.registry.host());
         let command = format!("sh -c 'echo \"pid $$ \"; exec {login}'; echo \"code $?\"; stty -a");
         let mut is_done = false;
         let screen = typed(&bench.home, &command, &mut |screen| {

@@ -6,12 +6,12 @@ use std::path::Path;
 
 use rustix::fs::{CWD, FileType};
 
-use crate::harness::archive::file;
-use crate::harness::bench::Bench;
-use crate::harness::digest::short;
-use crate::harness::image::{Image, Layer};
-use crate::harness::listing::{assert_same, listing};
-use crate::harness::run::{Outcome, ordinary_user};
+use kit::archive::file;
+use kit::bench::Bench;
+use kit::digest::short;
+use kit::image::{Image, Layer};
+use kit::listing::{assert_same, listing};
+use kit::run::{Outcome, ordinary_user};
 
 fn image() -> Image {
     Image::new((0..3).map(|n| Layer::of(&[file(format!("f{n}"), format!("body {n}").repeat(100))])).collect())

@@ -6,12 +6,12 @@ use std::fs;
 use rustix::process::Signal;
 
 use crate::disk::noise;
-use crate::harness::archive::{dir, file, whiteout};
-use crate::harness::bench::Bench;
-use crate::harness::fault::{Fault, on};
-use crate::harness::image::{Image, Layer};
-use crate::harness::listing::{assert_same, listing};
 use crate::signals::until;
+use kit::archive::{dir, file, whiteout};
+use kit::bench::Bench;
+use kit::fault::{Fault, on};
+use kit::image::{Image, Layer};
+use kit::listing::{assert_same, listing};
 
 fn image() -> Image {
     let base = Layer::of(&[dir("d"), file("d/gone", noise(1000)), file("d/kept", noise(400_000))]);

@@ -1,11 +1,11 @@
 //! TLS: whom pullet trusts and why, what it shows to whom, what `--insecure-registry` opens and what it does not.
 
-use crate::harness::authority::{Authority, Clients, Leaf};
-use crate::harness::digest::base64;
-use crate::harness::fault::on;
-use crate::harness::image::Image;
-use crate::harness::registry::Registry;
-use crate::harness::run::{Home, Outcome};
+use kit::authority::{Authority, Clients, Leaf};
+use kit::digest::base64;
+use kit::fault::on;
+use kit::image::Image;
+use kit::registry::Registry;
+use kit::run::{Home, Outcome};
 
 const LOOPBACK: [&str; 2] = ["localhost", "127.0.0.1"];
 

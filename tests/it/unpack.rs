@@ -5,11 +5,11 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 
-use crate::harness::archive::{Entry, archive, dir, extension, file, global, hardlink, symlink, unended, verbatim};
-use crate::harness::bench::{Bench, check_tree, unpack, unpack_image, unpack_tar};
-use crate::harness::image::{Image, Layer, gzip};
-use crate::harness::listing::{assert_same, listing};
-use crate::harness::sparse::{self, Piece};
+use kit::archive::{Entry, archive, dir, extension, file, global, hardlink, symlink, unended, verbatim};
+use kit::bench::{Bench, check_tree, unpack, unpack_image, unpack_tar};
+use kit::image::{Image, Layer, gzip};
+use kit::listing::{assert_same, listing};
+use kit::sparse::{self, Piece};
 
 const TREE: &str = "d 0755 d\nf 0644 d/f \"text\"\nl d/l -> f";
 
@@ -41,7 +41,7 @@ fn every_compression_gives_the_same_tree() {
 #[cfg(feature = "zstd")]
 #[test]
 fn zstd_gives_the_same_tree() {
-    use crate::harness::image::zstd;
+    use kit::image::zstd;
     check_layer("zstd", Layer::zstd(&tar()), TREE);
     let mut frames = Layer::zstd(&tar());
     frames.blob = tar().chunks(700).flat_map(zstd).collect();

@@ -7,12 +7,12 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use crate::harness::archive::{Entry, dir, file, opaque, whiteout};
-use crate::harness::bench::Bench;
-use crate::harness::digest::sha256;
-use crate::harness::image::{Image, Layer};
-use crate::harness::listing::assert_same;
-use crate::harness::run::{Outcome, ordinary_user, root};
+use kit::archive::{Entry, dir, file, opaque, whiteout};
+use kit::bench::Bench;
+use kit::digest::sha256;
+use kit::image::{Image, Layer};
+use kit::listing::assert_same;
+use kit::run::{Outcome, ordinary_user, root};
 
 /// Folders of the modes that are in their owner's way, with files in them and with one another in them.
 fn locked() -> Vec<Entry> {

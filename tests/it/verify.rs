@@ -2,11 +2,11 @@
 
 use serde_json::json;
 
-use crate::harness::archive::{archive, file};
-use crate::harness::bench::{Bench, unpack_image};
-use crate::harness::digest::{sha256, sha512, short};
-use crate::harness::fault::{Fault, on};
-use crate::harness::image::{Image, Layer};
+use kit::archive::{archive, file};
+use kit::bench::{Bench, unpack_image};
+use kit::digest::{sha256, sha512, short};
+use kit::fault::{Fault, on};
+use kit::image::{Image, Layer};
 
 fn image() -> Image {
     Image::new((0..3).map(|n| Layer::of(&[file(format!("f{n}"), format!("body of {n}").repeat(50))])).collect())

@@ -1,8 +1,8 @@
 //! Whiteouts and opaque folders, as the OCI layer specification has them: they remove what lower layers put there, and
 //! nothing of their own layer, in whatever order the entries stand.
 
-use crate::harness::archive::{Entry, dir, fifo, file, hardlink, opaque, symlink, whiteout};
-use crate::harness::bench::check_tree;
+use kit::archive::{Entry, dir, fifo, file, hardlink, opaque, symlink, whiteout};
+use kit::bench::check_tree;
 
 /// A base with a folder of three files, a file beside it, and links.
 fn base() -> Vec<Entry> {
@@ -55,8 +55,8 @@ fn a_whiteout_of_nothing_is_nothing() {
     check_both_ways("a missing name", &[whiteout("nobody"), whiteout("d/nobody"), whiteout("d/sub/nobody")], all);
     check_both_ways("a name below a file", &[whiteout("e/below")], all);
     check_tree("in the lowest layer", &[&[whiteout("x"), file("f", "1")]], "f 0644 f \"1\"");
-    let outcome = crate::harness::bench::unpack(&[&[opaque("missing"), whiteout("no/where"), file("f", "1")]])
-        .done("a missing folder");
+    let outcome =
+        kit::bench::unpack(&[&[opaque("missing"), whiteout("no/where"), file("f", "1")]]).done("a missing folder");
     assert_eq!(std::fs::read(outcome.root.join("f")).unwrap(), b"1");
     assert!(!outcome.root.join("missing/.wh..wh..opq").exists());
 }

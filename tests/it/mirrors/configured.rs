@@ -3,10 +3,10 @@
 use std::fs;
 
 use super::Scene;
-use crate::harness::fault::on;
-use crate::harness::image::Image;
-use crate::harness::registry::Registry;
-use crate::harness::run::Home;
+use kit::fault::on;
+use kit::image::Image;
+use kit::registry::Registry;
+use kit::run::Home;
 
 #[test]
 fn every_configuration_is_obeyed_and_said() {

@@ -1,9 +1,9 @@
 //! What becomes of a mirror that fails, and of what it gave before.
 
 use super::{Scene, ranges};
-use crate::harness::fault::{Fault, on};
-use crate::harness::image::push_index;
-use crate::harness::registry::Registry;
+use kit::fault::{Fault, on};
+use kit::image::push_index;
+use kit::registry::Registry;
 
 #[test]
 fn a_mirror_that_fails_is_left_for_the_next() {

@@ -6,10 +6,10 @@ mod trusted;
 
 use std::fs;
 
-use crate::harness::archive::file;
-use crate::harness::image::{Image, Layer};
-use crate::harness::registry::Registry;
-use crate::harness::run::{Home, Outcome};
+use kit::archive::file;
+use kit::image::{Image, Layer};
+use kit::registry::Registry;
+use kit::run::{Home, Outcome};
 
 /// A registry with an image, and mirrors that have it too.
 struct Scene {

@@ -3,10 +3,10 @@
 use std::fs;
 
 use super::Scene;
-use crate::harness::authority::{Authority, Clients};
-use crate::harness::digest::base64;
-use crate::harness::fault::on;
-use crate::harness::registry::Registry;
+use kit::authority::{Authority, Clients};
+use kit::digest::base64;
+use kit::fault::on;
+use kit::registry::Registry;
 
 #[test]
 fn credentials_stay_with_whom_they_are_for() {

@@ -3,9 +3,9 @@
 
 use super::images::{self, Pushed};
 use super::{expected, unpacked};
-use crate::harness::authority::Authority;
-use crate::harness::debian::{Registry, Server, free_port};
-use crate::harness::run::Home;
+use kit::authority::Authority;
+use kit::debian::{Registry, Server, free_port};
+use kit::run::Home;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};

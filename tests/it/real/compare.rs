@@ -2,9 +2,9 @@
 
 use super::images::{self, Pushed};
 use super::{assert_same_as_umoci, expected, taken, unpacked};
-use crate::harness::digest::sha256;
-use crate::harness::run::{Home, root};
-use crate::harness::tree::{Kind, Tree};
+use kit::digest::sha256;
+use kit::run::{Home, root};
+use kit::tree::{Kind, Tree};
 use serde_json::Value;
 
 #[test]

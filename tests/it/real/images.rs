@@ -1,9 +1,8 @@
 //! The images, each made once in a run of the tests and pushed to one registry, and what other programs make of them.
 
 use super::{layers, model, oddities, source};
-use crate::harness;
-use crate::harness::debian::{self, Registry, Scratch, run};
-use crate::harness::tree::{Tree, hex};
+use kit::debian::{self, Registry, Scratch, run};
+use kit::tree::{Tree, hex};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use std::fs;
@@ -189,7 +188,7 @@ pub(crate) fn skopeo(verb: &str) -> Command {
 }
 
 fn unpack_by_umoci(layout: &Path, tag: &str, bundle: &Path) {
-    let rootless: &[&str] = if harness::run::root() { &[] } else { &["--rootless"] };
+    let rootless: &[&str] = if kit::run::root() { &[] } else { &["--rootless"] };
     run(umoci_command("unpack", rootless, &tagged(layout, tag)).arg(bundle)).expect(0);
 }
 
@@ -197,7 +196,7 @@ fn unpack_by_umoci(layout: &Path, tag: &str, bundle: &Path) {
 fn archive(root: &Path, to: &Path) -> PathBuf {
     let mut tar = debian::command("tar");
     tar.args(["--format=posix", "--xattrs", "--xattrs-include=*", "--numeric-owner", "--sparse"]);
-    if !harness::run::root() {
+    if !kit::run::root() {
         // Everything in it is the user's own, and would need no privilege to give away.
         tar.args(["--owner=app:1234", "--group=app:4321"]);
     }

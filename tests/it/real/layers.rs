@@ -1,10 +1,9 @@
 //! The layers of the long image: four that umoci makes from changes in a root, and six written by hand as other builders write them.
 
 use super::oddities;
-use crate::harness;
-use crate::harness::archive::{Entry, dir, file, hardlink, opaque, whiteout};
-use crate::harness::debian::{self, run};
-use crate::harness::run::root as is_root;
+use kit::archive::{Entry, dir, file, hardlink, opaque, whiteout};
+use kit::debian::{self, run};
+use kit::run::root as is_root;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{FileExt as _, PermissionsExt as _, lchown, symlink};
 use std::path::{Path, PathBuf};
@@ -179,7 +178,7 @@ fn undone(folder: &Path) -> PathBuf {
 
 fn by_hand(folder: &Path, entries: &[Entry]) -> PathBuf {
     let archive = folder.join("layer.tar");
-    fs::write(&archive, harness::archive::archive(entries)).unwrap();
+    fs::write(&archive, kit::archive::archive(entries)).unwrap();
     archive
 }
 

@@ -16,9 +16,9 @@ mod store;
 mod tar_reader;
 mod user;
 
-use crate::harness::run::{Home, root};
-use crate::harness::tree::{Kind, Tree};
 use images::Pushed;
+use kit::run::{Home, root};
+use kit::tree::{Kind, Tree};
 use rustix::process::{getegid, geteuid};
 
 /// Folders whose time umoci 0.4.7 leaves at "now", where the last entry that names them gives it; only their times are not compared.

@@ -6,8 +6,8 @@
 //! own layer; an entry replaces what is at its path; a folder on a folder keeps the children and takes over every attribute.
 
 use super::tar_reader::{self, Entry};
-use crate::harness::debian;
-use crate::harness::tree::{Kind, Node, Tree, hex};
+use kit::debian;
+use kit::tree::{Kind, Node, Tree, hex};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;

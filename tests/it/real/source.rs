@@ -3,8 +3,7 @@
 //! debootstrap takes the packages from the mirror that the machine's own apt is configured with. It needs root, and so do device nodes
 //! and foreign owners; without root the tests run on what an ordinary user can have, and compare just as much of it.
 
-use crate::harness;
-use crate::harness::debian::{self, run};
+use kit::debian::{self, run};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -15,7 +14,7 @@ const LEFT_OVER: [&str; 2] = ["var/cache/apt/archives", "var/lib/apt/lists"];
 
 /// Makes a root filesystem in a folder that does not exist yet.
 pub(crate) fn make_root(root: &Path) {
-    if harness::run::root() {
+    if kit::run::root() {
         bootstrap(root);
     } else {
         eprintln!("not root: the image is made of {} instead of a debootstrap", READABLE.join(", "));

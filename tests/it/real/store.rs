@@ -2,8 +2,8 @@
 
 use super::images::{self, Pushed, skopeo};
 use super::{assert_same_as_umoci, expected, taken};
-use crate::harness::debian::{command, run};
-use crate::harness::run::Home;
+use kit::debian::{command, run};
+use kit::run::Home;
 use std::fs;
 
 #[test]

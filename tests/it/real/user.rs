@@ -1,8 +1,8 @@
 //! The same images as an ordinary user: what needs root is left out and said once, and all the rest is there.
 
 use super::{images, taken, without_privileges};
-use crate::harness::run::{Home, root};
-use crate::harness::tree::Kind;
+use kit::run::{Home, root};
+use kit::tree::Kind;
 use rustix::process::{getegid, geteuid};
 
 /// Debian's `nobody` and `nogroup`.

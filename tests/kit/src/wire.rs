@@ -5,8 +5,6 @@ use std::net::{Shutdown, TcpStream};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use rustls::{ServerConnection, StreamOwned};
-
 /// Nothing here takes a tenth of it.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -29,22 +27,6 @@ pub trait Wire: Read + Write + Send {
 impl Wire for TcpStream {
     fn finish(&mut self) {
         let _ = self.shutdown(Shutdown::Write);
-    }
-}
-
-impl Wire for StreamOwned<ServerConnection, TcpStream> {
-    fn finish(&mut self) {
-        self.conn.send_close_notify();
-        let _ = self.flush();
-        let _ = self.sock.shutdown(Shutdown::Write);
-    }
-
-    fn has_client_certificate(&self) -> bool {
-        self.conn.peer_certificates().is_some()
-    }
-
-    fn is_resumed(&self) -> bool {
-        self.conn.handshake_kind() == Some(rustls::HandshakeKind::Resumed)
     }
 }
 

@@ -1,12 +1,17 @@
 //! A certificate authority for one test: its PEM is what `--ca-file` gets, its leaf is what the TLS registry shows.
 
+use std::io::Write;
+use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig};
+use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
+
+use crate::registry::Registry;
+use crate::wire::Wire;
 
 /// A root of trust that nobody but the test knows.
 pub struct Authority {
@@ -95,5 +100,46 @@ impl Leaf {
         let chain = vec![CertificateDer::from_pem_slice(self.certificate.as_bytes()).unwrap()];
         let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes()).unwrap();
         Arc::new(builder.with_single_cert(chain, key).unwrap())
+    }
+}
+
+impl Registry {
+    /// Over HTTPS, for `localhost` and 127.0.0.1.
+    pub fn tls(authority: &Authority) -> Registry {
+        Registry::tls_with(authority.server(&["localhost", "127.0.0.1"]))
+    }
+
+    /// Over HTTPS with a leaf for other names.
+    pub fn tls_for(authority: &Authority, names: &[&str]) -> Registry {
+        Registry::tls_with(authority.server(names))
+    }
+
+    /// Over HTTPS with any server's side of it.
+    pub fn tls_with(config: Arc<ServerConfig>) -> Registry {
+        Registry::tls_at("127.0.0.1", config)
+    }
+
+    /// Over HTTPS at another address of loopback, as a URL has it.
+    pub fn tls_at(host: &str, config: Arc<ServerConfig>) -> Registry {
+        let handshake = move |stream| -> Box<dyn Wire> {
+            Box::new(StreamOwned::new(ServerConnection::new(Arc::clone(&config)).unwrap(), stream))
+        };
+        Registry::with_handshake(host, "https", Box::new(handshake))
+    }
+}
+
+impl Wire for StreamOwned<ServerConnection, TcpStream> {
+    fn finish(&mut self) {
+        self.conn.send_close_notify();
+        let _ = self.flush();
+        let _ = self.sock.shutdown(Shutdown::Write);
+    }
+
+    fn has_client_certificate(&self) -> bool {
+        self.conn.peer_certificates().is_some()
+    }
+
+    fn is_resumed(&self) -> bool {
+        self.conn.handshake_kind() == Some(rustls::HandshakeKind::Resumed)
     }
 }

@@ -11,12 +11,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 
-use rustls::{ServerConfig, ServerConnection, StreamOwned};
-
-use super::authority::Authority;
-use super::digest::sha256;
-use super::fault::Fault;
-use super::wire::{PATIENCE, Reply, Request, Wire};
+use crate::digest::sha256;
+use crate::fault::Fault;
+use crate::wire::{PATIENCE, Reply, Request, Wire};
 
 /// A running registry.
 pub struct Registry {
@@ -44,22 +41,12 @@ impl fmt::Display for Call {
 impl Registry {
     /// Over plain HTTP.
     pub fn plain() -> Registry {
-        Registry::at("127.0.0.1", None)
+        Registry::plain_at("127.0.0.1")
     }
 
-    /// Over HTTPS, for `localhost` and 127.0.0.1.
-    pub fn tls(authority: &Authority) -> Registry {
-        Registry::at("127.0.0.1", Some(authority.server(&["localhost", "127.0.0.1"])))
-    }
-
-    /// Over HTTPS with a leaf for other names.
-    pub fn tls_for(authority: &Authority, names: &[&str]) -> Registry {
-        Registry::at("127.0.0.1", Some(authority.server(names)))
-    }
-
-    /// Over HTTPS with any server's side of it.
-    pub fn tls_with(config: Arc<ServerConfig>) -> Registry {
-        Registry::at("127.0.0.1", Some(config))
+    /// Starts a registry over plain HTTP at another address of loopback, as a URL has it.
+    pub fn plain_at(host: &str) -> Registry {
+        Registry::with_handshake(host, "http", Box::new(|stream| Box::new(stream)))
     }
 
     pub fn port(&self) -> u16 {
@@ -195,12 +182,17 @@ impl Registry {
         state.connections = 0;
     }
 
-    /// At another address of loopback, as a URL has it.
-    pub fn at(host: &str, tls: Option<Arc<ServerConfig>>) -> Registry {
+    /// Starts a registry at an address of loopback as a URL has it, such as `127.0.0.1` or `[::1]`. Each connection passes
+    /// through `handshake` first.
+    pub fn with_handshake(host: &str, scheme: &'static str, handshake: Handshake) -> Registry {
         let listener = TcpListener::bind(format!("{host}:0")).expect("a loopback address to listen on");
         let address = listener.local_addr().unwrap();
-        let scheme = if tls.is_some() { "https" } else { "http" };
-        let shared = Arc::new(Shared { tls, ..Shared::default() });
+        let shared = Arc::new(Shared {
+            handshake,
+            closing: AtomicBool::default(),
+            state: Mutex::default(),
+            called: Condvar::default(),
+        });
         let ours = Arc::clone(&shared);
         let acceptor = std::thread::spawn(move || accept(&listener, &ours));
         Registry { shared, address, scheme, acceptor: Some(acceptor) }
@@ -222,9 +214,11 @@ impl Drop for Registry {
     }
 }
 
-#[derive(Default)]
+/// Turns an accepted connection into one that carries HTTP.
+pub type Handshake = Box<dyn Fn(TcpStream) -> Box<dyn Wire> + Send + Sync>;
+
 struct Shared {
-    tls: Option<Arc<ServerConfig>>,
+    handshake: Handshake,
     closing: AtomicBool,
     state: Mutex<State>,
     called: Condvar,
@@ -273,11 +267,7 @@ fn converse(stream: TcpStream, shared: &Shared) {
         state.connections
     };
     let _ = stream.set_nodelay(true);
-    let wire: Box<dyn Wire> = match &shared.tls {
-        None => Box::new(stream),
-        Some(config) => Box::new(StreamOwned::new(ServerConnection::new(Arc::clone(config)).unwrap(), stream)),
-    };
-    let mut reader = BufReader::new(wire);
+    let mut reader = BufReader::new((shared.handshake)(stream));
     while let Ok(Some(request)) = Request::read(&mut reader) {
         let (wire, mut state) = (reader.get_ref(), shared.state.lock().unwrap());
         state.certified += usize::from(wire.has_client_certificate());

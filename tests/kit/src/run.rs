@@ -263,8 +263,7 @@ impl Home {
 
     /// Another user can run the binary only from a place that it can reach: a copy in a home that is open to it.
     fn binary(&self, user: Option<u32>) -> PathBuf {
-        let built = std::env::var_os("PULLET_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_pullet").into());
-        let built = PathBuf::from(built);
+        let built = program();
         let Some(user) = user else { return built };
         let copy = self.path("pullet");
         if !copy.exists() {
@@ -332,6 +331,16 @@ fn no_retries<S: AsRef<OsStr>>(args: &[S]) -> &'static [&'static str] {
     let takes_it = args.iter().any(|arg| matches!(arg.as_ref().to_str(), Some("pull" | "unpack")));
     let is_told = args.iter().any(|arg| matches!(arg.as_ref().to_str(), Some("--retries" | "--")));
     if takes_it && !is_told { &["--retries", "0"] } else { &[] }
+}
+
+/// Returns the program under test: `PULLET_BINARY`, or the pullet that Cargo built for these tests.
+pub fn program() -> PathBuf {
+    // Newer versions of Cargo name it to the tests. For older ones: test programs lie in `deps`, one folder below it.
+    let named = std::env::var_os("PULLET_BINARY").or_else(|| std::env::var_os("CARGO_BIN_EXE_pullet"));
+    named.map_or_else(
+        || std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().join("pullet"),
+        PathBuf::from,
+    )
 }
 
 /// Whether the tests run as root, who may do more than others when it unpacks.

@@ -8,9 +8,9 @@ use std::sync::OnceLock;
 
 use serde_json::{Value, json};
 
-use super::archive::{Entry, archive};
-use super::digest::sha256;
-use super::registry::Registry;
+use crate::archive::{Entry, archive};
+use crate::digest::sha256;
+use crate::registry::Registry;
 
 pub const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 pub const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -90,7 +90,7 @@ impl Image {
 
     /// One small layer; what is in it does not matter to the test, but the seed makes it another one.
     pub fn small(seed: &str) -> Image {
-        Image::new(vec![Layer::of(&[super::archive::file("seed", seed)])])
+        Image::new(vec![Layer::of(&[crate::archive::file("seed", seed)])])
     }
 
     /// An OCI image whose config was edited before the manifest was made from it.

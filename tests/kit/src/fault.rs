@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use super::wire::{Framing, Latch, Reply};
+use crate::wire::{Framing, Latch, Reply};
 
 /// One line of the script. Without [`Fault::nth`] or [`Fault::after`] it hits every answer on its path.
 #[derive(Clone, Debug)]

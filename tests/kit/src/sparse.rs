@@ -1,6 +1,6 @@
 //! Sparse files in the four shapes that archivers have written: old GNU, and pax 0.0, 0.1 and 1.0.
 
-use super::archive::{Entry, base256, file, number, padded};
+use crate::archive::{Entry, base256, file, number, padded};
 
 /// Where one piece of data belongs in the file, and the data. All but the last are whole blocks, as archivers write them:
 /// readers do not agree on where the next piece begins behind a broken one.

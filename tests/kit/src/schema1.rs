@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::digest::{base64, sha256};
-use super::image::{Layer, architecture};
-use super::registry::Registry;
+use crate::digest::{base64, sha256};
+use crate::image::{Layer, architecture};
+use crate::registry::Registry;
 
 pub const SCHEMA_1: &str = "application/vnd.docker.distribution.manifest.v1+json";
 pub const SIGNED: &str = "application/vnd.docker.distribution.manifest.v1+prettyjws";

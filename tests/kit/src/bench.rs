@@ -3,11 +3,11 @@
 use std::fs;
 use std::path::PathBuf;
 
-use super::archive::{Entry, archive};
-use super::image::{Image, Layer};
-use super::listing::{assert_same, listing};
-use super::registry::Registry;
-use super::run::{Home, Outcome};
+use crate::archive::{Entry, archive};
+use crate::image::{Image, Layer};
+use crate::listing::{assert_same, listing};
+use crate::registry::Registry;
+use crate::run::{Home, Outcome};
 
 /// A plain registry and a place to pull to.
 pub struct Bench {
