@@ -1,4 +1,4 @@
-//! pullet's own tasks, `cargo xtask COMMAND`: the dispatch only. Each command is a file or a folder of its own.
+//! pullet's own tasks, `cargo xtask COMMAND`. This file is the list of commands; each has a file or a folder.
 
 mod archive;
 mod bench;
@@ -24,59 +24,123 @@ mod tidy;
 
 use std::process::ExitCode;
 
-/// What a task ends with: nothing, or the sentence that says why not.
+/// The outcome of a task. The error is a sentence for the terminal.
 type Result<T = ()> = std::result::Result<T, String>;
 
-const HELP: &str = "\
-cargo xtask COMMAND
+struct Command {
+    name: &'static str,
+    /// Its arguments, as help shows them.
+    arguments: &'static str,
+    /// What it does, in lines that fit below its name.
+    about: &'static [&'static str],
+    run: Run,
+}
 
-  crash        kill pullet and break its disk at every system call that changes it, and run it again;
-               --sample SEED[:COUNT], --call NAME, --jobs COUNT
-  demo         pull, unpack, prove and run an image made of this machine's own files
-  demo NAME    the same with a real image from a real registry
-  test         format, clippy, tidy, every test, the manual, memory, size and crashes; what .ci/run calls
-  cross [--flavour full|tiny|tiny-notls] [--way A|B|C] [--test] [TARGET…]
-               static binaries for the targets of cross.toml, into target/dist; --way: the standard library from
-               rustup (A), from rustup's source (B), from Debian's toolchain (C), else the first of them that is
-               open; --test: and the core of the tests with each, under qemu-user
-  tidy         the law of imports, one owner per dependency, 500 lines, ARCHITECTURE.md
-  filesystems  the tests of stores and trees on ext4, tmpfs and overlayfs, as root and not, and without openat2
-  fuzz [--seconds N] [TARGET|FILE…]
-               the targets of fuzz/ for so many seconds each (60; 0: what is known already), or inputs
-  boot [x86_64|aarch64] [CASE…]
-               machines in QEMU whose initramfs pulls its root from a registry: as it should go, with the network cut,
-               with the clock at 1970, with 64 MiB of memory, without a network
-  bench        pullet and what else is here at the same work: CPU, memory, requests; -h tells its options
-  mem          the peak memory of a pull and an unpack, with a small layer and with one of 1 GiB
-  mem PROFILE  the same with another profile than release
-  size         the bytes of the release binaries
-";
+enum Run {
+    /// A command without arguments.
+    Alone(fn() -> Result),
+    /// A command that parses its arguments.
+    With(fn(&[&str]) -> Result),
+}
+
+const COMMANDS: &[Command] = &[
+    Command {
+        name: "test",
+        arguments: "",
+        about: &["run everything that must pass before a commit; .ci/run calls it"],
+        run: Run::Alone(test::run),
+    },
+    Command {
+        name: "tidy",
+        arguments: "",
+        about: &["check the law of imports, the owners of dependencies, files and ARCHITECTURE.md"],
+        run: Run::Alone(tidy::run),
+    },
+    Command {
+        name: "size",
+        arguments: "",
+        about: &["show the size of the release binaries and check the budget"],
+        run: Run::Alone(size::run),
+    },
+    Command {
+        name: "mem",
+        arguments: "[PROFILE]",
+        about: &["measure the peak memory of pull and unpack, with a layer of 1 MiB and one of 1 GiB"],
+        run: Run::With(mem::run),
+    },
+    Command {
+        name: "demo",
+        arguments: "[NAME]",
+        about: &[
+            "pull, unpack, verify and run an image made of this machine's files,",
+            "or the image NAME from its registry",
+        ],
+        run: Run::With(demo::run),
+    },
+    Command {
+        name: "bench",
+        arguments: "[OPTION...]",
+        about: &["compare pullet with the other tools on this machine: CPU, memory, requests; -h lists the options"],
+        run: Run::With(bench::run),
+    },
+    Command {
+        name: "crash",
+        arguments: "[--sample SEED[:COUNT]] [--call NAME] [--jobs COUNT]",
+        about: &["kill pullet or fail its disk at every system call that changes the disk, then run it again"],
+        run: Run::With(crash::run),
+    },
+    Command {
+        name: "fuzz",
+        arguments: "[--seconds N] [TARGET|FILE...]",
+        about: &["fuzz each target for N seconds (default 60; 0 runs the known inputs only), or run one input"],
+        run: Run::With(fuzz::run),
+    },
+    Command {
+        name: "cross",
+        arguments: "[--flavour full|tiny|tiny-notls] [--way A|B|C] [--test] [TARGET...]",
+        about: &[
+            "build static binaries for the targets of cross.toml into target/dist",
+            "--way: take the standard library prebuilt from rustup (A), built from rustup's source (B) or with",
+            "Debian's toolchain (C); default: the first that works",
+            "--test: also run the core of the tests with each binary, under qemu-user",
+        ],
+        run: Run::With(cross::run),
+    },
+    Command {
+        name: "filesystems",
+        arguments: "",
+        about: &[
+            "run the tests of stores and trees on ext4, tmpfs and overlayfs, as root and not, and without openat2",
+        ],
+        run: Run::Alone(filesystems::run),
+    },
+    Command {
+        name: "boot",
+        arguments: "[x86_64|aarch64] [CASE...]",
+        about: &[
+            "boot QEMU machines whose initramfs pulls the root from a registry: normally, with the network cut,",
+            "with the clock at 1970, with 64 MiB of memory, without a network",
+        ],
+        run: Run::With(boot::run),
+    },
+    Command { name: "help", arguments: "", about: &["show this text"], run: Run::Alone(help) },
+];
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    let outcome = match words[..] {
-        ["crash", ref options @ ..] => crash::run(options),
-        ["boot", ref words @ ..] => boot::run(words),
-        ["bench", ..] => bench::run(&words[1..]),
-        ["cross", ref words @ ..] => cross::run(words),
-        ["demo"] => demo::of_this_machine(),
-        ["demo", name] => demo::of(name),
-        ["fuzz", ref words @ ..] => fuzz::run(words),
-        ["filesystems"] => filesystems::run(),
-        ["mem"] => mem::run("release"),
-        ["mem", profile] => mem::run(profile),
-        ["size"] => size::run(),
-        ["test"] => test::run(),
-        ["tidy"] => tidy::run(),
-        [] | ["help" | "-h" | "--help"] => {
-            print!("{HELP}");
-            Ok(())
-        }
-        _ => {
-            eprint!("xtask: no such command: {:?}\n\n{HELP}", words.join(" "));
-            return ExitCode::from(2);
-        }
+    let (name, arguments) = match words[..] {
+        [] | ["-h" | "--help", ..] => ("help", &[][..]),
+        [name, ref arguments @ ..] => (name, arguments),
+    };
+    let Some(command) = COMMANDS.iter().find(|command| command.name == name) else {
+        eprint!("xtask: no command {name:?}\n\n{}", help_text());
+        return ExitCode::from(2);
+    };
+    let outcome = match command.run {
+        Run::Alone(run) if arguments.is_empty() => run(),
+        Run::Alone(_) => Err(format!("{name} takes no arguments")),
+        Run::With(run) => run(arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -85,4 +149,21 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn help() -> Result {
+    print!("{}", help_text());
+    Ok(())
+}
+
+fn help_text() -> String {
+    let mut text = "cargo xtask COMMAND\n".to_owned();
+    for Command { name, arguments, about, .. } in COMMANDS {
+        text += format!("\n  {name} {arguments}").trim_end();
+        text += "\n";
+        for line in *about {
+            text += &format!("      {line}\n");
+        }
+    }
+    text
 }

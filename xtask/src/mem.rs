@@ -75,7 +75,12 @@ struct Case {
     budget: u64,
 }
 
-pub fn run(profile: &str) -> Result {
+pub fn run(words: &[&str]) -> Result {
+    let profile = match words {
+        [] => "release",
+        [profile] => profile,
+        _ => return Err("expected one profile at most".into()),
+    };
     let binary = cargo::build(profile)?;
     let bench = Bench::new(&binary, DYNAMIC)?;
     bench.measure_both()?;

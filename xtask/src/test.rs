@@ -68,7 +68,7 @@ fn add_scripts(folder: &Path, shellcheck: &mut Command) -> Result {
 }
 
 fn memory() -> Result {
-    mem::run("release")
+    mem::run(&[])
 }
 
 /// The documentation, where a broken link is an error.

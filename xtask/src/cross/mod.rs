@@ -1,33 +1,31 @@
-//! `cargo xtask cross`: pullet as one static file for each target of cross.toml, on a machine that need have nothing but
-//! Rust; with `--test` the core of the integration tests with each of them, under qemu-user where it is foreign.
+//! `cargo xtask cross`: builds pullet as one static file for each target of cross.toml. With `--test` it also runs the core
+//! of the integration tests with each binary, under qemu-user if this machine cannot run it.
 
-mod elf;
 mod suite;
 mod targets;
-mod toml;
 mod toolchain;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::{Result, cargo, debian, disk, mem, shell, show};
-use elf::Linking;
-use targets::{Flavour, Target, Targets};
+use targets::{Emulation, Flavour, Target, Targets};
 use toolchain::Way;
 
-/// A binary that was built, and what was found out about it.
+/// A binary that was built.
 struct Built<'a> {
     target: &'a Target,
     way: Way,
     path: PathBuf,
     bytes: u64,
     budget: Option<u64>,
+    /// Where it ran: `here`, or the emulator.
     ran: String,
 }
 
-/// What the command line asks for.
 #[derive(Debug, PartialEq)]
-struct Asked<'a> {
+struct Options<'a> {
+    /// The targets to build; none means all.
     targets: Vec<&'a str>,
     flavour: &'a str,
     way: Option<Way>,
@@ -35,29 +33,30 @@ struct Asked<'a> {
 }
 
 pub fn run(words: &[&str]) -> Result {
-    let asked = parse(words)?;
+    let options = parse(words)?;
     let list = targets::read()?;
-    let chosen = match asked.targets[..] {
-        [] => list.targets.iter().collect(),
-        ref words => words.iter().map(|word| list.target(word)).collect::<Result<Vec<_>>>()?,
+    let chosen = if options.targets.is_empty() {
+        list.targets.iter().collect()
+    } else {
+        options.targets.iter().map(|word| list.target(word)).collect::<Result<Vec<_>>>()?
     };
-    build_and_test(&list, &chosen, &asked)
+    build_and_test(&list, &chosen, &options)
 }
 
-/// What CI does: the first tier, built and tested.
+/// Builds and tests the first tier, as CI does.
 pub fn first_tier() -> Result {
     let list = targets::read()?;
     let chosen: Vec<&Target> = list.targets.iter().filter(|target| target.tier == 1).collect();
-    build_and_test(&list, &chosen, &Asked { is_test: true, ..Asked::default() })
+    build_and_test(&list, &chosen, &Options { is_test: true, ..Options::default() })
 }
 
-impl Default for Asked<'_> {
+impl Default for Options<'_> {
     fn default() -> Self {
         Self { targets: Vec::new(), flavour: "full", way: None, is_test: false }
     }
 }
 
-/// The whole pullet for one target, built where it is not up to date.
+/// Builds the full flavour for one target and returns the path of the binary.
 pub fn one(word: &str) -> Result<PathBuf> {
     let list = targets::read()?;
     let target = list.target(word)?;
@@ -67,32 +66,32 @@ pub fn one(word: &str) -> Result<PathBuf> {
     Ok(built.path)
 }
 
-fn parse<'a>(words: &[&'a str]) -> Result<Asked<'a>> {
-    let mut asked = Asked::default();
+fn parse<'a>(words: &[&'a str]) -> Result<Options<'a>> {
+    let mut options = Options::default();
     let mut words = words.iter();
     while let Some(word) = words.next() {
         match *word {
-            "--test" => asked.is_test = true,
-            "--flavour" => asked.flavour = words.next().ok_or("--flavour: a name is missing")?,
-            "--way" => asked.way = Some(Way::of(words.next().ok_or("--way: a letter is missing")?)?),
+            "--test" => options.is_test = true,
+            "--flavour" => options.flavour = words.next().ok_or("--flavour: missing name")?,
+            "--way" => options.way = Some(Way::of(words.next().ok_or("--way: missing letter")?)?),
             option if option.starts_with('-') => return Err(format!("unknown option {option}")),
-            target => asked.targets.push(target),
+            target => options.targets.push(target),
         }
     }
-    Ok(asked)
+    Ok(options)
 }
 
-fn build_and_test(list: &Targets, chosen: &[&Target], asked: &Asked) -> Result {
-    let flavour = list.flavour(asked.flavour)?;
+fn build_and_test(list: &Targets, chosen: &[&Target], options: &Options) -> Result {
+    let flavour = list.flavour(options.flavour)?;
     prepare(chosen)?;
-    let built = chosen.iter().map(|target| build(target, flavour, asked.way)).collect::<Result<Vec<_>>>()?;
+    let built = chosen.iter().map(|target| build(target, flavour, options.way)).collect::<Result<Vec<_>>>()?;
     write_sums()?;
     show_table(&built, flavour);
-    if asked.is_test {
+    if options.is_test {
         for Built { target, path, .. } in &built {
             suite::run(target, flavour, path)?;
-            // An emulator's memory is not ours.
-            if target.emulator.is_none() && flavour.has("default") {
+            // Under an emulator, the memory is mostly the emulator's.
+            if target.emulation().is_none() && flavour.has("default") {
                 mem::of(path)?;
                 mem::confined(path)?;
             }
@@ -104,42 +103,50 @@ fn build_and_test(list: &Targets, chosen: &[&Target], asked: &Asked) -> Result {
 }
 
 fn prepare(chosen: &[&Target]) -> Result {
-    if chosen.iter().any(|target| target.emulator.is_some()) {
+    debian::need(&[("readelf", "binutils")])?;
+    if chosen.iter().any(|target| target.emulation().is_some()) {
         debian::need_packages(&["qemu-user"])?;
     }
     disk::create_folder(&dist()?)
 }
 
-fn build<'a>(target: &'a Target, flavour: &Flavour, asked: Option<Way>) -> Result<Built<'a>> {
-    let way = toolchain::way(target, flavour, asked)?;
+fn build<'a>(target: &'a Target, flavour: &Flavour, way: Option<Way>) -> Result<Built<'a>> {
+    let way = toolchain::choose(target, flavour, way)?;
     println!("{} ({}), {}: {}", show::bold(&target.triple), flavour.name, way.letter(), way.name());
     let binary = toolchain::build(target, flavour, way)?;
     let suffix = if flavour.name == "full" { String::new() } else { format!("-{}", flavour.name) };
     let path = dist()?.join(format!("pullet-{}{suffix}", target.triple));
     disk::named("copy", &path, std::fs::copy(&binary, &path))?;
-    let bytes = disk::named("read", &path, std::fs::read(&path))?;
-    match elf::linking(&bytes).map_err(|why| format!("{}: {why}", path.display()))? {
-        Linking::Static => {}
-        Linking::Dynamic(how) => return Err(format!("{}: not static: {how}", path.display())),
-    }
+    check_static(&path)?;
     let budget = target.budgets.get(&flavour.name).copied();
     let ran = run_once(target, &path)?;
-    Ok(Built { target, way, path, bytes: bytes.len() as u64, budget, ran })
+    let bytes = disk::size(&path)?;
+    Ok(Built { target, way, path, bytes, budget, ran })
 }
 
-/// Lets it say its version, which is more than it seems: relocation, start-up and output all work.
+/// Fails if the file needs a dynamic loader or shared libraries.
+fn check_static(path: &Path) -> Result {
+    let headers = shell::read(shell::program("readelf").args(["--program-headers", "--wide"]).arg(path))?;
+    let is_dynamic = |line: &str| matches!(line.split_whitespace().next(), Some("DYNAMIC" | "INTERP"));
+    match headers.lines().find(|line| is_dynamic(line)) {
+        Some(line) => Err(format!("{}: not static: {}", path.display(), line.trim())),
+        None => Ok(()),
+    }
+}
+
+/// Runs `--version`, which proves that relocation, start-up and output work.
 fn run_once(target: &Target, path: &Path) -> Result<String> {
     let mut command = command(target, path);
-    let said = shell::read(command.arg("--version"))?;
-    if !said.starts_with("pullet ") {
-        return Err(format!("{}: said {said:?}", shell::words(&command)));
+    let output = shell::read(command.arg("--version"))?;
+    if !output.starts_with("pullet ") {
+        return Err(format!("{}: unexpected output {output:?}", shell::words(&command)));
     }
-    Ok(target.emulator.as_ref().map_or("here".into(), |[program, cpu]| format!("{program}, {cpu}")))
+    Ok(target.emulation().map_or("here".into(), |Emulation { program, cpu }| format!("{program}, {cpu}")))
 }
 
-/// The program, under its emulator if it needs one.
+/// A command that runs the program, under its emulator if it needs one.
 fn command(target: &Target, path: &Path) -> Command {
-    let Some([program, cpu]) = &target.emulator else { return Command::new(path) };
+    let Some(Emulation { program, cpu }) = target.emulation() else { return Command::new(path) };
     let mut command = shell::program(program);
     command.args(["-cpu", cpu]).arg(path);
     command
@@ -155,12 +162,12 @@ fn show_table(built: &[Built], flavour: &Flavour) {
     println!();
 }
 
-/// Where what may be given to others lies.
+/// The folder of the finished binaries.
 fn dist() -> Result<PathBuf> {
     Ok(cargo::target()?.join("dist"))
 }
 
-/// The sums of all that lies there, in the form of sha256sum.
+/// Writes the checksums of all finished binaries, in the format of sha256sum.
 fn write_sums() -> Result {
     let folder = dist()?;
     let names: Vec<PathBuf> = disk::list(&folder)?.into_iter().filter(|path| !path.ends_with(SUMS)).collect();
@@ -176,9 +183,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_asked_for() {
-        assert_eq!(parse(&[]), Ok(Asked::default()));
-        let some = Asked { targets: vec!["armv7", "i686"], flavour: "tiny", way: Some(Way::Debian), is_test: true };
+    fn parses_options() {
+        assert_eq!(parse(&[]), Ok(Options::default()));
+        let some = Options { targets: vec!["armv7", "i686"], flavour: "tiny", way: Some(Way::Debian), is_test: true };
         assert_eq!(parse(&["armv7", "--flavour", "tiny", "--test", "--way", "C", "i686"]), Ok(some));
         assert!(parse(&["--way", "D"]).is_err());
         assert!(parse(&["--flavour"]).is_err());
@@ -186,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_foreign_program_runs_under_its_emulator() {
+    fn runs_other_architectures_under_an_emulator() {
         let list = targets::read().unwrap();
         let words = |word| shell::words(&command(list.target(word).unwrap(), Path::new("/p")));
         assert_eq!(words("x86_64"), "/p");

@@ -1,17 +1,17 @@
-//! The core of the integration tests with a binary for another machine: the tests run here and drive it under qemu-user,
-//! against registries that run here too.
+//! Runs the core of the integration tests with a cross-compiled binary. The tests and their registries run natively; the
+//! binary runs under qemu-user if it needs an emulator.
 
 use std::path::Path;
 
-use super::targets::{Flavour, Target};
+use super::targets::{Emulation, Flavour, Target};
 use crate::{Result, cargo, debian, shell, show};
 
-/// Topics of tests/it, and the feature that all of one needs, if any. Not among them:
-/// - what looks at pullet from outside by strace, or has the kernel refuse it a call (`disk`, `frugal`, `openat2`,
-///   `sandbox`), for under an emulator it would see the emulator's calls, and that of Debian 12 knows no Landlock;
-/// - what starts pullet by its name in a shell, on a terminal or as another user (`login`, `signals`, `user`), for
-///   there it would be the machine's own;
-/// - what is the same on every processor: words of the command line, configuration, real images.
+/// The modules of tests/it that run, each with the feature that all its tests need, if any. Left out are:
+/// - tests that run pullet under strace or make the kernel refuse a system call (`disk`, `frugal`, `openat2`, `sandbox`):
+///   they would see the emulator's calls, and the emulator of Debian 12 does not support Landlock;
+/// - tests that start pullet by name from a shell, on a terminal or as another user (`login`, `signals`, `user`): they
+///   would start the native binary;
+/// - tests whose result does not depend on the processor: command line, configuration, real images.
 const TOPICS: &[(&str, Option<&str>)] = &[
     ("boot::", Some("boot")),
     ("dress::", None),
@@ -33,7 +33,7 @@ const TOPICS: &[(&str, Option<&str>)] = &[
     ("whiteout::", None),
 ];
 
-/// Tests of these topics that need more features than their topic.
+/// Tests that need more features than their module.
 const NEEDS: &[(&str, &str)] = &[
     ("jobs::layers_that_arrive_in_any_order_make_the_same_tree", "manage"),
     ("jobs::the_first_failure_by_index_is_told_and_the_rest_is_kept", "manage"),
@@ -49,18 +49,18 @@ const NEEDS: &[(&str, &str)] = &[
     ("verify::diff_ids_are_proven_before_the_tree_is_seen", "zstd"),
 ];
 
-/// Tests that an emulator breaks and the processor does not: qemu-i386 7.2 dies of a signal to a program with threads,
-/// where the same binary passes on the kernel of an x86_64.
+/// Tests that fail only under an emulator. qemu-i386 7.2 crashes when a program with threads gets a signal; the same binary
+/// passes natively on x86_64.
 const BROKEN: &[(&str, &str)] = &[
     ("qemu-i386", "boot::a_signal_ends_the_wait_and_leaves_nothing_mounted"),
     ("qemu-i386", "jobs::a_signal_reaches_all_of_them"),
     ("qemu-i386", "stream::a_signal_ends_it_and_takes_the_tree_away"),
 ];
 
-/// What gives an emulator a clock of the time when 32 bits are too few. Not one of these tests looks at another clock.
+/// Runs the emulator with a clock after 2038, when 32-bit times overflow. The tests depend on no other clock.
 const LATER: &str = "/usr/bin/env DONT_FAKE_MONOTONIC=1 NO_FAKE_STAT=1 faketime -f +20y";
 
-/// What looks at the clock.
+/// The tests that depend on the clock.
 const DATED: &str = "tls::";
 
 pub fn run(target: &Target, flavour: &Flavour, binary: &Path) -> Result {
@@ -71,34 +71,34 @@ pub fn run(target: &Target, flavour: &Flavour, binary: &Path) -> Result {
     }
     drive(target, binary, "", &[ALL, &filters(flavour, |_| true)].concat())?;
     let dated = filters(flavour, |topic| topic == DATED);
-    if target.emulator.is_none() || !dated.contains(&DATED) {
+    if target.emulation().is_none() || !dated.contains(&DATED) {
         return Ok(());
     }
     debian::need(&[("faketime", "faketime")])?;
-    println!("{}", show::bold("and twenty years later"));
+    println!("{}", show::bold("the same twenty years later"));
     drive(target, binary, LATER, &[ALL, &dated].concat())
 }
 
 const ALL: &[&str] = &["--all-features", "--test", "it", "--"];
 
-/// Runs tests of this machine with a binary that may be of another.
-fn drive(target: &Target, binary: &Path, before: &str, words: &[&str]) -> Result {
-    let mut runner = before.to_owned();
-    if let Some([program, cpu]) = &target.emulator {
-        // The tests clear the environment, and with it the places where programs are looked for.
-        let program = shell::find(program).ok_or_else(|| format!("{program} is not there"))?;
+/// Runs native tests with the binary of the target. The emulator is run by the words in `wrapper`.
+fn drive(target: &Target, binary: &Path, wrapper: &str, words: &[&str]) -> Result {
+    let mut runner = wrapper.to_owned();
+    if let Some(Emulation { program, cpu }) = target.emulation() {
+        // The tests clear the environment with its PATH, so the program needs its full path.
+        let program = shell::find(program).ok_or_else(|| format!("{program} is not installed"))?;
         runner += &format!(" {} -cpu {cpu}", program.display());
     }
     let mut command = cargo::command(&["test", "--quiet", "--package", "pullet"]);
-    let is_ours = |name: &str| target.emulator.as_ref().is_some_and(|[program, _]| program == name);
-    let broken = BROKEN.iter().filter(|(emulator, _)| is_ours(emulator));
+    let emulator = target.emulation().map(|emulation| emulation.program);
+    let broken = BROKEN.iter().filter(|(program, _)| emulator == Some(program));
     command.args(words).args(broken.flat_map(|(_, test)| ["--skip", test]));
     command.env("PULLET_BINARY", binary).env("PULLET_RUNNER", runner);
     command.env("PULLET_ARCHITECTURE", architecture(&target.triple)?);
     shell::watch(&mut command)
 }
 
-/// The words that choose, of the topics that are wanted, what a pullet of this flavour can do.
+/// The arguments that select the tests of the wanted modules that work with this flavour.
 fn filters(flavour: &Flavour, is_wanted: fn(&str) -> bool) -> Vec<&'static str> {
     let has = |feature: &str| flavour.has("default") || flavour.has(feature);
     let topics = TOPICS.iter().filter(|(topic, feature)| is_wanted(topic) && feature.is_none_or(has));
@@ -106,7 +106,7 @@ fn filters(flavour: &Flavour, is_wanted: fn(&str) -> bool) -> Vec<&'static str> 
     topics.map(|(topic, _)| *topic).chain(lacking.flat_map(|(test, _)| ["--skip", test])).collect()
 }
 
-/// Architecture and variant of a target in the words of images.
+/// The architecture and variant of a target, as images name them.
 fn architecture(triple: &str) -> Result<&'static str> {
     Ok(match triple.split('-').next().unwrap_or_default() {
         "x86_64" => "amd64",
@@ -116,17 +116,17 @@ fn architecture(triple: &str) -> Result<&'static str> {
         "arm" => "arm/v6",
         "armv5te" => "arm/v5",
         "riscv64gc" => "riscv64",
-        other => return Err(format!("{triple}: nobody has said what images call {other}")),
+        other => return Err(format!("{triple}: no image architecture is known for {other}")),
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cross::targets;
+    use crate::{cross::targets, disk};
 
     #[test]
-    fn a_flavour_is_tested_as_far_as_its_features_go() {
+    fn selects_tests_by_the_features_of_the_flavour() {
         let list = targets::read().unwrap();
         let filters = |name| filters(list.flavour(name).unwrap(), |_| true);
         assert!(filters("full").contains(&"tls::") && !filters("full").contains(&"--skip"));
@@ -135,7 +135,19 @@ mod tests {
     }
 
     #[test]
-    fn every_target_has_its_architecture() {
+    fn names_tests_that_exist() {
+        let module = |name: &str| disk::read(&cargo::root().join("tests/it").join(name).with_extension("rs"));
+        for (topic, _) in TOPICS {
+            assert!(module(topic.trim_end_matches(':')).is_ok(), "{topic}");
+        }
+        for test in NEEDS.iter().map(|(test, _)| test).chain(BROKEN.iter().map(|(_, test)| test)) {
+            let (topic, name) = test.split_once("::").unwrap();
+            assert!(module(topic).unwrap().contains(&format!("fn {name}()")), "{test}");
+        }
+    }
+
+    #[test]
+    fn knows_the_architecture_of_every_target() {
         for target in targets::read().unwrap().targets {
             assert!(architecture(&target.triple).is_ok(), "{}", target.triple);
         }

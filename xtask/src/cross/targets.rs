@@ -1,155 +1,158 @@
-//! cross.toml as values: for which targets and in which flavours pullet is built. What is written there and not known
-//! here is an error, so that a slip of the pen in a budget is not a budget less.
+//! cross.toml as values: the targets and flavours that pullet is built for. Unknown keys are errors, so that a typo in a
+//! budget cannot remove the budget.
 
 use std::collections::BTreeMap;
 
-use super::toml::{self, Table, Value};
+use serde::Deserialize;
+
 use crate::{Result, cargo, disk};
 
-/// The one list.
 pub struct Targets {
     pub flavours: Vec<Flavour>,
+    /// Sorted by tier, then by triple.
     pub targets: Vec<Target>,
 }
 
-/// What of pullet is built.
-#[derive(Debug, Default)]
+/// A choice of features.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Flavour {
+    /// Its key in the file.
+    #[serde(skip)]
     pub name: String,
     pub features: Vec<String>,
-    /// Features of the standard library; where there are any it is built with ours.
+    /// Features of the standard library. If there are any, the standard library is built from source.
+    #[serde(default)]
     pub std_features: Vec<String>,
-    /// Whether a panic ends the program without a word.
-    pub is_mute: bool,
+    /// How a panic ends the program, if not as in the release profile.
+    pub panic: Option<Panic>,
+    #[serde(default)]
     pub rustflags: Vec<String>,
-    /// For the C parts.
+    /// Flags for C code.
     pub cflags: Option<String>,
 }
 
-/// For what it is built, and how it is run elsewhere.
-#[derive(Debug, Default)]
+#[derive(Debug, Deserialize, PartialEq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Panic {
+    /// Without a message.
+    ImmediateAbort,
+}
+
+/// How pullet is built for one target, and how the result runs on this machine.
+#[derive(Debug, Deserialize)]
 pub struct Target {
+    /// Its key in the file.
+    #[serde(skip)]
     pub triple: String,
     pub tier: u64,
-    /// Whether the standard library is built with ours although rustup may have it.
-    pub has_own_std: bool,
-    /// A program of qemu-user and the processor that it shall be; nothing where this machine runs the target itself.
-    pub emulator: Option<[String; 2]>,
-    /// More features for a flavour that has the default ones.
-    more_features: Vec<String>,
+    /// Where the standard library comes from, if it must not be rustup's prebuilt one.
+    pub std: Option<Std>,
+    /// A program of qemu-user, and the processor that it emulates. A target has both, or this machine runs it.
+    emulator: Option<String>,
+    cpu: Option<String>,
+    /// Features on top of the default ones, for flavours that have those.
+    #[serde(default, rename = "features")]
+    extra_features: Vec<String>,
+    #[serde(default)]
     pub rustflags: Vec<String>,
-    /// For the C parts.
+    /// Flags for C code.
     pub cflags: Option<String>,
-    /// Most bytes, by flavour.
+    /// All other keys: the most bytes that the binary may have, by flavour.
+    #[serde(flatten)]
     pub budgets: BTreeMap<String, u64>,
 }
 
-/// Reads the list of the workspace.
+#[derive(Debug, Deserialize, PartialEq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Std {
+    Source,
+}
+
+/// How this machine runs programs of another architecture.
+pub struct Emulation<'a> {
+    /// A program of qemu-user.
+    pub program: &'a str,
+    pub cpu: &'a str,
+}
+
+/// The file. The tables outside `pullet` belong to cross-rs.
+#[derive(Deserialize)]
+struct Document {
+    pullet: Tables,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Tables {
+    flavour: BTreeMap<String, Flavour>,
+    target: BTreeMap<String, Target>,
+}
+
+/// Reads cross.toml of the workspace.
 pub fn read() -> Result<Targets> {
     let text = disk::read(&cargo::root().join("cross.toml"))?;
-    parse(&text).map_err(|why| format!("cross.toml: {why}"))
+    parse(&text).map_err(|error| format!("cross.toml: {error}"))
 }
 
 impl Targets {
     pub fn flavour(&self, name: &str) -> Result<&Flavour> {
         let known: Vec<&str> = self.flavours.iter().map(|flavour| flavour.name.as_str()).collect();
         let found = self.flavours.iter().find(|flavour| flavour.name == name);
-        found.ok_or_else(|| format!("no flavour \"{name}\": there are {}", known.join(", ")))
+        found.ok_or_else(|| format!("no flavour \"{name}\": expected one of {}", known.join(", ")))
     }
 
-    /// The target that the word names: whole, or by its beginning where only one begins so.
+    /// The target with this triple, or the only one whose triple begins with the word.
     pub fn target(&self, word: &str) -> Result<&Target> {
-        let fits: Vec<&Target> = self.targets.iter().filter(|target| target.triple.starts_with(word)).collect();
-        match fits[..] {
-            [target] => Ok(target),
-            _ => {
-                let some = if fits.is_empty() { self.targets.iter().collect() } else { fits };
-                let names: Vec<&str> = some.iter().map(|target| target.triple.as_str()).collect();
-                Err(format!("\"{word}\" names no target or several, of {}", names.join(", ")))
-            }
+        let matching: Vec<&Target> = self.targets.iter().filter(|target| target.triple.starts_with(word)).collect();
+        if let [target] = matching[..] {
+            return Ok(target);
         }
+        let candidates = if matching.is_empty() { self.targets.iter().collect() } else { matching };
+        let names: Vec<&str> = candidates.iter().map(|target| target.triple.as_str()).collect();
+        Err(format!("\"{word}\" does not name exactly one target of {}", names.join(", ")))
     }
 }
 
 impl Flavour {
-    /// Whether this feature was given to it by name.
+    /// True if the flavour lists the feature itself.
     pub fn has(&self, feature: &str) -> bool {
         self.features.iter().any(|name| name == feature)
     }
 }
 
 impl Target {
-    /// What of pullet is built in this flavour.
+    /// The emulator that the target's programs need, or `None` if they run natively.
+    pub fn emulation(&self) -> Option<Emulation<'_>> {
+        Some(Emulation { program: self.emulator.as_deref()?, cpu: self.cpu.as_deref()? })
+    }
+
+    /// The features of pullet in this flavour.
     pub fn features<'a>(&'a self, flavour: &'a Flavour) -> Vec<&'a str> {
-        let more: &[String] = if flavour.has("default") { &self.more_features } else { &[] };
-        flavour.features.iter().chain(more).map(String::as_str).collect()
+        let extra: &[String] = if flavour.has("default") { &self.extra_features } else { &[] };
+        flavour.features.iter().chain(extra).map(String::as_str).collect()
     }
 }
 
 fn parse(text: &str) -> Result<Targets> {
-    let mut targets = Targets { flavours: Vec::new(), targets: Vec::new() };
-    for (name, table) in toml::parse(text)? {
-        let of = |why: String| format!("[{name}]: {why}");
-        if let Some(triple) = name.strip_prefix("pullet.target.") {
-            targets.targets.push(target(triple, table).map_err(of)?);
-        } else if let Some(flavour) = name.strip_prefix("pullet.flavour.") {
-            targets.flavours.push(self::flavour(flavour, table).map_err(of)?);
-        } else if name.starts_with("pullet") {
-            return Err(of("there is no such table".into()));
-        }
-    }
+    let document: Document = toml::from_str(text).map_err(|error| error.to_string())?;
+    let name_flavour = |(name, flavour)| Flavour { name, ..flavour };
+    let flavours = document.pullet.flavour.into_iter().map(name_flavour).collect();
+    let name_target = |(triple, target)| Target { triple, ..target };
+    let targets = document.pullet.target.into_iter().map(name_target).collect();
+    let mut targets = Targets { flavours, targets };
     targets.targets.sort_by(|one, other| (one.tier, &one.triple).cmp(&(other.tier, &other.triple)));
-    let budgets = targets.targets.iter().flat_map(|target| target.budgets.keys().map(|name| (&target.triple, name)));
-    for (triple, budget) in budgets {
-        targets.flavour(budget).map_err(|why| format!("[pullet.target.{triple}]: {why}"))?;
+    for target in &targets.targets {
+        check(target, &targets).map_err(|why| format!("[pullet.target.{}]: {why}", target.triple))?;
     }
     Ok(targets)
 }
 
-fn flavour(name: &str, table: Table) -> Result<Flavour> {
-    let mut flavour = Flavour { name: name.to_owned(), ..Flavour::default() };
-    for (key, value) in table {
-        match (key.as_str(), value) {
-            ("features", Value::List(features)) => flavour.features = features,
-            ("std-features", Value::List(features)) => flavour.std_features = features,
-            ("panic", Value::Text(how)) if how == "immediate-abort" => flavour.is_mute = true,
-            ("rustflags", Value::List(flags)) => flavour.rustflags = flags,
-            ("cflags", Value::Text(flags)) => flavour.cflags = Some(flags),
-            (key, value) => return Err(unexpected(key, &value)),
-        }
+fn check(target: &Target, targets: &Targets) -> Result {
+    if target.emulator.is_some() != target.cpu.is_some() {
+        return Err("emulator and cpu need each other".into());
     }
-    Ok(flavour)
-}
-
-fn target(triple: &str, table: Table) -> Result<Target> {
-    let mut target = Target { triple: triple.to_owned(), ..Target::default() };
-    let (mut emulator, mut cpu) = (None, None);
-    for (key, value) in table {
-        match (key.as_str(), value) {
-            ("tier", Value::Number(tier)) => target.tier = tier,
-            ("std", Value::Text(from)) if from == "source" => target.has_own_std = true,
-            ("emulator", Value::Text(program)) => emulator = Some(program),
-            ("cpu", Value::Text(name)) => cpu = Some(name),
-            ("features", Value::List(features)) => target.more_features = features,
-            ("rustflags", Value::List(flags)) => target.rustflags = flags,
-            ("cflags", Value::Text(flags)) => target.cflags = Some(flags),
-            (flavour, Value::Number(bytes)) => drop(target.budgets.insert(flavour.to_owned(), bytes)),
-            (key, value) => return Err(unexpected(key, &value)),
-        }
-    }
-    target.emulator = match (emulator, cpu) {
-        (Some(program), Some(cpu)) => Some([program, cpu]),
-        (None, None) => None,
-        _ => return Err("emulator and cpu belong together".into()),
-    };
-    if target.tier == 0 {
-        return Err("a tier is missing, from 1 on".into());
-    }
-    Ok(target)
-}
-
-fn unexpected(key: &str, value: &Value) -> String {
-    format!("{key} = {value:?} is not known")
+    target.budgets.keys().try_for_each(|flavour| targets.flavour(flavour).map(drop))
 }
 
 #[cfg(test)]
@@ -157,7 +160,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_list_of_the_workspace_is_good() {
+    fn reads_the_file_of_the_workspace() {
         let targets = read().unwrap();
         assert_eq!(targets.targets.len(), 7);
         assert_eq!(targets.target("armv7").unwrap().triple, "armv7-unknown-linux-musleabihf");
@@ -167,24 +170,27 @@ mod tests {
         for target in &targets.targets {
             assert!(target.budgets.contains_key("full"), "{} has no budget", target.triple);
         }
-        // CI tests the first tier: one of each width of a word.
+        // CI tests the first tier: one 32-bit and one 64-bit target.
         let first: Vec<&str> = targets.targets.iter().filter(|t| t.tier == 1).map(|t| t.triple.as_str()).collect();
         assert_eq!(first, ["armv7-unknown-linux-musleabihf", "x86_64-unknown-linux-musl"]);
     }
 
     #[test]
-    fn what_is_not_known_is_refused() {
-        for (text, expected) in [
-            ("[pullet.x]", "[pullet.x]: there is no such table"),
-            ("[pullet.target.t]", "[pullet.target.t]: a tier is missing, from 1 on"),
-            ("[pullet.target.t]\ntier = 1\nfull = 9", "[pullet.target.t]: no flavour \"full\": there are "),
-            ("[pullet.target.t]\ntier = \"1\"", "[pullet.target.t]: tier = Text(\"1\") is not known"),
-            ("[pullet.target.t]\nstd = \"x\"", "[pullet.target.t]: std = Text(\"x\") is not known"),
-            ("[pullet.target.t]\ntier = 1\ncpu = \"x\"", "[pullet.target.t]: emulator and cpu belong together"),
-            ("[pullet.flavour.f]\nfeature = []", "[pullet.flavour.f]: feature = List([]) is not known"),
-        ] {
-            assert_eq!(parse(text).err().as_deref(), Some(expected), "{text}");
-        }
-        assert!(parse("[target.t]\nimage = \"x\"").is_ok(), "cross's own tables are cross's business");
+    fn refuses_unknown_keys_and_values() {
+        let check = |target: &str, expected: &str| {
+            let text = format!("[pullet.flavour.full]\nfeatures = []\n[pullet.target.t]\n{target}");
+            let error = parse(&text).err().unwrap_or_default();
+            assert_eq!(error.is_empty(), expected.is_empty(), "{target}: {error}");
+            assert!(error.contains(expected), "{target}: {error}");
+        };
+        check("tier = 1\nfull = 9\n[target.t]\nimage = \"tables of cross-rs may hold anything\"", "");
+        check("full = 9", "missing field `tier`");
+        check("tier = 1\nfull = \"9\"", "invalid type");
+        check("tier = 1\nrustflag = []", "invalid type");
+        check("tier = 1\ntiny = 9", "[pullet.target.t]: no flavour \"tiny\"");
+        check("tier = 1\nstd = \"x\"", "unknown variant `x`");
+        check("tier = 1\ncpu = \"x\"", "[pullet.target.t]: emulator and cpu need each other");
+        check("tier = 1\n[pullet.x]", "unknown field `x`");
+        check("tier = 1\n[pullet.flavour.f]\nfeatures = []\nflags = []", "unknown field `flags`");
     }
 }

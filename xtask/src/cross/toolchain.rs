@@ -1,15 +1,15 @@
-//! With what a target is built: one of three ways to its standard library, and zig as linker and C compiler in each.
+//! The toolchain of a target: one of three ways to get its standard library, with zig as linker and C compiler.
 //!
-//! A: rustup has the target's standard library. B: rustup has the library's source, and it is built with ours.
-//! C: Debian's toolchain, whose source fits its compiler. The first that is open is gone, unless one is asked for.
+//! A: prebuilt by rustup. B: built from rustup's source. C: Debian's compiler, with the standard library built from Debian's
+//! source. The first way that works is used, unless one is requested.
 
 use std::path::PathBuf;
 use std::process::Command;
 
-use super::targets::{Flavour, Target};
+use super::targets::{Flavour, Panic, Std, Target};
 use crate::{Result, cargo, debian, disk, shell};
 
-/// How the target's standard library is come by.
+/// Where the standard library comes from.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Way {
     Prebuilt,
@@ -20,10 +20,10 @@ pub enum Way {
 impl Way {
     const ALL: [Self; 3] = [Self::Prebuilt, Self::Source, Self::Debian];
 
-    /// The way of this letter.
+    /// Finds a way by its letter.
     pub fn of(letter: &str) -> Result<Self> {
         let found = Self::ALL.into_iter().find(|way| way.letter() == letter);
-        found.ok_or_else(|| format!("no way \"{letter}\": there are A, B and C"))
+        found.ok_or_else(|| format!("no way \"{letter}\": expected A, B or C"))
     }
 
     pub fn letter(self) -> &'static str {
@@ -43,45 +43,42 @@ impl Way {
     }
 }
 
-/// Debian's Rust for the web browsers, which is newer than its own, with the library's source.
+/// Debian's Rust for building browsers, which is newer than its default one, with the source of the standard library.
 const DEBIAN: &[&str] = &["rustc-web", "cargo-web", "rust-web-src", "libstd-rust-web-dev"];
-/// From PyPI. The first is compiler and linker, the second lets cargo use it.
+/// Packages of PyPI: the compiler and linker, and the cargo subcommand that uses them.
 const ZIG: &[&str] = &["ziglang==0.17.1", "cargo-zigbuild==0.24.0"];
 
-/// The way that is asked for, else the first that is open here. What it needs is there afterwards.
-pub fn way(target: &Target, flavour: &Flavour, asked: Option<Way>) -> Result<Way> {
-    let ways = asked.map_or(Way::ALL.to_vec(), |way| vec![way]);
-    let mut closed = Vec::new();
+/// Chooses the requested way, or the first one that works here, and installs what it needs.
+pub fn choose(target: &Target, flavour: &Flavour, requested: Option<Way>) -> Result<Way> {
+    let ways = requested.map_or(Way::ALL.to_vec(), |way| vec![way]);
+    let mut reasons = Vec::new();
     for way in ways {
-        match open(way, target, flavour) {
+        match prepare(way, target, flavour) {
             Ok(()) => return Ok(way),
-            Err(why) => closed.push(format!("{}: {why}", way.letter())),
+            Err(why) => reasons.push(format!("{}: {why}", way.letter())),
         }
     }
-    Err(format!("{}: no way is open: {}", target.triple, closed.join("; ")))
+    Err(format!("{}: no way works: {}", target.triple, reasons.join("; ")))
 }
 
-fn open(way: Way, target: &Target, flavour: &Flavour) -> Result {
+fn prepare(way: Way, target: &Target, flavour: &Flavour) -> Result {
     if way == Way::Debian {
         return debian::need_packages(DEBIAN);
     }
-    let library = rustup_library().ok_or("the compiler is not rustup's")?;
-    let has = || match way {
-        Way::Prebuilt => library.join(&target.triple).join("lib").is_dir(),
-        _ => library.join("src/rust/library/std").is_dir(),
-    };
-    let add: &[&str] = match way {
-        // What has features of the standard library needs its source.
-        Way::Prebuilt if target.has_own_std || !flavour.std_features.is_empty() => {
-            return Err("cross.toml has the standard library built with ours".into());
-        }
-        Way::Prebuilt => &["target", "add", &target.triple],
-        _ => &["component", "add", "rust-src"],
-    };
-    match has() || (shell::succeeds(shell::program("rustup").args(add)) && has()) {
-        true => Ok(()),
-        false => Err(format!("rustup {} brings nothing", add.join(" "))),
+    let library = rustup_library().ok_or("the compiler is not from rustup")?;
+    // Features of the standard library take effect only if it is built from source.
+    if way == Way::Prebuilt && (target.std == Some(Std::Source) || !flavour.std_features.is_empty()) {
+        return Err("cross.toml requires the standard library from source".into());
     }
+    let (add, folder) = if way == Way::Prebuilt {
+        (["target", "add", &target.triple], library.join(&target.triple).join("lib"))
+    } else {
+        (["component", "add", "rust-src"], library.join("src/rust/library/std"))
+    };
+    if folder.is_dir() || (shell::succeeds(shell::program("rustup").args(add)) && folder.is_dir()) {
+        return Ok(());
+    }
+    Err(format!("rustup {} failed", add.join(" ")))
 }
 
 /// Builds pullet and gives the path of the binary.
@@ -93,12 +90,12 @@ pub fn build(target: &Target, flavour: &Flavour, way: Way) -> Result<PathBuf> {
     command.args(["--bin", "pullet", "--target", &target.triple, "--no-default-features"]);
     command.args(["--features", &target.features(flavour).join(",")]);
     if way != Way::Prebuilt {
-        // Without its default features the library has no code to name the places of a backtrace.
+        // Without its default features the standard library has no code for backtraces, which saves space.
         command
             .args(["-Zbuild-std=std,panic_abort", &format!("-Zbuild-std-features={}", flavour.std_features.join(","))]);
         command.env("RUSTC_BOOTSTRAP", "1");
     }
-    if flavour.is_mute {
+    if flavour.panic == Some(Panic::ImmediateAbort) {
         command.args(["-Zpanic-immediate-abort", "--config", "profile.release.panic=\"immediate-abort\""]);
     }
     if way == Way::Debian {
@@ -115,16 +112,16 @@ pub fn build(target: &Target, flavour: &Flavour, way: Way) -> Result<PathBuf> {
     Ok(folder.join(&target.triple).join("release/pullet"))
 }
 
-/// Where rustup's toolchain has its libraries; nothing if the compiler is not rustup's.
+/// The library folder of rustup's toolchain, or `None` if the compiler is not from rustup.
 fn rustup_library() -> Option<PathBuf> {
     shell::find("rustup")?;
     let root = shell::read(shell::program("rustc").args(["--print", "sysroot"])).ok()?;
     let library = PathBuf::from(root.trim()).join("lib/rustlib");
-    // Debian's compiler stands in /usr, and rustup knows nothing of it.
+    // Debian's compiler in /usr has no such file.
     Some(library).filter(|library| library.join("multirust-channel-manifest.toml").exists())
 }
 
-/// The folder of zig's programs, in a virtual environment of ours.
+/// Installs zig into a Python virtual environment, once, and returns the folder of its programs.
 fn zig() -> Result<PathBuf> {
     let folder = cargo::target()?.join("xtask").join("zig");
     let (programs, complete) = (folder.join("bin"), folder.join("complete"));
@@ -145,7 +142,7 @@ fn zig() -> Result<PathBuf> {
 
 fn rustflags(target: &Target, flavour: &Flavour) -> String {
     let script = cargo::root().join("xtask/src/cross/no-unwind.ld");
-    // The C library and its start files are zig's.
+    // zig provides the C library and its start files.
     let mut flags = vec!["-Clink-self-contained=no".to_owned(), format!("-Clink-arg=-Wl,-T,{}", script.display())];
     flags.push("-Cforce-unwind-tables=no".to_owned());
     flags.extend(target.rustflags.iter().chain(&flavour.rustflags).cloned());
@@ -156,7 +153,7 @@ fn cflags(target: &Target, flavour: &Flavour) -> String {
     [&target.cflags, &flavour.cflags].into_iter().flatten().cloned().collect::<Vec<_>>().join(" ")
 }
 
-/// The name of a variable for one target, as cargo and the crate cc read it.
+/// The name of an environment variable for one target, as cargo and the crate cc read it.
 fn variable(prefix: &str, triple: &str) -> String {
     format!("{prefix}{}", triple.replace('-', "_"))
 }

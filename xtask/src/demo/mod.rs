@@ -21,8 +21,16 @@ use tree::Tree;
 
 const REPOSITORY: &str = "this/machine";
 
-/// The demo that needs nobody: a registry on loopback, an image out of this machine.
-pub fn of_this_machine() -> Result {
+pub fn run(words: &[&str]) -> Result {
+    match words {
+        [] => demo_of_this_machine(),
+        [name] => demo_of(name),
+        _ => Err("expected one name at most".into()),
+    }
+}
+
+/// The demo without a network: a registry on loopback, and an image made of this machine's files.
+fn demo_of_this_machine() -> Result {
     debian::need(&[debian::REGISTRY])?;
     let mut story = Story::begin("an image out of this machine: pushed, pulled, unpacked, proven and run");
     let folder = fresh_folder()?;
@@ -50,8 +58,8 @@ pub fn of_this_machine() -> Result {
     Ok(())
 }
 
-/// The demo with an image of somebody else's.
-pub fn of(name: &str) -> Result {
+/// The demo with an image from its registry.
+fn demo_of(name: &str) -> Result {
     let mut story = Story::begin(&format!("{name}: pulled, unpacked, looked at"));
     let folder = fresh_folder()?;
     let pullet = build(&mut story, &folder)?;
