@@ -7,6 +7,7 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::advice::Advice;
 use crate::escape::Escaped;
 
 /// Characters of an error that are shown: foreign text in it may have any length.
@@ -23,6 +24,7 @@ struct Inner {
     kind: ErrorKind,
     text: String,
     hint: Option<String>,
+    advice: Option<Advice>,
     retry_after: Option<Duration>,
     is_final: bool,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
@@ -86,7 +88,15 @@ impl ErrorKind {
 impl Error {
     /// An error of `kind`. The text is lower case, has no full stop, and reads "verb noun: cause".
     pub(crate) fn new(kind: ErrorKind, text: impl Into<String>) -> Self {
-        Self(Box::new(Inner { kind, text: text.into(), hint: None, retry_after: None, is_final: false, source: None }))
+        Self(Box::new(Inner {
+            kind,
+            text: text.into(),
+            hint: None,
+            advice: None,
+            retry_after: None,
+            is_final: false,
+            source: None,
+        }))
     }
 
     /// The disk's refusal to `verb` the file or folder at `path`.
@@ -121,6 +131,11 @@ impl Error {
         self
     }
 
+    pub(crate) fn with_advice(mut self, advice: Advice) -> Self {
+        self.0.advice = Some(advice);
+        self
+    }
+
     /// The time after which the registry says that it may be asked again.
     pub(crate) fn with_retry_after(mut self, time: Option<Duration>) -> Self {
         self.0.retry_after = time;
@@ -147,7 +162,12 @@ impl Error {
         self.0.kind
     }
 
-    /// What the user can do about it, where there is something.
+    /// A remedy that depends on the caller's own interface, such as an option to set.
+    pub fn advice(&self) -> Option<&Advice> {
+        self.0.advice.as_ref()
+    }
+
+    /// A remedy in words, independent of the caller's interface.
     pub fn hint(&self) -> Option<Escaped<'_>> {
         self.0.hint.as_deref().map(Escaped)
     }

@@ -83,6 +83,7 @@
 //! }
 //! ```
 
+mod advice;
 #[cfg(feature = "boot")]
 mod boot;
 mod cancel;
@@ -97,17 +98,19 @@ mod limits;
 mod oci;
 mod progress;
 mod registry;
-mod sandbox;
 mod store;
 mod target;
 mod unpack;
 mod verify;
 mod workers;
 
+pub use advice::{Advice, Limit};
 #[cfg(feature = "boot")]
 pub use boot::{BootParameters, Booted};
 pub use cancel::Cancel;
-pub use client::{Artifact, ArtifactFile, Client, Configuration, Options, Pulled, RawDocument, Resolved, Streamed};
+pub use client::{
+    Artifact, ArtifactFile, Client, Configuration, Options, Pulled, RawDocument, Resolved, Sandbox, Streamed,
+};
 pub use digest::Digest;
 pub use error::{Error, ErrorKind, Result};
 pub use escape::Escaped;
@@ -119,7 +122,6 @@ pub use oci::manifest::Descriptor;
 pub use oci::platform::Platform;
 pub use oci::reference::Reference;
 pub use progress::{Event, Layer, LayerState, Progress, Silent};
-pub use sandbox::Sandbox;
 pub use store::{Check, Store};
 pub use unpack::Tally;
 pub use workers::auto_jobs;

@@ -2,6 +2,7 @@
 
 use std::io::Read;
 
+use crate::advice::{Advice, Limit};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Bounds on what a registry or an image may ask of this machine. Each error names the field that it hit.
@@ -51,24 +52,16 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// The error for something foreign that is larger than the limit `name` allows.
+    /// The error for untrusted input that is larger than a limit: `name` says what was counted, as in "redirects".
     pub(crate) fn exceeded(name: &str, limit: impl std::fmt::Display) -> Error {
-        let error = Error::new(ErrorKind::Unsafe, format!("limit exceeded: more than {limit} {name}"));
-        match OPTIONS.iter().find(|(end, _)| name.ends_with(end)) {
-            Some((_, option)) => error.with_hint(format!("{option} sets this limit, for an image that is trusted")),
-            None => error,
-        }
+        Error::new(ErrorKind::Unsafe, format!("limit exceeded: more than {limit} {name}"))
+    }
+
+    /// The error for input that exceeds a limit that the caller may raise.
+    pub(crate) fn exceeded_adjustable(limit: Limit, name: &str, value: u64) -> Error {
+        Self::exceeded(name, value).with_advice(Advice::RaiseLimit(limit))
     }
 }
-
-/// The limits that an option sets, as their errors end.
-const OPTIONS: [(&str, &str); 5] = [
-    ("archive entries", "--max-entries"),
-    ("bytes of blobs", "--max-unpacked"),
-    ("bytes of layers", "--max-unpacked"),
-    ("bytes of unpacked layers", "--max-unpacked"),
-    ("bytes of zstd window", "--max-zstd-window"),
-];
 
 /// Reads all of `reader` if it has at most `limit` bytes: one byte more is asked for, so that a long body is an error
 /// and never a silently short slice. Reserves nothing ahead. `Ok(None)` says that there was more.

@@ -3,6 +3,7 @@
 
 use std::io::{self, Read};
 
+use crate::advice::Limit;
 use crate::cancel::Cancel;
 use crate::digest::{Digest, Hasher};
 use crate::error::{Error, ErrorKind, Result};
@@ -113,7 +114,7 @@ impl<R: Read> Verified<R> {
         if read_through_interrupts(&mut self.inner, &mut [0])? > 0 {
             return Err(match self.check.size {
                 Size::Exactly(size) => mismatch(format!("size mismatch: expected {size} bytes, got more")),
-                Size::AtMost(limit, what) => Limits::exceeded(what, limit),
+                Size::AtMost(limit, what) => Limits::exceeded_adjustable(Limit::Unpacked, what, limit),
             }
             .into());
         }

@@ -7,6 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::advice::Advice;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::read_capped;
@@ -54,8 +55,8 @@ pub(crate) fn read_cmdline(named: Option<&Path>) -> Result<Vec<u8>> {
         Ok(Some(line)) => Ok(line),
         Ok(None) => Err(misspelt(&format!("read {}: more than {LINE_LIMIT} bytes", path.display()))),
         Err(e) if e.kind() == io::ErrorKind::NotFound && named.is_none() => {
-            let hint = "mount it (mount -t proc proc /proc), or name a file with --cmdline";
-            Err(Error::new(ErrorKind::Disk, "read the kernel's command line: /proc is not mounted").with_hint(hint))
+            let text = "read the kernel's command line: /proc is not mounted";
+            Err(Error::new(ErrorKind::Disk, text).with_advice(Advice::GiveCommandLine))
         }
         Err(e) => Err(Error::disk("read", path, e)),
     }
@@ -145,7 +146,7 @@ fn seconds(text: &str) -> Result<u32> {
 
 fn misspelt(what: &str) -> Error {
     let text = format!("kernel command line: {what}");
-    Error::new(ErrorKind::Usage, text).with_hint("pullet boot --help tells its parameters")
+    Error::new(ErrorKind::Usage, text).with_advice(Advice::ListBootParameters)
 }
 
 /// The parameters of a command line, each with its value if it has one. The grammar is that of `next_arg` in the kernel's

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::client::Client;
 use super::resolve::{Resolved, ResolvedContent};
+use crate::advice::Advice;
 use crate::error::{Error, ErrorKind, Result};
 use crate::images::{Need, check_space};
 use crate::oci::manifest::{self, Descriptor, Titled};
@@ -102,6 +103,5 @@ fn archive_suffix(media_type: &str) -> &'static str {
 }
 
 fn is_image() -> Error {
-    Error::new(ErrorKind::Unsupported, "it is an image and no artifact")
-        .with_hint("pullet pull fetches an image, pullet unpack makes a root filesystem of it")
+    Error::new(ErrorKind::Unsupported, "it is an image and no artifact").with_advice(Advice::FetchAsImage)
 }

@@ -2,6 +2,7 @@
 
 use super::client::Client;
 use super::retry::RetryState;
+use crate::advice::Limit;
 use crate::cancel::Cancel;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
@@ -46,7 +47,9 @@ impl<'c, 'r> BlobFetcher<'c, 'r> {
         let (size, body) = self.client.ask(self.repository, self.progress, |repository| {
             let (body, _) = repository.blob(&unmeasured, 0)?;
             match body.length() {
-                Some(size) if size > limit => Err(Limits::exceeded("bytes of layers", limit)),
+                Some(size) if size > limit => {
+                    Err(Limits::exceeded_adjustable(Limit::Unpacked, "bytes of layers", limit))
+                }
                 Some(size) => Ok((size, Some(body))),
                 None => count(body, (layer.digest, limit), cancel).map(|size| (size, None)),
             }

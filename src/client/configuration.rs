@@ -29,7 +29,7 @@ impl Client {
             let mut endpoints = Vec::new();
             for planned in planned {
                 let whose = match &self.options.credentials {
-                    Some(given) if planned.is_named => format!("{} (--creds)", given.whose()),
+                    Some(given) if planned.is_named => format!("{} (given explicitly)", given.whose()),
                     _ => self.credential_store.whose(&planned.name, progress)?.unwrap_or_else(|| "none".to_owned()),
                 };
                 endpoints.push((planned, whose));

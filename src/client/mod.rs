@@ -12,6 +12,7 @@ mod options;
 mod pull;
 mod resolve;
 mod retry;
+mod sandbox;
 mod stream;
 mod system;
 
@@ -22,4 +23,5 @@ pub use self::document::RawDocument;
 pub use self::options::Options;
 pub use self::pull::Pulled;
 pub use self::resolve::Resolved;
+pub use self::sandbox::Sandbox;
 pub use self::stream::Streamed;

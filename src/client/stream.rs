@@ -7,6 +7,7 @@ use std::path::Path;
 use super::client::Client;
 use super::resolve::{Resolved, ResolvedContent};
 use super::retry::RetryState;
+use crate::advice::Advice;
 use crate::cancel::Cancel;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
@@ -61,7 +62,7 @@ impl Client {
             ResolvedContent::Artifact(artifact) => return Err(artifact.is_no_image(&resolved.name.familiar())),
             ResolvedContent::Schema1(_) => {
                 let text = "an image with a manifest of Docker's schema 1 cannot be streamed";
-                return Err(Error::new(ErrorKind::Unsupported, text).with_hint("unpack it without --stream"));
+                return Err(Error::new(ErrorKind::Unsupported, text).with_advice(Advice::UnpackFromStore));
             }
         };
         let progress = resolved.progress;

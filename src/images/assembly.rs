@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use super::unpack_options::UnpackOptions;
+use crate::advice::Advice;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::layer::Decoder;
@@ -76,7 +77,7 @@ impl<'a> Assembly<'a> {
         match (checked, fault) {
             (Ok(()), Some(fault)) => {
                 let text = format!("the blob was damaged in the store: {fault}");
-                Error::new(ErrorKind::Mismatch, text).with_hint("pullet verify --remove-corrupt, then pull again")
+                Error::new(ErrorKind::Mismatch, text).with_advice(Advice::RepairStore)
             }
             _ => error,
         }

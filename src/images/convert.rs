@@ -1,6 +1,7 @@
 //! Images of Docker's schema 1 as images of today: what their manifest does not tell is computed from the layers, and
 //! the config and manifest that are made of it lie in the store like any others. Fetches nothing.
 
+use crate::advice::Advice;
 use crate::cancel::Cancel;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
@@ -72,7 +73,7 @@ fn identify(
     let mut file = Verified::new(store.blob(blob)?, blob.digest, Size::Exactly(blob.size), cancel.clone());
     let content = layer::identify(&mut file, left, limits, cancel);
     file.drain(&mut [0; 4096]).map_err(read)?;
-    file.finish().map_err(|e| e.with_hint("pullet verify --remove-corrupt, then pull again"))?;
+    file.finish().map_err(|e| e.with_advice(Advice::RepairStore))?;
     content
 }
 

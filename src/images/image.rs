@@ -6,6 +6,7 @@ use std::path::Path;
 use super::assembly::Assembly;
 use super::space::{Need, check_space, least_tree};
 use super::unpack_options::UnpackOptions;
+use crate::advice::Advice;
 use crate::cancel::Cancel;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
@@ -74,7 +75,7 @@ impl Store {
     /// The error for an image that is not in this store, or not whole.
     pub fn absent(&self, name: &Reference) -> Error {
         let text = format!("image {name} is not in the store {}", self.folder().display());
-        Error::new(ErrorKind::NotFound, text).with_hint(format!("pullet pull {name}"))
+        Error::new(ErrorKind::NotFound, text).with_advice(Advice::Pull(name.to_string()))
     }
 }
 

@@ -69,6 +69,8 @@ mod zstd {
     use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
     use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
+    use crate::advice::Limit;
+
     use super::{BufReader, Error, ErrorKind, INPUT_BUFFER, Limits, Read, io};
 
     pub(crate) struct Frames<R: Read> {
@@ -103,7 +105,12 @@ mod zstd {
                         }
                     }
                     Err(FrameDecoderError::WindowSizeTooBig { .. }) => {
-                        return Err(Limits::exceeded("bytes of zstd window", self.window).into());
+                        return Err(Limits::exceeded_adjustable(
+                            Limit::ZstdWindow,
+                            "bytes of zstd window",
+                            self.window,
+                        )
+                        .into());
                     }
                     Err(other) => return Err(self.failure(&other)),
                 }

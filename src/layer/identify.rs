@@ -5,6 +5,7 @@ use std::io::{self, Cursor, Read};
 
 use super::decoder::Decoder;
 use super::records;
+use crate::advice::Limit;
 use crate::cancel::Cancel;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
@@ -49,7 +50,7 @@ pub(crate) fn identify(mut blob: impl Read, limit: u64, limits: &Limits, cancel:
         }
         size += n as u64;
         if size > limit {
-            return Err(Limits::exceeded("bytes of unpacked layers", limits.unpacked));
+            return Err(Limits::exceeded_adjustable(Limit::Unpacked, "bytes of unpacked layers", limits.unpacked));
         }
         hasher.update(buffer.get(..n).unwrap_or_default());
     }

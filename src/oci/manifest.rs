@@ -10,6 +10,7 @@ use serde_json::json;
 use super::json;
 use super::media_type::{self, Compression, DocumentKind};
 use super::platform::Platform;
+use crate::advice::{Advice, Limit};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
@@ -117,7 +118,7 @@ impl ArtifactManifest {
     /// The error of who wants an image.
     pub(crate) fn is_no_image(&self, name: &str) -> Error {
         let error = unsupported(&format!("an artifact of type \"{}\", which is no image,", self.kind));
-        error.with_hint(format!("pullet artifact {name} DIR fetches its files"))
+        error.with_advice(Advice::FetchAsArtifact(name.to_owned()))
     }
 }
 
@@ -126,7 +127,7 @@ impl Manifest {
     pub(crate) fn expect_no_foreign_layer(&self) -> Result<()> {
         match self.layers.iter().all(|layer| layer.urls.is_empty()) {
             true => Ok(()),
-            false => Err(foreign().with_hint("--allow-foreign-layers asks those URLs")),
+            false => Err(foreign().with_advice(Advice::AllowForeignLayers)),
         }
     }
 
@@ -184,7 +185,7 @@ impl Index {
         let error = Error::new(ErrorKind::Unsupported, format!("no image for platform {platform}"));
         match offered.as_slice() {
             [] => error,
-            some => error.with_hint(format!("this name offers {}: choose with --platform", some.join(", "))),
+            some => error.with_advice(Advice::ChoosePlatform(some.to_vec())),
         }
     }
 }
@@ -366,7 +367,9 @@ impl RawDescriptor {
 fn total_size<'a>(first: u64, blobs: impl Iterator<Item = &'a Descriptor>, limits: &Limits) -> Result<u64> {
     let total = blobs.into_iter().try_fold(first, |sum, blob| sum.checked_add(blob.size));
     match total.filter(|&total| i64::try_from(total).is_ok()) {
-        Some(total) if total > limits.unpacked => Err(Limits::exceeded("bytes of blobs", limits.unpacked)),
+        Some(total) if total > limits.unpacked => {
+            Err(Limits::exceeded_adjustable(Limit::Unpacked, "bytes of blobs", limits.unpacked))
+        }
         Some(total) => Ok(total),
         None => Err(malformed("the sizes of its layers overflow".to_owned())),
     }
@@ -515,7 +518,7 @@ mod tests {
             assert_eq!(chosen.ok(), Some(size), "{platform}");
         }
         let none = "linux/amd64".parse().and_then(|platform| index.choose(&platform));
-        let hint = none.err().and_then(|e| e.hint().map(|h| h.to_string())).unwrap_or_default();
-        assert!(hint.contains("linux/arm/v6, linux/arm/v7, linux/arm64"), "{hint}");
+        let offered = ["linux/arm/v6", "linux/arm/v7", "linux/arm64"].map(str::to_owned).to_vec();
+        assert_eq!(none.err().and_then(|e| e.advice().cloned()), Some(Advice::ChoosePlatform(offered)));
     }
 }

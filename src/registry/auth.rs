@@ -6,9 +6,9 @@ use std::time::Instant;
 
 use super::challenge::Challenge;
 use super::http::{Http, Response, TOKEN_LIMIT};
-use super::problem;
 use super::token::{self, TokenRequest};
 use super::url::Url;
+use crate::advice::Advice;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
 use crate::oci::credentials::{Credentials, Secret};
@@ -151,8 +151,7 @@ impl Auth {
         match self.credentials.is_some() && !known && !registry.same_origin(realm) {
             true => {
                 let text = format!("it wants the credentials sent to {realm}, which is not its own");
-                let hint = format!("if that is right, say so with --token-realm {}", realm.authority());
-                Err(denied(registry, &text).with_hint(hint))
+                Err(denied(registry, &text).with_advice(Advice::TrustTokenRealm(realm.authority().to_string())))
             }
             false => Ok(()),
         }
@@ -187,7 +186,7 @@ fn is_inside(host: &str) -> bool {
 }
 
 fn denied(registry: &Url, why: &str) -> Error {
-    Error::new(ErrorKind::Denied, format!("GET {registry}: not authorised: {why}")).with_hint(problem::DENIED_HINT)
+    Error::new(ErrorKind::Denied, format!("GET {registry}: not authorised: {why}")).with_advice(Advice::GiveCredentials)
 }
 
 #[cfg(test)]

@@ -62,7 +62,7 @@ impl Mirror {
             Some(host) if is_authority(host) => host,
             Some(host) => return refuse(format!("\"{host}\" is no host")),
         };
-        let mut place = Place::at_url(url, "--registry-mirror");
+        let mut place = Place::at_url(url, "given explicitly");
         place.sends_namespace = host.is_some();
         match api_of(url, false) {
             Ok(_) => Ok(Self { domain: domain.to_owned(), place }),

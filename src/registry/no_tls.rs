@@ -8,6 +8,7 @@ use ureq::unversioned::transport::{ConnectionDetails, Connector, Transport};
 use super::system::{Notices, System};
 use super::tls_config::{Insecure, Peer, TlsConfig};
 use super::url::Url;
+use crate::advice::Advice;
 use crate::error::{Error, ErrorKind, Result};
 
 /// What all registries of one client have in common: nothing.
@@ -59,5 +60,5 @@ pub(super) fn plain(mut roots: Vec<Url>) -> Result<Vec<Url>> {
 
 fn absent(what: &str) -> Error {
     Error::new(ErrorKind::Unsupported, format!("{what}: this pullet is built without TLS"))
-        .with_hint("its feature is \"tls\"; a registry that --insecure-registry HOST[:PORT] lists may speak plain HTTP")
+        .with_advice(Advice::AllowPlainHttp)
 }

@@ -77,10 +77,10 @@ impl Connections {
     fn planned_tls(&self, endpoint: &Endpoint, root: &Url) -> Result<PlannedTls> {
         let names: Vec<&str> = endpoint.peer.names.iter().map(String::as_str).collect();
         let (found, _) = self.config.machine.certificates(&names, &endpoint.peer.files)?;
-        let given = "--client-cert".to_owned();
+        let given = "given explicitly".to_owned();
         let is_given = endpoint.is_named && self.config.tls.client_pem.is_some();
         let mut authorities: Vec<String> = found.authorities.into_iter().map(|(name, _)| name).collect();
-        authorities.extend(self.config.tls.ca_pem.iter().map(|_| "--ca-file".to_owned()));
+        authorities.extend(self.config.tls.ca_pem.iter().map(|_| "given explicitly".to_owned()));
         Ok(PlannedTls {
             insecure: if endpoint.peer.is_insecure { Some(endpoint.from.clone()) } else { self.insecure.says(root)? },
             authorities,

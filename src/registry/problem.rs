@@ -5,14 +5,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::advice::Advice;
 use crate::error::{Error, ErrorKind};
-
-/// The way out for who is not let in.
-pub(super) const DENIED_HINT: &str =
-    "use pullet login or --creds USER, or look at the name: registries answer so too for what does not exist";
-
-/// The way out for who is asked for a client certificate.
-pub(super) const CERTIFICATE_HINT: &str = "give one with --client-cert and --client-key";
 
 #[derive(Deserialize)]
 struct Problems {
@@ -34,7 +28,7 @@ pub(super) fn refusal(method: &str, url: &str, status: u16, body: &[u8], patienc
         && [&b"No required SSL certificate"[..], b"SSL certificate error"].iter().any(|&text| has(body, text))
     {
         let text = format!("{method} {url}: the server asks for a client certificate, or for another one");
-        return Error::new(ErrorKind::Tls, text).with_hint(CERTIFICATE_HINT);
+        return Error::new(ErrorKind::Tls, text).with_advice(Advice::GiveClientCertificate);
     }
     let (code, message) = message(body);
     let said = match (code.is_empty(), message.is_empty()) {
@@ -50,10 +44,8 @@ pub(super) fn refusal(method: &str, url: &str, status: u16, body: &[u8], patienc
         (ErrorKind::RateLimited, Some(when)) => {
             error.with_hint(format!("the registry says: try again after {} s", when.as_secs()))
         }
-        (ErrorKind::RateLimited, None) => {
-            error.with_hint("try again later, or with --creds USER: accounts have limits of their own")
-        }
-        (ErrorKind::Denied, _) => error.with_hint(DENIED_HINT),
+        (ErrorKind::RateLimited, None) => error.with_advice(Advice::AuthenticateForHigherLimit),
+        (ErrorKind::Denied, _) => error.with_advice(Advice::GiveCredentials),
         _ => error,
     }
 }

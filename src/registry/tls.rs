@@ -20,10 +20,10 @@ use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, Either, LazyBuffers, NextTimeout, Transport, TransportAdapter,
 };
 
-use super::problem::CERTIFICATE_HINT;
 use super::system::{Notice, Notices, System};
 use super::tls_config::{Insecure, Peer, TlsConfig};
 use super::url::Url;
+use crate::advice::Advice;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Servers whose sessions are kept for resumption: a registry, its token endpoint, its storage. rustls makes room for
@@ -124,7 +124,7 @@ impl Trust {
     #[cfg(not(feature = "webpki-roots"))]
     fn built_in(&self, _: &mut RootCertStore) {
         if self.extra.is_empty() {
-            let text = "this machine has no root certificates: install them, or give --ca-file";
+            let text = "this machine has no root certificates: install them, or name a CA file";
             self.notices.add(Notice::Note(text.to_owned()));
         }
     }
@@ -388,19 +388,19 @@ impl ServerCertVerifier for Unverified {
 }
 
 const CLOCK_HINT: &str = "set this machine's clock if it is wrong; if it is not, the server needs another certificate";
-const ISSUER_HINT: &str = "give the certificate of the registry's authority with --ca-file, or to the whole machine as \
-                           /etc/containers/certs.d/HOST[:PORT]/ca.crt";
 
 fn tls_error(error: &rustls::Error) -> Error {
     use rustls::CertificateError as Certificate;
     let ours = |text: String| Error::new(ErrorKind::Tls, format!("TLS: {text}"));
     match error {
         rustls::Error::InvalidCertificate(Certificate::UnknownIssuer) => {
-            ours("nobody whom this machine trusts has issued the certificate".to_owned()).with_hint(ISSUER_HINT)
+            ours("nobody whom this machine trusts has issued the certificate".to_owned())
+                .with_advice(Advice::GiveAuthority)
         }
         // An authority that was made anew, with the name of the old one.
         rustls::Error::InvalidCertificate(Certificate::BadSignature) => {
-            ours("the certificate is not signed by the authority that it names".to_owned()).with_hint(ISSUER_HINT)
+            ours("the certificate is not signed by the authority that it names".to_owned())
+                .with_advice(Advice::GiveAuthority)
         }
         rustls::Error::InvalidCertificate(Certificate::ExpiredContext { time, not_after }) => {
             let (now, end) = (date(*time), date(*not_after));
@@ -416,7 +416,7 @@ fn tls_error(error: &rustls::Error) -> Error {
             ours(format!("the certificate is {}, and not for {}", named(presented), expected.to_str()))
         }
         rustls::Error::AlertReceived(rustls::AlertDescription::CertificateRequired) => {
-            ours("the server asks for a client certificate".to_owned()).with_hint(CERTIFICATE_HINT)
+            ours("the server asks for a client certificate".to_owned()).with_advice(Advice::GiveClientCertificate)
         }
         // What `openssl req -x509` makes, and Go takes.
         rustls::Error::InvalidCertificate(other) if format!("{other:?}").contains("CaUsedAsEndEntity") => {

@@ -48,7 +48,7 @@ impl Insecure {
     /// The option or file that says so of a server, if one does.
     pub(super) fn says(&self, url: &Url) -> Result<Option<String>> {
         if self.listed.iter().any(|authority| url.is_at(authority)) {
-            return Ok(Some("--insecure-registry".to_owned()));
+            return Ok(Some("given explicitly".to_owned()));
         }
         let listed = self.machine.insecure(url.is_https(), url.host(), url.port())?;
         if let Some(from) = listed.clone() {

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::http::{Headers, Http, Response, TOKEN_LIMIT};
 use super::problem;
 use super::url::{Url, encode};
+use crate::advice::Advice;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{Limits, within};
 use crate::oci::credentials::{Credentials, Secret, is_token};
@@ -65,7 +66,7 @@ pub(super) fn ask(
         // `invalid_grant` is a 400 (RFC 6749, section 5.2); what an endpoint does not find is no image.
         400 | 404 => {
             let text = format!("{method} {url}: {status}: the token endpoint refuses the credentials");
-            Err(Error::new(ErrorKind::Denied, text).with_hint(problem::DENIED_HINT))
+            Err(Error::new(ErrorKind::Denied, text).with_advice(Advice::GiveCredentials))
         }
         _ => Err(problem::refusal(method, &url, status, &body.unwrap_or_default(), patience)),
     }

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::disk::{read_small, replace, sync_folders};
 use super::lock;
+use crate::advice::Advice;
 use crate::cancel::Cancel;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
@@ -154,6 +155,5 @@ fn descriptor(entry: &ImageEntry) -> Value {
 }
 
 fn broken(path: &Path, why: &dyn std::fmt::Display) -> Error {
-    Error::new(ErrorKind::Disk, format!("read {}: {why}", path.display()))
-        .with_hint("the store's own files are damaged; the blobs in it may still be good: see pullet verify")
+    Error::new(ErrorKind::Disk, format!("read {}: {why}", path.display())).with_advice(Advice::VerifyStore)
 }

@@ -25,6 +25,7 @@ use self::layer_writer::LayerWriter;
 use self::metadata::Policy;
 use self::modes::WaitingModes;
 use self::remove::Written;
+use crate::advice::Limit;
 use crate::cancel::Cancel;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
@@ -116,11 +117,11 @@ impl Tree {
         while let Some(entry) = entries.next()? {
             layer.tally.entries += 1;
             if layer.tally.entries > limits.entries {
-                return Err(Limits::exceeded("archive entries", limits.entries));
+                return Err(Limits::exceeded_adjustable(Limit::Entries, "archive entries", limits.entries));
             }
             self.holes = self.holes.saturating_add(holes(&entry));
             if self.holes.saturating_add(layer.tally.bytes) > limits.unpacked {
-                return Err(Limits::exceeded("bytes of unpacked layers", limits.unpacked));
+                return Err(Limits::exceeded_adjustable(Limit::Unpacked, "bytes of unpacked layers", limits.unpacked));
             }
             apply(&mut layer, &entry, entries)?;
         }

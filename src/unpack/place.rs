@@ -12,6 +12,7 @@ use super::layer_writer::LayerWriter;
 use super::metadata::{self, Made};
 use super::remove::remove_tree;
 use super::root::failed;
+use crate::advice::Advice;
 use crate::error::{Error, ErrorKind, Result};
 use crate::layer::SafePath;
 use crate::layer::{Entries, EntryKind, FileContent, TarEntry};
@@ -41,7 +42,7 @@ pub(super) fn place<R: Read>(
         EntryKind::Device { is_block, number } => {
             let kind = if *is_block { FileType::BlockDevice } else { FileType::CharacterDevice };
             let made = place_node(layer, path, entry, &|folder, name| folder.create_node(name, kind, *number));
-            made.map_err(|e| e.with_hint("leave devices out with --no-devices"))
+            made.map_err(|e| e.with_advice(Advice::SkipDevices))
         }
     }
 }

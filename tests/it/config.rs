@@ -122,7 +122,7 @@ endpoint: https://r.example/v2/app, else http://r.example/v2/app
   from: its name
   asked for: tags, digests
   certificate: not verified (--insecure-registry)
-  ca: --ca-file
+  ca: given explicitly
   client certificate: --client-cert
   proxy: none
   credentials: u (--creds)
@@ -132,7 +132,7 @@ endpoint: https://r.example/v2/app, else http://r.example/v2/app
     let args = [&["--registry-mirror=r.example=https://m.example"], &args[..]].concat();
     let outcome = config(&home, &args, &[]).exits(0);
     let mirror = "endpoint: https://m.example/v2/app\n  from: --registry-mirror\n  asked for: tags, digests\n  \
-                  namespace: r.example\n  certificate: verified\n  ca: --ca-file\n  proxy: none\n  credentials: none\n";
+                  namespace: r.example\n  certificate: verified\n  ca: given explicitly\n  proxy: none\n  credentials: none\n";
     assert!(outcome.stdout.contains(mirror), "{}", outcome.story());
 }
 

@@ -20,7 +20,7 @@ fn an_unpack_stops_at_the_limits_that_options_set() {
             None => drop(unpacked.done(&case)),
             Some(text) => {
                 let outcome = unpacked.refused(&case, 11).outcome;
-                outcome.says(text).says(&format!("hint: {} sets this limit", options[0]));
+                outcome.says(text).says(&format!("hint: {} raises this limit", options[0]));
             }
         }
     };
@@ -43,7 +43,7 @@ fn a_pull_refuses_what_no_unpack_could_take_before_a_layer_moves() {
     let size: usize = image.layers.iter().map(|layer| layer.blob.len()).sum::<usize>() + image.config_bytes.len();
     let name = image.push(&bench.registry, "app", "latest");
     let outcome = bench.home.run(&["pull", "--max-unpacked", &(size - 1).to_string(), &name]).exits(11);
-    outcome.fails_in_one_line().says("--max-unpacked sets");
+    outcome.fails_in_one_line().says("--max-unpacked raises");
     bench.assert_no_layer_moved("too large", &image);
     bench.home.run(&["pull", "--max-unpacked", &size.to_string(), &name]).exits(0);
 }

@@ -2,6 +2,8 @@
 
 use pullet::{Error, ErrorKind};
 
+use crate::advice;
+
 /// Why the program does not end with 0.
 pub(crate) enum Failure {
     /// The library's refusal.
@@ -55,9 +57,7 @@ impl Failure {
     /// The line for people, and the second one where there is a way out.
     pub(crate) fn lines(&self) -> Option<(String, Option<String>)> {
         match self {
-            Self::Library(error) | Self::Terminated(error) => {
-                Some((error.to_string(), error.hint().map(|hint| hint.to_string())))
-            }
+            Self::Library(error) | Self::Terminated(error) => Some((error.to_string(), advice::hint(error))),
             Self::Usage(what, hint) => Some((what.clone(), Some(hint.clone()))),
             Self::BrokenPipe => None,
             Self::Output(error) => Some((format!("write to standard output: {error}"), None)),

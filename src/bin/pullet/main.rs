@@ -7,6 +7,7 @@
     allow(dead_code, reason = "it is only said that the command is not there")
 )]
 
+mod advice;
 mod args;
 mod commands;
 mod exit;

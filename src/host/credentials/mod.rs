@@ -21,6 +21,7 @@ pub use self::fuzzing::{auth_json, helper_output};
 use self::auth_file::{AuthFile, server};
 use self::credential_helper::CredentialHelper;
 use super::{environment, private_file};
+use crate::advice::Advice;
 use crate::cancel::Cancel;
 use crate::error::{Error, ErrorKind, Result};
 use crate::oci::credentials::Credentials;
@@ -160,7 +161,7 @@ impl CredentialStore {
         let path = self.authfile.clone().or_else(|| environment::path("REGISTRY_AUTH_FILE")).or_else(dockers_file);
         path.ok_or_else(|| {
             let text = "no file for credentials can be told: $HOME is not set";
-            Error::new(ErrorKind::Usage, text).with_hint("name one with --authfile FILE")
+            Error::new(ErrorKind::Usage, text).with_advice(Advice::GiveAuthFile)
         })
     }
 }

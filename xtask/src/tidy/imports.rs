@@ -8,12 +8,12 @@ use super::source::Source;
 
 /// The floors of the library, bottom first.
 pub const FLOORS: &[Floor] = &[
-    Floor::Files(&["cancel", "date", "digest", "error", "escape", "limits", "progress", "verify", "workers"]),
+    Floor::Files(&["advice", "cancel", "date", "digest", "error", "escape", "limits", "progress", "verify", "workers"]),
     Floor::Open("oci"),
     Floor::Rooms(&["host", "layer", "registry", "store"]),
     Floor::Rooms(&["unpack"]),
     Floor::Rooms(&["target"]),
-    Floor::Rooms(&["images", "sandbox"]),
+    Floor::Rooms(&["images"]),
     Floor::Rooms(&["client"]),
     Floor::Rooms(&["boot"]),
     Floor::Rooms(&["lib"]),

@@ -1,0 +1,58 @@
+//! Remedies as values. The library knows no command line, so an error carries an [`Advice`] and the program puts it into
+//! words with its own options and commands.
+
+/// What the caller can do about an error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Advice {
+    /// Allow fetching foreign layers from the URLs in the manifest: [`Options::foreign_layers`](crate::Options::foreign_layers).
+    AllowForeignLayers,
+    /// Choose one of these platforms, which the name offers: [`Options::platform`](crate::Options::platform).
+    ChoosePlatform(Vec<String>),
+    /// The name is an artifact: fetch its files with [`Client::artifact`](crate::Client::artifact).
+    FetchAsArtifact(String),
+    /// The name is an image: fetch it with [`Client::pull`](crate::Client::pull) or [`Client::unpack`](crate::Client::unpack).
+    FetchAsImage,
+    /// Give the certificate of the authority that issued the server's: [`Options::ca_pem`](crate::Options::ca_pem).
+    GiveAuthority,
+    /// Name the file for credentials: [`Options::authfile`](crate::Options::authfile).
+    GiveAuthFile,
+    /// Give a client certificate: [`Options::client_certificate_pem`](crate::Options::client_certificate_pem).
+    GiveClientCertificate,
+    /// Name the file with the kernel's command line.
+    GiveCommandLine,
+    /// Give credentials: [`Options::credentials`](crate::Options::credentials), [`Client::login`](crate::Client::login).
+    GiveCredentials,
+    /// Read about the parameters on the kernel's command line.
+    ListBootParameters,
+    /// Allow plain HTTP for the registry: [`Options::insecure_registry`](crate::Options::insecure_registry).
+    AllowPlainHttp,
+    /// Give credentials, because the limit for anonymous requests is lower.
+    AuthenticateForHigherLimit,
+    /// Pull the image of this name.
+    Pull(String),
+    /// Raise this limit, if the image is trusted: [`Options::limits`](crate::Options::limits).
+    RaiseLimit(Limit),
+    /// Remove corrupt blobs with [`Store::verify`](crate::Store::verify), then pull the image again.
+    RepairStore,
+    /// Leave device nodes out: [`UnpackOptions::devices`](crate::UnpackOptions::devices).
+    SkipDevices,
+    /// Allow this host as a token endpoint: [`Options::token_realm`](crate::Options::token_realm).
+    TrustTokenRealm(String),
+    /// Use [`Client::unpack`](crate::Client::unpack) in place of [`Client::stream`](crate::Client::stream).
+    UnpackFromStore,
+    /// Check which blobs of the store are still good: [`Store::verify`](crate::Store::verify).
+    VerifyStore,
+}
+
+/// A field of [`Limits`](crate::Limits) that was exceeded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Limit {
+    /// [`Limits::entries`](crate::Limits::entries).
+    Entries,
+    /// [`Limits::unpacked`](crate::Limits::unpacked).
+    Unpacked,
+    /// [`Limits::zstd_window`](crate::Limits::zstd_window).
+    ZstdWindow,
+}

@@ -1,0 +1,56 @@
+//! Puts the library's advice into words: which option or command helps.
+
+use pullet::{Advice, Error, Limit};
+
+/// The hint line for an error, if there is a remedy.
+pub(crate) fn hint(error: &Error) -> Option<String> {
+    error.advice().and_then(describe).or_else(|| error.hint().map(|hint| hint.to_string()))
+}
+
+fn describe(advice: &Advice) -> Option<String> {
+    let text = match advice {
+        Advice::AllowForeignLayers => "--allow-foreign-layers fetches such layers from the URLs in the manifest",
+        Advice::AllowPlainHttp => {
+            "a build with the feature \"tls\" is needed; --insecure-registry HOST[:PORT] allows plain HTTP"
+        }
+        Advice::AuthenticateForHigherLimit => {
+            "try again later, or use --creds USER: accounts have higher limits than anonymous users"
+        }
+        Advice::ChoosePlatform(offered) => {
+            return Some(format!("this name offers {}: choose with --platform", offered.join(", ")));
+        }
+        Advice::FetchAsArtifact(name) => return Some(format!("pullet artifact {name} DIR fetches its files")),
+        Advice::FetchAsImage => "pullet pull fetches an image, pullet unpack turns it into a root filesystem",
+        Advice::GiveAuthFile => "name the file with --authfile FILE",
+        Advice::GiveAuthority => {
+            "add the CA certificate of the registry with --ca-file, or for the whole machine as \
+             /etc/containers/certs.d/HOST[:PORT]/ca.crt"
+        }
+        Advice::GiveClientCertificate => "use --client-cert and --client-key",
+        Advice::GiveCommandLine => "mount it (mount -t proc proc /proc), or name a file with --cmdline",
+        Advice::GiveCredentials => {
+            "use pullet login or --creds USER, and check the name: registries give the same answer for names that do \
+             not exist"
+        }
+        Advice::ListBootParameters => "pullet boot --help lists the parameters",
+        Advice::Pull(name) => return Some(format!("pullet pull {name}")),
+        Advice::RaiseLimit(limit) => return raise(*limit),
+        Advice::RepairStore => "pullet verify --remove-corrupt, then pull again",
+        Advice::SkipDevices => "--no-devices leaves device nodes out",
+        Advice::TrustTokenRealm(host) => return Some(format!("if you trust it, use --token-realm {host}")),
+        Advice::UnpackFromStore => "unpack it without --stream",
+        Advice::VerifyStore => "the store's own files are damaged; pullet verify checks which blobs are still good",
+        _ => return None,
+    };
+    Some(text.to_owned())
+}
+
+fn raise(limit: Limit) -> Option<String> {
+    let option = match limit {
+        Limit::Entries => "--max-entries",
+        Limit::Unpacked => "--max-unpacked",
+        Limit::ZstdWindow => "--max-zstd-window",
+        _ => return None,
+    };
+    Some(format!("{option} raises this limit, for images that you trust"))
+}
