@@ -54,7 +54,7 @@ name: r.example/team/app:1
 platform: linux/{architecture}
 roots: $SSL_CERT_FILE ({bundle})
 endpoint: http://cache.example:81/p/v2/team/app
-  from: --registry-mirror
+  from: given explicitly
   asked for: tags, digests
   namespace: r.example
   proxy: none
@@ -121,17 +121,17 @@ platform: linux/arm/v6
 endpoint: https://r.example/v2/app, else http://r.example/v2/app
   from: its name
   asked for: tags, digests
-  certificate: not verified (--insecure-registry)
+  certificate: not verified (given explicitly)
   ca: given explicitly
-  client certificate: --client-cert
+  client certificate: given explicitly
   proxy: none
-  credentials: u (--creds)
+  credentials: u (given explicitly)
 ",
     );
     // None of it is for a mirror but the authorities.
     let args = [&["--registry-mirror=r.example=https://m.example"], &args[..]].concat();
     let outcome = config(&home, &args, &[]).exits(0);
-    let mirror = "endpoint: https://m.example/v2/app\n  from: --registry-mirror\n  asked for: tags, digests\n  \
+    let mirror = "endpoint: https://m.example/v2/app\n  from: given explicitly\n  asked for: tags, digests\n  \
                   namespace: r.example\n  certificate: verified\n  ca: given explicitly\n  proxy: none\n  credentials: none\n";
     assert!(outcome.stdout.contains(mirror), "{}", outcome.story());
 }

@@ -33,7 +33,7 @@ fn an_unpack_stops_at_the_limits_that_options_set() {
         check(&["--max-unpacked", size], None);
     }
     let zstd = Image::new(vec![Layer::zstd(&archive(&[file("a", noise(300_000))]))]);
-    unpack_image(&zstd, &["--max-zstd-window", "1k"]).refused("window", 11).outcome.says("--max-zstd-window sets");
+    unpack_image(&zstd, &["--max-zstd-window", "1k"]).refused("window", 11).outcome.says("--max-zstd-window raises");
     unpack_image(&zstd, &["--max-zstd-window", "64m"]).done("window");
 }
 

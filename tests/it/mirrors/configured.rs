@@ -33,7 +33,7 @@ fn every_configuration_is_obeyed_and_said() {
     scene.forget();
     fs::remove_file(&registries).unwrap();
     fs::remove_file(&hosts).unwrap();
-    scene.run(&["pull", "-v", &scene.options()[0], &scene.name]).exits(0).says("--registry-mirror");
+    scene.run(&["pull", "-v", &scene.options()[0], &scene.name]).exits(0).says("given explicitly");
     scene.asked("option", &[0, 4]);
     assert_eq!(scene.mirrors[0].asked(&namespace), 4);
 
