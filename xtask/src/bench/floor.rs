@@ -1,5 +1,5 @@
-//! What the work cannot be done without, each part measured on its own in the same run: the hash of what comes, the
-//! bytes from the registry into a file, the decompression, the hash of the tar, and GNU tar making the tree.
+//! The least that the work costs, measured part by part in the same run: hashing the blobs, downloading them to files,
+//! decompressing, hashing the tars, and unpacking with GNU tar.
 
 use std::path::PathBuf;
 
@@ -7,15 +7,15 @@ use super::images::Subject;
 use super::measure::{Ground, Sample, median, run};
 use crate::{Result, cargo, shell};
 
-/// One part.
+/// One part of the work.
 pub struct Part {
     pub name: &'static str,
-    /// It is part of pulling into a store too.
+    /// True if pulling into a store needs it too.
     pub is_of_store: bool,
     pub sample: Sample,
 }
 
-/// The programs that measure: examples of pullet's own crates, without pullet.
+/// The measuring program, examples/floor.rs: the crates that pullet uses, without pullet.
 pub struct Programs {
     miniz: PathBuf,
     zlib: PathBuf,
@@ -24,13 +24,13 @@ pub struct Programs {
 struct Step {
     name: &'static str,
     is_of_store: bool,
-    /// Not measured, before.
+    /// A script that runs before and is not measured.
     before: &'static str,
     script: &'static str,
 }
 
-/// In a script `$1` is the program that measures, `$2` curl, `$3` the decompressor, `$4` bytes compressed, `$5` bytes
-/// uncompressed, `$6` `gzip` or `zstd`, and the URLs follow. Each finds what those before it left.
+/// In a script, `$1` is the measuring program, `$2` curl, `$3` the decompressor, `$4` the compressed bytes, `$5` the
+/// uncompressed bytes, `$6` `gzip` or `zstd`, and the URLs follow. Each step uses the files of those before it.
 const STEPS: &[Step] = &[
     Step { name: "sha256 of the blobs", is_of_store: true, before: "", script: r#"exec "$1" sha256 "$4""# },
     Step {
@@ -61,7 +61,7 @@ impl Programs {
     }
 }
 
-/// Measures all parts, each so often.
+/// Measures all parts `runs` times.
 pub fn measure(place: &super::Place, subject: &Subject, programs: &Programs, runs: usize) -> Result<Vec<Part>> {
     let mut samples = vec![Vec::new(); STEPS.len() + 1];
     for _ in 0..runs {

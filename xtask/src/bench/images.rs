@@ -1,4 +1,4 @@
-//! The images, made once and kept in a registry's storage below the target folder.
+//! The images. They are made once and kept in the storage of a registry below the target folder.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,12 +10,12 @@ use crate::image::{Blob, Codec, GZIP, Image, Layer};
 use crate::registry::Registry;
 use crate::{Result, disk, push, shell};
 
-/// Changes with what the images are made of; the images of another version are made anew.
+/// Change this with the content of the images, so that they are made again.
 const VERSION: &str = "images-1";
 const REPOSITORY: &str = "bench";
-/// What zstd does if nobody tells it otherwise.
+/// zstd with its default level.
 const ZSTD: Codec = Codec::Zstd(3);
-/// Behind the name of an image, it means the same tars with zstd.
+/// The suffix of images with the same tars, compressed with zstd.
 pub const ZSTD_NAME: &str = "-zstd";
 
 struct Recipe {
@@ -25,7 +25,7 @@ struct Recipe {
     layers: fn(&Path) -> Result<Vec<Layer>>,
 }
 
-/// The images with gzip layers. Each has a sister with `-zstd` behind its name, made of the same tars.
+/// The images with gzip layers. Each also exists with the suffix `-zstd`, made of the same tars.
 const RECIPES: &[Recipe] = &[
     Recipe { name: "debian", base: None, layers: layers::debian },
     Recipe { name: "app", base: Some("debian"), layers: layers::app },
@@ -41,7 +41,7 @@ pub struct Subject {
     pub is_zstd: bool,
 }
 
-/// What is known of a layer in the registry.
+/// A layer in the registry.
 pub struct Known {
     pub digest: String,
     diff_id: String,
@@ -54,34 +54,34 @@ pub fn names() -> Vec<String> {
     RECIPES.iter().flat_map(|recipe| [recipe.name.to_owned(), format!("{}{ZSTD_NAME}", recipe.name)]).collect()
 }
 
-/// The names of those that are measured unless others are asked for.
+/// The names of the images that are measured by default.
 pub fn usual() -> Vec<String> {
     RECIPES.iter().map(|recipe| recipe.name.to_owned()).collect()
 }
 
-/// The names of those that were made before.
+/// The names of the images that exist already.
 pub fn made(bench: &Path) -> Vec<String> {
     names().into_iter().filter(|name| list(bench, name).exists()).collect()
 }
 
-/// An image's name at a registry.
+/// The name of an image at a registry.
 pub fn at(address: &str, image: &str) -> String {
     format!("{address}/{REPOSITORY}:{image}")
 }
 
-/// Where the registry keeps them.
+/// The registry's storage.
 pub fn folder(bench: &Path) -> PathBuf {
     bench.join(VERSION)
 }
 
 impl Subject {
-    /// The image of this name; made and pushed if it is not there.
-    pub fn there(bench: &Path, registry: &Registry, name: &str) -> Result<Self> {
+    /// The image of this name. Makes and pushes it if it does not exist yet.
+    pub fn get_or_make(bench: &Path, registry: &Registry, name: &str) -> Result<Self> {
         let list = list(bench, name);
         if !list.exists() {
             let work = Temporary::new(bench.join("work"))?;
             let layers = match name.strip_suffix(ZSTD_NAME) {
-                Some(sister) => Self::there(bench, registry, sister)?.recompressed(bench, work.path())?,
+                Some(gzip) => Self::get_or_make(bench, registry, gzip)?.recompressed(bench, work.path())?,
                 None => make(bench, registry, work.path(), name)?,
             };
             let text: String = layers.iter().map(line).collect();
@@ -92,7 +92,7 @@ impl Subject {
         Ok(Self { name: name.to_owned(), layers, is_zstd: name.ends_with(ZSTD_NAME) })
     }
 
-    /// Its name at a registry.
+    /// The name of the image at a registry.
     pub fn at(&self, address: &str) -> String {
         at(address, &self.name)
     }
@@ -100,34 +100,34 @@ impl Subject {
     /// The same tars with zstd instead of gzip.
     fn recompressed(&self, bench: &Path, work: &Path) -> Result<Vec<Layer>> {
         disk::create_folder(work)?;
-        eprintln!("making the image {}{ZSTD_NAME}, once", self.name);
+        eprintln!("making the image {}{ZSTD_NAME} (only once)", self.name);
         let layers = self.layers.iter().enumerate();
         layers.map(|(number, layer)| recompressed(&stored(bench, &layer.digest), work, number)).collect()
     }
 
-    /// The command that decompresses its layers from its input to its output.
+    /// The command that decompresses a layer from standard input to standard output.
     pub fn decompressor(&self) -> &'static str {
         if self.is_zstd { "zstd -dc" } else { "gzip -dc" }
     }
 
-    /// The URLs of its layers' blobs.
+    /// The URLs of the layers.
     pub fn urls(&self, address: &str) -> Vec<String> {
         self.layers.iter().map(|layer| format!("http://{address}/v2/{REPOSITORY}/blobs/{}", layer.digest)).collect()
     }
 }
 
-/// Where an image's layers are listed.
+/// The file that lists the layers of an image.
 fn list(bench: &Path, name: &str) -> PathBuf {
     folder(bench).join(format!("{name}.layers"))
 }
 
 fn make(bench: &Path, registry: &Registry, work: &Path, name: &str) -> Result<Vec<Layer>> {
     let recipe = RECIPES.iter().find(|recipe| recipe.name == name);
-    let recipe = recipe.ok_or_else(|| format!("no image {name:?}; there are {}", names().join(", ")))?;
-    let base = recipe.base.map(|base| Subject::there(bench, registry, base)).transpose()?;
-    // That one may have needed the same folder.
+    let recipe = recipe.ok_or_else(|| format!("no image {name:?}: expected one of {}", names().join(", ")))?;
+    let base = recipe.base.map(|base| Subject::get_or_make(bench, registry, base)).transpose()?;
+    // Making the base removed the folder.
     disk::create_folder(work)?;
-    eprintln!("making the image {name}, once");
+    eprintln!("making the image {name} (only once)");
     let mut layers = Vec::new();
     for layer in base.iter().flat_map(|base| &base.layers) {
         let Known { diff_id, unpacked, .. } = layer;
@@ -151,7 +151,7 @@ fn recompressed(blob: &Path, work: &Path, number: usize) -> Result<Layer> {
     }
 }
 
-/// Where Debian's registry keeps a blob.
+/// The file in which Debian's registry stores a blob.
 fn stored(bench: &Path, digest: &str) -> PathBuf {
     let hex = digest.trim_start_matches("sha256:");
     let storage = folder(bench).join("storage/docker/registry/v2/blobs/sha256");
@@ -165,9 +165,9 @@ fn line(layer: &Layer) -> String {
 
 fn known(line: &str) -> Result<Known> {
     let [digest, diff_id, size, unpacked] = line.split(' ').collect::<Vec<_>>()[..] else {
-        return Err(format!("list of layers: {line:?}"));
+        return Err(format!("malformed list of layers: {line:?}"));
     };
-    let number = |text: &str| text.parse().map_err(|e| format!("list of layers: {line:?}: {e}"));
+    let number = |text: &str| text.parse().map_err(|e| format!("malformed list of layers: {line:?}: {e}"));
     let (digest, diff_id) = (digest.to_owned(), diff_id.to_owned());
     Ok(Known { digest, diff_id, size: number(size)?, unpacked: number(unpacked)? })
 }

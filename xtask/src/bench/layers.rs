@@ -1,4 +1,4 @@
-//! What the layers of the images are made of.
+//! The content of the images' layers.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -9,13 +9,13 @@ use crate::image::{self, GZIP, Layer};
 use crate::{Result, disk, packages, shell};
 
 const GIB: u64 = 1024 * 1024 * 1024;
-/// Layers of `many`, and the bytes that its files have together before compression.
+/// The number of layers of `many`, and the total size of its files before compression.
 const MANY: usize = 60;
 const MANY_BYTES: u64 = 60 * 1024 * 1024;
-/// Folders of `wide`, and files in each.
+/// The number of folders of `wide`, and of files in each.
 const WIDE: (usize, usize) = (1000, 100);
 
-/// Large packages, a layer each, with their names in different releases of Debian.
+/// Large packages, each for one layer. Their names differ between releases of Debian.
 const LARGE: &[&[&str]] = &[
     &["openjdk-17-jre-headless", "openjdk-21-jre-headless", "openjdk-25-jre-headless"],
     &["golang-1.19-go", "golang-1.24-go", "golang-1.19", "golang-1.24"],
@@ -28,14 +28,14 @@ const LARGE: &[&[&str]] = &[
 /// Thousands of small files.
 const SOURCES: &[&str] = &["golang-1.19-src", "golang-1.24-src"];
 
-/// A minimal root of Debian.
+/// A minimal Debian root.
 pub fn debian(work: &Path) -> Result<Vec<Layer>> {
     let root = Temporary::new(work.join("root"))?;
     packages::minimal_root(root.path())?;
     Ok(vec![Layer::of_folder(root.path(), work.join("debian.layer"))?])
 }
 
-/// Large packages, for on top of a root, and at last what a clean-up leaves: whiteouts.
+/// Large packages on top of a root, and a last layer of whiteouts, as a clean-up leaves them.
 pub fn app(work: &Path) -> Result<Vec<Layer>> {
     let (mut layers, mut removed) = (Vec::new(), Vec::new());
     for (number, candidates) in LARGE.iter().enumerate() {
@@ -56,7 +56,7 @@ pub fn app(work: &Path) -> Result<Vec<Layer>> {
     Ok(layers)
 }
 
-/// Sixty layers of some source files each.
+/// Sixty layers with a few source files each.
 pub fn many(work: &Path) -> Result<Vec<Layer>> {
     let folder = Temporary::new(work.join("sources"))?;
     packages::unpack(SOURCES, folder.path())?;
@@ -77,19 +77,19 @@ pub fn wide(work: &Path) -> Result<Vec<Layer>> {
     Ok(vec![Layer::compressed(work.join("wide.layer"), GZIP, small_files)?])
 }
 
-/// One file of a GiB.
+/// One file of 1 GiB.
 pub fn big(work: &Path) -> Result<Vec<Layer>> {
     Ok(vec![Layer::compressed(work.join("big.layer"), GZIP, |tar| archive::one_file(tar, GIB))?])
 }
 
-/// The names of a package's folders of documentation.
+/// The names of the documentation folders of a package.
 fn documents(folder: &Path) -> Result<Vec<String>> {
     let documents = folder.join("usr/share/doc");
     let folders = if documents.exists() { disk::list(&documents)? } else { Vec::new() };
     Ok(folders.iter().filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned())).collect())
 }
 
-/// Cuts a list of sizes and names into as many lists of names, of about the same size, up to so many bytes together.
+/// Divides a list of sizes and names into `count` lists of names of about the same size, `bytes` in total.
 fn shares(files: &str, count: usize, bytes: u64) -> Vec<String> {
     let mut files: Vec<(u64, &str)> =
         files.lines().filter_map(|line| line.split_once(' ')).filter_map(|(n, p)| Some((n.parse().ok()?, p))).collect();
@@ -125,7 +125,7 @@ fn small_files(tar: &mut dyn Write) -> io::Result<()> {
     tar.write_all(&[0; 1024])
 }
 
-/// Some lines of digits: so much of a small file does not repeat.
+/// Some lines of digits: the part of a small file that does not compress.
 fn noise(state: &mut u64) -> Vec<u8> {
     let mut line = || {
         *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
@@ -139,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shares_are_of_about_the_same_size() {
+    fn divides_files_into_equal_shares() {
         let files = "4 ./b\n4 ./a\n2 ./d\n4 ./c\nnonsense\n100 ./e\n1 ./f\n";
         assert_eq!(shares(files, 2, 16), ["./a\n./b\n", "./c\n./d\n./e\n"]);
     }

@@ -1,25 +1,25 @@
-//! Runs one tool once on a fresh file system and takes its figures: of all of its processes together.
+//! Runs one tool on a fresh file system and measures all its processes together.
 
 use std::path::{Path, PathBuf};
 
 use crate::disk::Temporary;
 use crate::{Result, debian, disk, shell};
 
-/// The file system's size at most. Memory is taken as it fills.
+/// The largest size of the file system. It uses memory only as it fills.
 const SIZE: &str = "size=90%";
 
-/// What one run took.
+/// The figures of one run.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Sample {
     pub cpu: f64,
     pub wall: f64,
     /// Peak resident bytes of the largest process.
     pub rss: u64,
-    /// Bytes given to write calls, those of pipes and sockets too.
+    /// Bytes passed to write calls, including those on pipes and sockets.
     pub written: u64,
 }
 
-/// A folder on a file system of its own in memory, where this process may mount one; else an empty folder.
+/// A new tmpfs, or an empty folder if this process must not mount one.
 pub struct Ground {
     folder: Temporary,
     is_mounted: bool,
@@ -27,7 +27,7 @@ pub struct Ground {
 
 impl Ground {
     pub fn fresh(folder: PathBuf) -> Result<Self> {
-        // One that a run left behind which was killed.
+        // A killed run may have left its mount behind.
         while shell::succeeds(shell::program("mountpoint").arg("-q").arg(&folder)) {
             shell::run(shell::program("umount").arg(&folder))?;
         }
@@ -55,8 +55,8 @@ impl Drop for Ground {
     }
 }
 
-/// Bash counts the times of all that it waited for in milliseconds, GNU time has the peak, the kernel the bytes. The
-/// peak counts from the fork, so the one that forks must be a small process.
+/// Bash measures the times of all its children in milliseconds, GNU time the peak memory, and the kernel counts the bytes.
+/// The peak of a process includes the memory of the process that forked it, so that must be a small one.
 const FRAME: &str = r#"
 TIMEFORMAT='%R %U %S'
 { time "$1" --format=%M --output="$2/rss" sh -e -u -c "$4" sh "${@:5}" >"$2/out" 2>&1; } 2>"$2/times"
@@ -65,7 +65,7 @@ while read -r line; do echo "$line"; done </proc/$$/io >"$2/io"
 exit $code
 "#;
 
-/// Runs the script in `ground`, with `words` as `$1` and so on, and its temporary files there too.
+/// Runs the script in the folder `ground`, with `words` as `$1` and so on. Its temporary files are there too.
 pub fn run(ground: &Path, notes: &Path, script: &str, words: &[String]) -> Result<Sample> {
     disk::fresh(notes)?;
     let time = shell::find("time").ok_or("time is missing")?;
@@ -73,8 +73,8 @@ pub fn run(ground: &Path, notes: &Path, script: &str, words: &[String]) -> Resul
     bash.args(["-c", FRAME, "bash"]).arg(time).arg(notes).arg(ground).arg(script).args(words);
     bash.current_dir(ground).env("TMPDIR", ground).env("HOME", ground).env_remove("REGISTRY_AUTH_FILE");
     shell::run(&mut bash).map_err(|reason| {
-        let said = disk::read(&notes.join("out")).unwrap_or_default();
-        format!("{reason}\n{}", said.trim_end())
+        let output = disk::read(&notes.join("out")).unwrap_or_default();
+        format!("{reason}\n{}", output.trim_end())
     })?;
     let times = numbers(&disk::read(&notes.join("times"))?);
     let rss = numbers(&disk::read(&notes.join("rss"))?);
@@ -83,11 +83,11 @@ pub fn run(ground: &Path, notes: &Path, script: &str, words: &[String]) -> Resul
         ([wall, user, system], [.., kib], Some(written)) => {
             Ok(Sample { cpu: user + system, wall: *wall, rss: *kib as u64 * 1024, written })
         }
-        other => Err(format!("figures of a run: {other:?}")),
+        other => Err(format!("read the figures of a run: {other:?}")),
     }
 }
 
-/// The median of each figure on its own.
+/// The median of each figure.
 pub fn median(samples: &[Sample]) -> Sample {
     let of = |figure: fn(&Sample) -> f64| {
         let mut figures: Vec<f64> = samples.iter().map(figure).collect();
@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_median_is_of_each_figure() {
+    fn takes_the_median_of_each_figure() {
         let sample = |cpu: f64, rss: u64| Sample { cpu, wall: 1.0, rss, written: 8 };
         let three = [sample(3.0, 10), sample(1.0, 30), sample(2.0, 20)];
         assert_eq!(median(&three), sample(2.0, 20));
@@ -123,14 +123,14 @@ mod tests {
     }
 
     #[test]
-    fn a_run_is_measured_with_all_its_processes() {
+    fn measures_all_processes_of_a_run() {
         let folder = Temporary::new(std::env::temp_dir().join(format!("pullet-bench-{}", std::process::id()))).unwrap();
         let notes = folder.path().join("notes");
         let script = "head -c 5000000 /dev/zero | cat >\"$1\"";
         let sample = run(folder.path(), &notes, script, &["zero".into()]).unwrap();
         assert_eq!(disk::size(&folder.path().join("zero")).unwrap(), 5_000_000);
         assert!(sample.written >= 10_000_000 && sample.rss > 0, "{sample:?}");
-        let failed = run(folder.path(), &notes, "echo said; exit 3", &[]).unwrap_err();
-        assert!(failed.contains("said"), "{failed}");
+        let failed = run(folder.path(), &notes, "echo output; exit 3", &[]).unwrap_err();
+        assert!(failed.contains("output"), "{failed}");
     }
 }

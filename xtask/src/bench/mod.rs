@@ -1,6 +1,6 @@
-//! `cargo xtask bench`: pullet and every peer that is here at the same work, on fresh file systems, in turn, with
-//! medians; then the floor, which is what the work costs without any of them. CPU seconds and ratios are what to trust:
-//! wall time is the machine's as much as the tool's. Nothing is judged here.
+//! `cargo xtask bench`: compares pullet with every other tool on this machine. All tools do the same tasks in turn, each
+//! run on a fresh file system, and the figures are medians. The floor is the cost of the same work without any tool. Trust
+//! the CPU seconds and ratios, because wall time depends on the machine as much as on the tool. There is no budget here.
 
 mod floor;
 pub mod images;
@@ -33,17 +33,17 @@ const NEEDED: &[(&str, &str)] = &[
     ("umoci", "umoci"),
     ("zstd", "zstd"),
 ];
-/// From a request's first byte to its answer's, on the link of [`Task::Far`].
+/// The time from the first byte of a request to the first byte of its response, on the link of [`Task::Far`].
 const ROUND_TRIP: Duration = Duration::from_millis(50);
-/// The registry writes a request's line after its answer.
+/// The registry logs a request after it has sent the response.
 const LOG_PAUSE: Duration = Duration::from_millis(100);
 
-/// Where everything is.
+/// The servers and folders of a benchmark.
 pub struct Place {
     folder: PathBuf,
     registry: Registry,
     proxy: Proxy,
-    /// The way to the registry with a long round trip.
+    /// A proxy to the registry with a long round trip.
     link: Proxy,
 }
 
@@ -66,16 +66,16 @@ pub fn run(words: &[&str]) -> Result {
         println!("{}", table::HEAD);
     }
     for name in &options.images {
-        let subject = Subject::there(&place.folder, &place.registry, name)?;
-        let mut own = Vec::new();
+        let subject = Subject::get_or_make(&place.folder, &place.registry, name)?;
+        let mut pullet_cpu = Vec::new();
         for task in &options.tasks {
             let rows = compare(&place, &subject, *task, &tools, options.runs)?;
-            own.extend(rows.first().map(|row| (*task, row.sample.cpu)));
+            pullet_cpu.extend(rows.first().map(|row| (*task, row.sample.cpu)));
             print(&rows, options.is_json);
         }
         if let Some(programs) = &programs {
             let parts = floor::measure(&place, &subject, programs, options.runs)?;
-            print(&table::floor(name, &parts, &own), options.is_json);
+            print(&table::floor(name, &parts, &pullet_cpu), options.is_json);
         }
     }
     Ok(())
@@ -87,33 +87,33 @@ impl Place {
         self.folder.join("ground")
     }
 
-    /// What is noted of a run.
+    /// The folder for the figures of a run.
     fn notes(&self) -> PathBuf {
         self.folder.join("notes")
     }
 }
 
-/// All tools at one task: first each once through the counting proxy, which is not measured, then in turn.
+/// Measures all tools at one task. First each runs once through the counting proxy, unmeasured; then they run in turn.
 fn compare(place: &Place, subject: &Subject, task: Task, tools: &[Tool], runs: usize) -> Result<Vec<Row>> {
-    let able = tools.iter().filter_map(|tool| Some((tool, tool.script(task, subject.is_zstd)?)));
-    let able: Vec<(&Tool, &str)> = able.collect();
+    let capable = tools.iter().filter_map(|tool| Some((tool, tool.script(task, subject.is_zstd)?)));
+    let capable: Vec<(&Tool, &str)> = capable.collect();
     let mut rows = Vec::new();
-    for (tool, script) in &able {
+    for (tool, script) in &capable {
         let (requests, connections) = count(place, subject, task, tool, script)?;
         let (requests, connections) = (Some(requests), Some(connections));
         let (image, tool) = (subject.name.clone(), tool.name.to_owned());
         rows.push(Row { task, image, tool, sample: Sample::default(), requests, connections, ratio: 0.0 });
     }
-    let mut samples = vec![Vec::new(); able.len()];
+    let mut samples = vec![Vec::new(); capable.len()];
     for _ in 0..runs {
-        for ((tool, script), samples) in able.iter().zip(&mut samples) {
+        for ((tool, script), samples) in capable.iter().zip(&mut samples) {
             samples.push(once(place, subject, task, tool, script)?);
         }
     }
     let medians: Vec<Sample> = samples.iter().map(|samples| median(samples)).collect();
-    let own = medians.first().map_or(0.0, |sample| sample.cpu);
+    let pullet_cpu = medians.first().map_or(0.0, |sample| sample.cpu);
     for (row, sample) in rows.iter_mut().zip(medians) {
-        (row.sample, row.ratio) = (sample, sample.cpu / own);
+        (row.sample, row.ratio) = (sample, sample.cpu / pullet_cpu);
     }
     Ok(rows)
 }
@@ -130,7 +130,7 @@ fn once(place: &Place, subject: &Subject, task: Task, tool: &Tool, script: &str)
     sample.map_err(|reason| format!("{} {} {}: {reason}", task.name(), subject.name, tool.name))
 }
 
-/// One run through the proxy: its requests and connections.
+/// Runs the tool through the proxy and counts its requests and connections.
 fn count(place: &Place, subject: &Subject, task: Task, tool: &Tool, script: &str) -> Result<(usize, usize)> {
     let ground = Ground::fresh(place.ground())?;
     let words = words(subject, tool, &place.proxy.address().to_string());

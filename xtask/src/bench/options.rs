@@ -1,4 +1,4 @@
-//! What was typed behind `cargo xtask bench`.
+//! The options of `cargo xtask bench`.
 
 use super::images;
 use super::tools::Task;
@@ -7,20 +7,19 @@ use crate::Result;
 pub const HELP: &str = "\
 cargo xtask bench [--json] [--task TASK]... [--image IMAGE]... [--tool TOOL]... [--runs N]
 
-  --task TASK    T1 (into a store), T2 (pull and unpack), repeat (pull what is there), far (T1 with 50 ms of round
-                 trip, by a proxy that holds back all bytes, and a new connection's for its handshake); default: all
+  --task TASK    T1 (pull into a store), T2 (pull and unpack), repeat (pull again), far (T1 with a round trip of 50 ms:
+                 a proxy delays all bytes, and the handshake of each new connection); default: all
   --image IMAGE  debian, app, many, wide, big, or one of them with -zstd; default: the five with gzip
-  --tool TOOL    one of the tools that are here; default: all
-  --runs N       the median of so many runs, each on a fresh file system (default: 5)
-  --json         an object a line instead of the tables
+  --tool TOOL    one of the installed tools; default: all
+  --runs N       number of runs, each on a fresh file system; the figures are medians (default: 5)
+  --json         print one JSON object per line instead of tables
 ";
 
-/// The choices.
 #[derive(Debug, PartialEq)]
 pub struct Options {
     pub tasks: Vec<Task>,
     pub images: Vec<String>,
-    /// Empty for all.
+    /// Empty means all.
     pub tools: Vec<String>,
     pub runs: usize,
     pub is_json: bool,
@@ -35,13 +34,13 @@ impl Options {
                 options.is_json = true;
                 continue;
             }
-            let value = words.next().ok_or_else(|| format!("bench: what is {word:?}?\n\n{HELP}"))?;
+            let value = words.next().ok_or_else(|| format!("bench: {word:?} needs a value\n\n{HELP}"))?;
             match *word {
                 "--task" => options.tasks.push(Task::parse(value)?),
                 "--image" => options.images.push(image(value)?),
                 "--tool" => options.tools.push((*value).to_owned()),
                 "--runs" => options.runs = runs(value)?,
-                _ => return Err(format!("bench: what is {word:?}?\n\n{HELP}")),
+                _ => return Err(format!("bench: unknown option {word:?}\n\n{HELP}")),
             }
         }
         if options.tasks.is_empty() {
@@ -56,13 +55,13 @@ impl Options {
 
 fn image(name: &str) -> Result<String> {
     let names = images::names();
-    let known = || format!("bench: no image {name:?}; there are {}", names.join(", "));
+    let known = || format!("bench: no image {name:?}: expected one of {}", names.join(", "));
     names.iter().find(|known| *known == name).cloned().ok_or_else(known)
 }
 
 fn runs(value: &str) -> Result<usize> {
     let runs = value.parse().ok().filter(|runs| *runs > 0);
-    runs.ok_or_else(|| format!("bench: --runs {value:?}: not a number above nought"))
+    runs.ok_or_else(|| format!("bench: --runs {value:?}: expected a positive number"))
 }
 
 #[cfg(test)]
@@ -70,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_said_is_all_of_it() {
+    fn selects_everything_by_default() {
         let options = Options::parse(&[]).unwrap();
         assert_eq!((options.tasks.len(), options.images.len(), options.runs), (4, 5, 5));
         let options = Options::parse(&["--task", "T1", "--image", "big-zstd", "--runs", "3", "--json"]).unwrap();

@@ -1,4 +1,4 @@
-//! The result: tables for people, or an object a line for programs.
+//! The output: tables, or one JSON object per line.
 
 use super::floor::Part;
 use super::measure::Sample;
@@ -13,18 +13,18 @@ pub struct Row {
     pub sample: Sample,
     pub requests: Option<usize>,
     pub connections: Option<usize>,
-    /// Its CPU seconds, with pullet's as 1.
+    /// Its CPU seconds relative to pullet's.
     pub ratio: f64,
 }
 
 pub const HEAD: &str =
     "task   image        tool                             CPU s  wall s  RSS MiB  requests  conns  written MB  ratio";
 
-/// The floor's parts as rows, and their sums for both tasks. `pullet` has its CPU seconds at them.
+/// The parts of the floor as rows, and their sums for both tasks. `pullet` has pullet's CPU seconds for each task.
 pub fn floor(image: &str, parts: &[Part], pullet: &[(Task, f64)]) -> Vec<Row> {
     let row = |task: Task, tool: String, sample: Sample| {
-        let own = pullet.iter().find(|(of, _)| *of == task).map_or(f64::NAN, |(_, cpu)| *cpu);
-        let ratio = sample.cpu / own;
+        let pullet_cpu = pullet.iter().find(|(of, _)| *of == task).map_or(f64::NAN, |(_, cpu)| *cpu);
+        let ratio = sample.cpu / pullet_cpu;
         Row { task, image: image.to_owned(), tool, sample, requests: None, connections: None, ratio }
     };
     let sum = |is_in: &dyn Fn(&Part) -> bool| {
@@ -46,7 +46,7 @@ pub fn floor(image: &str, parts: &[Part], pullet: &[(Task, f64)]) -> Vec<Row> {
 }
 
 impl Row {
-    /// As a line of the table.
+    /// The row as a line of the table.
     pub fn line(&self) -> String {
         let Self { task, image, tool, sample, ratio, .. } = self;
         let count = |count: Option<usize>| count.map_or("-".into(), |count| count.to_string());
@@ -62,7 +62,7 @@ impl Row {
         )
     }
 
-    /// As a JSON object. No text in it has a quote.
+    /// The row as a JSON object. Its texts contain no quotes.
     pub fn json(&self) -> String {
         let Self { task, image, tool, sample, ratio, .. } = self;
         let count = |count: Option<usize>| count.map_or("null".into(), |count| count.to_string());

@@ -1,18 +1,18 @@
-//! Who is measured, and how each does the tasks. Scripts run in an empty folder with `$1` the tool's program, `$2` the
-//! image's name, `$3` its tag, `$4` the registry, `$5` how to decompress, and the URLs of its layers behind that.
+//! The measured tools, and the script of each task. Scripts run in an empty folder. `$1` is the tool's program, `$2` the
+//! image's name, `$3` its tag, `$4` the registry, `$5` the decompressor, and the URLs of the layers follow.
 
 use std::path::{Path, PathBuf};
 
 use crate::{Result, cargo, disk, shell};
 
-/// What is done to an image.
+/// A task that tools do with an image.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Task {
     /// Pull it into a store.
     Store,
     /// Pull it and unpack it.
     Tree,
-    /// Pull it into a store that has it.
+    /// Pull it into a store that already has it.
     Repeat,
     /// Pull it into a store over a link with a long round trip.
     Far,
@@ -27,12 +27,12 @@ pub struct Tool {
 
 struct Peer {
     name: &'static str,
-    /// What must be on the PATH; the first is `$1`.
+    /// The programs that must be installed; the first is `$1`.
     programs: &'static [&'static str],
     store: &'static str,
     tree: &'static str,
     repeats: bool,
-    /// Whether its unpacking takes layers of zstd.
+    /// True if it can unpack zstd layers.
     takes_zstd: bool,
 }
 
@@ -49,22 +49,32 @@ const PULLET: Peer = Peer {
 const TWO_JOBS: Peer =
     Peer { store: "", tree: r#"exec "$1" unpack --quiet -j 2 --store store "$2" tree"#, repeats: false, ..PULLET };
 
-/// As many connections as the peer with the most has.
+/// As many connections as the tool with the most connections uses.
 const SIX_JOBS: Peer =
     Peer { store: r#"exec "$1" pull --quiet -j 6 --store store "$2""#, tree: "", repeats: false, ..PULLET };
 
-/// Our own ones by name, and what cargo is told for them; those of the last column are static.
-const OWN: &[(&str, &Peer, &[&str], bool)] = &[
-    ("pullet", &PULLET, &["--profile=release"], false),
-    ("pullet -j 2", &TWO_JOBS, &["--profile=release"], false),
-    ("pullet -j 6", &SIX_JOBS, &["--profile=release"], false),
-    ("pullet (fast)", &PULLET, &["--profile=release-fast"], false),
-    ("pullet (fast-inflate)", &PULLET, &["--profile=release", "--features=fast-inflate"], false),
-    ("pullet (static)", &PULLET, &[], true),
-    ("pullet (static, fast-inflate)", &PULLET, &["--features=fast-inflate"], true),
+/// A build of pullet.
+struct Build {
+    name: &'static str,
+    peer: &'static Peer,
+    /// Options for cargo.
+    options: &'static [&'static str],
+    is_static: bool,
+}
+
+const BUILDS: &[Build] = &[
+    Build { name: "pullet", ..RELEASE },
+    Build { name: "pullet -j 2", peer: &TWO_JOBS, ..RELEASE },
+    Build { name: "pullet -j 6", peer: &SIX_JOBS, ..RELEASE },
+    Build { name: "pullet (fast)", options: &["--profile=release-fast"], ..RELEASE },
+    Build { name: "pullet (fast-inflate)", options: &["--profile=release", "--features=fast-inflate"], ..RELEASE },
+    Build { name: "pullet (static)", options: &[], is_static: true, ..RELEASE },
+    Build { name: "pullet (static, fast-inflate)", options: &["--features=fast-inflate"], is_static: true, ..RELEASE },
 ];
 
-/// Plain HTTP is told to each in its own way.
+const RELEASE: Build = Build { name: "", peer: &PULLET, options: &["--profile=release"], is_static: false };
+
+/// The other tools. Each has its own option for plain HTTP.
 const PEERS: &[Peer] = &[
     Peer {
         name: "skopeo (+ umoci)",
@@ -126,7 +136,7 @@ impl Task {
 
     pub fn parse(word: &str) -> Result<Self> {
         let found = Self::ALL.iter().find(|task| task.name() == word);
-        found.copied().ok_or_else(|| format!("bench: no task {word:?}; there are T1, T2, repeat and far"))
+        found.copied().ok_or_else(|| format!("bench: no task {word:?}: expected T1, T2, repeat or far"))
     }
 
     pub fn name(self) -> &'static str {
@@ -140,7 +150,7 @@ impl Task {
 }
 
 impl Tool {
-    /// The script of the task, if the tool does it.
+    /// The script of the task, or `None` if the tool cannot do it.
     pub fn script(&self, task: Task, is_zstd: bool) -> Option<&'static str> {
         let peer = self.peer;
         let script = match task {
@@ -148,37 +158,35 @@ impl Tool {
             Task::Tree if is_zstd && !peer.takes_zstd => "",
             Task::Tree => peer.tree,
             Task::Repeat if !peer.repeats => "",
-            // What a tool keeps of a pull is its store, if it has one.
+            // A tool without a store keeps what it unpacked.
             Task::Repeat => [peer.store, peer.tree].into_iter().find(|script| !script.is_empty())?,
         };
         Some(script).filter(|script| !script.is_empty())
     }
 }
 
-/// Every pullet that can be built here, and every peer that is here; of them those that are wanted, if any are named.
+/// Every build of pullet that this machine can make, and every installed tool. `wanted` selects by name, if not empty.
 pub fn all(bench: &Path, wanted: &[String]) -> Result<Vec<Tool>> {
     let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
     let mut tools = Vec::new();
-    for (name, peer, options, is_static) in OWN.iter().filter(|(name, ..)| is_wanted(name)) {
-        let built = match is_static {
-            true => cargo::build_static(options)?,
-            false => Some(cargo::build_with("--bin=pullet", options)?),
-        };
+    for Build { name, peer, options, is_static } in BUILDS.iter().filter(|build| is_wanted(build.name)) {
+        let built =
+            if *is_static { cargo::build_static(options)? } else { Some(cargo::build_with("--bin=pullet", options)?) };
         if let Some(built) = built {
-            tools.push(Tool { name, program: kept(bench, name, &built)?, peer });
+            tools.push(Tool { name, program: copy(bench, name, &built)?, peer });
         }
     }
     for peer in PEERS.iter().filter(|peer| is_wanted(peer.name)) {
-        let programs: Vec<PathBuf> = peer.programs.iter().filter_map(|program| shell::find(program)).collect();
-        if let (Some(program), true) = (programs.first(), programs.len() == peer.programs.len()) {
-            tools.push(Tool { name: peer.name, program: program.clone(), peer });
+        let programs: Option<Vec<PathBuf>> = peer.programs.iter().map(|program| shell::find(program)).collect();
+        if let Some(program) = programs.into_iter().flatten().next() {
+            tools.push(Tool { name: peer.name, program, peer });
         }
     }
     Ok(tools)
 }
 
-/// Keeps a build under a name of its own: the next one would take its place.
-fn kept(bench: &Path, name: &str, built: &Path) -> Result<PathBuf> {
+/// Copies a build to a name that the next build does not overwrite.
+fn copy(bench: &Path, name: &str, built: &Path) -> Result<PathBuf> {
     let folder = bench.join("bin");
     disk::create_folder(&folder)?;
     let program = folder.join(name.replace([' ', '(', ')', ','], "_"));
