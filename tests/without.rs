@@ -15,9 +15,9 @@
 use kit::authority::Authority;
 use kit::bench::Bench;
 use kit::fault::on;
+use kit::home::Home;
 use kit::image::Image;
 use kit::registry::Registry;
-use kit::run::Home;
 
 #[test]
 fn a_registry_that_needs_tls_is_refused_before_it_is_asked() {
@@ -111,7 +111,6 @@ fn a_command_that_is_not_built_in_is_said_not_to_be() {
     let help = home.run(&["--help"]).exits(0);
     assert!(
         help.stdout.contains("  unpack ") && !help.stdout.contains("  images ") && !help.stdout.contains("  boot "),
-        "{}",
-        help.story()
+        "{help}"
     );
 }

@@ -7,7 +7,7 @@ use kit::digest::sha256;
 use kit::fault::{Fault, on};
 use kit::image::{Image, OCI_CONFIG, OCI_MANIFEST, descriptor, index};
 use kit::listing::{assert_same, listing};
-use kit::run::Outcome;
+use kit::process::Finished;
 
 const EMPTY: &str = "application/vnd.oci.empty.v1+json";
 const TITLE: &str = "org.opencontainers.image.title";
@@ -31,7 +31,7 @@ fn artifact(files: &[(&str, &[u8])]) -> Value {
 const FILES: [(&str, &[u8]); 3] = [("boot.img", b"boot"), ("etc/deep/conf", b"key=value"), ("empty", b"")];
 
 /// Pushes the manifest and the bodies, and fetches the artifact into `out`.
-fn fetch(bench: &Bench, manifest: &Value, bodies: &[(&str, &[u8])]) -> Outcome {
+fn fetch(bench: &Bench, manifest: &Value, bodies: &[(&str, &[u8])]) -> Finished {
     bodies.iter().for_each(|(_, body)| drop(bench.registry.put_blob("app", body)));
     bench.registry.put_manifest("app", Some("latest"), OCI_MANIFEST, manifest.to_string().as_bytes());
     bench.home.run(&["artifact", &bench.registry.name("app"), &bench.home.arg("out")])

@@ -5,9 +5,10 @@ use kit::authority::Authority;
 use kit::bench::Bench;
 use kit::digest::base64;
 use kit::fault::on;
+use kit::home::Home;
 use kit::image::{Image, Layer};
+use kit::process::Finished;
 use kit::registry::Registry;
-use kit::run::{Home, Outcome};
 
 const USER: &str = "robot:hunter2-s3cret";
 
@@ -26,7 +27,7 @@ fn challenged(challenges: &[&str]) -> Bench {
     bench
 }
 
-fn pull(bench: &Bench, options: &[&str]) -> Outcome {
+fn pull(bench: &Bench, options: &[&str]) -> Finished {
     let name = Image::small("auth").push(&bench.registry, "app", "latest");
     bench.home.run(&[&["pull"], options, &[&name]].concat())
 }
@@ -79,7 +80,7 @@ fn challenges_are_read_as_rfc_9110_has_them() {
             assert!(target.contains(part), "{challenges:?}: {part} is not in {target}");
         }
         assert_eq!(target.matches('?').count(), 1, "{target}");
-        assert_eq!(token.request.header("authorization"), None, "{}", outcome.story());
+        assert_eq!(token.request.header("authorization"), None, "{outcome}");
     }
 }
 
@@ -180,7 +181,7 @@ fn a_token_endpoint_does_not_send_the_credentials_elsewhere() {
     other.tokens(None, r#"{"token":"t0ken"}"#);
     bench.registry.fault(on("/token").redirect(307, other.url("/token")));
     let outcome = pull(&bench, &["--creds", USER]);
-    assert_ne!(outcome.code, 0, "{}", outcome.story());
+    assert_ne!(outcome.code, 0, "{outcome}");
     assert!(other.calls().iter().all(|call| call.request.header("authorization").is_none()), "the credentials leaked");
 }
 
@@ -191,7 +192,7 @@ fn status_codes_of_the_registry_are_told_apart() {
             let bench = Bench::new();
             bench.registry.fault(on(path).status(status).header("Retry-After", "0").body("{}"));
             let outcome = pull(&bench, &[]).exits_in(&format!("{status} for {path}"), code).fails_in_one_line();
-            assert!(bench.home.index().is_empty(), "{}", outcome.story());
+            assert!(bench.home.index().is_empty(), "{outcome}");
         }
     }
 }
@@ -219,11 +220,11 @@ fn credentials_come_from_standard_input_too() {
         let bench = Bench::new();
         bench.registry.require(&basic(USER), &[r#"Basic realm="registry""#]);
         let name = Image::small("auth").push(&bench.registry, "app", "latest");
-        bench.home.run_with(&["pull", "--creds", "-", &name], stdin.as_bytes(), None).exits_in(stdin, 0);
+        bench.home.pullet(&["pull", "--creds", "-", &name]).stdin(stdin.as_bytes()).run().exits_in(stdin, 0);
     }
     let bench = Bench::new();
     let name = Image::small("auth").push(&bench.registry, "app", "latest");
-    bench.home.run_with(&["pull", "--creds", "-", &name], b"", None).exits_in("nothing on standard input", 2);
+    bench.home.pullet(&["pull", "--creds", "-", &name]).run().exits_in("nothing on standard input", 2);
     bench.home.run(&["pull", "--creds", "", &name]).exits_in("no credentials at all", 2);
     assert_eq!(bench.registry.connections(), 0);
 }
@@ -241,7 +242,7 @@ fn credentials_are_for_one_registry() {
         let names: Vec<&str> = names.iter().map(|name| name.as_str()).collect();
         for creds in [USER, "-"] {
             let args = [&["pull", "--creds", creds], &names[..]].concat();
-            let outcome = one.home.run_with(&args, USER.as_bytes(), None);
+            let outcome = one.home.pullet(&args).stdin(USER.as_bytes()).run();
             outcome.exits_in(&format!("{names:?}"), 2).fails_in_one_line().prints("").hides("hunter2");
         }
         assert_eq!((one.registry.connections(), two.connections()), (0, 0), "{names:?}");

@@ -10,9 +10,10 @@ use kit::authority::Authority;
 use kit::bench::Bench;
 use kit::digest::sha256;
 use kit::fault::on;
+use kit::home::Home;
 use kit::image::{Image, Layer, architecture, index, push_index};
+use kit::process::Finished;
 use kit::registry::Registry;
-use kit::run::{Home, Outcome};
 
 /// What was mounted, for `after`.
 const MOUNTS: &str = "grep -e /newroot -e /run/pullet /proc/self/mounts || true";
@@ -40,27 +41,27 @@ fn pushed() -> (Bench, Image, String) {
 
 /// Boots with this command line, in a namespace with a `/run` of its own. Then the script `after` runs in the same one, its
 /// arguments still those of the boot; its words on standard output are behind those of pullet.
-fn boot_then(home: &Home, line: &str, options: &[&str], after: &str) -> Outcome {
+fn boot_then(home: &Home, line: &str, options: &[&str], after: &str) -> Finished {
     boot_between(home, ":", line, options, after)
 }
 
 /// As [`boot_then`], with a script before it too.
-fn boot_between(home: &Home, before: &str, line: &str, options: &[&str], after: &str) -> Outcome {
+fn boot_between(home: &Home, before: &str, line: &str, options: &[&str], after: &str) -> Finished {
     let cmdline = home.write("cmdline", format!("BOOT_IMAGE=/vmlinuz quiet {line}\n"));
     let (root, data) = (home.arg("newroot"), home.arg("data"));
     let script = format!(
         "mount -t tmpfs none /run; root={root}; data={data}; mkdir -p $data; {before}; \"$@\"; code=$?; {after}; exit $code"
     );
-    home.run_in_mounts(&script, &[&["boot", "--cmdline", &cmdline, &root], options].concat())
+    home.pullet(&[&["boot", "--cmdline", &cmdline, &root], options].concat()).in_mount_namespace(&script).run()
 }
 
-fn boot(home: &Home, line: &str, options: &[&str]) -> Outcome {
+fn boot(home: &Home, line: &str, options: &[&str]) -> Finished {
     boot_then(home, line, options, MOUNTS)
 }
 
 /// It failed, and nothing is mounted any more; `case` has the code that it should end with.
 #[track_caller]
-fn fails(outcome: Outcome, code: i32) -> Outcome {
+fn fails(outcome: Finished, code: i32) -> Finished {
     outcome.exits(code).prints("")
 }
 
@@ -71,11 +72,11 @@ fn a_root_in_memory() {
     let outcome = boot_then(&bench.home, &format!("pullet.image={name} pullet.root=tmpfs:8m"), &[], &script).exits(0);
     let root = bench.home.arg("newroot");
     let lines: Vec<&str> = outcome.stdout.lines().collect();
-    assert_eq!(lines[..3], [&format!("switch_root {root} /sbin/init"), "of the image", "711"], "{}", outcome.story());
+    assert_eq!(lines[..3], [&format!("switch_root {root} /sbin/init"), "of the image", "711"], "{outcome}");
     // One mount, and nothing below it that would hide what it holds.
-    assert_eq!(lines.len(), 4, "{}", outcome.story());
-    assert!(lines[3].starts_with(&format!("tmpfs {root} tmpfs rw,")), "{}", outcome.story());
-    assert!(lines[3].contains("size=8192k"), "{}", outcome.story());
+    assert_eq!(lines.len(), 4, "{outcome}");
+    assert!(lines[3].starts_with(&format!("tmpfs {root} tmpfs rw,")), "{outcome}");
+    assert!(lines[3].contains("size=8192k"), "{outcome}");
     assert_eq!(bench.registry.calls().len(), 4, "{:?}", bench.registry.log());
     assert!(!bench.home.store().exists(), "there is a store");
 }
@@ -93,8 +94,7 @@ fn a_tree_in_a_folder_is_fetched_once() {
     let said = format!("switch_root {root} /sbin/init\n");
     assert!(
         outcome.stdout.starts_with(&format!("{said}.mine.pullet\n{tree}\n{said}of the image\nnone {root} tmpfs ")),
-        "{}",
-        outcome.story()
+        "{outcome}"
     );
     // What the tag means was asked twice, and once for the rest.
     assert_eq!(bench.registry.asked("/manifests/latest"), 2, "{:?}", bench.registry.log());
@@ -104,7 +104,7 @@ fn a_tree_in_a_folder_is_fetched_once() {
     let line = format!("{line} pullet.digest={digest}");
     let offline = "umount $root; exec 3>&1; \"$@\" --insecure-registry=x 2>&1; true";
     let outcome = boot_between(&bench.home, before, &line, &[], offline).exits(0);
-    assert_eq!(outcome.stdout.matches(&said).count(), 2, "{}", outcome.story());
+    assert_eq!(outcome.stdout.matches(&said).count(), 2, "{outcome}");
     assert_eq!(bench.registry.asked(&format!("/manifests/{digest}")), 1, "{:?}", bench.registry.log());
     assert_eq!(bench.registry.calls().len(), 4, "{:?}", bench.registry.log());
 }
@@ -122,7 +122,7 @@ fn a_tree_out_of_an_index_is_one_for_its_platform() {
     let tree = format!("{}-{}", digest.replace(':', "-"), platform.replace('/', "-"));
     // The machine has a variant behind it where the index leaves that open.
     let lines: Vec<&str> = outcome.stdout.lines().collect();
-    assert!(lines.len() == 3 && lines[1].starts_with(&tree), "{}", outcome.story());
+    assert!(lines.len() == 3 && lines[1].starts_with(&tree), "{outcome}");
     assert_eq!(bench.registry.calls().len(), 5, "{:?}", bench.registry.log());
 }
 
@@ -141,10 +141,10 @@ fn what_is_written_to_an_overlay_stays_in_memory() {
         let root = bench.home.arg("newroot");
         let lines: Vec<&str> = outcome.stdout.lines().collect();
         let expected = [&format!("switch_root {root} /sbin/init"), "new", "etc", "sbin", "usr", "711"];
-        assert_eq!(lines[..6], expected, "{case} {}", outcome.story());
-        assert!(lines[6].starts_with(&format!("overlay {root} overlay ")), "{case} {}", outcome.story());
+        assert_eq!(lines[..6], expected, "{case} {outcome}");
+        assert!(lines[6].starts_with(&format!("overlay {root} overlay ")), "{case} {outcome}");
         let rest = if case == "folder" { &["of the image"][..] } else { &[] };
-        assert_eq!(&lines[7..], rest, "{case} {}", outcome.story());
+        assert_eq!(&lines[7..], rest, "{case} {outcome}");
     }
 }
 
@@ -195,8 +195,8 @@ fn without_a_folder_the_root_is_at_sysroot() {
     let (bench, _, name) = pushed();
     let cmdline = bench.home.write("cmdline", format!("pullet.image={name}"));
     let script = "mount -t tmpfs none /run; mount -o remount,bind,ro /; exec \"$@\"";
-    let outcome = bench.home.run_in_mounts(script, &["boot", "--cmdline", &cmdline]);
-    assert!(format!("{}{}", outcome.stdout, outcome.stderr).contains("/sysroot"), "{}", outcome.story());
+    let outcome = bench.home.pullet(&["boot", "--cmdline", &cmdline]).in_mount_namespace(script).run();
+    assert!(format!("{}{}", outcome.stdout, outcome.stderr).contains("/sysroot"), "{outcome}");
 }
 
 #[test]
@@ -212,7 +212,7 @@ fn a_network_that_comes_late_is_waited_for() {
     bench.registry.fault(on("/manifests/").nth(1).raw(""));
     bench.registry.fault(on("/manifests/").nth(2).raw(""));
     let outcome = boot_then(&bench.home, &format!("pullet.image={name}"), &["--retries=0"], ":").exits(0);
-    assert_eq!(outcome.stderr.matches("waiting up to 60 s for the network: ").count(), 1, "{}", outcome.story());
+    assert_eq!(outcome.stderr.matches("waiting up to 60 s for the network: ").count(), 1, "{outcome}");
     assert_eq!(bench.registry.asked("/manifests/"), 3, "{:?}", bench.registry.log());
 }
 
@@ -223,7 +223,7 @@ fn a_network_that_never_comes_is_given_up() {
     for image in [format!("{nobody}/app"), "registry.invalid/app".to_owned()] {
         let outcome = fails(boot(&home, &format!("pullet.image={image} pullet.wait=1"), &[]), 5);
         let outcome = outcome.says("the network did not come up within 1 s: ").says("hint: pullet.wait");
-        assert_eq!(outcome.stderr.matches("waiting up to 1 s for the network: ").count(), 1, "{}", outcome.story());
+        assert_eq!(outcome.stderr.matches("waiting up to 1 s for the network: ").count(), 1, "{outcome}");
     }
     let line = format!("pullet.image={nobody}/app");
     fails(boot(&home, &line, &["--timeout=1"]), 5).says("out of time");
@@ -256,14 +256,15 @@ fn a_signal_ends_the_wait_and_leaves_nothing_mounted() {
         "mount -t tmpfs none /run; mkfifo told; \"$@\" 2> told & pid=$!; \
          while read -r line; do case $line in waiting*) kill $pid;; esac; done < told; wait $pid; code=$?; {MOUNTS}; exit $code"
     );
-    let outcome = home.run_in_mounts(&script, &["boot", "--cmdline", &cmdline, &home.arg("newroot")]);
+    let outcome = home.pullet(&["boot", "--cmdline", &cmdline, &home.arg("newroot")]).in_mount_namespace(&script).run();
     fails(outcome, 143);
 }
 
 #[test]
 fn without_proc_it_says_so() {
     let home = Home::new();
-    let outcome = home.run_in_mounts("mount -t tmpfs none /proc; \"$@\"", &["boot", &home.arg("newroot")]);
+    let outcome =
+        home.pullet(&["boot", &home.arg("newroot")]).in_mount_namespace("mount -t tmpfs none /proc; \"$@\"").run();
     outcome.exits(9).fails_in_one_line().says("/proc is not mounted").says("hint: mount it");
 }
 
@@ -294,7 +295,7 @@ fn what_is_foreign_is_read_in_a_sandbox() {
     let (bench, _, name) = pushed();
     let outcome = boot(&bench.home, &format!("pullet.image={name}"), &["-v"]).exits(0);
     let said = ["sandbox: nothing can be written but in /run/pullet/root\n", "no sandbox: "];
-    assert!(said.iter().any(|said| outcome.stderr.contains(said)), "{}", outcome.story());
+    assert!(said.iter().any(|said| outcome.stderr.contains(said)), "{outcome}");
 }
 
 /// What a disk image is mounted by, and a `/dev` in which `late` is made when it is waited for.
@@ -315,17 +316,22 @@ fn a_disk_that_appears_late() {
              losetup -d $dev; exit $code"
         );
         let root = bench.home.arg("newroot");
-        let outcome = bench.home.run_in_mounts(&script, &["boot", "--cmdline", &cmdline, &root]).exits_in(overlay, 0);
+        let outcome = bench
+            .home
+            .pullet(&["boot", "--cmdline", &cmdline, &root])
+            .in_mount_namespace(&script)
+            .run()
+            .exits_in(overlay, 0);
         let outcome = outcome.says("waiting up to 60 s for /dev/late");
         let lines: Vec<&str> = outcome.stdout.lines().collect();
-        assert_eq!(lines[..2], [&format!("switch_root {root} /sbin/init"), "of the image"], "{}", outcome.story());
+        assert_eq!(lines[..2], [&format!("switch_root {root} /sbin/init"), "of the image"], "{outcome}");
         // A disk below an overlay is at rest: nobody unmounts it when the machine goes down.
         let (mount, rest) = match overlay {
             "" => (format!("/dev/late {root} ext"), &["writable", "lost+found", &tree, "new"][..]),
             _ => (format!("overlay {root} overlay "), &["lost+found", &tree, "of the image"][..]),
         };
-        assert!(lines[2].starts_with(&mount), "{overlay} {}", outcome.story());
-        assert_eq!(lines[3..], *rest, "{overlay} {}", outcome.story());
+        assert!(lines[2].starts_with(&mount), "{overlay} {outcome}");
+        assert_eq!(lines[3..], *rest, "{overlay} {outcome}");
         fs::remove_file(bench.home.path("disk")).unwrap();
     }
 }
@@ -336,7 +342,7 @@ fn a_disk_that_nobody_can_read_is_refused() {
     let script = "mount -t tmpfs none /run; truncate -s 1M disk; dev=$(losetup -f --show disk); \
                   printf 'pullet.root=%s pullet.image=%s' $dev $NAME > cmdline; \"$@\"; code=$?; losetup -d $dev; exit $code";
     let script = script.replace("$NAME", &name);
-    let outcome = bench.home.run_in_mounts(&script, &["boot", "--cmdline", "cmdline", "newroot"]);
+    let outcome = bench.home.pullet(&["boot", "--cmdline", "cmdline", "newroot"]).in_mount_namespace(&script).run();
     outcome.exits(9).fails_in_one_line().says("no filesystem of this kernel's is on it (tried: ");
     assert!(bench.registry.log().is_empty());
 }

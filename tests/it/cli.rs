@@ -6,9 +6,10 @@ use kit::archive::file;
 use kit::bench::Bench;
 use kit::digest::short;
 use kit::fault::on;
+use kit::home::Home;
 use kit::image::{Image, Layer};
+use kit::process::Finished;
 use kit::registry::Registry;
-use kit::run::{Home, Outcome};
 
 const COMMANDS: [&str; 11] =
     ["pull", "unpack", "images", "verify", "login", "logout", "tags", "digest", "manifest", "artifact", "config"];
@@ -19,12 +20,10 @@ fn image() -> Image {
 
 /// The objects of `--progress json`, each on a line of its own.
 #[track_caller]
-fn objects(outcome: &Outcome) -> Vec<Value> {
-    let parse = |line: &str| {
-        serde_json::from_str(line).unwrap_or_else(|error| panic!("{line:?}: {error}\n{}", outcome.story()))
-    };
+fn objects(outcome: &Finished) -> Vec<Value> {
+    let parse = |line: &str| serde_json::from_str(line).unwrap_or_else(|error| panic!("{line:?}: {error}\n{outcome}"));
     let objects: Vec<Value> = outcome.stderr.lines().map(parse).collect();
-    assert!(objects.iter().all(Value::is_object), "{}", outcome.story());
+    assert!(objects.iter().all(Value::is_object), "{outcome}");
     objects
 }
 
@@ -33,13 +32,13 @@ fn help_goes_to_standard_output() {
     let home = Home::new();
     for flag in ["--help", "-h"] {
         let outcome = home.run(&[flag]).exits_in(flag, 0);
-        assert_eq!(outcome.stderr, "", "{}", outcome.story());
-        COMMANDS.iter().for_each(|command| assert!(outcome.stdout.contains(command), "{command}\n{}", outcome.story()));
+        assert_eq!(outcome.stderr, "", "{outcome}");
+        COMMANDS.iter().for_each(|command| assert!(outcome.stdout.contains(command), "{command}\n{outcome}"));
         for command in COMMANDS {
             let outcome = home.run(&[command, flag]).exits_in(command, 0);
-            assert_eq!(outcome.stderr, "", "{}", outcome.story());
+            assert_eq!(outcome.stderr, "", "{outcome}");
             for word in [command, "--store", "--progress", "--quiet", "--verbose"] {
-                assert!(outcome.stdout.contains(word), "{command}: {word}\n{}", outcome.story());
+                assert!(outcome.stdout.contains(word), "{command}: {word}\n{outcome}");
             }
         }
     }
@@ -68,14 +67,12 @@ fn help_goes_to_standard_output() {
         ("config", &["--platform", "--creds", "--ca-file", "--registry-mirror"]),
     ] {
         let outcome = home.run(&[command, "--help"]).exits(0);
-        options
-            .iter()
-            .for_each(|option| assert!(outcome.stdout.contains(option), "{command}: {option}\n{}", outcome.story()));
+        options.iter().for_each(|option| assert!(outcome.stdout.contains(option), "{command}: {option}\n{outcome}"));
     }
     for command in COMMANDS {
         let outcome = home.run(&[command, "--help"]);
         let is_flush = outcome.stdout.lines().any(|line| line.starts_with('-'));
-        assert!(!is_flush, "{command}: an option is not in its column\n{}", outcome.story());
+        assert!(!is_flush, "{command}: an option is not in its column\n{outcome}");
     }
     // Help is asked for in despair: what else stands there does not matter, and nothing is touched.
     home.run(&["pull", "NAME WITH BLANKS", "--help"]).exits(0);
@@ -89,7 +86,7 @@ fn help_has_short_lines() {
     for args in all {
         let outcome = home.run(&args);
         let longest = outcome.stdout.lines().map(|line| line.chars().count()).max().unwrap_or(0);
-        assert!((20..=100).contains(&longest), "{args:?}: {longest} columns\n{}", outcome.story());
+        assert!((20..=100).contains(&longest), "{args:?}: {longest} columns\n{outcome}");
     }
 }
 
@@ -182,12 +179,12 @@ fn plain_progress_has_dockers_lines() {
     let outcome = bench.home.run(&["pull", "--progress", "plain", &name]).exits(0);
     let outcome = outcome.says("2: Pulling from app\n");
     let said = |layer: &Layer, what: &str| outcome.stderr.contains(&format!("{}: {what}\n", short(&layer.digest())));
-    assert!(said(&image.layers[0], "Already exists"), "{}", outcome.story());
+    assert!(said(&image.layers[0], "Already exists"), "{outcome}");
     for layer in &image.layers[1..] {
-        assert!(said(layer, "Pulling fs layer") && said(layer, "Pull complete"), "{}", outcome.story());
+        assert!(said(layer, "Pulling fs layer") && said(layer, "Pull complete"), "{outcome}");
     }
-    assert!(!outcome.stderr.contains('\u{1b}') && !outcome.stderr.contains('\r'), "{}", outcome.story());
-    assert!(!outcome.stdout.contains("Pulling"), "{}", outcome.story());
+    assert!(!outcome.stderr.contains('\u{1b}') && !outcome.stderr.contains('\r'), "{outcome}");
+    assert!(!outcome.stdout.contains("Pulling"), "{outcome}");
     // Standard output does not depend on how progress is shown.
     for mode in ["auto", "tty", "plain", "json", "none"] {
         let bench = Bench::new();
@@ -207,9 +204,9 @@ fn silence_is_kept_where_it_was_asked_for() {
         let bench = Bench::new();
         let name = image().push(&bench.registry, "app", "latest");
         let outcome = bench.home.run(&[&["pull"], options, &[&name]].concat()).exits(0);
-        assert_eq!(outcome.stderr, "", "{options:?}\n{}", outcome.story());
+        assert_eq!(outcome.stderr, "", "{options:?}\n{outcome}");
         let quiet = outcome.stdout == format!("{name}\n");
-        assert_eq!(quiet, options.contains(&"-q"), "{options:?}\n{}", outcome.story());
+        assert_eq!(quiet, options.contains(&"-q"), "{options:?}\n{outcome}");
         // An error is no progress.
         bench.home.run(&[&["pull"], options, &[&bench.registry.name("missing")]].concat()).exits(3).fails_in_one_line();
     }
@@ -221,15 +218,15 @@ fn json_progress_ends_with_the_exit_code() {
     let name = image().push(&bench.registry, "app", "latest");
     let outcome = bench.home.run(&["pull", "--progress", "json", &name]).exits(0);
     let all = objects(&outcome);
-    assert!(all.len() > 3, "{}", outcome.story());
+    assert!(all.len() > 3, "{outcome}");
     let end = all.last().unwrap();
     assert_eq!(
         (&end["event"], &end["code"], &end["word"], &end["retry"]),
         (&"end".into(), &0.into(), &"ok".into(), &false.into())
     );
-    assert!(all.iter().all(|object| object["event"].is_string()), "{}", outcome.story());
+    assert!(all.iter().all(|object| object["event"].is_string()), "{outcome}");
     assert_eq!(all.iter().filter(|object| object["event"] == "end").count(), 1);
-    assert!(outcome.stdout.ends_with(&format!("{name}\n")), "standard output stays what it is: {}", outcome.story());
+    assert!(outcome.stdout.ends_with(&format!("{name}\n")), "standard output stays what it is: {outcome}");
 }
 
 #[test]
@@ -259,10 +256,9 @@ fn json_progress_tells_every_failure_by_its_word() {
         assert_eq!(
             (&end["event"], &end["code"], &end["word"], &end["retry"]),
             (&"end".into(), &code.into(), &word.into(), &retry.into()),
-            "{}",
-            outcome.story()
+            "{outcome}"
         );
-        assert_eq!(outcome.stdout, "", "{}", outcome.story());
+        assert_eq!(outcome.stdout, "", "{outcome}");
     }
     let Bench { registry, home } = Bench::new();
     let name = image().push(&registry, "app", "latest");
@@ -275,7 +271,7 @@ fn json_progress_tells_every_failure_by_its_word() {
     ] {
         let outcome = home.run(args).exits_in(word, code);
         let end = objects(&outcome).pop().unwrap();
-        assert_eq!((&end["code"], &end["word"]), (&code.into(), &word.into()), "{}", outcome.story());
+        assert_eq!((&end["code"], &end["word"]), (&code.into(), &word.into()), "{outcome}");
     }
 }
 
@@ -307,12 +303,11 @@ fn usage_errors_are_objects_too_where_json_was_asked_for() {
             for args in [[option, args].concat(), [args, option].concat()] {
                 let outcome = bench.home.run(&args).exits_in(&format!("{args:?}"), 2).prints("");
                 let all = objects(&outcome);
-                assert_eq!(all.len(), 1, "{}", outcome.story());
+                assert_eq!(all.len(), 1, "{outcome}");
                 assert_eq!(
                     (&all[0]["event"], &all[0]["code"], &all[0]["word"], &all[0]["retry"]),
                     (&"end".into(), &2.into(), &"usage".into(), &false.into()),
-                    "{}",
-                    outcome.story()
+                    "{outcome}"
                 );
             }
         }
@@ -327,9 +322,9 @@ fn verbose_names_the_requests() {
     let name = image.push(&bench.registry, "app", "latest");
     let outcome = bench.home.run(&["pull", "-v", &name]).exits(0);
     for path in ["/v2/app/manifests/latest".to_string(), format!("/v2/app/blobs/{}", image.config_digest())] {
-        assert!(outcome.stderr.contains(&path), "{path}\n{}", outcome.story());
+        assert!(outcome.stderr.contains(&path), "{path}\n{outcome}");
     }
-    assert_eq!(outcome.stdout.lines().count(), 3, "{}", outcome.story());
+    assert_eq!(outcome.stdout.lines().count(), 3, "{outcome}");
 }
 
 #[test]
@@ -355,9 +350,9 @@ fn foreign_text_is_escaped() {
         bench.registry.fault(fault.clone());
         for options in [&["-v"][..], &["--progress", "json"]] {
             let outcome = bench.home.run(&[&["pull"], options, &[&name]].concat());
-            assert_ne!(outcome.code, 0, "{}", outcome.story());
+            assert_ne!(outcome.code, 0, "{outcome}");
             assert!(!controls(&outcome.stderr) && !controls(&outcome.stdout), "{fault:?}\n{:?}", outcome.stderr);
-            assert!(!outcome.stderr.lines().any(|line| line.starts_with("fake: ")), "{}", outcome.story());
+            assert!(!outcome.stderr.lines().any(|line| line.starts_with("fake: ")), "{outcome}");
         }
     }
     let home = Home::new();

@@ -5,8 +5,9 @@ use serde_json::{Value, json};
 use kit::bench::Bench;
 use kit::digest::{sha256, sha512};
 use kit::fault::on;
+use kit::home::Home;
 use kit::image::{Image, OCI_INDEX, OCI_MANIFEST, architecture, push_index};
-use kit::run::{Home, Outcome};
+use kit::process::Finished;
 use kit::schema1::{self, SIGNED, Step};
 
 /// Nothing was written anywhere, and this is all that was asked.
@@ -77,7 +78,7 @@ fn digest_and_manifest_of_an_image() {
     assert_asked(&bench, &[get("manifests/latest")]);
     let pretty = bench.home.run(&["manifest", &name]).exits(0);
     assert_eq!(serde_json::from_str::<Value>(&pretty.stdout).unwrap(), image.manifest);
-    assert!(pretty.stdout.lines().count() > 10 && pretty.stdout.ends_with("}\n"), "{}", pretty.story());
+    assert!(pretty.stdout.lines().count() > 10 && pretty.stdout.ends_with("}\n"), "{pretty}");
     bench.registry.forget();
     bench.home.run(&["digest", "-v", &name]).exits(0).says("/v2/app/manifests/latest: 200");
 }
@@ -149,13 +150,13 @@ fn what_is_no_image_can_be_looked_at() {
 #[test]
 fn nothing_in_a_document_moves_the_cursor() {
     let bench = Bench::new();
-    let check = |text: &str, code: i32| -> Outcome {
+    let check = |text: &str, code: i32| -> Finished {
         bench.registry.put_manifest("app", Some("latest"), OCI_MANIFEST, text.as_bytes());
         bench.home.run(&["manifest", &bench.registry.name("app")]).exits_in(text, code)
     };
     let outcome = check("{\"a\":\"\u{9b}31m\u{202e}\u{7f}\"}", 0);
     assert_eq!(serde_json::from_str::<Value>(&outcome.stdout).unwrap(), json!({ "a": "\u{9b}31m\u{202e}\u{7f}" }));
-    assert!(outcome.stdout.is_ascii(), "{}", outcome.story());
+    assert!(outcome.stdout.is_ascii(), "{outcome}");
     for bad in ["", "<html>", "{\"a\":\"\u{1b}[2J\"}", "{} x", "{\"a\":1", &"[".repeat(200), "\u{1b}[2J"] {
         check(bad, 11).fails_in_one_line().prints("");
     }

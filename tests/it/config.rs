@@ -6,9 +6,10 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use kit::authority::Authority;
 use kit::digest::base64;
+use kit::home::Home;
 use kit::image::architecture;
+use kit::process::Finished;
 use kit::registry::Registry;
-use kit::run::{Home, Outcome};
 
 fn write(home: &Home, path: &str, text: impl AsRef<[u8]>) -> String {
     let path = format!("home/{path}");
@@ -16,8 +17,8 @@ fn write(home: &Home, path: &str, text: impl AsRef<[u8]>) -> String {
     home.write(&path, text)
 }
 
-fn config(home: &Home, args: &[&str], variables: &[(&str, &str)]) -> Outcome {
-    home.run_env(&[&["config"], args].concat(), variables).hides("s3cret")
+fn config(home: &Home, args: &[&str], variables: &[(&str, &str)]) -> Finished {
+    home.pullet(&[&["config"], args].concat()).envs(variables).run().hides("s3cret")
 }
 
 #[test]
@@ -98,7 +99,7 @@ fn nobody_is_asked_and_nothing_is_run() {
     let path = home.arg("home/bin");
     let outcome = config(&home, &[&option, &name], &[("PATH", &path)]).exits(0);
     let whose = format!("  credentials: what docker-credential-touch has ({docker}), else robot ({docker})\n");
-    assert!(outcome.stdout.ends_with(&whose), "{}", outcome.story());
+    assert!(outcome.stdout.ends_with(&whose), "{outcome}");
     assert!(!home.path("touched").exists() && !home.store().exists());
     assert_eq!((registry.connections(), mirror.connections()), (0, 0));
 }
@@ -133,7 +134,7 @@ endpoint: https://r.example/v2/app, else http://r.example/v2/app
     let outcome = config(&home, &args, &[]).exits(0);
     let mirror = "endpoint: https://m.example/v2/app\n  from: given explicitly\n  asked for: tags, digests\n  \
                   namespace: r.example\n  certificate: verified\n  ca: given explicitly\n  proxy: none\n  credentials: none\n";
-    assert!(outcome.stdout.contains(mirror), "{}", outcome.story());
+    assert!(outcome.stdout.contains(mirror), "{outcome}");
 }
 
 #[test]
@@ -149,7 +150,7 @@ fn files_of_containerd_and_docker_are_told() {
         "endpoint: https://spegel.example:30020/library/alpine\n  from: {hosts}\n  asked for: digests\n  \
          namespace: docker.io\n  certificate: not verified ({hosts})\n"
     );
-    assert!(outcome.stdout.contains(&spegel), "{}", outcome.story());
+    assert!(outcome.stdout.contains(&spegel), "{outcome}");
     fs::remove_file(&hosts).unwrap();
     fs::remove_dir(home.path("home/.config/containerd/certs.d/_default")).unwrap();
     let daemon = write(
@@ -161,7 +162,7 @@ fn files_of_containerd_and_docker_are_told() {
     let mirror = format!(
         "m.example/v2/library/alpine\n  from: {daemon}\n  asked for: tags, digests\n  certificate: not verified ({daemon})\n"
     );
-    assert!(outcome.stdout.contains(&mirror), "{}", outcome.story());
+    assert!(outcome.stdout.contains(&mirror), "{outcome}");
     assert!(outcome.stdout.contains("endpoint: https://registry-1.docker.io/v2/library/alpine\n  from: its name\n"));
 }
 

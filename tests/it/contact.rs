@@ -2,7 +2,7 @@
 //! HTTPS then: what goes wrong in the first must not be told as a fault of the second.
 
 use kit::blunt::{Blunt, HangUp};
-use kit::run::Home;
+use kit::home::Home;
 
 #[test]
 fn what_answers_and_is_no_registry_is_not_called_a_fault_of_tls() {
@@ -29,7 +29,7 @@ fn what_answers_and_is_no_registry_is_not_called_a_fault_of_tls() {
             let codes = if matches!(hang_up, HangUp::Rudely) { vec![5, *code] } else { vec![*code] };
             let case = format!("{case}, {hang_up:?}");
             let outcome = home.run(&["pull", &blunt.name("app")]).exits_among(&case, &codes).fails_in_one_line();
-            assert!(home.index().is_empty(), "{case}\n{}", outcome.story());
+            assert!(home.index().is_empty(), "{case}\n{outcome}");
         }
     }
 }

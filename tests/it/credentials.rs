@@ -7,9 +7,10 @@ use kit::archive::file;
 use kit::bench::Bench;
 use kit::digest::base64;
 use kit::fault::on;
+use kit::home::Home;
 use kit::image::{Image, Layer};
+use kit::process::Finished;
 use kit::registry::Registry;
-use kit::run::{Home, Outcome};
 
 const PASSWORD: &str = "hunter2-s3cret";
 
@@ -58,7 +59,7 @@ fn answer(user: &str, secret: &str) -> String {
 }
 
 #[track_caller]
-fn hides(outcome: Outcome) -> Outcome {
+fn hides(outcome: Finished) -> Finished {
     let encoded = basic("robot").replace("Basic ", "");
     outcome.hides("hunter2").hides("s3cret").hides(&encoded)
 }
@@ -90,7 +91,7 @@ fn the_first_place_that_has_some_decides() {
             env.push((*variable, value));
         }
         let env: Vec<(&str, &str)> = env.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        let outcome = bench.home.run_in(&env, &["pull", "-v", &name], b"").exits_in(places[first].0, 0);
+        let outcome = bench.home.pullet(&["pull", "-v", &name]).envs(&env).run().exits_in(places[first].0, 0);
         let from = if places[first].1.is_empty() { "$DOCKER_AUTH_CONFIG" } else { places[first].1 };
         hides(outcome).says(from).says(&format!("credentials for {host} ({})", places[first].0));
     }
@@ -112,7 +113,7 @@ fn files_in_the_home_are_found_without_any_variable() {
     let (bench, name) = bench_for("robot");
     write(&bench.home, "home/.docker/config.json", &auths(&bench.registry.host(), "robot"));
     let empty = bench.home.arg("empty");
-    bench.home.run_in(&[("DOCKER_CONFIG", &empty)], &["pull", &name], b"").exits(4);
+    bench.home.pullet(&["pull", &name]).env("DOCKER_CONFIG", &empty).run().exits(4);
 }
 
 #[test]
@@ -123,14 +124,14 @@ fn what_was_typed_comes_before_what_is_configured() {
     let typed = bench.home.write("typed.json", auths(&host, "typed"));
     let none = bench.home.write("none.json", "{}");
     let env: &[(&str, &str)] = &[("REGISTRY_AUTH_FILE", &other)];
-    bench.home.run_in(env, &["pull", &name], b"").exits_in("the other user", 4);
-    bench.home.run_in(env, &["pull", "--authfile", &typed, &name], b"").exits_in("--authfile", 0);
+    bench.home.pullet(&["pull", &name]).envs(env).run().exits_in("the other user", 4);
+    bench.home.pullet(&["pull", "--authfile", &typed, &name]).envs(env).run().exits_in("--authfile", 0);
     let creds = format!("typed:{PASSWORD}");
-    bench.home.run_in(env, &["pull", "--creds", &creds, "--authfile", &other, &name], b"").exits_in("--creds", 0);
+    bench.home.pullet(&["pull", "--creds", &creds, "--authfile", &other, &name]).envs(env).run().exits_in("--creds", 0);
     // An option names the only file: what it lacks is sought nowhere else.
     bench.registry.require(&basic("other"), &[r#"Basic realm="registry""#]);
-    bench.home.run_in(env, &["pull", "--authfile", &none, &name], b"").exits_in("nothing in --authfile", 4);
-    bench.home.run_in(env, &["pull", "--authfile", "/dev/null", &name], b"").exits_in("/dev/null", 4);
+    bench.home.pullet(&["pull", "--authfile", &none, &name]).envs(env).run().exits_in("nothing in --authfile", 4);
+    bench.home.pullet(&["pull", "--authfile", "/dev/null", &name]).envs(env).run().exits_in("/dev/null", 4);
 }
 
 #[test]
@@ -181,23 +182,23 @@ fn a_broken_file_never_ends_the_pull_of_a_public_image() {
         ("huge", &huge),
     ] {
         let file = bench.home.write("auth.json", text);
-        let outcome = bench.home.run_in(&[("REGISTRY_AUTH_FILE", &file)], &["pull", "-v", &name], b"");
+        let outcome = bench.home.pullet(&["pull", "-v", &name]).env("REGISTRY_AUTH_FILE", &file).run();
         hides(outcome.exits_in(case, 0)).says("credentials left out: ").says(&file);
         // The same in a file that an option names is an error.
         let outcome = bench.home.run(&["pull", "-v", "--authfile", &file, &name]).exits_in(case, 2);
         hides(outcome).fails_in_one_line().says(&file);
     }
     let env: &[(&str, &str)] = &[("DOCKER_AUTH_CONFIG", r#"{"auths":"hunter2"}"#)];
-    hides(bench.home.run_in(env, &["pull", &name], b"").exits(0)).says("$DOCKER_AUTH_CONFIG");
+    hides(bench.home.pullet(&["pull", &name]).envs(env).run().exits(0)).says("$DOCKER_AUTH_CONFIG");
     // A file that is not there is nothing to speak of, unless an option names it.
     let missing = bench.home.arg("missing.json");
-    bench.home.run_in(&[("REGISTRY_AUTH_FILE", &missing)], &["pull", &name], b"").exits(0).hides("left out");
+    bench.home.pullet(&["pull", &name]).env("REGISTRY_AUTH_FILE", &missing).run().exits(0).hides("left out");
     bench.home.run(&["pull", "--authfile", &missing, &name]).exits(9).fails_in_one_line().says(&missing);
     bench.home.run(&["pull", "--authfile", &bench.home.arg("home"), &name]).exits(9).fails_in_one_line();
     // Nobody waits for what a FIFO may bring.
     let fifo = bench.home.arg("fifo");
     assert!(Command::new("mkfifo").arg(&fifo).status().expect("mkfifo runs").success());
-    bench.home.run_in(&[("REGISTRY_AUTH_FILE", &fifo)], &["pull", &name], b"").exits(0);
+    bench.home.pullet(&["pull", &name]).env("REGISTRY_AUTH_FILE", &fifo).run().exits(0);
     // An entry of another registry may be as broken as it likes.
     let text = format!(r#"{{"auths":{{"other.io":{{"auth":"!"}},"{host}":{{}}}}}}"#);
     let file = bench.home.write("auth.json", text);
@@ -222,16 +223,16 @@ fn a_helper_is_asked_for_the_registry_that_is_asked() {
     ] {
         let _ = fs::remove_file(bench.home.path("calls"));
         write(&bench.home, "home/.docker/config.json", &text);
-        let outcome = bench.home.run_in(env, &["pull", "-v", &name], b"").exits_in(&text, 0);
+        let outcome = bench.home.pullet(&["pull", "-v", &name]).envs(env).run().exits_in(&text, 0);
         hides(outcome).says("docker-credential-own");
         assert_eq!(calls(&bench.home), format!("get {host}\n"), "{text}");
     }
     // It is asked once for all tags of a repository, and not at all where no registry is asked.
     Image::small("more").push(&bench.registry, "ns/app", "two");
     let _ = fs::remove_file(bench.home.path("calls"));
-    bench.home.run_in(env, &["pull", "-a", &bench.registry.name("ns/app")], b"").exits(0);
+    bench.home.pullet(&["pull", "-a", &bench.registry.name("ns/app")]).envs(env).run().exits(0);
     assert_eq!(calls(&bench.home), format!("get {host}\n"));
-    bench.home.run_in(env, &["unpack", "--pull", "never", &name, &bench.home.arg("root")], b"").exits(0);
+    bench.home.pullet(&["unpack", "--pull", "never", &name, &bench.home.arg("root")]).envs(env).run().exits(0);
     assert_eq!(calls(&bench.home), format!("get {host}\n"));
 }
 
@@ -245,7 +246,7 @@ fn a_helper_that_knows_nothing_leaves_it_to_the_files() {
         let auth = base64(format!("robot:{PASSWORD}").as_bytes());
         let text = format!(r#"{{"credsStore":"none","auths":{{"{host}":{{"auth":"{auth}"}}}}}}"#);
         write(&bench.home, "home/.docker/config.json", &text);
-        let outcome = bench.home.run_in(&[("PATH", &path)], &["pull", &name], b"").exits_in(script, 0);
+        let outcome = bench.home.pullet(&["pull", &name]).env("PATH", &path).run().exits_in(script, 0);
         hides(outcome).hides("left out");
     }
 }
@@ -287,14 +288,14 @@ fn a_helper_that_fails_never_ends_the_pull_of_a_public_image() {
         ("", ""),
     ] {
         write(&bench.home, "home/.docker/config.json", &format!(r#"{{"credsStore":"{store}"}}"#));
-        let outcome = bench.home.run_in(env, &["pull", "-v", &name], b"").exits_in(store, 0);
+        let outcome = bench.home.pullet(&["pull", "-v", &name]).envs(env).run().exits_in(store, 0);
         hides(outcome).says(said).says(if store.is_empty() { "" } else { "credentials left out: " });
     }
     // Neither is one run from the folder where pullet happens to be, nor without any PATH.
     write(&bench.home, "home/.docker/config.json", r#"{"credsStore":"fails"}"#);
     for env in [&[("PATH", "bin:.:")][..], &[]] {
         let _ = fs::remove_file(bench.home.path("calls"));
-        bench.home.run_in(env, &["pull", &name], b"").exits(0).says("not found on PATH");
+        bench.home.pullet(&["pull", &name]).envs(env).run().exits(0).says("not found on PATH");
         assert_eq!(calls(&bench.home), "");
     }
 }
@@ -335,7 +336,7 @@ fn an_identity_token_is_exchanged_and_never_shown_to_the_registry() {
     let name = Image::small("identity").push(&bench.registry, "app", "latest");
     let path = helper(&bench.home, "id", &answer("<token>", "id-s3cret+1"));
     write(&bench.home, "home/.docker/config.json", r#"{"credsStore":"id"}"#);
-    hides(bench.home.run_in(&[("PATH", &path)], &["pull", "-v", &name], b"").exits(0));
+    hides(bench.home.pullet(&["pull", "-v", &name]).env("PATH", &path).run().exits(0));
 }
 
 #[test]
@@ -362,7 +363,7 @@ fn an_identity_token_goes_to_no_realm_elsewhere_and_to_no_basic() {
     let name = Image::small("identity").push(&bench.registry, "app", "latest");
     let file = bench.home.write("auth.json", identity(&bench.registry.host()));
     let outcome = bench.home.run(&["pull", "-v", "--authfile", &file, &name]);
-    assert_ne!(outcome.code, 0, "{}", outcome.story());
+    assert_ne!(outcome.code, 0, "{outcome}");
     hides(outcome).fails_in_one_line();
     assert_eq!(other.connections(), 0);
 }
@@ -438,7 +439,7 @@ fn an_expired_token_is_renewed_where_it_is_told_by_a_400() {
     bench.registry.bearer("t0ken", None);
     bench.registry.fault(on("/blobs/").after(1).status(400).body(expired));
     let outcome = bench.pull(&image);
-    assert_ne!(outcome.code, 0, "{}", outcome.story());
+    assert_ne!(outcome.code, 0, "{outcome}");
     outcome.fails_in_one_line();
     assert_eq!((bench.registry.asked("/token"), bench.registry.asked(&image.layers[0].digest())), (2, 2));
     // Any other 400 is one, and so is this one where no token was sent.

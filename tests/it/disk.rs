@@ -7,7 +7,7 @@ use std::path::Path;
 use kit::archive::{self, Entry, dir};
 use kit::bench::Bench;
 use kit::image::{Image, Layer};
-use kit::run::{Outcome, ordinary_user, root};
+use kit::process::{Finished, is_root, ordinary_user};
 
 /// So many bytes that do not compress.
 pub fn noise(size: usize) -> Vec<u8> {
@@ -65,10 +65,10 @@ fn a_call_that_fails_leaves_nothing_half_done() {
             let case = format!("{call} number {nth}: {error}");
             let (bench, image) = (Bench::new(), image());
             let name = image.push(&bench.registry, "app", "latest");
-            let outcome = bench.home.run_through(&failing(call, error, nth), &["pull", &name]);
+            let outcome = bench.home.pullet(&["pull", &name]).through_shell(&failing(call, error, nth)).run();
             // A write may be of what is told, and a call more than there are fails nothing.
             let outcome = outcome.exits_among(&case, if call == "write" { &[0, 5, 9] } else { &[0, 9] });
-            assert!(nth > 2 || call == "write" || outcome.code == 9, "{case}: not felt\n{}", outcome.story());
+            assert!(nth > 2 || call == "write" || outcome.code == 9, "{case}: not felt\n{outcome}");
             if outcome.code == 9 {
                 assert_eq!(bench.home.names(), Vec::<String>::new(), "{case}");
                 outcome.fails_in_one_line();
@@ -103,9 +103,10 @@ fn an_unpack_with_a_call_that_fails_publishes_nothing() {
     let mut felt = 0;
     for (call, error, nth) in calls {
         let case = format!("{call} number {nth}: {error}");
-        let outcome = bench.home.run_through(&failing(call, error, nth), &args).exits_among(&case, &[0, 9]);
+        let outcome =
+            bench.home.pullet(&args).through_shell(&failing(call, error, nth)).run().exits_among(&case, &[0, 9]);
         let there = bench.home.path("root").exists();
-        assert_eq!(there, outcome.code == 0, "{case}\n{}", outcome.story());
+        assert_eq!(there, outcome.code == 0, "{case}\n{outcome}");
         assert!(!bench.home.path(".root.pullet").exists(), "{case}: a staging tree is left");
         felt += usize::from(outcome.code == 9);
         if there {
@@ -114,7 +115,7 @@ fn an_unpack_with_a_call_that_fails_publishes_nothing() {
     }
     assert!(felt >= calls.len() - 3, "only {felt} of the faults were felt");
     for (call, error) in [("syncfs", "EINTR"), ("fsync", "EINTR"), ("openat2", "EINTR"), ("openat2", "EAGAIN")] {
-        bench.home.run_through(&failing(call, error, 1), &args).exits_in(&format!("{call}: {error}"), 0);
+        bench.home.pullet(&args).through_shell(&failing(call, error, 1)).run().exits_in(&format!("{call}: {error}"), 0);
         fs::remove_dir_all(bench.home.path("root")).unwrap();
     }
 }
@@ -129,7 +130,7 @@ fn a_blob_whose_sync_failed_is_fetched_anew() {
     for nth in 1..20 {
         let fresh = Bench::new();
         let name = image.push(&fresh.registry, "app", "latest");
-        let outcome = fresh.home.run_through(&failing("fsync", "EIO", nth), &["pull", &name]);
+        let outcome = fresh.home.pullet(&["pull", &name]).through_shell(&failing("fsync", "EIO", nth)).run();
         if outcome.stderr.contains(".partial") {
             let left: Vec<_> = fs::read_dir(fresh.home.store().join("ingest")).unwrap().collect();
             assert!(left.is_empty(), "worthless, and kept: {left:?}");
@@ -147,7 +148,7 @@ fn a_blob_whose_sync_failed_is_fetched_anew() {
 fn too_little_room_is_told_before_anything_is_fetched() {
     let image = Image::new(vec![Layer::of(&[file("f", noise(3 << 20))]), Layer::of(&[file("g", noise(2 << 20))])]);
     let total: usize = image.layers.iter().map(|layer| layer.blob.len()).sum();
-    let told = |bench: &Bench, case: &str, outcome: Outcome, what: &str| {
+    let told = |bench: &Bench, case: &str, outcome: Finished, what: &str| {
         outcome.exits_in(case, 9).fails_in_one_line().says(what).says(" free in ");
         bench.assert_no_layer_moved(case, &image);
     };
@@ -155,22 +156,36 @@ fn too_little_room_is_told_before_anything_is_fetched() {
         |options: &str| format!("mkdir -p small && mount -t tmpfs -o {options},mode=755 tmpfs small && exec \"$@\"");
     let bench = Bench::new();
     let name = image.push(&bench.registry, "app", "latest");
-    let outcome = bench.home.run_in_mounts(&mount("size=4m"), &["pull", "--store", "small/store", &name]);
+    let outcome =
+        bench.home.pullet(&["pull", "--store", "small/store", &name]).in_mount_namespace(&mount("size=4m")).run();
     told(&bench, "the store", outcome, &format!("check space: {total} bytes are needed and "));
-    let outcome = bench.home.run_in_mounts(&mount("size=2m"), &["unpack", &name, "small/root"]);
+    let outcome = bench.home.pullet(&["unpack", &name, "small/root"]).in_mount_namespace(&mount("size=2m")).run();
     told(&bench, "the target", outcome, &format!("check space: {} bytes are needed", image.layers[0].blob.len()));
     // The store has room for the layers, but not for the tree too.
     let sum = total + image.layers[0].blob.len();
-    let outcome = bench.home.run_in_mounts(&mount("size=6m"), &["unpack", "--store", "small/s", &name, "small/root"]);
+    let outcome = bench
+        .home
+        .pullet(&["unpack", "--store", "small/s", &name, "small/root"])
+        .in_mount_namespace(&mount("size=6m"))
+        .run();
     told(&bench, "both", outcome, &format!("check space: {sum} bytes are needed"));
-    let outcome = bench.home.run_in_mounts(&mount("size=20m,nr_inodes=10"), &["pull", "--store", "small/s", &name]);
+    let outcome = bench
+        .home
+        .pullet(&["pull", "--store", "small/s", &name])
+        .in_mount_namespace(&mount("size=20m,nr_inodes=10"))
+        .run();
     // The folders of the store take most of them.
     let outcome = outcome.exits_in("inodes", 9).fails_in_one_line();
-    assert!(outcome.stderr.contains("files") || outcome.stderr.contains("No space"), "{}", outcome.story());
-    bench.home.run_in_mounts(&mount("size=20m"), &["unpack", "--store", "small/s", &name, "small/root"]).exits(0);
+    assert!(outcome.stderr.contains("files") || outcome.stderr.contains("No space"), "{outcome}");
+    bench
+        .home
+        .pullet(&["unpack", "--store", "small/s", &name, "small/root"])
+        .in_mount_namespace(&mount("size=20m"))
+        .run()
+        .exits(0);
     // What is there already is not counted again.
     bench.home.run(&["pull", &name]).exits(0);
-    let outcome = bench.home.run_in_mounts(&mount("size=2m"), &["unpack", &name, "small/root"]);
+    let outcome = bench.home.pullet(&["unpack", &name, "small/root"]).in_mount_namespace(&mount("size=2m")).run();
     outcome.exits(9).says("check space").fails_in_one_line();
 }
 
@@ -182,17 +197,17 @@ fn a_disk_that_fills_up_meanwhile_leaves_nothing() {
     let name = image.push(&bench.registry, "app", "latest");
     let full = "mkdir -p small && mount -t tmpfs -o size=4m,mode=755 tmpfs small && \"$@\"; code=$?; ls -A small >&2; \
                 exit $code";
-    let outcome = bench.home.run_in_mounts(full, &["unpack", &name, "small/root"]).exits(9);
-    assert!(outcome.stderr.contains("No space left"), "{}", outcome.story());
-    assert!(outcome.stderr.ends_with("\n") && !outcome.stderr.contains("\nroot"), "{}", outcome.story());
-    assert!(!outcome.stderr.contains(".root.pullet\n"), "{}", outcome.story());
+    let outcome = bench.home.pullet(&["unpack", &name, "small/root"]).in_mount_namespace(full).run().exits(9);
+    assert!(outcome.stderr.contains("No space left"), "{outcome}");
+    assert!(outcome.stderr.ends_with("\n") && !outcome.stderr.contains("\nroot"), "{outcome}");
+    assert!(!outcome.stderr.contains(".root.pullet\n"), "{outcome}");
     // No inode is left in the middle.
     let many: Vec<_> = (0..100).map(|n| file(format!("f{n}"), "")).collect();
     let name = Image::new(vec![Layer::of(&many)]).push(&bench.registry, "many", "latest");
     let full = full.replace("size=4m", "size=4m,nr_inodes=50");
-    let outcome = bench.home.run_in_mounts(&full, &["unpack", &name, "small/root"]).exits(9);
-    assert!(outcome.stderr.contains("No space left"), "{}", outcome.story());
-    assert!(!outcome.stderr.contains(".root.pullet\n") && !outcome.stderr.contains("\nroot"), "{}", outcome.story());
+    let outcome = bench.home.pullet(&["unpack", &name, "small/root"]).in_mount_namespace(&full).run().exits(9);
+    assert!(outcome.stderr.contains("No space left"), "{outcome}");
+    assert!(!outcome.stderr.contains(".root.pullet\n") && !outcome.stderr.contains("\nroot"), "{outcome}");
 }
 
 #[test]
@@ -204,20 +219,46 @@ fn a_read_only_disk_is_told_and_still_read() {
         format!("mkdir -p {what} && mount --bind {what} {what} && mount -o remount,bind,ro {what} && exec \"$@\"")
     };
     let new = Image::small("new").push(&bench.registry, "new", "latest");
-    bench.home.run_in_mounts(&read_only("store"), &["pull", &new]).exits(9).fails_in_one_line().says("Read-only");
-    bench.home.run_in_mounts(&read_only("store"), &["images"]).exits(0);
-    bench.home.run_in_mounts(&read_only("store"), &["verify"]).exits(0);
-    bench.home.run_in_mounts(&read_only("store"), &["unpack", "--pull", "never", &name, "a"]).exits(0);
+    bench
+        .home
+        .pullet(&["pull", &new])
+        .in_mount_namespace(&read_only("store"))
+        .run()
+        .exits(9)
+        .fails_in_one_line()
+        .says("Read-only");
+    bench.home.pullet(&["images"]).in_mount_namespace(&read_only("store")).run().exits(0);
+    bench.home.pullet(&["verify"]).in_mount_namespace(&read_only("store")).run().exits(0);
+    bench
+        .home
+        .pullet(&["unpack", "--pull", "never", &name, "a"])
+        .in_mount_namespace(&read_only("store"))
+        .run()
+        .exits(0);
     let target = ["unpack", "--pull", "never", &name, "ro/root"];
-    bench.home.run_in_mounts(&read_only("ro"), &target).exits(9).fails_in_one_line().says("Read-only");
+    bench
+        .home
+        .pullet(&target)
+        .in_mount_namespace(&read_only("ro"))
+        .run()
+        .exits(9)
+        .fails_in_one_line()
+        .says("Read-only");
     // The blobs on another filesystem than the partial files: nothing is renamed across.
     let other = "mount -t tmpfs tmpfs store/blobs/sha256 && exec \"$@\"";
-    bench.home.run_in_mounts(other, &["pull", &new]).exits(9).fails_in_one_line().says("cross-device");
+    bench
+        .home
+        .pullet(&["pull", &new])
+        .in_mount_namespace(other)
+        .run()
+        .exits(9)
+        .fails_in_one_line()
+        .says("cross-device");
     // Mount points are no folders that a rename could replace: the same filesystem, and another one.
     for mount in ["mount -t tmpfs tmpfs point", "mount --bind point point"] {
         let shell = format!("mkdir -p point && {mount} && exec \"$@\"");
         let args = ["unpack", "--pull", "never", &name, "point"];
-        bench.home.run_in_mounts(&shell, &args).exits_in(mount, 9).fails_in_one_line();
+        bench.home.pullet(&args).in_mount_namespace(&shell).run().exits_in(mount, 9).fails_in_one_line();
         assert!(!bench.home.path(".point.pullet").exists(), "{mount}");
     }
 }
@@ -231,7 +272,7 @@ fn too_few_descriptors_are_told_as_such() {
         let case = format!("{limit} descriptors");
         let shell = format!("ulimit -n {limit} && exec \"$@\"");
         let target = format!("root{limit}");
-        let outcome = bench.home.run_through(&shell, &["unpack", &name, &target]);
+        let outcome = bench.home.pullet(&["unpack", &name, &target]).through_shell(&shell).run();
         // The loader itself needs one to begin.
         if outcome.code != 127 {
             codes.push(outcome.code);
@@ -254,7 +295,8 @@ fn the_umask_does_not_matter() {
         let name = image.push(&bench.registry, "app", "latest");
         let shell = format!("umask {umask} && exec \"$@\"");
         // An ordinary user would be locked out of what 0777 leaves.
-        let outcome = bench.home.run_through(&shell, &["unpack", &name, "root"]).exits_among(umask, &[0, 9]);
+        let outcome =
+            bench.home.pullet(&["unpack", &name, "root"]).through_shell(&shell).run().exits_among(umask, &[0, 9]);
         if outcome.code == 0 {
             let mode = |path: &str| {
                 let meta = fs::symlink_metadata(bench.home.path(path)).unwrap();
@@ -265,7 +307,7 @@ fn the_umask_does_not_matter() {
             let paths = ["store", "store/blobs/sha256", "store/index.json", "store/lock", "store/prune.lock"];
             assert!(paths.iter().all(|path| mode(path) & 0o022 == 0), "{umask}: others may write to the store");
         } else {
-            assert!(umask == "0777" && !root(), "{}", outcome.story());
+            assert!(umask == "0777" && !is_root(), "{outcome}");
             outcome.fails_in_one_line();
         }
     }
@@ -276,10 +318,10 @@ fn a_folder_that_was_removed_under_the_process_is_told() {
     let (bench, image) = (Bench::new(), image());
     let name = image.push(&bench.registry, "app", "latest");
     let shell = "mkdir gone && cd gone && rmdir ../gone && exec \"$@\"";
-    bench.home.run_through(shell, &["pull", &name]).exits(0);
-    bench.home.run_through(shell, &["unpack", &name, &bench.home.arg("root")]).exits(0);
-    bench.home.run_through(shell, &["unpack", &name, "root"]).exits(9).fails_in_one_line();
-    bench.home.run_through(shell, &["pull", "--store", "store", &name]).exits(9).fails_in_one_line();
+    bench.home.pullet(&["pull", &name]).through_shell(shell).run().exits(0);
+    bench.home.pullet(&["unpack", &name, &bench.home.arg("root")]).through_shell(shell).run().exits(0);
+    bench.home.pullet(&["unpack", &name, "root"]).through_shell(shell).run().exits(9).fails_in_one_line();
+    bench.home.pullet(&["pull", "--store", "store", &name]).through_shell(shell).run().exits(9).fails_in_one_line();
 }
 
 /// What the folder of somebody else's making forbids.
@@ -291,7 +333,7 @@ fn a_parent_that_may_not_be_written_is_told() {
     fs::create_dir(&locked).unwrap();
     fs::set_permissions(&locked, std::os::unix::fs::PermissionsExt::from_mode(0o555)).unwrap();
     for args in [["pull", "--store", "locked/store", &name].to_vec(), ["unpack", &name, "locked/root"].to_vec()] {
-        let outcome = bench.home.run_with(&args, b"", ordinary_user());
+        let outcome = bench.home.pullet(&args).user(ordinary_user()).run();
         outcome.exits_in(&format!("{args:?}"), 9).fails_in_one_line().says("Permission denied");
     }
     assert_eq!(fs::read_dir(&locked).unwrap().count(), 0);

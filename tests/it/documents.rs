@@ -375,7 +375,7 @@ fn the_digest_is_computed_and_never_believed() {
             .fault(on("/manifests/").without("Docker-Content-Digest").header("Docker-Content-Digest", lie.clone()));
         let outcome = bench.pull(&image).exits_among(&lie, &[0, 5, 8]);
         if outcome.code == 0 {
-            assert!(outcome.stdout.contains(&format!("Digest: {}\n", image.digest())), "{}", outcome.story());
+            assert!(outcome.stdout.contains(&format!("Digest: {}\n", image.digest())), "{outcome}");
             assert_eq!(bench.home.index()[0]["digest"], image.digest());
         }
     }

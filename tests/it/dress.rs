@@ -6,10 +6,11 @@ use std::path::Path;
 
 use kit::archive::{Entry, block_device, char_device, dir, fifo, file, hardlink, opaque, symlink, whiteout};
 use kit::bench::{Unpacked, check_refused, unpack, unpack_image};
+use kit::home::Home;
 use kit::image::{Image, Layer};
 use kit::listing::{assert_same, listing};
+use kit::process::{is_root, ordinary_user};
 use kit::registry::Registry;
-use kit::run::{Home, ordinary_user, root};
 
 fn meta(unpacked: &Unpacked, name: &str) -> fs::Metadata {
     fs::symlink_metadata(unpacked.root.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
@@ -72,7 +73,7 @@ fn owners_are_kept_by_root() {
     let unpacked = unpack(&[&entries]).done("owners");
     let owner = |name: &str| (i64::from(meta(&unpacked, name).uid()), i64::from(meta(&unpacked, name).gid()));
     let ours = (i64::from(rustix::process::getuid().as_raw()), i64::from(rustix::process::getgid().as_raw()));
-    let expect = |right| if root() { right } else { ours };
+    let expect = |right| if is_root() { right } else { ours };
     for (uid, gid) in big {
         assert_eq!(owner(&format!("f{uid}")), expect((uid, gid)), "{uid}:{gid}");
     }
@@ -237,8 +238,8 @@ fn security_attributes_are_kept_and_others_are_not() {
     assert_eq!(of("overlay", "trusted.overlay.opaque"), None);
     assert_eq!(of("overlay", "trusted.other"), None);
     assert_eq!(of("odd", "nonsense"), None);
-    let kept = root().then(|| capability.to_vec());
-    assert_eq!(of("ping", "security.capability"), kept, "{}", unpacked.outcome.story());
+    let kept = is_root().then(|| capability.to_vec());
+    assert_eq!(of("ping", "security.capability"), kept, "{}", unpacked.outcome);
 }
 
 #[test]
@@ -283,7 +284,7 @@ fn devices_are_made_by_root_unless_told_otherwise() {
     ];
     let image = Image::new(vec![Layer::of(&entries)]);
     let made = unpack_image(&image, &[]).done("devices");
-    if root() {
+    if is_root() {
         let device =
             |name: &str| (rustix::fs::major(meta(&made, name).rdev()), rustix::fs::minor(meta(&made, name).rdev()));
         assert!(meta(&made, "null").file_type().is_char_device());
@@ -306,7 +307,7 @@ fn the_device_that_overlayfs_keeps_for_itself_is_made_elsewhere() {
     const OVERLAYFS: i64 = 0x794c_7630;
     let image = Image::new(vec![Layer::of(&[char_device("whiteout", 0, 0)])]);
     let on_overlayfs = rustix::fs::statfs(std::env::temp_dir()).unwrap().f_type as i64 == OVERLAYFS;
-    match on_overlayfs && root() {
+    match on_overlayfs && is_root() {
         true => drop(unpack_image(&image, &[]).refused("on overlayfs", 9)),
         false => drop(unpack_image(&image, &[]).done("elsewhere")),
     }
@@ -349,7 +350,7 @@ fn a_device_that_is_left_out_takes_with_it_what_hangs_on_it() {
 
 #[test]
 fn device_numbers_that_cannot_be_are_refused() {
-    if !root() {
+    if !is_root() {
         // Ordinary users make no devices: there is nothing to refuse.
         unpack(&[&[char_device("c", 1 << 40, 0)]]).outcome.exits_among("left out or refused", &[0, 11]);
         return;
@@ -374,7 +375,7 @@ fn an_ordinary_user_leaves_out_what_it_may_not_do_and_says_so_once() {
     let (registry, home) = (Registry::plain(), Home::new());
     let name = Image::new(vec![Layer::of(&entries)]).push(&registry, "app", "latest");
     let user = ordinary_user();
-    let outcome = home.run_with(&["unpack", &name, &home.arg("root")], b"", user).exits(0).prints("");
+    let outcome = home.pullet(&["unpack", &name, &home.arg("root")]).user(user).run().exits(0).prints("");
     let uid = user.unwrap_or_else(|| rustix::process::getuid().as_raw());
     let tree = home.path("root");
     for n in 0..3 {
@@ -385,6 +386,6 @@ fn an_ordinary_user_leaves_out_what_it_may_not_do_and_says_so_once() {
     assert!(fs::symlink_metadata(tree.join("p")).unwrap().file_type().is_fifo());
     let said: Vec<&str> =
         outcome.stderr.lines().filter(|line| line.contains("owner") || line.contains("device")).collect();
-    assert!((1..=2).contains(&said.len()), "once, not for each: {said:?}\n{}", outcome.story());
+    assert!((1..=2).contains(&said.len()), "once, not for each: {said:?}\n{outcome}");
     assert!(said.iter().any(|line| line.contains('3')), "the three devices are counted: {said:?}");
 }

@@ -10,9 +10,10 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use kit::archive::{dir, fifo, file, symlink};
 use kit::authority::Authority;
+use kit::home::Home;
 use kit::image::{Image, Layer};
+use kit::process::Finished;
 use kit::registry::Registry;
-use kit::run::{Home, Outcome};
 
 /// Takes the machine away, but for what runs the binary.
 const BARE: &str = "mount -t tmpfs none target; mount -o remount,bind,ro /; \
@@ -32,7 +33,7 @@ fn image() -> Image {
 }
 
 /// Streams an image out of a registry at this address of loopback, which is asked for by `host`.
-fn stream(address: &str, host: &str, is_tls: bool) -> Outcome {
+fn stream(address: &str, host: &str, is_tls: bool) -> Finished {
     let home = Home::new();
     std::fs::create_dir(home.path("target")).unwrap();
     let authority = Authority::new();
@@ -45,7 +46,7 @@ fn stream(address: &str, host: &str, is_tls: bool) -> Outcome {
     let name = format!("{host}:{}/app", registry.port());
     let ca = home.write("ca.pem", authority.pem());
     let trust: &[&str] = if is_tls { &["--ca-file", &ca] } else { &[] };
-    home.run_in_mounts(BARE, &[&["unpack", "--stream"], trust, &[&name, "root"]].concat())
+    home.pullet(&[&["unpack", "--stream"], trust, &[&name, "root"]].concat()).in_mount_namespace(BARE).run()
 }
 
 const EVERYWHERE: [(&str, &str); 4] =
@@ -78,7 +79,8 @@ fn a_name_that_nobody_can_resolve_is_a_fault_of_the_network() {
     let home = Home::new();
     std::fs::create_dir(home.path("target")).unwrap();
     let args = ["unpack", "--stream", "--timeout", "60", "registry.example/app", "root"];
-    let outcome = home.run_in_mounts(&BARE.replace("|| code=98", "|| :"), &args).exits(5).fails_in_one_line();
+    let outcome =
+        home.pullet(&args).in_mount_namespace(&BARE.replace("|| code=98", "|| :")).run().exits(5).fails_in_one_line();
     outcome.says("registry.example");
 }
 

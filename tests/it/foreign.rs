@@ -9,8 +9,8 @@ use kit::authority::Authority;
 use kit::bench::Bench;
 use kit::fault::{Fault, on};
 use kit::image::{Image, Layer};
+use kit::process::Finished;
 use kit::registry::Registry;
-use kit::run::Outcome;
 
 const FOREIGN: &str = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip";
 
@@ -33,7 +33,7 @@ impl Scene {
         Scene { bench, other, image, ca }
     }
 
-    fn run(&self, urls: &[String], words: &[&str]) -> Outcome {
+    fn run(&self, urls: &[String], words: &[&str]) -> Finished {
         let urls = json!(urls);
         let image = self.image.clone().edited(|m| {
             m["layers"][1]["mediaType"] = json!(FOREIGN);
@@ -42,10 +42,10 @@ impl Scene {
         let name = image.push(&self.bench.registry, "app", "latest");
         // What the plain registry would be asked first for if something of TLS were said.
         let variables = [("SSL_CERT_FILE", self.ca.as_str())];
-        self.bench.home.run_in(&variables, &[&["unpack"], words, &[&name, "root"]].concat(), b"")
+        self.bench.home.pullet(&[&["unpack"], words, &[&name, "root"]].concat()).envs(&variables).run()
     }
 
-    fn allowed(&self, urls: &[String]) -> Outcome {
+    fn allowed(&self, urls: &[String]) -> Finished {
         self.run(urls, &["--allow-foreign-layers", "--creds", "user:s3cret"])
     }
 

@@ -9,9 +9,10 @@ use rustix::fs::XattrFlags;
 
 use kit::archive::{Entry, dir, file, symlink};
 use kit::debian;
+use kit::home::Home;
 use kit::image::{Image, Layer};
+use kit::process::program;
 use kit::registry::Registry;
-use kit::run::{Home, program};
 
 const FILES: usize = 40;
 

@@ -9,7 +9,7 @@ use kit::digest::sha256;
 use kit::fault::on;
 use kit::image::{Image, Layer, architecture, index, push_index};
 use kit::listing::{assert_same, listing};
-use kit::run::Outcome;
+use kit::process::Finished;
 
 const TREE: &str = r#"
 d 0755 etc
@@ -93,7 +93,7 @@ impl Case {
         self.bench.registry.name(&format!("good@{}", sha256(&self.index)))
     }
 
-    fn unpack(&self, name: &str, when: &str) -> Outcome {
+    fn unpack(&self, name: &str, when: &str) -> Finished {
         self.bench.home.run(&["unpack", "--pull", when, name, &self.bench.home.arg("root")])
     }
 

@@ -11,10 +11,10 @@ use kit::archive::{dir, file, whiteout};
 use kit::authority::Authority;
 use kit::bench::Bench;
 use kit::fault::on;
+use kit::home::Home;
 use kit::image::{Image, Layer};
 use kit::listing::{assert_same, listing};
 use kit::registry::Registry;
-use kit::run::Home;
 use kit::wire::Latch;
 
 /// Layers that differ and do not compress; each but the first removes a file of the one before.
@@ -41,7 +41,7 @@ fn layers_that_arrive_in_any_order_make_the_same_tree() {
             // The first is the last to come.
             bench.registry.fault(on(image.layers[0].digest()).held(&latch));
         }
-        let running = bench.home.start(&["unpack", "-j", jobs, &name, "root"]);
+        let running = bench.home.pullet(&["unpack", "-j", jobs, &name, "root"]).start();
         if jobs == "6" {
             for layer in &image.layers[1..] {
                 until("a layer in the store", || bench.home.blob(&layer.digest()).exists());
@@ -68,7 +68,7 @@ fn they_are_fetched_side_by_side_and_each_job_has_one_connection() {
         let (bench, image, latch) = (Bench::new(), image(layers), Latch::default());
         let name = image.push(&bench.registry, "app", "latest");
         bench.registry.fault(on("/blobs/").after(1).held(&latch));
-        let running = bench.home.start(&["pull", "--jobs", &jobs.to_string(), &name]);
+        let running = bench.home.pullet(&["pull", "--jobs", &jobs.to_string(), &name]).start();
         let at_once = jobs.min(layers);
         until("that many requests at once", || bench.registry.asked("/blobs/") == 1 + at_once);
         latch.open();
@@ -106,7 +106,7 @@ fn the_first_failure_by_index_is_told_and_the_rest_is_kept() {
     bench.registry.fault(on(&digests[1]).held(&latch).status(404).body("{}"));
     bench.registry.fault(on(&digests[2]).status(403).body("{}"));
     bench.registry.fault(on(&digests[3]).stall(5000));
-    let running = bench.home.start(&["pull", "-j", "4", "--stall-timeout", "3600", "--retries", "0", &name]);
+    let running = bench.home.pullet(&["pull", "-j", "4", "--stall-timeout", "3600", "--retries", "0", &name]).start();
     bench.registry.wait_for(&digests[2]);
     until("the first layer in the store", || bench.home.blob(&digests[0]).exists());
     latch.open();
@@ -141,7 +141,7 @@ fn a_signal_reaches_all_of_them() {
         for layer in &image.layers {
             bench.registry.fault(on(layer.digest()).nth(1).stall(1000));
         }
-        let running = bench.home.start(&["unpack", "-j", "4", "--stall-timeout", "3600", &name, "root"]);
+        let running = bench.home.pullet(&["unpack", "-j", "4", "--stall-timeout", "3600", &name, "root"]).start();
         let partial = |layer: &Layer| {
             bench.home.store().join("ingest").join(format!("{}.partial", layer.digest().replace(':', "-")))
         };
@@ -168,7 +168,7 @@ fn what_is_there_already_is_unpacked_while_the_rest_arrives() {
     bench.home.run(&["pull", &first]).exits(0);
     let name = image.push(&bench.registry, "app", "latest");
     bench.registry.fault(on(image.layers[1].digest()).held(&latch));
-    let running = bench.home.start(&["unpack", "-j", "2", &name, "root"]);
+    let running = bench.home.pullet(&["unpack", "-j", "2", &name, "root"]).start();
     until("the first layer in the tree", || bench.home.path(".root.pullet/root/d/0").exists());
     latch.open();
     running.wait().exits(0);

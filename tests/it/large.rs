@@ -66,7 +66,7 @@ fn a_size_beyond_32_bits_is_not_cut_to_a_good_one() {
         let outcome = bench.pull(&image).fails_in_one_line();
         // What the disk has room for is fetched and told to be too short.
         let outcome = outcome.exits_among(&more.to_string(), &[5, 8, 9, 11]);
-        assert!(bench.home.index().is_empty(), "{}", outcome.story());
+        assert!(bench.home.index().is_empty(), "{outcome}");
     }
 }
 

@@ -11,9 +11,10 @@ use kit::bench::Bench;
 use kit::debian;
 use kit::digest::base64;
 use kit::fault::on;
+use kit::home::Home;
 use kit::image::Image;
+use kit::process::{Finished, program};
 use kit::registry::Registry;
-use kit::run::{Home, Outcome, program};
 
 const USER: &str = "robot:hunter2-s3cret";
 
@@ -28,10 +29,10 @@ fn guarded() -> Bench {
     bench
 }
 
-fn login(bench: &Bench, options: &[&str], password: &[u8]) -> Outcome {
+fn login(bench: &Bench, options: &[&str], password: &[u8]) -> Finished {
     let host = bench.registry.host();
     let args = [&["login", "-u", "robot", "--password-stdin"], options, &[&host]].concat();
-    bench.home.run_in(&[], &args, password).hides("hunter2").hides("s3cret").hides(&encoded())
+    bench.home.pullet(&args).stdin(password).run().hides("hunter2").hides("s3cret").hides(&encoded())
 }
 
 fn read(home: &Home, name: &str) -> Value {
@@ -161,7 +162,7 @@ fn the_rest_of_the_file_stays() {
     assert_eq!(mode(&bench.home, "auth.json"), 0o600);
     assert!(bench.home.path("link.json").is_symlink());
     let env: &[(&str, &str)] = &[("REGISTRY_AUTH_FILE", &link)];
-    bench.home.run_in(env, &["logout", &host], b"").exits(0);
+    bench.home.pullet(&["logout", &host]).envs(env).run().exits(0);
     expected["auths"].as_object_mut().unwrap().remove(&host);
     assert_eq!(read(&bench.home, "auth.json"), expected);
     let mut left: Vec<_> = fs::read_dir(bench.home.path(""))
@@ -196,23 +197,26 @@ fn a_helper_keeps_what_the_file_must_not() {
     bench.home.write("home/.docker/config.json", config.to_string());
     let env: &[(&str, &str)] = &[("PATH", &path)];
     let args = ["login", "-u", "robot", "--password-stdin", &host];
-    let outcome = bench.home.run_in(env, &args, b"hunter2-s3cret").exits(0).prints("Login Succeeded\n");
+    let outcome =
+        bench.home.pullet(&args).envs(env).stdin(b"hunter2-s3cret").run().exits(0).prints("Login Succeeded\n");
     outcome.hides("unencrypted").hides("s3cret");
     assert_eq!(read(&bench.home, "home/.docker/config.json"), config);
     let kept = json!({ "ServerURL": &host, "Username": "robot", "Secret": "hunter2-s3cret" });
     assert_eq!(read(&bench.home, "kept/entry"), kept);
     let name = Image::small("login").push(&bench.registry, "app", "latest");
-    bench.home.run_in(env, &["pull", "-v", &name], b"").exits(0).says("docker-credential-test").hides("s3cret");
+    bench.home.pullet(&["pull", "-v", &name]).envs(env).run().exits(0).says("docker-credential-test").hides("s3cret");
     bench
         .home
-        .run_in(env, &["logout", &host], b"")
+        .pullet(&["logout", &host])
+        .envs(env)
+        .run()
         .exits(0)
         .prints(&format!("Removing login credentials for {host}\n"));
     assert!(!bench.home.path("kept/entry").exists());
-    bench.home.run_in(env, &["logout", &host], b"").exits(0).prints(&format!("Not logged in to {host}\n"));
+    bench.home.pullet(&["logout", &host]).envs(env).run().exits(0).prints(&format!("Not logged in to {host}\n"));
     // What no helper keeps is not put into the file instead.
     bench.home.write("home/.docker/config.json", json!({ "credsStore": "missing" }).to_string());
-    let outcome = bench.home.run_in(env, &args, b"hunter2-s3cret").exits(9).fails_in_one_line();
+    let outcome = bench.home.pullet(&args).envs(env).stdin(b"hunter2-s3cret").run().exits(9).fails_in_one_line();
     outcome.says("docker-credential-missing").hides("s3cret");
     assert_eq!(read(&bench.home, "home/.docker/config.json"), json!({ "credsStore": "missing" }));
 }
@@ -237,13 +241,13 @@ fn without_a_terminal_nobody_is_asked() {
     let host = bench.registry.host();
     for args in [&["login", "-u", "robot"][..], &["login"]] {
         let args = [args, &[&host]].concat();
-        let outcome = bench.home.run_in(&[], &args, b"hunter2-s3cret\n").exits_in(&format!("{args:?}"), 2);
+        let outcome = bench.home.pullet(&args).stdin(b"hunter2-s3cret\n").run().exits_in(&format!("{args:?}"), 2);
         outcome.fails_in_one_line().says("--password-stdin");
     }
     bench.home.run(&["login", "r.io"]).exits(2);
     let env: &[(&str, &str)] = &[("HOME", "")];
     let args = ["login", "-u", "robot", "--password-stdin", &host];
-    bench.home.run_in(env, &args, b"hunter2-s3cret").exits(2).fails_in_one_line().says("--authfile");
+    bench.home.pullet(&args).envs(env).stdin(b"hunter2-s3cret").run().exits(2).fails_in_one_line().says("--authfile");
     assert_eq!(bench.registry.connections(), 1, "{:?}", bench.registry.log());
 }
 
@@ -310,5 +314,5 @@ fn skopeo_and_pullet_read_each_others_files() {
     let mut command = debian::command("skopeo");
     command.args(["login", "--tls-verify=false", "-u", user, "-p", password, &host]);
     debian::run(command.env_remove("REGISTRY_AUTH_FILE").env("XDG_RUNTIME_DIR", &folder)).expect(0);
-    bench.home.run_in(&[("XDG_RUNTIME_DIR", &folder)], &["pull", &other], b"").exits(0);
+    bench.home.pullet(&["pull", &other]).env("XDG_RUNTIME_DIR", &folder).run().exits(0);
 }

@@ -28,7 +28,7 @@ fn what_ten_want_is_fetched_once() {
         let (bench, image, latch) = (Bench::new(), image(), Latch::default());
         let names: Vec<String> = (0..count).map(|n| image.push(&bench.registry, "app", &format!("tag{n}"))).collect();
         bench.registry.fault(on(image.layers[0].digest()).held(&latch));
-        let all: Vec<_> = names.iter().map(|name| bench.home.start(&["pull", "-q", name])).collect();
+        let all: Vec<_> = names.iter().map(|name| bench.home.pullet(&["pull", "-q", name]).start()).collect();
         until("all at work", || bench.registry.asked("/manifests/") == count);
         bench.registry.wait_for(&image.layers[0].digest());
         latch.open();
@@ -50,10 +50,10 @@ fn who_waited_goes_on_where_a_killed_one_was() {
     let name = image.push(&bench.registry, "app", "latest");
     let layer = image.layers[0].digest();
     bench.registry.fault(on(&layer).nth(1).stall(1000));
-    let first = bench.home.start(&["pull", &name]);
+    let first = bench.home.pullet(&["pull", &name]).start();
     until("bytes in the partial file", || fs::metadata(partial(&bench, &image)).is_ok_and(|meta| meta.len() == 1000));
     bench.registry.forget();
-    let second = bench.home.start(&["pull", &name]);
+    let second = bench.home.pullet(&["pull", &name]).start();
     bench.registry.wait_for("/manifests/");
     first.signal(Signal::KILL);
     first.wait().exits(-9);
@@ -73,7 +73,7 @@ fn a_blob_that_goes_away_meanwhile_is_fetched_again() {
     let name = image.push(&bench.registry, "app", "latest");
     bench.registry.fault(on(image.layers[1].digest()).held(&latch));
     bench.registry.forget();
-    let running = bench.home.start(&["pull", &name]);
+    let running = bench.home.pullet(&["pull", &name]).start();
     bench.registry.wait_for(&image.layers[1].digest());
     fs::remove_file(bench.home.blob(&shared.digest())).unwrap();
     latch.open();
@@ -88,7 +88,7 @@ fn who_prunes_waits_for_pulls_and_no_reader_for_him() {
     let (bench, image) = (Bench::new(), image());
     let name = image.push(&bench.registry, "app", "latest");
     bench.registry.fault(on(image.layers[0].digest()).nth(1).stall(1000));
-    let running = bench.home.start(&["pull", &name]);
+    let running = bench.home.pullet(&["pull", &name]).start();
     bench.registry.wait_for(&image.layers[0].digest());
     let lock = || File::options().read(true).write(true).open(bench.home.store().join("prune.lock")).unwrap();
     assert!(lock().try_lock().is_err(), "a pull relies on blobs that nobody names yet");

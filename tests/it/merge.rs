@@ -4,7 +4,7 @@ use std::os::unix::fs::MetadataExt;
 
 use kit::archive::{Entry, char_device, dir, fifo, file, hardlink, symlink};
 use kit::bench::{check_tree, unpack};
-use kit::run::root;
+use kit::process::is_root;
 
 #[test]
 fn anything_replaces_anything() {
@@ -178,7 +178,7 @@ fn a_hard_link_to_a_link_is_the_link() {
         "f 0644 f \"1\"\nl g -> f\nh l = g",
     );
     check_tree("a FIFO", &[&[fifo("p"), hardlink("q", "p")]], "p 0644 p\nh q = p");
-    if root() {
+    if is_root() {
         check_tree("a device", &[&[char_device("c", 1, 3), hardlink("d", "c")]], "c 0600 1,3 c\nh d = c");
     }
 }

@@ -4,9 +4,9 @@
 //! grammar can be tried offline, and a handful of names again against a registry.
 
 use kit::digest::{sha256, sha512};
+use kit::home::Home;
 use kit::image::Image;
 use kit::registry::Registry;
-use kit::run::Home;
 
 #[test]
 fn malformed_names_are_refused_with_a_reason() {
@@ -64,7 +64,7 @@ fn malformed_names_are_refused_with_a_reason() {
     let home = Home::new();
     for (name, reason) in cases {
         let outcome = home.run(&["pull", "--", name]).exits_in(&format!("{name:?}"), 2).fails_in_one_line().prints("");
-        assert!(outcome.stderr.to_lowercase().contains(reason), "{name:?}: no reason {reason:?}\n{}", outcome.story());
+        assert!(outcome.stderr.to_lowercase().contains(reason), "{name:?}: no reason {reason:?}\n{outcome}");
     }
 }
 
@@ -110,7 +110,7 @@ fn good_names_are_completed_as_docker_completes_them() {
             let rest = outcome.stderr.split(text).nth(1)?.chars().next()?;
             Some(!rest.is_ascii_alphanumeric() && !matches!(rest, '.' | '-' | '_' | '/' | '@'))
         };
-        assert_eq!(ends(full), Some(true), "{name:?} should be {full:?}\n{}", outcome.story());
+        assert_eq!(ends(full), Some(true), "{name:?} should be {full:?}\n{outcome}");
     }
 }
 
@@ -149,7 +149,7 @@ fn with_tag_and_digest_the_digest_decides() {
     let home = Home::new();
     let name = registry.name(&format!("app:1@{}", old.digest()));
     let outcome = home.run(&["pull", &name]).exits(0);
-    assert!(outcome.stdout.contains(&format!("Digest: {}\n", old.digest())), "{}", outcome.story());
+    assert!(outcome.stdout.contains(&format!("Digest: {}\n", old.digest())), "{outcome}");
     assert_eq!(registry.asked("/manifests/1"), 0, "the tag was asked for:\n{}", registry.log().join("\n"));
     assert_eq!(home.index()[0]["digest"], old.digest());
 }

@@ -39,7 +39,9 @@ fn trees_are_the_same_whichever_way_paths_are_resolved() {
         let shell = format!("exec strace -f -qq -o {} -e trace=openat2{inject} \"$@\"", bench.home.arg("trace"));
         bench
             .home
-            .run_through(&shell, &["unpack", "--pull", "never", &bench.registry.name("app"), case])
+            .pullet(&["unpack", "--pull", "never", &bench.registry.name("app"), case])
+            .through_shell(&shell)
+            .run()
             .exits_in(case, 0);
         let calls =
             fs::read_to_string(bench.home.path("trace")).unwrap().lines().filter(|l| l.contains("openat2(")).count();

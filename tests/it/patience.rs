@@ -11,8 +11,8 @@ use kit::archive::file;
 use kit::bench::Bench;
 use kit::fault::{Fault, on};
 use kit::image::{Image, Layer};
+use kit::process::Finished;
 use kit::registry::Registry;
-use kit::run::Outcome;
 
 const SIZE: usize = 600_000;
 
@@ -52,7 +52,7 @@ impl Case {
         self
     }
 
-    fn pull(&self, options: &[&str]) -> Outcome {
+    fn pull(&self, options: &[&str]) -> Finished {
         self.bench.home.run(&[&["pull"], options, &[&self.name]].concat())
     }
 

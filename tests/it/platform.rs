@@ -27,9 +27,7 @@ fn check(offered: &[&str], asked: &str, chosen: Option<&str>) {
             let outcome = outcome.exits_in(&case, 10).fails_in_one_line();
             assert_eq!(bench.registry.log().len(), 1, "{case}: {}", bench.registry.log().join("\n"));
             assert!(bench.home.index().is_empty(), "{case}");
-            offered
-                .iter()
-                .for_each(|platform| assert!(outcome.stderr.contains(platform), "{case}\n{}", outcome.story()));
+            offered.iter().for_each(|platform| assert!(outcome.stderr.contains(platform), "{case}\n{outcome}"));
         }
         Some(platform) => {
             outcome.exits_in(&case, 0);
@@ -187,10 +185,10 @@ fn an_entry_without_a_platform_is_held_to_its_config() {
         bench.assert_no_layer_moved("a config for another platform", &image);
         bench.home.run(&["pull", "--platform", foreign, &name]).exits(0).hides(&host);
         // Nobody asked for a platform: it is had, and said.
-        let fresh = kit::run::Home::new();
+        let fresh = kit::home::Home::new();
         let outcome = fresh.run(&["pull", &name]).exits(0).says(foreign);
-        assert_eq!(fresh.index()[0]["digest"], image.digest(), "{}", outcome.story());
-        assert!(!outcome.stderr.lines().any(|line| line.starts_with("pullet: ")), "{}", outcome.story());
+        assert_eq!(fresh.index()[0]["digest"], image.digest(), "{outcome}");
+        assert!(!outcome.stderr.lines().any(|line| line.starts_with("pullet: ")), "{outcome}");
     }
 }
 

@@ -3,10 +3,11 @@
 use kit::authority::Authority;
 use kit::bench::Bench;
 use kit::digest::base64;
+use kit::home::Home;
 use kit::image::Image;
+use kit::process::Finished;
 use kit::proxy::Proxy;
 use kit::registry::Registry;
-use kit::run::{Home, Outcome};
 
 /// A registry with TLS under a name that only the proxy can resolve, for loopback is always asked directly.
 struct Scene {
@@ -28,12 +29,16 @@ impl Scene {
     }
 
     /// On a machine that knows where the registry is.
-    fn pull_resolving(&self, variables: &[(&str, &str)]) -> Outcome {
-        self.home.run_with_etc(&self.home.etc(&[]), &["pull", "--ca-file", &self.ca, &self.name], variables)
+    fn pull_resolving(&self, variables: &[(&str, &str)]) -> Finished {
+        self.home
+            .pullet(&["pull", "--ca-file", &self.ca, &self.name])
+            .with_etc(&self.home.etc(&[]))
+            .envs(variables)
+            .run()
     }
 
-    fn pull(&self, variables: &[(&str, &str)]) -> Outcome {
-        self.home.run_env(&["pull", "-v", "--ca-file", &self.ca, &self.name], variables)
+    fn pull(&self, variables: &[(&str, &str)]) -> Finished {
+        self.home.pullet(&["pull", "-v", "--ca-file", &self.ca, &self.name]).envs(variables).run()
     }
 }
 
@@ -94,7 +99,7 @@ fn the_certificate_is_verified_behind_a_proxy_too() {
     let (scene, proxy) = (Scene::new(), Proxy::connect());
     let other = scene.home.write("other.pem", Authority::new().pem());
     let variables = [("HTTPS_PROXY", &*proxy.host())];
-    scene.home.run_env(&["pull", "--ca-file", &other, &scene.name], &variables).exits(7).fails_in_one_line();
+    scene.home.pullet(&["pull", "--ca-file", &other, &scene.name]).envs(&variables).run().exits(7).fails_in_one_line();
     assert!(scene.registry.log().is_empty());
 }
 
@@ -119,10 +124,10 @@ fn loopback_is_asked_directly_and_the_other_schemes_proxy_does_not_matter() {
     for variable in ["HTTP_PROXY", "ALL_PROXY"] {
         let localhost = name.replace("127.0.0.1", "localhost");
         for name in [&name, &localhost] {
-            bench.home.run_env(&["pull", name], &[(variable, &proxy.host())]).exits_in(variable, 0);
+            bench.home.pullet(&["pull", name]).envs(&[(variable, &proxy.host())]).run().exits_in(variable, 0);
         }
         // Nor does a value that is none disturb those who do not need it.
-        bench.home.run_env(&["pull", &name], &[(variable, "ftp://")]).exits_in(variable, 0);
+        bench.home.pullet(&["pull", &name]).envs(&[(variable, "ftp://")]).run().exits_in(variable, 0);
     }
     assert_eq!(proxy.log().len(), 0);
     let scene = Scene::new();
@@ -137,11 +142,11 @@ fn plain_http_goes_through_connect_too() {
     let host = format!("registry.example:{}", bench.registry.port());
     let args = ["pull", "-v", "--insecure-registry", &host, &format!("{host}/app")];
     let both = [("HTTP_PROXY", &*proxy.host()), ("HTTPS_PROXY", &*secure.host())];
-    bench.home.run_env(&args, &both).exits(0);
+    bench.home.pullet(&args).envs(&both).run().exits(0);
     assert_eq!((secure.log(), proxy.log()), (vec![host.clone()], vec![host.clone()]), "each through its own");
     // In a CGI program the variable is under the control of whoever sends a request.
     let cgi = [("HTTP_PROXY", &*proxy.host()), ("REQUEST_METHOD", "GET")];
-    bench.home.run_with_etc(&bench.home.etc(&[]), &args, &cgi).exits(0);
+    bench.home.pullet(&args).with_etc(&bench.home.etc(&[])).envs(&cgi).run().exits(0);
     assert_eq!(proxy.log().len(), 1);
 }
 
@@ -167,15 +172,15 @@ fn progress_as_json_names_the_proxy() {
     let (scene, proxy) = (Scene::new(), Proxy::connect());
     let url = format!("http://u:s3cret@{}", proxy.host());
     let args = ["pull", "-v", "--progress", "json", "--ca-file", &scene.ca, &scene.name];
-    let outcome = scene.home.run_env(&args, &[("HTTPS_PROXY", &url)]).exits(0).hides("s3cret");
+    let outcome = scene.home.pullet(&args).env("HTTPS_PROXY", &url).run().exits(0).hides("s3cret");
     let is_it = |line: &str| {
         let object: serde_json::Value = serde_json::from_str(line).expect("JSON");
         object["event"] == "configured" && object["what"] == format!("proxy http://{}", proxy.host())
     };
-    assert_eq!(outcome.stderr.lines().filter(|line| is_it(line)).count(), 1, "{}", outcome.story());
+    assert_eq!(outcome.stderr.lines().filter(|line| is_it(line)).count(), 1, "{outcome}");
     // Without -v nobody asked for it.
-    let outcome = scene.home.run_env(&[&args[..1], &args[2..]].concat(), &[("HTTPS_PROXY", &url)]).exits(0);
-    assert!(!outcome.stderr.contains("configured"), "{}", outcome.story());
+    let outcome = scene.home.pullet(&[&args[..1], &args[2..]].concat()).env("HTTPS_PROXY", &url).run().exits(0);
+    assert!(!outcome.stderr.contains("configured"), "{outcome}");
 }
 
 #[test]
@@ -192,8 +197,8 @@ fn socks_where_it_is_built_in() {
     let expected = if cfg!(feature = "socks") { 2 } else { 0 };
     assert_eq!(proxy.log(), vec![format!("registry.example:{}", scene.registry.port()); expected]);
     let wrong = scene.pull(&[("ALL_PROXY", &format!("socks5://me:0ther@{}", proxy.host()))]).hides("0ther");
-    assert_ne!(wrong.code, 0, "{}", wrong.story());
+    assert_ne!(wrong.code, 0, "{wrong}");
     let anonymous = Proxy::socks(None);
     let outcome = scene.pull(&[("ALL_PROXY", &format!("socks5://{}", anonymous.host()))]);
-    assert_eq!(outcome.code == 0, cfg!(feature = "socks"), "{}", outcome.story());
+    assert_eq!(outcome.code == 0, cfg!(feature = "socks"), "{outcome}");
 }

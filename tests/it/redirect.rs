@@ -4,9 +4,10 @@ use kit::authority::Authority;
 use kit::bench::Bench;
 use kit::digest::base64;
 use kit::fault::{Fault, on};
+use kit::home::Home;
 use kit::image::Image;
+use kit::process::Finished;
 use kit::registry::Registry;
-use kit::run::{Home, Outcome};
 
 const LOGIN: &str = "robot:hunter2";
 
@@ -27,7 +28,7 @@ impl Scene {
     }
 
     /// Redirects the layer's blob to this place and pulls.
-    fn pull_via(&self, status: u16, location: &str) -> Outcome {
+    fn pull_via(&self, status: u16, location: &str) -> Finished {
         self.redirect(status, location);
         self.pull()
     }
@@ -37,7 +38,7 @@ impl Scene {
         self.bench.registry.fault(on(layer).redirect(status, location));
     }
 
-    fn pull(&self) -> Outcome {
+    fn pull(&self) -> Finished {
         let name = self.image.push(&self.bench.registry, "app", "latest");
         self.bench.home.run(&["pull", "--creds", LOGIN, &name])
     }
@@ -50,7 +51,7 @@ impl Scene {
     }
 
     #[track_caller]
-    fn assert_refused(&self, case: &str, outcome: Outcome) {
+    fn assert_refused(&self, case: &str, outcome: Finished) {
         outcome.exits_among(case, &[5, 10, 11]).fails_in_one_line();
         assert!(self.bench.home.index().is_empty(), "{case}: the index has the image");
         assert_eq!(self.cdn.asked("/cdn/layer"), 0, "{case}: the target was asked");
@@ -128,7 +129,7 @@ fn what_the_url_brings_is_not_sent_as_credentials() {
         scene.assert_layer_stored("userinfo in the URL");
     }
     for call in scene.cdn.calls() {
-        assert_eq!(call.request.header("authorization"), None, "{call}\n{}", outcome.story());
+        assert_eq!(call.request.header("authorization"), None, "{call}\n{outcome}");
     }
 }
 

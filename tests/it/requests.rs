@@ -4,10 +4,10 @@ use kit::archive::file;
 use kit::bench::Bench;
 use kit::digest::short;
 use kit::fault::{Fault, on};
+use kit::home::Home;
 use kit::image::{DOCKER_LIST, DOCKER_MANIFEST, Image, Layer, OCI_INDEX, OCI_MANIFEST, architecture, push_index};
 use kit::listing::assert_same;
 use kit::registry::Registry;
-use kit::run::Home;
 
 fn layers(count: usize) -> Vec<Layer> {
     (0..count).map(|n| Layer::of(&[file(format!("file-{n}"), format!("body {n}"))])).collect()
@@ -93,7 +93,7 @@ fn a_second_pull_makes_one_request() {
     bench.pull(&image).exits(0);
     bench.registry.forget();
     let outcome = bench.pull(&image).exits(0);
-    assert!(outcome.stdout.contains("Status: Image is up to date for"), "{}", outcome.story());
+    assert!(outcome.stdout.contains("Status: Image is up to date for"), "{outcome}");
     assert_log("second pull", &bench.registry, &["GET /v2/app/manifests/latest 200".to_string()]);
 }
 
@@ -112,7 +112,7 @@ fn an_index_costs_one_request_more() {
 
     bench.registry.forget();
     let outcome = bench.home.run(&["pull", &name]).exits(0);
-    assert!(outcome.stdout.contains("Status: Image is up to date for"), "{}", outcome.story());
+    assert!(outcome.stdout.contains("Status: Image is up to date for"), "{outcome}");
     assert_log("second pull of an index", &bench.registry, &["GET /v2/app/manifests/latest 200".to_string()]);
 }
 
@@ -169,9 +169,9 @@ fn a_layer_of_another_image_is_not_fetched_again() {
     let name = image.push(&bench.registry, "app", "2");
     let outcome = bench.home.run(&["pull", &name]).exits(0);
     for layer in &shared {
-        assert!(outcome.stderr.contains(&format!("{}: Already exists", short(&layer.digest()))), "{}", outcome.story());
+        assert!(outcome.stderr.contains(&format!("{}: Already exists", short(&layer.digest()))), "{outcome}");
     }
-    assert!(outcome.stderr.contains(&format!("{}: Pull complete", short(&more.digest()))), "{}", outcome.story());
+    assert!(outcome.stderr.contains(&format!("{}: Pull complete", short(&more.digest()))), "{outcome}");
     let expected = [
         "GET /v2/app/manifests/2 200".to_string(),
         format!("GET /v2/app/blobs/{} 200", image.config_digest()),
@@ -213,7 +213,7 @@ fn a_tag_that_moved_is_noticed() {
     bench.pull(&Image::small("old")).exits(0);
     let new = Image::small("new");
     let outcome = bench.pull(&new).exits(0);
-    assert!(outcome.stdout.contains("Status: Downloaded newer image for"), "{}", outcome.story());
+    assert!(outcome.stdout.contains("Status: Downloaded newer image for"), "{outcome}");
     assert_eq!(bench.home.names(), [bench.registry.name("app:latest")]);
     assert_eq!(bench.home.index()[0]["digest"], new.digest());
 }
@@ -260,7 +260,7 @@ fn all_tags_are_pulled_page_by_page() {
     let outcome = bench.home.run(&["pull", "-a", &bench.registry.name("app")]).exits(0);
     let mut names = bench.home.names();
     names.sort();
-    assert_eq!(names, tags.map(|tag| bench.registry.name(&format!("app:{tag}"))), "{}", outcome.story());
+    assert_eq!(names, tags.map(|tag| bench.registry.name(&format!("app:{tag}"))), "{outcome}");
     assert_eq!(bench.registry.asked("/tags/list"), 3, "{}", bench.registry.log().join("\n"));
     assert_eq!(bench.registry.connections(), 1);
     // A tag makes no sense beside -a.

@@ -9,8 +9,8 @@ use pullet::{Sandbox, Store};
 
 use kit::archive::{char_device, dir, fifo, file, hardlink, symlink as link};
 use kit::bench::Bench;
+use kit::home::Home;
 use kit::image::{Image, Layer};
-use kit::run::Home;
 
 const CALLS: &str = "trace=landlock_create_ruleset,landlock_add_rule,landlock_restrict_self,prctl,connect,execve";
 
@@ -32,7 +32,7 @@ fn traced(home: &Home, args: &[&str], injected: Option<&str>) -> Trace {
     let log = home.arg("trace");
     let mut words = vec!["strace", "-o", &log, "-e", CALLS];
     words.extend(injected.iter().flat_map(|injected| ["-e", injected]));
-    let outcome = home.run_under(&words, &[args, &["-v"]].concat()).exits_in(&format!("{injected:?}"), 0);
+    let outcome = home.pullet(&[args, &["-v"]].concat()).under(&words).run().exits_in(&format!("{injected:?}"), 0);
     let lines = outcome.stderr.lines().filter(|line| line.contains("sandbox: ")).map(str::to_owned).collect();
     let calls = fs::read_to_string(log).expect("strace runs").lines().map(str::to_owned).collect();
     Trace { calls, lines }

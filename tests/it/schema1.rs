@@ -48,10 +48,10 @@ fn it_becomes_an_image_of_today() {
         let name = push(&bench.registry, "latest", media_type, &bytes, &[&layers[0], &layers[1]]);
         let outcome = bench.home.run(&["pull", &name]).exits_in(case, 0).says("deprecated");
         let digest = sha256(&payload);
-        assert!(outcome.stdout.starts_with(&format!("Digest: {digest}\n")), "{case}: {}", outcome.story());
+        assert!(outcome.stdout.starts_with(&format!("Digest: {digest}\n")), "{case}: {outcome}");
         for layer in &layers {
             let line = format!("{}: Pull complete", short(&layer.digest()));
-            assert!(outcome.stderr.contains(&line), "{case}: {}", outcome.story());
+            assert!(outcome.stderr.contains(&line), "{case}: {outcome}");
         }
         let expected = [vec!["GET /v2/app/manifests/latest 200".to_string()], blobs(&layers)].concat();
         assert_same(case, &expected.join("\n"), &bench.registry.log().join("\n"));
@@ -93,7 +93,7 @@ fn a_second_pull_makes_one_request() {
     let again = |case: &str, name: &str, status: &str| {
         bench.registry.forget();
         let outcome = bench.home.run(&["pull", name]).exits_in(case, 0);
-        assert!(outcome.stdout.contains(status), "{case}: {}", outcome.story());
+        assert!(outcome.stdout.contains(status), "{case}: {outcome}");
         let tag = name.rsplit(':').next().unwrap();
         assert_same(case, &format!("GET /v2/app/manifests/{tag} 200"), &bench.registry.log().join("\n"));
         bench.home.run(&["verify"]).exits_in(case, 0);

@@ -8,7 +8,7 @@ use std::path::Path;
 use kit::archive::file;
 use kit::bench::Bench;
 use kit::image::{Image, Layer};
-use kit::run::root;
+use kit::process::is_root;
 
 fn image() -> Image {
     Image::new(vec![Layer::of(&[file("f", "1")])])
@@ -71,7 +71,7 @@ fn what_cannot_be_a_file_of_the_store_is_told_and_not_opened() {
         .unwrap();
     };
     let mut plants = vec![("a FIFO", fifo), ("a folder", folder), ("a link", link)];
-    if root() {
+    if is_root() {
         plants.push(("a device", device));
     }
     for (case, plant) in plants {
@@ -95,7 +95,7 @@ fn what_cannot_be_a_file_of_the_store_is_told_and_not_opened() {
     bench.pull(&image).exits(0);
     fs::set_permissions(bench.home.blob(&digest), fs::Permissions::from_mode(0o0)).unwrap();
     let args = ["unpack", "--pull", "never", &bench.registry.name("app"), "root"];
-    bench.home.run(&args).exits(if root() { 0 } else { 9 });
+    bench.home.run(&args).exits(if is_root() { 0 } else { 9 });
 }
 
 /// L4: an index that is too large to be one, and what others wrote into a good one.
@@ -122,7 +122,7 @@ fn a_staging_folder_of_somebody_elses_is_not_entered() {
     bench.home.run(&args).exits(9).fails_in_one_line();
     assert_eq!(fs::read_dir(bench.home.path("trap")).unwrap().count(), 0);
     fs::remove_file(&staging).unwrap();
-    if root() {
+    if is_root() {
         fs::create_dir(&staging).unwrap();
         chown(&staging, Some(65534), Some(65534)).unwrap();
         bench.home.run(&args).exits(9).fails_in_one_line().says("belongs to another user");

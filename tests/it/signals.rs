@@ -17,10 +17,11 @@ use kit::authority::Authority;
 use kit::bench::Bench;
 use kit::debian;
 use kit::fault::on;
+use kit::home::Home;
 use kit::image::{Image, Layer};
+use kit::process::{Finished, Running, program};
 use kit::proxy::Proxy;
 use kit::registry::Registry;
-use kit::run::{Home, Outcome, Running, program};
 use kit::wire::Latch;
 
 const BOTH: [(Signal, i32); 2] = [(Signal::INT, 130), (Signal::TERM, 143)];
@@ -37,7 +38,7 @@ pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 
 /// Signals a run that waits, and holds its end against what is promised.
 #[track_caller]
-fn end(case: &str, running: Running, (signal, code): (Signal, i32)) -> Outcome {
+fn end(case: &str, running: Running, (signal, code): (Signal, i32)) -> Finished {
     running.signal(signal);
     running.wait().exits_in(case, code).fails_in_one_line().says("interrupted")
 }
@@ -73,13 +74,13 @@ fn a_pull_that_waits_for_the_network_ends_and_keeps_what_it_has() {
             let variables: Vec<(&str, String)> =
                 proxy.iter().map(|(scheme, proxy)| ("ALL_PROXY", format!("{scheme}://{}", proxy.host()))).collect();
             let variables: Vec<(&str, &str)> = variables.iter().map(|(key, value)| (*key, value.as_str())).collect();
-            let running = home.start_env(&args, &variables);
+            let running = home.pullet(&args).envs(&variables).start();
             let partial = home.path("store/ingest").join(format!("{}.partial", layer.replace(':', "-")));
             until("bytes in the partial file", || fs::metadata(&partial).is_ok_and(|meta| meta.len() == 1000));
             end(case, running, signal);
             assert_eq!(fs::metadata(&partial).unwrap().len(), 1000, "{case}");
             assert!(home.index().is_empty(), "{case}");
-            home.run_env(&args, &variables).exits_in(case, 0);
+            home.pullet(&args).envs(&variables).run().exits_in(case, 0);
             let asked: Vec<_> = registry.calls().into_iter().filter(|c| c.request.target.contains(&layer)).collect();
             let size = image.layers[0].blob.len();
             assert_eq!(asked[1].request.header("range"), Some(format!("bytes=1000-{}", size - 1).as_str()), "{case}");
@@ -93,7 +94,7 @@ fn every_other_wait_of_a_pull_ends_too() {
     for signal in BOTH {
         let start = |bench: &Bench| {
             let name = image.push(&bench.registry, "app", "latest");
-            bench.home.start(&[&["pull"], &PATIENT[..], &[&name]].concat())
+            bench.home.pullet(&[&["pull"], &PATIENT[..], &[&name]].concat()).start()
         };
         let bench = Bench::new();
         let latch = Latch::default();
@@ -139,7 +140,7 @@ fn a_connection_that_does_not_come_about_is_not_waited_for() {
             .map_while(Result::ok)
             .collect();
         let home = Home::new();
-        let running = home.start(&[&["digest"], &PATIENT[..], &[&format!("{address}/app")]].concat());
+        let running = home.pullet(&[&["digest"], &PATIENT[..], &[&format!("{address}/app")]].concat()).start();
         let (port, pid) = (format!(":{:04X} 02", address.port()), running.id());
         until("a SYN", || fs::read_to_string(format!("/proc/{pid}/net/tcp")).is_ok_and(|text| text.contains(&port)));
         end("connecting", running, signal);
@@ -156,7 +157,8 @@ fn a_look_up_is_ended_at_once() {
         let hosts = Path::new(&etc).join("hosts");
         fs::remove_file(&hosts).unwrap();
         rustix::fs::mkfifoat(CWD, &hosts, 0o644.into()).unwrap();
-        let running = home.start_with_etc(&etc, &[&["digest"], &PATIENT[..], &["registry.example/app"]].concat());
+        let running =
+            home.pullet(&[&["digest"], &PATIENT[..], &["registry.example/app"]].concat()).with_etc(&etc).start();
         let mut waiting = None;
         until("a look at /etc/hosts", || {
             waiting = fs::File::options().write(true).custom_flags(0o4000).open(&hosts).ok();
@@ -179,7 +181,7 @@ fn an_unpack_ends_without_a_trace() {
         let bench = Bench::new();
         bench.pull(&image).exits(0);
         let args = ["unpack", "--pull", "never", &bench.registry.name("app"), &bench.home.arg("root")];
-        let running = bench.home.start_through(&slow("write"), &args);
+        let running = bench.home.pullet(&args).through_shell(&slow("write")).start();
         until("a file in the tree", || bench.home.path(".root.pullet/root/zeros").exists());
         end("unpack", running, signal);
         let mut left: Vec<_> =
@@ -195,7 +197,7 @@ fn a_verification_ends() {
     let bench = Bench::new();
     bench.pull(&image).exits(0);
     for signal in BOTH {
-        let running = bench.home.start_through(&slow("read"), &["verify"]);
+        let running = bench.home.pullet(&["verify"]).through_shell(&slow("read")).start();
         let (pid, digest) = (running.id(), image.layers[0].digest().replace("sha256:", ""));
         until("the layer open", || {
             let open = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
@@ -216,7 +218,7 @@ fn a_credential_helper_is_not_waited_for() {
         let path = format!("{}:/usr/bin:/bin", home.arg("bin"));
         let authfile = home.write("auth.json", r#"{"credHelpers":{"127.0.0.1:1":"slow"}}"#);
         let variables = [("PATH", path.as_str())];
-        let running = home.start_env(&["digest", "--authfile", &authfile, "127.0.0.1:1/app"], &variables);
+        let running = home.pullet(&["digest", "--authfile", &authfile, "127.0.0.1:1/app"]).envs(&variables).start();
         until("the program running", || home.path("asked").exists());
         end("a helper", running, signal);
     }
@@ -232,14 +234,14 @@ fn a_second_signal_ends_at_once_and_the_first_one_a_wait_for_input() {
         let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).map(str::trim).unwrap_or_default();
         u64::from_str_radix(caught, 16).is_ok_and(|mask| mask & 0x4002 == 0x4002)
     };
-    let running = home.start(&["digest", "--ca-file", "fifo", "127.0.0.1:1/app"]);
+    let running = home.pullet(&["digest", "--ca-file", "fifo", "127.0.0.1:1/app"]).start();
     until("handlers", || catches(running.id()));
     running.signal(Signal::INT);
     running.signal(Signal::TERM);
     running.wait().exits_among("twice", &[130, 143]);
     for (signal, code) in BOTH {
         let args = ["login", "-u", "robot", "--password-stdin", "127.0.0.1:1"];
-        let running = home.start_through("exec \"$@\" < fifo", &args);
+        let running = home.pullet(&args).through_shell("exec \"$@\" < fifo").start();
         let _open = fs::File::options().write(true).open(home.path("fifo")).unwrap();
         until("handlers", || catches(running.id()));
         running.signal(signal);
@@ -308,11 +310,11 @@ fn a_reader_that_went_away_is_no_fault() {
     for args in [&["images"][..], &["--help"], &["verify"], &["tags", &bench.registry.name("app")]] {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
-        let outcome = bench.home.start_into(args, writer.into()).wait();
+        let outcome = bench.home.pullet(args).stdout(writer).run();
         assert_eq!(outcome.exits(0).stderr, "", "{args:?}");
     }
     let full = fs::File::options().write(true).open("/dev/full").unwrap();
-    bench.home.start_into(&["images"], full.into()).wait().exits(9).fails_in_one_line().says("standard output");
+    bench.home.pullet(&["images"]).stdout(full).run().exits(9).fails_in_one_line().says("standard output");
 }
 
 /// Nothing of the store may be opened as one of the standard streams, and be written to as such.
@@ -322,11 +324,11 @@ fn closed_standard_streams_do_no_harm() {
         let bench = Bench::new();
         let name = Image::small("x").push(&bench.registry, "app", "latest");
         let shell = format!("exec \"$@\" {closed}");
-        bench.home.run_through(&shell, &["pull", "--progress", "plain", &name]).exits_in(closed, 0);
-        bench.home.run_through(&shell, &["unpack", &name, "root"]).exits_in(closed, 0);
-        bench.home.run_through(&shell, &["images"]).exits_in(closed, 0);
+        bench.home.pullet(&["pull", "--progress", "plain", &name]).through_shell(&shell).run().exits_in(closed, 0);
+        bench.home.pullet(&["unpack", &name, "root"]).through_shell(&shell).run().exits_in(closed, 0);
+        bench.home.pullet(&["images"]).through_shell(&shell).run().exits_in(closed, 0);
         bench.home.run(&["verify", &name]).exits_in(closed, 0).prints("3 blobs verified, 0 corrupt or missing\n");
-        let bad = bench.home.run_through(&shell, &["pull", &bench.registry.name("absent")]);
+        let bad = bench.home.pullet(&["pull", &bench.registry.name("absent")]).through_shell(&shell).run();
         bad.exits_in(closed, 3);
     }
 }

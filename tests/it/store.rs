@@ -11,7 +11,7 @@ use kit::bench::Bench;
 use kit::digest::short;
 use kit::image::{Image, Layer};
 use kit::listing::{assert_same, listing};
-use kit::run::{Outcome, ordinary_user};
+use kit::process::{Finished, ordinary_user};
 
 fn image() -> Image {
     Image::new((0..3).map(|n| Layer::of(&[file(format!("f{n}"), format!("body {n}").repeat(100))])).collect())
@@ -61,16 +61,16 @@ fn the_index_carries_the_names_that_others_read() {
 fn images_is_a_table() {
     let bench = Bench::new();
     let outcome = bench.home.run(&["images"]).exits(0);
-    assert_eq!(outcome.stdout.lines().count(), 1, "{}", outcome.story());
+    assert_eq!(outcome.stdout.lines().count(), 1, "{outcome}");
     let (one, two) = (image(), Image::small("two"));
     let names = [one.push(&bench.registry, "app", "latest"), two.push(&bench.registry, "other/app", "1.0")];
     bench.home.run(&["pull", "-q", &names[0], &names[1]]).exits(0);
     let outcome = bench.home.run(&["images"]).exits(0);
     let lines: Vec<&str> = outcome.stdout.lines().collect();
-    assert_eq!(lines.len(), 3, "{}", outcome.story());
+    assert_eq!(lines.len(), 3, "{outcome}");
     let words: Vec<&str> = lines[0].split_whitespace().collect();
-    assert_eq!(words[..4], ["REPOSITORY", "TAG", "IMAGE", "ID"], "{}", outcome.story());
-    assert_eq!(words.last(), Some(&"SIZE"), "{}", outcome.story());
+    assert_eq!(words[..4], ["REPOSITORY", "TAG", "IMAGE", "ID"], "{outcome}");
+    assert_eq!(words.last(), Some(&"SIZE"), "{outcome}");
     for (repository, tag, image) in [("app", "latest", &one), ("other/app", "1.0", &two)] {
         let repository = bench.registry.name(repository);
         let line = lines.iter().find(|line| line.starts_with(&format!("{repository} "))).expect("a line for the image");
@@ -79,14 +79,10 @@ fn images_is_a_table() {
     }
     // The columns stand under their heads.
     let at = lines[0].find("TAG").unwrap();
-    assert!(
-        lines[1..].iter().all(|line| line.as_bytes()[at - 1] == b' ' && line.as_bytes()[at] != b' '),
-        "{}",
-        outcome.story()
-    );
+    assert!(lines[1..].iter().all(|line| line.as_bytes()[at - 1] == b' ' && line.as_bytes()[at] != b' '), "{outcome}");
     let ids = bench.home.run(&["images", "-q"]).exits(0);
-    assert_eq!(ids.stdout.lines().count(), 2, "{}", ids.story());
-    assert!(ids.stdout.contains(short(&one.config_digest())), "{}", ids.story());
+    assert_eq!(ids.stdout.lines().count(), 2, "{ids}");
+    assert!(ids.stdout.contains(short(&one.config_digest())), "{ids}");
 }
 
 #[test]
@@ -121,11 +117,7 @@ fn verify_finds_what_is_broken_and_removes_it_when_told() {
         fs::remove_file(&path).unwrap();
         fs::write(&path, bytes).unwrap();
         let outcome = bench.home.run(&["verify"]).exits_in(case, 8);
-        assert!(
-            format!("{}{}", outcome.stdout, outcome.stderr).contains(short(&digest)),
-            "{case}\n{}",
-            outcome.story()
-        );
+        assert!(format!("{}{}", outcome.stdout, outcome.stderr).contains(short(&digest)), "{case}\n{outcome}");
         assert!(path.exists(), "{case}: repaired without being told");
         bench.home.run(&["verify", &bench.registry.name("app")]).exits_in(&format!("{case}, by name"), 8);
         // What was wrong is right now, and was wrong: both codes have their reason.
@@ -185,7 +177,7 @@ fn odd_things() -> Vec<(&'static str, Plant)> {
 }
 
 /// The digests that `verify` tells of, in its order.
-fn told(outcome: &Outcome) -> Vec<&str> {
+fn told(outcome: &Finished) -> Vec<&str> {
     outcome.stdout.lines().filter_map(|line| line.split_once(": ")).map(|(digest, _)| digest).collect()
 }
 
@@ -206,13 +198,13 @@ fn verify_tells_of_everything_odd_and_goes_on() {
         for name in [&[][..], &[bench.registry.name("app")]] {
             let args: Vec<&str> = ["verify"].into_iter().chain(name.iter().map(String::as_str)).collect();
             let outcome = bench.home.run(&args).exits_in(case, 8).fails_in_one_line();
-            assert_eq!(told(&outcome), [layers[0].as_str(), &layers[2]], "{case}\n{}", outcome.story());
-            assert!(outcome.stdout.contains("3 blobs verified"), "{case}\n{}", outcome.story());
+            assert_eq!(told(&outcome), [layers[0].as_str(), &layers[2]], "{case}\n{outcome}");
+            assert!(outcome.stdout.contains("3 blobs verified"), "{case}\n{outcome}");
         }
         // A folder may be left where it is, as nothing of ours; it must not save the next one.
         let outcome = bench.home.run(&["verify", "--remove-corrupt"]).exits_among(case, &[0, 8, 9]);
-        assert!(!path.exists(), "{case}: what comes behind it is still there\n{}", outcome.story());
-        assert_eq!(told(&outcome), [layers[0].as_str(), &layers[2]], "{case}\n{}", outcome.story());
+        assert!(!path.exists(), "{case}: what comes behind it is still there\n{outcome}");
+        assert_eq!(told(&outcome), [layers[0].as_str(), &layers[2]], "{case}\n{outcome}");
     }
 }
 
@@ -220,13 +212,13 @@ fn verify_tells_of_everything_odd_and_goes_on() {
 fn verify_tells_of_a_blob_that_it_may_not_read() {
     let (bench, image) = (Bench::new(), image());
     let name = image.push(&bench.registry, "app", "latest");
-    let run = |args: &[&str]| bench.home.run_with(args, b"", ordinary_user());
+    let run = |args: &[&str]| bench.home.pullet(args).user(ordinary_user()).run();
     run(&["pull", "-q", &name]).exits(0);
     let digest = image.layers[1].digest();
     fs::set_permissions(bench.home.blob(&digest), fs::Permissions::from_mode(0o000)).unwrap();
     let outcome = run(&["verify"]).exits(8).fails_in_one_line();
-    assert_eq!(told(&outcome), [digest.as_str()], "{}", outcome.story());
-    assert!(outcome.stdout.contains("4 blobs verified"), "{}", outcome.story());
+    assert_eq!(told(&outcome), [digest.as_str()], "{outcome}");
+    assert!(outcome.stdout.contains("4 blobs verified"), "{outcome}");
 }
 
 #[test]
@@ -245,7 +237,7 @@ fn verify_misses_no_blob_that_a_named_image_needs() {
             let case = format!("without {case}, {args:?}");
             let outcome = bench.home.run(args).exits_in(&case, code);
             if code == 8 {
-                assert_eq!(told(&outcome), [digest.as_str()], "{case}\n{}", outcome.story());
+                assert_eq!(told(&outcome), [digest.as_str()], "{case}\n{outcome}");
             }
         }
         bench.home.run(&["pull", &name]).exits_in(case, 0);
@@ -270,10 +262,10 @@ fn a_corrupt_manifest_is_told_removed_and_pulled_again() {
         damage(&mut bytes);
         fs::write(&path, &bytes).unwrap();
         let outcome = bench.home.run(&["verify", &name]).exits_in(case, 8).fails_in_one_line();
-        assert_eq!(told(&outcome), [image.digest().as_str()], "{case}\n{}", outcome.story());
+        assert_eq!(told(&outcome), [image.digest().as_str()], "{case}\n{outcome}");
         assert_eq!(fs::read(&path).unwrap(), bytes, "{case}: changed without being told");
         let outcome = bench.home.run(&["verify", "--remove-corrupt", &name]).exits_among(case, &[0, 8]);
-        assert!(!path.exists(), "{case}: still there\n{}", outcome.story());
+        assert!(!path.exists(), "{case}: still there\n{outcome}");
         bench.registry.forget();
         bench.home.run(&["pull", &name]).exits_in(&format!("{case}, pulled again"), 0);
         assert_eq!(bench.registry.log().len(), 1, "{case}: {}", bench.registry.log().join("\n"));

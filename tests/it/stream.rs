@@ -136,7 +136,8 @@ fn a_signal_ends_it_and_takes_the_tree_away() {
     for jobs in ["1", "2"] {
         let (bench, image, name) = pushed();
         bench.registry.fault(on(image.layers[1].digest()).stall(5000));
-        let running = bench.home.start(&["unpack", "--stream", "-j", jobs, "--stall-timeout", "3600", &name, "root"]);
+        let running =
+            bench.home.pullet(&["unpack", "--stream", "-j", jobs, "--stall-timeout", "3600", &name, "root"]).start();
         bench.registry.wait_for(&image.layers[1].digest());
         until("the first layer in the tree", || bench.home.path(".root.pullet").exists());
         running.signal(Signal::INT);

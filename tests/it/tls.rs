@@ -3,9 +3,10 @@
 use kit::authority::{Authority, Clients, Leaf};
 use kit::digest::base64;
 use kit::fault::on;
+use kit::home::Home;
 use kit::image::Image;
+use kit::process::Finished;
 use kit::registry::Registry;
-use kit::run::{Home, Outcome};
 
 const LOOPBACK: [&str; 2] = ["localhost", "127.0.0.1"];
 
@@ -43,17 +44,17 @@ impl Scene {
         self.home.write("ca.pem", self.authority.pem())
     }
 
-    fn pull(&self, options: &[&str]) -> Outcome {
+    fn pull(&self, options: &[&str]) -> Finished {
         self.home.run(&[&["pull"], options, &[&self.name]].concat())
     }
 
-    fn pull_env(&self, variables: &[(&str, &str)]) -> Outcome {
-        self.home.run_env(&["pull", "-v", &self.name], variables)
+    fn pull_env(&self, variables: &[(&str, &str)]) -> Finished {
+        self.home.pullet(&["pull", "-v", &self.name]).envs(variables).run()
     }
 
     /// On a machine with these files in `/etc`.
-    fn pull_etc(&self, files: &[(&str, &str)], variables: &[(&str, &str)]) -> Outcome {
-        self.home.run_with_etc(&self.home.etc(files), &["pull", "-v", &self.name], variables)
+    fn pull_etc(&self, files: &[(&str, &str)], variables: &[(&str, &str)]) -> Finished {
+        self.home.pullet(&["pull", "-v", &self.name]).with_etc(&self.home.etc(files)).envs(variables).run()
     }
 
     /// `certs.d/127.0.0.1:PORT/FILE` below `base`.
@@ -86,7 +87,7 @@ fn a_certificate_with_many_names_is_told_in_few_words() {
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let scene = Scene::of(|ca| ca.issue(&names), |_| None);
     let outcome = scene.pull(&["--ca-file", &scene.ca()]).exits(7).says("and 492 more names");
-    assert!(outcome.stderr.len() < 1000, "{}", outcome.story());
+    assert!(outcome.stderr.len() < 1000, "{outcome}");
 }
 
 #[test]
@@ -300,7 +301,7 @@ fn plain_http_beyond_loopback_is_for_listed_registries_only() {
     let name = format!("{host}/app");
     let etc = home.etc(&[]);
     let pull = |options: &[&str]| {
-        home.run_with_etc(&etc, &[&["pull", "--creds", "robot:hunter2"], options, &[&name]].concat(), &[])
+        home.pullet(&[&["pull", "--creds", "robot:hunter2"], options, &[&name]].concat()).with_etc(&etc).run()
     };
     for options in [&[][..], &["--insecure-registry", "registry.example"], &["--insecure-registry", "127.0.0.1"]] {
         pull(options).exits_in(&format!("{options:?}"), 5).fails_in_one_line();
@@ -328,7 +329,7 @@ fn a_registry_that_tells_the_truth_in_the_clear_is_asked_for_no_certificate() {
     let files =
         [(&*format!("{folder}/client.cert"), "no certificate"), ("ssl/certs/ca-certificates.crt", "no certificate")];
     let variables = [("SSL_CERT_FILE", "/nowhere"), ("SSL_CERT_DIR", "/nowhere")];
-    let outcome = home.run_with_etc(&home.etc(&files), &["pull", "-v", &name], &variables).exits(0);
+    let outcome = home.pullet(&["pull", "-v", &name]).with_etc(&home.etc(&files)).envs(&variables).run().exits(0);
     outcome.hides("certificate").hides("nowhere").hides("TLS");
 }
 

@@ -12,7 +12,7 @@ use kit::bench::Bench;
 use kit::digest::sha256;
 use kit::image::{Image, Layer};
 use kit::listing::assert_same;
-use kit::run::{Outcome, ordinary_user, root};
+use kit::process::{Finished, is_root, ordinary_user};
 
 /// Folders of the modes that are in their owner's way, with files in them and with one another in them.
 fn locked() -> Vec<Entry> {
@@ -49,10 +49,10 @@ fn image(layers: &[&[Entry]]) -> Image {
 }
 
 /// Pushes an image and unpacks it as the ordinary user.
-fn unpack(bench: &Bench, image: &Image, target: &str) -> Outcome {
+fn unpack(bench: &Bench, image: &Image, target: &str) -> Finished {
     let name = image.push(&bench.registry, "app", "latest");
     let target = bench.home.arg(target);
-    bench.home.run_with(&["unpack", "--pull", "always", &name, &target], b"", ordinary_user())
+    bench.home.pullet(&["unpack", "--pull", "always", &name, &target]).user(ordinary_user()).run()
 }
 
 #[track_caller]
@@ -179,7 +179,7 @@ fn after_a_failed_rename_the_next_unpack_works() {
     let left = || -> Vec<_> { fs::read_dir(&tmp).unwrap().map(|entry| entry.unwrap().file_name()).collect() };
     fs::create_dir_all(tmp.join("root")).unwrap();
     fs::set_permissions(&tmp, fs::Permissions::from_mode(0o1777)).unwrap();
-    if root() {
+    if is_root() {
         unpack(&bench, &image, "tmp/root").exits_in("root's own folder", 9).fails_in_one_line();
         assert_eq!(left(), ["root"], "what the failed unpack left");
         fs::remove_dir(tmp.join("root")).unwrap();

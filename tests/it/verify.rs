@@ -53,8 +53,8 @@ fn a_broken_layer_is_never_kept() {
                 continue;
             }
             let outcome = outcome.fails_in_one_line();
-            assert!(!bench.home.blob(&digest).exists(), "{case}: kept\n{}", outcome.story());
-            assert!(bench.home.index().is_empty(), "{case}: in the index\n{}", outcome.story());
+            assert!(!bench.home.blob(&digest).exists(), "{case}: kept\n{outcome}");
+            assert!(bench.home.index().is_empty(), "{case}: in the index\n{outcome}");
         }
     }
 }
@@ -88,7 +88,7 @@ fn what_arrived_before_a_failure_stays() {
     bench.registry.forget();
     let outcome = bench.pull(&image).exits(0).says(&format!("{}: Already exists", short(&image.layers[0].digest())));
     let fetched: Vec<usize> = image.layers.iter().map(|layer| bench.registry.asked(&layer.digest())).collect();
-    assert_eq!(fetched, [0, 1, 1], "{}", outcome.story());
+    assert_eq!(fetched, [0, 1, 1], "{outcome}");
 }
 
 #[test]
@@ -210,11 +210,7 @@ fn an_image_that_changed_in_the_store_is_not_unpacked() {
                 let outcome = bench.home.run(&["unpack", "--pull", when, &name, &root]).exits_in(&case, 8);
                 let outcome = outcome.fails_in_one_line().says("damaged in the store").says(short(&layer.digest()));
                 let hint = outcome.stderr.lines().last().unwrap_or_default();
-                assert!(
-                    hint.starts_with("hint: ") && hint.contains("verify --remove-corrupt"),
-                    "{case}\n{}",
-                    outcome.story()
-                );
+                assert!(hint.starts_with("hint: ") && hint.contains("verify --remove-corrupt"), "{case}\n{outcome}");
                 assert!(!bench.home.path("root").exists(), "{case}");
             }
             // The hint's way out is one.

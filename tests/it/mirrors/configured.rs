@@ -4,9 +4,9 @@ use std::fs;
 
 use super::Scene;
 use kit::fault::on;
+use kit::home::Home;
 use kit::image::Image;
 use kit::registry::Registry;
-use kit::run::Home;
 
 #[test]
 fn every_configuration_is_obeyed_and_said() {
@@ -48,7 +48,7 @@ fn docker_hub_has_the_mirrors_of_daemon_json() {
     image.push(&mirror, "library/alpine", "3");
     let daemon = format!(r#"{{"log-driver":"none","registry-mirrors":["{}/"]}}"#, mirror.url(""));
     let etc = home.etc(&[("docker/daemon.json", &daemon)]);
-    home.run_with_etc(&etc, &["pull", "-v", "alpine:3"], &[]).exits(0).says("/etc/docker/daemon.json");
+    home.pullet(&["pull", "-v", "alpine:3"]).with_etc(&etc).run().exits(0).says("/etc/docker/daemon.json");
     assert_eq!(mirror.log().len(), 3, "{}", mirror.log().join("\n"));
     assert_eq!(mirror.asked("ns="), 0, "dockerd names no registry to its mirrors");
     assert_eq!(home.names(), ["docker.io/library/alpine:3"]);
@@ -62,7 +62,7 @@ fn docker_hub_has_the_mirrors_of_daemon_json() {
     mirror.forget();
     let origin = Registry::plain();
     let name = image.push(&origin, "library/alpine", "3");
-    home.run_with_etc(&etc, &["pull", &option, &name], &[]).exits(0);
+    home.pullet(&["pull", &option, &name]).with_etc(&etc).run().exits(0);
     assert!(mirror.log().is_empty(), "{}", mirror.log().join("\n"));
 }
 
@@ -81,7 +81,7 @@ fn a_small_configuration_is_looked_for_in_etc_too() {
     ] {
         scene.forget();
         let etc = scene.home.etc(&[(&path, text)]);
-        scene.home.run_with_etc(&etc, &["pull", "-v", &scene.name], &[]).exits_in(&path, 0).says(&path);
+        scene.home.pullet(&["pull", "-v", &scene.name]).with_etc(&etc).run().exits_in(&path, 0).says(&path);
         scene.asked(&path, &[0, 4]);
     }
 }
@@ -98,9 +98,9 @@ fn options_come_first_and_the_registry_last() {
     let outcome = scene.run(&["pull", "-v", &option, &scene.name]).exits(0);
     let asked: Vec<&str> = outcome.stderr.lines().filter(|line| line.contains("/manifests/latest")).collect();
     let order = [&scene.mirrors[1], &scene.mirrors[2], &scene.mirrors[0], &scene.origin];
-    assert_eq!(asked.len(), order.len(), "{}", outcome.story());
+    assert_eq!(asked.len(), order.len(), "{outcome}");
     for (line, registry) in asked.iter().zip(order) {
-        assert!(line.contains(&registry.host()), "{line}\n{}", outcome.story());
+        assert!(line.contains(&registry.host()), "{line}\n{outcome}");
     }
     // What the first one lacked is not held against it: blobs it has.
     assert_eq!(scene.mirrors[1].log().len(), 4, "{}", scene.mirrors[1].log().join("\n"));
@@ -188,7 +188,7 @@ fn what_is_blocked_is_not_asked_for() {
         scene.run(args).exits_in(&args.join(" "), 4).fails_in_one_line().says("is blocked by").says(&file);
     }
     let login = ["login", "-u", "u", "--password-stdin", &scene.origin.host()];
-    scene.home.run_with(&login, b"p", None).exits(4).says("is blocked by");
+    scene.home.pullet(&login).stdin(b"p").run().exits(4).says("is blocked by");
     scene.asked("blocked", &[0, 0]);
     // One namespace alone.
     let text = format!("[[registry]]\nlocation = \"{}/ns\"\nblocked = true\n", scene.origin.host());
@@ -274,7 +274,7 @@ fn a_short_name_is_of_the_only_registry_that_is_searched() {
     for list in ["", "\"docker.io\"", &format!("\"{}\", \"docker.io\"", registry.host())] {
         search(list);
         let outcome = home.run(&["config", "tool"]).exits_in(list, 0);
-        assert!(outcome.stdout.contains("name: docker.io/library/tool:latest"), "{}", outcome.story());
+        assert!(outcome.stdout.contains("name: docker.io/library/tool:latest"), "{outcome}");
     }
     for list in ["\"no registry\"", "\"plain\"", "7"] {
         search(list);
@@ -302,7 +302,7 @@ fn a_malformed_file_is_told_and_nothing_is_asked() {
         let scene = Scene::new(0);
         let path = scene.config("containers/registries.conf", text);
         let outcome = scene.pull().exits_in(said, 2).fails_in_one_line().says(&path).says(said).hides("\u{1b}");
-        assert!(outcome.stderr.len() < 1000, "{}", outcome.story());
+        assert!(outcome.stderr.len() < 1000, "{outcome}");
         scene.asked(said, &[0]);
     }
     for (text, said) in [

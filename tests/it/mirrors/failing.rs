@@ -42,8 +42,8 @@ fn a_mirror_that_is_not_there_costs_no_patience() {
     let option = format!("--registry-mirror={}={}", scene.origin.host(), gone.url(""));
     drop(gone);
     let outcome = scene.run(&["pull", "--retries", "5", &option, &scene.name]).exits(0).says("connection refused");
-    assert_eq!(outcome.stderr.matches("connection refused").count(), 1, "{}", outcome.story());
-    assert!(!outcome.stderr.contains("again in"), "{}", outcome.story());
+    assert_eq!(outcome.stderr.matches("connection refused").count(), 1, "{outcome}");
+    assert!(!outcome.stderr.contains("again in"), "{outcome}");
     scene.asked("gone", &[4]);
 }
 
@@ -133,7 +133,7 @@ fn when_all_are_down_the_registry_has_the_last_word() {
         [vec!["pull".into(), "--retries".into(), "2".into()], scene.options(), vec![scene.name.clone()]].concat();
     let outcome = scene.home.run(&args).exits(5).fails_in_one_line();
     let last = outcome.stderr.lines().rfind(|line| line.starts_with("pullet: ")).unwrap();
-    assert!(last.contains(&scene.origin.url("/v2/ns/app/manifests/latest")), "{}", outcome.story());
+    assert!(last.contains(&scene.origin.url("/v2/ns/app/manifests/latest")), "{outcome}");
     scene.asked("down", &[3, 1, 1]);
     // Not found by anybody is not found.
     let scene = Scene::new(1);

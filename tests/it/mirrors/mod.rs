@@ -7,9 +7,10 @@ mod trusted;
 use std::fs;
 
 use kit::archive::file;
+use kit::home::Home;
 use kit::image::{Image, Layer};
+use kit::process::Finished;
 use kit::registry::Registry;
-use kit::run::{Home, Outcome};
 
 /// A registry with an image, and mirrors that have it too.
 struct Scene {
@@ -70,15 +71,15 @@ impl Scene {
         self.mirrors.iter().map(option).collect()
     }
 
-    fn pull(&self) -> Outcome {
+    fn pull(&self) -> Finished {
         self.run(&["pull", &self.name])
     }
 
-    fn run(&self, args: &[&str]) -> Outcome {
+    fn run(&self, args: &[&str]) -> Finished {
         self.home.run(args)
     }
 
-    fn pull_with_options(&self) -> Outcome {
+    fn pull_with_options(&self) -> Finished {
         self.home.run(&[vec!["pull".to_string()], self.options(), vec![self.name.clone()]].concat())
     }
 

@@ -5,7 +5,7 @@ use super::images::{self, Pushed};
 use super::{expected, unpacked};
 use kit::authority::Authority;
 use kit::debian::{Registry, Server, free_port};
-use kit::run::Home;
+use kit::home::Home;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -82,7 +82,9 @@ fn behind_nginx_with_tls_and_htpasswd() {
     home.run(&[&pull[..], &["--creds", "robot:wrong"]].concat()).exits(4).fails_in_one_line().hides("wrong");
     assert!(!home.store().exists(), "a refused pull left a store");
     let host = name.split('/').next().unwrap();
-    home.run_in(&[], &["login", "--ca-file", &home.arg("ca.pem"), "-u", "robot", "--password-stdin", host], b"s3cret")
+    home.pullet(&["login", "--ca-file", &home.arg("ca.pem"), "-u", "robot", "--password-stdin", host])
+        .stdin(b"s3cret")
+        .run()
         .exits(0);
     home.run(&pull).exits(0);
     expected(&front.image).assert_same(&unpacked(home, &front.image), "behind nginx");

@@ -3,7 +3,8 @@
 use super::images::{self, Pushed};
 use super::{assert_same_as_umoci, expected, taken, unpacked};
 use kit::digest::sha256;
-use kit::run::{Home, root};
+use kit::home::Home;
+use kit::process::is_root;
 use kit::tree::{Kind, Tree};
 use serde_json::Value;
 
@@ -52,7 +53,7 @@ fn no_devices_leaves_out_device_nodes_and_nothing_else() {
     home.run(&["unpack", "--no-devices", &image.name, &home.arg("root")]).exits(0).prints("");
     let is_device = |kind: &Kind| matches!(kind, Kind::Char(..) | Kind::Block(..));
     let all = expected(image);
-    assert_eq!(root(), all.0.values().any(|node| is_device(&node.kind)), "only root's image has devices");
+    assert_eq!(is_root(), all.0.values().any(|node| is_device(&node.kind)), "only root's image has devices");
     let kept = all.map(|_, node| !is_device(&node.kind));
     kept.assert_same(&taken(&home, "root"), "unpack --no-devices");
 }

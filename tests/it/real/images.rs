@@ -188,7 +188,7 @@ pub(crate) fn skopeo(verb: &str) -> Command {
 }
 
 fn unpack_by_umoci(layout: &Path, tag: &str, bundle: &Path) {
-    let rootless: &[&str] = if kit::run::root() { &[] } else { &["--rootless"] };
+    let rootless: &[&str] = if kit::process::is_root() { &[] } else { &["--rootless"] };
     run(umoci_command("unpack", rootless, &tagged(layout, tag)).arg(bundle)).expect(0);
 }
 
@@ -196,7 +196,7 @@ fn unpack_by_umoci(layout: &Path, tag: &str, bundle: &Path) {
 fn archive(root: &Path, to: &Path) -> PathBuf {
     let mut tar = debian::command("tar");
     tar.args(["--format=posix", "--xattrs", "--xattrs-include=*", "--numeric-owner", "--sparse"]);
-    if !kit::run::root() {
+    if !kit::process::is_root() {
         // Everything in it is the user's own, and would need no privilege to give away.
         tar.args(["--owner=app:1234", "--group=app:4321"]);
     }

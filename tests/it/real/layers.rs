@@ -3,7 +3,7 @@
 use super::oddities;
 use kit::archive::{Entry, dir, file, hardlink, opaque, whiteout};
 use kit::debian::{self, run};
-use kit::run::root as is_root;
+use kit::process::is_root;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{FileExt as _, PermissionsExt as _, lchown, symlink};
 use std::path::{Path, PathBuf};

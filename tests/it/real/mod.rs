@@ -17,7 +17,8 @@ mod tar_reader;
 mod user;
 
 use images::Pushed;
-use kit::run::{Home, root};
+use kit::home::Home;
+use kit::process::is_root;
 use kit::tree::{Kind, Tree};
 use rustix::process::{getegid, geteuid};
 
@@ -51,7 +52,7 @@ fn taken(home: &Home, folder: &str) -> Tree {
 
 /// The model's tree, as far as whoever runs the tests may make it.
 fn expected(image: &Pushed) -> Tree {
-    if root() {
+    if is_root() {
         image.model().clone()
     } else {
         without_privileges(image.model(), geteuid().as_raw(), getegid().as_raw())

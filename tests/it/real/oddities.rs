@@ -1,6 +1,6 @@
 //! Files that few images have and every unpacker must place: links of every kind, devices, odd names, attributes, times and holes.
 
-use kit::run::root as is_root;
+use kit::process::is_root;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps, XattrFlags};
 use rustix::fs::{lsetxattr, makedev, mknodat, utimensat};
 use std::ffi::OsStr;

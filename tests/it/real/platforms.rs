@@ -1,8 +1,8 @@
 //! A multi-arch image: one name, and the platform's own image out of it.
 
 use super::images::{self, Pushed};
+use kit::home::Home;
 use kit::image::architecture;
-use kit::run::Home;
 
 /// What is asked for, and the image that comes: the same, or the nearest older variant, as containerd has it.
 const CHOSEN: [(&str, &str); 8] = [

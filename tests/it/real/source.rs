@@ -14,7 +14,7 @@ const LEFT_OVER: [&str; 2] = ["var/cache/apt/archives", "var/lib/apt/lists"];
 
 /// Makes a root filesystem in a folder that does not exist yet.
 pub(crate) fn make_root(root: &Path) {
-    if kit::run::root() {
+    if kit::process::is_root() {
         bootstrap(root);
     } else {
         eprintln!("not root: the image is made of {} instead of a debootstrap", READABLE.join(", "));

@@ -3,7 +3,7 @@
 use super::images::{self, Pushed, skopeo};
 use super::{assert_same_as_umoci, expected, taken};
 use kit::debian::{command, run};
-use kit::run::Home;
+use kit::home::Home;
 use std::fs;
 
 #[test]
@@ -52,7 +52,7 @@ fn a_second_pull_asks_for_the_manifest_only() {
     assert_eq!(first.len(), 2 + image.layers(), "{first:#?}");
     let middle = registry.position();
     let second = home.run(&["pull", &image.name]).exits(0);
-    assert!(second.stdout.contains("Status: Image is up to date for"), "{}", second.story());
+    assert!(second.stdout.contains("Status: Image is up to date for"), "{second}");
     assert_eq!(registry.requests(middle, "real/again"), ["GET /v2/real/again/manifests/latest"]);
     let end = registry.position();
     home.run(&["unpack", "--pull", "missing", &image.name, &home.arg("root")]).exits(0);
@@ -89,7 +89,7 @@ fn verify_finds_a_flipped_byte_in_every_blob() {
         fs::write(&blob, &bad).unwrap();
         let ran = home.run(&["verify"]).exits(8);
         let name = blob.file_name().unwrap().to_str().unwrap();
-        assert!(ran.stdout.contains(name) || ran.stderr.contains(name), "{name} is not named\n{}", ran.story());
+        assert!(ran.stdout.contains(name) || ran.stderr.contains(name), "{name} is not named\n{ran}");
         home.run(&["verify", &image.name]).exits(8);
         home.run(&["verify", "--remove-corrupt"]);
         assert!(!blob.exists(), "--remove-corrupt leaves {name}");

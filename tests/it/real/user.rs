@@ -1,7 +1,8 @@
 //! The same images as an ordinary user: what needs root is left out and said once, and all the rest is there.
 
 use super::{images, taken, without_privileges};
-use kit::run::{Home, root};
+use kit::home::Home;
+use kit::process::is_root;
 use kit::tree::Kind;
 use rustix::process::{getegid, geteuid};
 
@@ -11,12 +12,12 @@ const NOBODY: u32 = 65_534;
 /// Root becomes nobody for this test; an ordinary user stays who it is, and the other tests are this one too.
 #[test]
 fn an_ordinary_user_gets_the_tree_without_owners_and_devices() {
-    let (uid, gid) = if root() { (NOBODY, NOBODY) } else { (geteuid().as_raw(), getegid().as_raw()) };
+    let (uid, gid) = if is_root() { (NOBODY, NOBODY) } else { (geteuid().as_raw(), getegid().as_raw()) };
     for image in [images::debian(), images::layered()] {
         let home = Home::new();
-        let user = root().then_some(NOBODY);
-        home.run_with(&["pull", "-q", &image.name], b"", user).exits(0);
-        let ran = home.run_with(&["unpack", "--pull", "never", &image.name, &home.arg("root")], b"", user);
+        let user = is_root().then_some(NOBODY);
+        home.pullet(&["pull", "-q", &image.name]).user(user).run().exits(0);
+        let ran = home.pullet(&["unpack", "--pull", "never", &image.name, &home.arg("root")]).user(user).run();
         let ran = ran.exits(0).prints("");
         let tree = taken(&home, "root").map(|_, node| {
             // A kernel with SELinux but no policy lets the owner set labels, others do not; either is right.
@@ -26,14 +27,14 @@ fn an_ordinary_user_gets_the_tree_without_owners_and_devices() {
         let what = format!("{} as an ordinary user", image.name);
         without_privileges(image.model(), uid, gid).assert_same(&tree, &what);
         said_once(&ran.stderr, "owner");
-        if root() {
+        if is_root() {
             said_once(&ran.stderr, "device");
         }
         if image.layers() == 1 {
             // With more layers it also counts what a later one deletes.
             let devices =
                 image.model().0.values().filter(|node| matches!(node.kind, Kind::Char(..) | Kind::Block(..))).count();
-            assert_eq!(ran.stderr.contains(&format!("{devices} device")), root(), "{}", ran.story());
+            assert_eq!(ran.stderr.contains(&format!("{devices} device")), is_root(), "{ran}");
         }
     }
 }

@@ -4,10 +4,11 @@ use std::fs;
 use std::path::PathBuf;
 
 use crate::archive::{Entry, archive};
+use crate::home::Home;
 use crate::image::{Image, Layer};
 use crate::listing::{assert_same, listing};
+use crate::process::Finished;
 use crate::registry::Registry;
-use crate::run::{Home, Outcome};
 
 /// A plain registry and a place to pull to.
 pub struct Bench {
@@ -21,7 +22,7 @@ impl Bench {
     }
 
     /// Pushes an image as `app:latest` and pulls it.
-    pub fn pull(&self, image: &Image) -> Outcome {
+    pub fn pull(&self, image: &Image) -> Finished {
         let name = image.push(&self.registry, "app", "latest");
         self.home.run(&["pull", &name])
     }
@@ -55,7 +56,7 @@ impl Bench {
 /// What an unpack of some layers came to.
 pub struct Unpacked {
     pub bench: Bench,
-    pub outcome: Outcome,
+    pub outcome: Finished,
     pub root: PathBuf,
 }
 
@@ -102,7 +103,7 @@ impl Unpacked {
     pub fn done(self, case: &str) -> Unpacked {
         self.assert_canary(case);
         let outcome = self.outcome.exits_in(case, 0).prints("");
-        assert!(self.root.is_dir(), "{case}: no target\n{}", outcome.story());
+        assert!(self.root.is_dir(), "{case}: no target\n{outcome}");
         Unpacked { outcome, ..self }
     }
 
@@ -111,7 +112,7 @@ impl Unpacked {
     pub fn refused(self, case: &str, code: i32) -> Unpacked {
         self.assert_canary(case);
         let outcome = self.outcome.exits_in(case, code).fails_in_one_line();
-        assert!(self.root.symlink_metadata().is_err(), "{case}: the target is there\n{}", outcome.story());
+        assert!(self.root.symlink_metadata().is_err(), "{case}: the target is there\n{outcome}");
         let mut beside: Vec<String> = fs::read_dir(self.bench.home.path(""))
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -124,7 +125,7 @@ impl Unpacked {
     #[track_caller]
     fn assert_canary(&self, case: &str) {
         let canary = self.bench.home.path("canary");
-        assert_same(&format!("{case}: the canary\n{}", self.outcome.story()), CANARY, &listing(&canary));
+        assert_same(&format!("{case}: the canary\n{}", self.outcome), CANARY, &listing(&canary));
     }
 }
 
