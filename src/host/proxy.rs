@@ -7,6 +7,7 @@ use std::net::IpAddr;
 
 use super::network::Network;
 use crate::error::{Error, ErrorKind, Result};
+use crate::oci::authority::Authority;
 
 /// What the variables say.
 #[derive(Clone, Default)]
@@ -189,27 +190,10 @@ fn parse(variable: &Variable) -> Result<Proxy> {
         Some(decoded) => Ok(decoded),
         None => Ok(None),
     };
-    let (host, port) = host_and_port(server).ok_or_else(|| refuse("it names no host and port"))?;
+    let server: Authority = server.parse().map_err(|_| refuse("it names no host and port"))?;
+    let (host, port) = (server.host().to_owned(), server.port().unwrap_or(default));
     let (user, password) = (decode(user)?, decode(password)?);
-    Ok(Proxy { scheme, host, port: port.unwrap_or(default), user, password, variable: variable.name })
-}
-
-fn host_and_port(server: &str) -> Option<(String, Option<u16>)> {
-    let end = server.rfind(']').map_or(0, |bracket| bracket + 1);
-    let (host, port) = match server.get(end..)?.split_once(':') {
-        Some((name, port)) => (server.get(..end + name.len())?, Some(port).filter(|port| !port.is_empty())),
-        None => (server, None),
-    };
-    let is_valid = match host.strip_prefix('[') {
-        Some(rest) => rest.strip_suffix(']').is_some_and(|address| address.parse::<std::net::Ipv6Addr>().is_ok()),
-        None => !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_')),
-    };
-    let port = match port {
-        Some(text) if text.bytes().all(|b| b.is_ascii_digit()) => Some(text.parse().ok()?),
-        Some(_) => return None,
-        None => None,
-    };
-    is_valid.then(|| (host.to_ascii_lowercase(), port))
+    Ok(Proxy { scheme, host, port, user, password, variable: variable.name })
 }
 
 /// `None` for what is not percent-encoded UTF-8 without control characters.

@@ -1,6 +1,7 @@
 //! The nouns of an image, pure: names, platforms, manifests, configs, credentials. No IO, no registry, no disk; whatever comes in
 //! as foreign text or JSON goes out as a checked type or not at all.
 
+pub(crate) mod authority;
 pub(crate) mod config;
 pub(crate) mod credentials;
 #[cfg(fuzzing)]

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::authority::Authority;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -227,43 +228,27 @@ fn check_tag(text: &str, tag: &str) -> Result<()> {
     }
 }
 
+/// Checks Docker's grammar, which is stricter than that of a URL: labels of letters, digits and inner dashes, IPv6
+/// addresses of hexadecimal digits and colons only, no empty port. A port above 65535 fits the grammar, but could only
+/// fail later and less clearly.
 fn check_domain(text: &str, domain: &str) -> Result<()> {
-    let (host, port) = match domain.strip_prefix('[') {
-        Some(rest) => match rest.split_once(']') {
-            Some((address, port)) => return check_ipv6(text, address, port),
-            None => return Err(invalid(text, "the IPv6 host lacks its \"]\"")),
-        },
-        None => domain.split_once(':').map_or((domain, None), |(host, port)| (host, Some(port))),
-    };
-    let is_label = |label: &str| {
-        let alphanumeric = |b: Option<&u8>| b.is_some_and(u8::is_ascii_alphanumeric);
-        label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
-            && alphanumeric(label.as_bytes().first())
-            && alphanumeric(label.as_bytes().last())
-    };
-    if !host.split('.').all(is_label) {
-        return Err(invalid(text, "the host is malformed"));
+    let authority: Authority = domain.parse().map_err(|why| invalid(text, why))?;
+    if domain.ends_with(':') {
+        return Err(invalid(text, "the port is malformed"));
     }
-    port.map_or(Ok(()), |port| check_port(text, port))
+    let host = authority.host();
+    if host.starts_with('[') {
+        let is_valid = authority.bare_host().bytes().all(|b| b.is_ascii_hexdigit() || b == b':');
+        return if is_valid { Ok(()) } else { Err(invalid(text, "the IPv6 host is malformed")) };
+    }
+    if host.split('.').all(is_label) { Ok(()) } else { Err(invalid(text, "the host is malformed")) }
 }
 
-fn check_ipv6(text: &str, address: &str, rest: &str) -> Result<()> {
-    if address.is_empty() || !address.bytes().all(|b| b.is_ascii_hexdigit() || b == b':') {
-        return Err(invalid(text, "the IPv6 host is malformed"));
-    }
-    match rest.strip_prefix(':') {
-        Some(port) => check_port(text, port),
-        None if rest.is_empty() => Ok(()),
-        None => Err(invalid(text, "the IPv6 host is malformed")),
-    }
-}
-
-/// The grammar says digits; a number above 65535 could only fail later and less clearly.
-fn check_port(text: &str, port: &str) -> Result<()> {
-    match !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok() {
-        true => Ok(()),
-        false => Err(invalid(text, "the port is malformed")),
-    }
+/// `[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9]`
+fn is_label(label: &str) -> bool {
+    label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+        && label.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && label.ends_with(|c: char| c.is_ascii_alphanumeric())
 }
 
 fn check_path(text: &str, path: &str) -> Result<()> {
@@ -366,6 +351,8 @@ mod tests {
         bad("h.io:+1/a", "port");
         bad("[::1/a", "IPv6");
         bad("[::g]:1/a", "IPv6");
+        bad("[1:2]/a", "IPv6");
+        bad("[::10.0.0.1]/a", "IPv6");
         bad("a@", "digest");
         bad("a@sha256:abc", "digest");
         bad(&format!("a@md5:{HEX}"), "algorithm");

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::auth::CachedAuth;
-use super::endpoint::{Endpoint, Mirror, is_authority};
+use super::endpoint::{Endpoint, Mirror};
 use super::http::Http;
 #[cfg(not(feature = "tls"))]
 use super::no_tls::{Tls, Trust};
@@ -17,6 +17,7 @@ use super::url::Url;
 use crate::cancel::Cancel;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
+use crate::oci::authority::Authority;
 use crate::oci::reference::Reference;
 use crate::oci::route::{Base, Place};
 
@@ -50,7 +51,7 @@ impl Connections {
     pub(crate) fn new(mut config: ConnectionConfig) -> Result<Self> {
         // One that is malformed would let nobody in and look as if it did.
         for (what, listed) in [("insecure registry", &config.tls.insecure), ("token realm", &config.realms)] {
-            if let Some(malformed) = listed.iter().find(|authority| !is_authority(authority)) {
+            if let Some(malformed) = listed.iter().find(|authority| authority.parse::<Authority>().is_err()) {
                 let text = format!("malformed {what} \"{malformed}\"");
                 return Err(Error::new(ErrorKind::Usage, text).with_hint("HOST[:PORT] is expected"));
             }

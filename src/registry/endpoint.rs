@@ -5,6 +5,7 @@ use super::system::CredentialProvider;
 use super::tls_config::Peer;
 use super::url::Url;
 use crate::error::{Error, ErrorKind, Result};
+use crate::oci::authority::Authority;
 use crate::oci::credentials::Credentials;
 use crate::oci::reference::Reference;
 use crate::oci::route::{Base, Place};
@@ -59,7 +60,7 @@ impl Mirror {
         };
         let domain = match host {
             None | Some("index.docker.io" | "registry-1.docker.io") => "docker.io",
-            Some(host) if is_authority(host) => host,
+            Some(host) if host.parse::<Authority>().is_ok() => host,
             Some(host) => return refuse(format!("\"{host}\" is no host")),
         };
         let mut place = Place::at_url(url, "given explicitly");
@@ -151,11 +152,6 @@ impl Endpoint {
             _ => url,
         }
     }
-}
-
-/// `HOST[:PORT]` and nothing else.
-pub(super) fn is_authority(text: &str) -> bool {
-    !text.contains(['/', '?', '#', '@']) && Url::root(true, text).is_ok()
 }
 
 /// The server of a URL, and the path of its API: with `/v2` behind it unless the URL is whole.

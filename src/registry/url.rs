@@ -4,6 +4,7 @@
 use std::fmt;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::oci::authority::Authority;
 
 /// An absolute http or https URL without user information and fragment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,9 +40,10 @@ impl Url {
         let rest = rest.split('#').next().unwrap_or_default();
         let (authority, target) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
         let authority = authority.rsplit('@').next().unwrap_or_default();
-        let (host, port) = split_port(authority, https).ok_or_else(malformed)?;
+        let authority: Authority = authority.parse().map_err(|_| malformed())?;
+        let port = authority.port().unwrap_or(if https { 443 } else { 80 });
         let target = if target.starts_with('/') { target.to_owned() } else { format!("/{target}") };
-        Ok(Self { https, host: host.to_ascii_lowercase(), port, target })
+        Ok(Self { https, host: authority.host().to_owned(), port, target })
     }
 
     /// The same server's `target` (path and query, starting with `/`).
@@ -165,28 +167,6 @@ fn without_dots(target: &str) -> String {
     let is_folder = path.ends_with("/.") || path.ends_with("/..");
     let end = if is_folder && !segments.is_empty() { "/" } else { "" };
     format!("/{}{end}{query}", segments.join("/"))
-}
-
-fn split_port(authority: &str, https: bool) -> Option<(&str, u16)> {
-    let default = if https { 443 } else { 80 };
-    let end = authority.rfind(']').map_or(0, |bracket| bracket + 1);
-    let (host, port) = match authority.get(end..)?.rfind(':') {
-        Some(colon) => (authority.get(..end + colon)?, authority.get(end + colon + 1..)?),
-        None => (authority, ""),
-    };
-    let port = if port.is_empty() { default } else { parse_port(port)? };
-    let is_host = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
-    let is_address = |b: u8| b.is_ascii_hexdigit() || matches!(b, b':' | b'.');
-    let valid = match host.strip_prefix('[').map(|rest| rest.strip_suffix(']')) {
-        Some(Some(address)) => !address.is_empty() && address.bytes().all(is_address),
-        Some(None) => false,
-        None => !host.is_empty() && host.bytes().all(is_host),
-    };
-    valid.then_some((host, port))
-}
-
-fn parse_port(text: &str) -> Option<u16> {
-    text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok()).flatten()
 }
 
 #[cfg(test)]

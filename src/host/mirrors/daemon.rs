@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use serde::Deserialize;
 
 use crate::host::network::Network;
+use crate::oci::authority::Authority;
 use crate::oci::json;
 
 /// What is read of the file.
@@ -48,15 +49,9 @@ impl Daemon {
 /// dockerd takes an entry with a scheme too, and warns.
 fn is_at(entry: &str, https: bool, host: &str, port: u16) -> bool {
     let entry = entry.strip_prefix("http://").or_else(|| entry.strip_prefix("https://")).unwrap_or(entry);
-    let entry = entry.trim_end_matches('/');
-    let end = entry.rfind(']').map_or(0, |bracket| bracket + 1);
-    let (listed, listed_port) = match entry.get(end..).and_then(|rest| rest.rfind(':')) {
-        Some(colon) => (entry.get(..end + colon).unwrap_or_default(), entry.get(end + colon + 1..)),
-        None => (entry, None),
-    };
+    let Ok(listed) = entry.trim_end_matches('/').parse::<Authority>() else { return false };
     let default = if https { 443 } else { 80 };
-    let is_port = listed_port.map_or(port == default, |listed| listed.parse() == Ok(port));
-    listed.trim_start_matches('[').trim_end_matches(']').eq_ignore_ascii_case(host) && is_port
+    listed.bare_host().eq_ignore_ascii_case(host) && listed.port().unwrap_or(default) == port
 }
 
 #[cfg(test)]
