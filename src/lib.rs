@@ -88,6 +88,7 @@ mod advice;
 mod boot;
 mod cancel;
 mod client;
+mod date;
 mod digest;
 mod error;
 mod escape;

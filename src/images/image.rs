@@ -8,6 +8,7 @@ use super::space::{Need, check_space, least_tree};
 use super::unpack_options::UnpackOptions;
 use crate::advice::Advice;
 use crate::cancel::Cancel;
+use crate::date;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
@@ -114,6 +115,11 @@ impl Image {
     /// When the image was made, as its config says (RFC 3339).
     pub fn created(&self) -> Option<&str> {
         self.config.created.as_deref()
+    }
+
+    /// When the image was made, in seconds since the Unix epoch. `None` if its config has no valid time.
+    pub fn created_unix(&self) -> Option<i64> {
+        date::parse_rfc_3339(self.created()?)
     }
 
     /// Bytes of config and layers in the store, compressed as they are.

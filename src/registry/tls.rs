@@ -24,6 +24,7 @@ use super::system::{Notice, Notices, System};
 use super::tls_config::{Insecure, Peer, TlsConfig};
 use super::url::Url;
 use crate::advice::Advice;
+use crate::date;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Servers whose sessions are kept for resumption: a registry, its token endpoint, its storage. rustls makes room for
@@ -443,41 +444,14 @@ fn named(presented: &[String]) -> String {
     }
 }
 
-/// As in RFC 3339, UTC.
+/// A time as RFC 3339 writes it, in UTC.
 fn date(time: UnixTime) -> String {
-    let (days, second) = (time.as_secs() / 86400, time.as_secs() % 86400);
-    // Days since 0000-03-01, in eras of 400 years, so that a leap day is the last of its year.
-    let days = days + 719_468;
-    let (era, day) = (days / 146_097, days % 146_097);
-    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let day = day - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    let year = year + era * 400 + u64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", second / 3600, second / 60 % 60, second % 60)
+    date::format_rfc_3339(i64::try_from(time.as_secs()).unwrap_or(i64::MAX))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn dates_for_people() {
-        for (seconds, expected) in [
-            (0, "1970-01-01T00:00:00Z"),
-            (951_782_400, "2000-02-29T00:00:00Z"),
-            (951_868_799, "2000-02-29T23:59:59Z"),
-            (951_868_800, "2000-03-01T00:00:00Z"),
-            (1_735_689_599, "2024-12-31T23:59:59Z"),
-            (1_735_689_600, "2025-01-01T00:00:00Z"),
-            (4_107_542_400, "2100-03-01T00:00:00Z"),
-            (253_402_300_799, "9999-12-31T23:59:59Z"),
-        ] {
-            let time = UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds));
-            assert_eq!(date(time), expected);
-        }
-    }
 
     #[test]
     fn names_for_people() {
