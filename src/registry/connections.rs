@@ -5,14 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::auth::CachedAuth;
 use super::endpoint::{Endpoint, Mirror};
-use super::http::Http;
-#[cfg(not(feature = "tls"))]
-use super::no_tls::{Tls, Trust};
-use super::pace::PaceLimits;
+use super::http::{Http, PaceLimits};
 use super::system::{Notice, Notices, System};
-#[cfg(feature = "tls")]
-use super::tls::{Tls, Trust};
-use super::tls_config::{Insecure, Peer, TlsConfig};
+use super::tls::{Insecure, Peer, Tls, TlsConfig, Trust};
 use super::url::Url;
 use crate::cancel::Cancel;
 use crate::error::{Error, ErrorKind, Result};
@@ -164,7 +159,7 @@ impl Connections {
             (false, false) => vec![secure],
         };
         #[cfg(not(feature = "tls"))]
-        let roots = super::no_tls::plain(roots)?;
+        let roots = super::tls::plain(roots)?;
         Ok(roots)
     }
 }

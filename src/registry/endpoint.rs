@@ -2,7 +2,7 @@
 //! known to those who keep credentials and certificates. Pure.
 
 use super::system::CredentialProvider;
-use super::tls_config::Peer;
+use super::tls::Peer;
 use super::url::Url;
 use crate::error::{Error, ErrorKind, Result};
 use crate::oci::authority::Authority;

@@ -3,9 +3,10 @@
 //! answered (CVE-2020-15157).
 
 use super::http::{Body, Headers, Http, Response, Rest};
-use super::tls_config::Peer;
+use super::repository::Repository;
+use super::tls::Peer;
 use super::url::Url;
-use super::{Repository, redirect, session};
+use super::{redirect, session};
 use crate::error::{Error, ErrorKind, Result};
 use crate::oci::manifest::Descriptor;
 

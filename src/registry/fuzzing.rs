@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use super::auth::{parse_challenges, parse_token};
 use super::url::Url;
-use super::{challenge, problem, retry, token};
+use super::{problem, retry};
 use crate::error::Result;
 
 /// The schemes and realms of all challenges, a header a line.
 pub fn challenges(headers: &str) -> Vec<(String, Option<String>)> {
-    let found = challenge::parse(headers.split('\n')).into_iter();
+    let found = parse_challenges(headers.split('\n')).into_iter();
     found.map(|found| (found.scheme.clone(), found.parameter("realm").map(str::to_owned))).collect()
 }
 
@@ -26,7 +27,7 @@ pub fn retry_after(value: &str, date: &str) -> Option<Duration> {
 
 /// The token in an endpoint's answer.
 pub fn token_answer(body: &[u8]) -> Result<String> {
-    token::parse(body).map(|token| token.text)
+    parse_token(body).map(|token| token.text)
 }
 
 /// The text of a refusal with this body.

@@ -2,7 +2,7 @@
 //! to be let in; and a 404 without a registry's words may mean that there is no registry at all. An ordinary registry
 //! is never asked: its refusals say what is the matter.
 
-use super::challenge::{self, Challenge};
+use super::auth::{Challenge, parse_challenges};
 use super::http::Response;
 use super::url::Url;
 use crate::error::Result;
@@ -26,7 +26,7 @@ impl Ping {
     pub(super) fn read(answer: Response, limit: usize) -> Result<Self> {
         let ping = Self {
             registry: answer.url().clone(),
-            challenges: challenge::parse(answer.headers("www-authenticate")),
+            challenges: parse_challenges(answer.headers("www-authenticate")),
             status: answer.status(),
             is_v2: speaks_v2(&answer),
         };
@@ -64,7 +64,7 @@ mod tests {
         for (header, expected) in
             [("Bearer realm=a", true), ("Negotiate, Basic realm=a", true), ("Negotiate", false), ("", false)]
         {
-            assert_eq!(can_be_answered(&challenge::parse([header])), expected, "{header}");
+            assert_eq!(can_be_answered(&parse_challenges([header])), expected, "{header}");
         }
     }
 }

@@ -6,8 +6,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::auth::Auth;
-use super::challenge::{self, Challenge};
+use super::auth::{Auth, Challenge, parse_challenges};
 #[cfg(feature = "tls")]
 use super::connections::ConnectionConfig;
 use super::connections::Connections;
@@ -254,7 +253,7 @@ impl<'a> Session<'a> {
 
     /// Answers the challenge of a refusal and asks again, once: a token may have expired, but never twice in a row.
     fn ask_again(&mut self, refused: Response, ask: Request<'_>) -> Result<Response> {
-        let mut challenges = challenge::parse(refused.headers("www-authenticate"));
+        let mut challenges = parse_challenges(refused.headers("www-authenticate"));
         let mut registry = refused.url().clone();
         let is_asked_for = refused.status() == 401;
         // Only a body that was read to its end leaves the connection to the next request.

@@ -18,7 +18,7 @@ const OWNERS: &[Owner] = &[
     dependency("lexopt", "lexopt", &["src/bin/pullet/args.rs", "src/bin/pullet/words.rs"]),
     dependency("miniz_oxide", "miniz_oxide", &["src/layer/decoder.rs"]),
     dependency("rustix", "rustix", SYSTEM),
-    dependency("rustls", "rustls", &["src/registry/tls.rs"]),
+    dependency("rustls", "rustls", &["src/registry/tls/connector.rs"]),
     // Named in Cargo.toml only to set its lowest version.
     dependency("rustls-webpki", "webpki", &[]),
     dependency("ruzstd", "ruzstd", &["src/layer/decoder.rs"]),
@@ -28,12 +28,12 @@ const OWNERS: &[Owner] = &[
     dependency("sha2", "sha2", &["src/digest.rs"]),
     dependency("tar", "tar", &["src/layer/entries.rs"]),
     dependency("toml", "toml", &["src/host/mirrors/toml_file.rs"]),
-    dependency("ureq", "ureq", &["src/registry/http.rs"]),
+    dependency("ureq", "ureq", &["src/registry/http/client.rs"]),
     // The TCP and TLS connectors implement ureq's transport traits, which return its error.
     dependency("ureq", "ureq::unversioned", TRANSPORT),
     dependency("ureq", "ureq::Error", TRANSPORT),
     dependency("ureq", "ureq::Timeout", TRANSPORT),
-    dependency("webpki-roots", "webpki_roots", &["src/registry/tls.rs"]),
+    dependency("webpki-roots", "webpki_roots", &["src/registry/tls/connector.rs"]),
     standard("std::env", &["src/host/", "src/bin/"]),
     // The platform that the program was built for. It comes from the compiler, not from the environment.
     standard("std::env::consts", &["src/oci/platform.rs"]),
@@ -44,8 +44,12 @@ const OWNERS: &[Owner] = &[
 ];
 
 /// HTTP, and the files that open and wrap its connections.
-const TRANSPORT: &[&str] =
-    &["src/registry/http.rs", "src/registry/no_tls.rs", "src/registry/socket.rs", "src/registry/tls.rs"];
+const TRANSPORT: &[&str] = &[
+    "src/registry/http/client.rs",
+    "src/registry/http/socket.rs",
+    "src/registry/tls/connector.rs",
+    "src/registry/tls/no_tls.rs",
+];
 
 /// The folders that read or write JSON.
 const DOCUMENTS: &[&str] = &["src/bin/pullet/", "src/host/", "src/oci/", "src/registry/", "src/store/"];
@@ -56,7 +60,7 @@ const SYSTEM: &[&str] = &[
     "src/boot/",
     "src/host/",
     "src/images/space.rs",
-    "src/registry/socket.rs",
+    "src/registry/http/socket.rs",
     "src/store/",
     "src/target/",
     "src/unpack/",
@@ -122,8 +126,8 @@ mod tests {
 
     #[test]
     fn an_owner_may_use_its_dependency() {
-        check("src/registry/http.rs", "use ureq::{Agent, unversioned::transport::Connector};", &[]);
-        check("src/registry/tls.rs", "use ureq::unversioned::transport::Connector; use rustls::A;", &[]);
+        check("src/registry/http/client.rs", "use ureq::{Agent, unversioned::transport::Connector};", &[]);
+        check("src/registry/tls/connector.rs", "use ureq::unversioned::transport::Connector; use rustls::A;", &[]);
         check("src/store/lock.rs", "fn a() { rustix::fs::flock() }", &[]);
         check("src/workers.rs", "use std::thread; fn f() { thread::scope(g) }", &[]);
         check("src/pull.rs", "#[cfg(test)]\nmod tests {\n    use sha2::A;\n}\n", &[]);
@@ -132,16 +136,20 @@ mod tests {
 
     #[test]
     fn other_files_may_not() {
-        check("src/pull.rs", "\nuse ureq;", &["src/pull.rs:2: ureq belongs to src/registry/http.rs"]);
+        check("src/pull.rs", "\nuse ureq;", &["src/pull.rs:2: ureq belongs to src/registry/http/client.rs"]);
         check(
-            "src/registry/tls.rs",
+            "src/registry/tls/connector.rs",
             "fn a() { ureq::get() }",
-            &["src/registry/tls.rs:1: ureq belongs to src/registry/http.rs"],
+            &["src/registry/tls/connector.rs:1: ureq belongs to src/registry/http/client.rs"],
         );
         let system = SYSTEM.join(", ");
         check("src/layer/path.rs", "use rustix::fs;", &[&format!("src/layer/path.rs:1: rustix belongs to {system}")]);
         check("src/verify.rs", "fn a() { sha2::Sha256::new() }", &["src/verify.rs:1: sha2 belongs to src/digest.rs"]);
-        check("src/registry/tls.rs", "use webpki::A;", &["src/registry/tls.rs:1: webpki belongs to no file"]);
+        check(
+            "src/registry/tls/connector.rs",
+            "use webpki::A;",
+            &["src/registry/tls/connector.rs:1: webpki belongs to no file"],
+        );
         check("src/pull.rs", "use std::{io, thread};", &["src/pull.rs:1: std::thread belongs to src/workers.rs"]);
         check(
             "src/pull.rs",

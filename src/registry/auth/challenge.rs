@@ -3,20 +3,20 @@
 
 /// One challenge: a scheme and its parameters, both names in lower case.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Challenge {
-    pub(super) scheme: String,
+pub(crate) struct Challenge {
+    pub(crate) scheme: String,
     parameters: Vec<(String, String)>,
 }
 
 impl Challenge {
     /// The parameter `name`; the first one counts.
-    pub(super) fn parameter(&self, name: &str) -> Option<&str> {
+    pub(crate) fn parameter(&self, name: &str) -> Option<&str> {
         self.parameters.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 }
 
 /// All challenges of all header values, in order.
-pub(super) fn parse<'a>(headers: impl IntoIterator<Item = &'a str>) -> Vec<Challenge> {
+pub(crate) fn parse<'a>(headers: impl IntoIterator<Item = &'a str>) -> Vec<Challenge> {
     let mut challenges = Vec::new();
     for header in headers {
         let mut scanner = Scanner { rest: header };

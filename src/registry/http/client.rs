@@ -9,15 +9,12 @@ use std::time::{Duration, Instant};
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs};
 use ureq::unversioned::transport::{ConnectProxyConnector, Connector, NextTimeout};
 
-#[cfg(not(feature = "tls"))]
-use super::no_tls::Tls;
+use super::super::retry;
+use super::super::system::{Notice, Notices, Proxy, ProxyProtocol, System};
+use super::super::tls::Tls;
+use super::super::url::Url;
 use super::pace::{Pace, PaceLimits};
-use super::retry;
 use super::socket::{self, TcpConnector};
-use super::system::{Notice, Notices, Proxy, ProxyProtocol, System};
-#[cfg(feature = "tls")]
-use super::tls::Tls;
-use super::url::Url;
 use crate::cancel::Cancel;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::read_capped;
@@ -32,10 +29,10 @@ const INPUT_BUFFER: usize = 64 << 10;
 const OUTPUT_BUFFER: usize = 16 << 10;
 const HEADER_LIMIT: usize = 32 << 10;
 /// Bytes of a token that fit beside the rest in the output buffer.
-pub(super) const TOKEN_LIMIT: usize = 12 << 10;
+pub(crate) const TOKEN_LIMIT: usize = 12 << 10;
 
 /// The client of one registry: one kept-alive connection per origin.
-pub(super) struct Http {
+pub(crate) struct Http {
     tls: Tls,
     machine: Arc<dyn System>,
     notices: Arc<Notices>,
@@ -48,13 +45,13 @@ pub(super) struct Http {
 
 /// What a request says beside its URL.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Headers<'a> {
-    pub(super) accept: Option<&'a str>,
-    pub(super) authorization: Option<&'a str>,
+pub(crate) struct Headers<'a> {
+    pub(crate) accept: Option<&'a str>,
+    pub(crate) authorization: Option<&'a str>,
     /// The first and the last byte that are wanted.
-    pub(super) range: Option<(u64, u64)>,
+    pub(crate) range: Option<(u64, u64)>,
     /// As the machine's configuration has them.
-    pub(super) extra: &'a [(String, String)],
+    pub(crate) extra: &'a [(String, String)],
 }
 
 /// Looks names up in this thread: ureq's own would spawn one wherever a time limit is set. The system's look-up hears no
@@ -87,7 +84,7 @@ fn loopback(uri: &ureq::http::Uri) -> Option<[SocketAddr; 2]> {
 }
 
 /// An answer whose body was not read yet.
-pub(super) struct Response {
+pub(crate) struct Response {
     response: ureq::http::Response<ureq::Body>,
     method: &'static str,
     url: Url,
@@ -95,7 +92,7 @@ pub(super) struct Response {
 }
 
 /// An answer to the question for a range.
-pub(super) enum Rest {
+pub(crate) enum Rest {
     /// Bytes, and where they begin.
     Begins(Box<Body>, u64),
     /// The server would not, or gives another range: it is asked for all.
@@ -104,7 +101,7 @@ pub(super) enum Rest {
 }
 
 impl Http {
-    pub(super) fn new(
+    pub(crate) fn new(
         tls: Tls,
         machine: Arc<dyn System>,
         notices: Arc<Notices>,
@@ -117,7 +114,7 @@ impl Http {
     }
 
     /// The same, over connections of its own that end with this flag. TLS sessions are taken up again.
-    pub(super) fn with_cancel(&self, cancel: &Cancel) -> Self {
+    pub(crate) fn with_cancel(&self, cancel: &Cancel) -> Self {
         Self {
             tls: self.tls.clone(),
             machine: Arc::clone(&self.machine),
@@ -130,7 +127,7 @@ impl Http {
     }
 
     /// One GET. Whatever the status, an answer is no error.
-    pub(super) fn get(&self, url: &Url, headers: Headers<'_>) -> Result<Response> {
+    pub(crate) fn get(&self, url: &Url, headers: Headers<'_>) -> Result<Response> {
         self.cancel.check()?;
         let proxy = self.machine.proxy(url.is_https(), url.host(), url.port())?;
         let agent = self.agent(proxy.as_ref())?;
@@ -154,7 +151,7 @@ impl Http {
     }
 
     /// One POST of a form to a token endpoint. Its body is a secret: nothing of it is in any error.
-    pub(super) fn post_form(&self, url: &Url, form: &str) -> Result<Response> {
+    pub(crate) fn post_form(&self, url: &Url, form: &str) -> Result<Response> {
         self.cancel.check()?;
         let proxy = self.machine.proxy(url.is_https(), url.host(), url.port())?;
         let agent = self.agent(proxy.as_ref())?;
@@ -186,34 +183,34 @@ impl Http {
 }
 
 impl Response {
-    pub(super) fn status(&self) -> u16 {
+    pub(crate) fn status(&self) -> u16 {
         self.response.status().as_u16()
     }
 
-    pub(super) fn method(&self) -> &'static str {
+    pub(crate) fn method(&self) -> &'static str {
         self.method
     }
 
-    pub(super) fn url(&self) -> &Url {
+    pub(crate) fn url(&self) -> &Url {
         &self.url
     }
 
     /// All values of a header that are text.
-    pub(super) fn headers<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+    pub(crate) fn headers<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         self.response.headers().get_all(name).iter().filter_map(|value| value.to_str().ok())
     }
 
-    pub(super) fn header<'a>(&'a self, name: &'a str) -> Option<&'a str> {
+    pub(crate) fn header<'a>(&'a self, name: &'a str) -> Option<&'a str> {
         self.headers(name).next()
     }
 
     /// How long the server asks to wait.
-    pub(super) fn patience(&self) -> Option<Duration> {
+    pub(crate) fn patience(&self) -> Option<Duration> {
         self.header("retry-after").and_then(|text| retry::asked(text, self.header("date")))
     }
 
     /// What became of the question for a range of something that has `size` bytes.
-    pub(super) fn rest(self, (first, last): (u64, u64), size: u64) -> Rest {
+    pub(crate) fn rest(self, (first, last): (u64, u64), size: u64) -> Rest {
         let is_exact = || self.header("content-range") == Some(format!("bytes {first}-{last}/{size}").as_str());
         match self.status() {
             206 if is_exact() => Rest::Begins(Box::new(self.into_body()), first),
@@ -223,20 +220,20 @@ impl Response {
         }
     }
 
-    pub(super) fn into_body(self) -> Body {
+    pub(crate) fn into_body(self) -> Body {
         let length = self.header("content-length").and_then(|length| length.trim().parse().ok());
         Body { reader: self.response.into_body().into_reader(), url: self.url, length, pace: self.pace }
     }
 
     /// The whole body if it has at most `limit` bytes, else `None`.
-    pub(super) fn read(self, limit: usize) -> Result<Option<Vec<u8>>> {
+    pub(crate) fn read(self, limit: usize) -> Result<Option<Vec<u8>>> {
         let url = self.url.clone();
         read_capped(self.into_body(), limit).map_err(|e| Error::through_read(e, |e| body_error(&url, e)))
     }
 
     /// The same answer and its body, which can be read again: for a look before others judge it. A body beyond `limit`
     /// is cut to nothing.
-    pub(super) fn peek(self, limit: usize) -> Result<(Self, Vec<u8>)> {
+    pub(crate) fn peek(self, limit: usize) -> Result<(Self, Vec<u8>)> {
         let (parts, body) = self.response.into_parts();
         let body = Body { reader: body.into_reader(), url: self.url.clone(), pace: self.pace.clone(), length: None };
         let read = read_capped(body, limit);

@@ -5,21 +5,21 @@ use std::sync::Arc;
 
 use ureq::unversioned::transport::{ConnectionDetails, Connector, Transport};
 
-use super::system::{Notices, System};
-use super::tls_config::{Insecure, Peer, TlsConfig};
-use super::url::Url;
+use super::super::system::{Notices, System};
+use super::super::url::Url;
+use super::config::{Insecure, Peer, TlsConfig};
 use crate::advice::Advice;
 use crate::error::{Error, ErrorKind, Result};
 
 /// What all registries of one client have in common: nothing.
-pub(super) struct Trust;
+pub(crate) struct Trust;
 
 /// Lets connections through that are not to be wrapped.
 #[derive(Clone, Debug)]
-pub(super) struct Tls;
+pub(crate) struct Tls;
 
 impl Trust {
-    pub(super) fn new(config: &TlsConfig, _: Arc<Insecure>, _: Arc<dyn System>, _: Arc<Notices>) -> Result<Self> {
+    pub(crate) fn new(config: &TlsConfig, _: Arc<Insecure>, _: Arc<dyn System>, _: Arc<Notices>) -> Result<Self> {
         match config.ca_pem.is_some() || config.client_pem.is_some() {
             true => Err(absent("a certificate is of no use")),
             false => Ok(Self),
@@ -28,7 +28,7 @@ impl Trust {
 }
 
 impl Tls {
-    pub(super) fn new(_: Arc<Trust>, _: Peer) -> Self {
+    pub(crate) fn new(_: Arc<Trust>, _: Peer) -> Self {
         Self
     }
 }
@@ -49,7 +49,7 @@ impl<In: Transport> Connector<In> for Tls {
 }
 
 /// Where a registry may be without TLS.
-pub(super) fn plain(mut roots: Vec<Url>) -> Result<Vec<Url>> {
+pub(crate) fn plain(mut roots: Vec<Url>) -> Result<Vec<Url>> {
     let refusal = roots.first().map(|root| absent(&root.to_string()));
     roots.retain(|root| !root.is_https());
     match refusal {

@@ -20,9 +20,9 @@ use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, Either, LazyBuffers, NextTimeout, Transport, TransportAdapter,
 };
 
-use super::system::{Notice, Notices, System};
-use super::tls_config::{Insecure, Peer, TlsConfig};
-use super::url::Url;
+use super::super::system::{Notice, Notices, System};
+use super::super::url::Url;
+use super::config::{Insecure, Peer, TlsConfig};
 use crate::advice::Advice;
 use crate::date;
 use crate::error::{Error, ErrorKind, Result};
@@ -32,7 +32,7 @@ use crate::error::{Error, ErrorKind, Result};
 const SESSIONS: usize = 8;
 
 /// What all registries of one client have in common.
-pub(super) struct Trust {
+pub(crate) struct Trust {
     machine: Arc<dyn System>,
     notices: Arc<Notices>,
     /// Of `--ca-file`.
@@ -44,7 +44,7 @@ pub(super) struct Trust {
 
 /// Wraps connections in TLS where the URL asks for it, for one registry and all to whom it leads.
 #[derive(Clone)]
-pub(super) struct Tls(Arc<Inner>);
+pub(crate) struct Tls(Arc<Inner>);
 
 struct Inner {
     trust: Arc<Trust>,
@@ -74,7 +74,7 @@ struct Kind {
 }
 
 impl Trust {
-    pub(super) fn new(
+    pub(crate) fn new(
         config: &TlsConfig,
         insecure: Arc<Insecure>,
         machine: Arc<dyn System>,
@@ -97,7 +97,7 @@ impl Trust {
 
     /// The roots for everybody: the machine's, else the built-in ones, and those of `--ca-file`. What is kept of each
     /// is its name and its key; the text of a bundle is never in memory as a whole.
-    pub(super) fn roots(&self) -> Arc<RootCertStore> {
+    pub(crate) fn roots(&self) -> Arc<RootCertStore> {
         let build = || {
             let mut roots = RootCertStore::empty();
             let mut take = |file: &mut dyn Read| {
@@ -132,7 +132,7 @@ impl Trust {
 }
 
 impl Tls {
-    pub(super) fn new(trust: Arc<Trust>, peer: Peer) -> Self {
+    pub(crate) fn new(trust: Arc<Trust>, peer: Peer) -> Self {
         Self(Arc::new(Inner { trust, peer, state: Mutex::default() }))
     }
 
@@ -243,7 +243,7 @@ impl<In: Transport> Connector<In> for Tls {
 }
 
 /// A connection under TLS.
-pub(super) struct TlsTransport {
+pub(crate) struct TlsTransport {
     buffers: LazyBuffers,
     stream: StreamOwned<ClientConnection, TransportAdapter>,
 }

@@ -6,9 +6,9 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::http::{Headers, Http, Response, TOKEN_LIMIT};
-use super::problem;
-use super::url::{Url, encode};
+use super::super::http::{Headers, Http, Response, TOKEN_LIMIT};
+use super::super::problem;
+use super::super::url::{Url, encode};
 use crate::advice::Advice;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{Limits, within};
@@ -20,19 +20,19 @@ const SHORTEST_LIFE: u64 = 60;
 const LONGEST_LIFE: u64 = 10 * 365 * 86_400;
 
 /// What is asked for, of whom and as whom.
-pub(super) struct TokenRequest<'a> {
-    pub(super) realm: Url,
-    pub(super) service: Option<&'a str>,
+pub(crate) struct TokenRequest<'a> {
+    pub(crate) realm: Url,
+    pub(crate) service: Option<&'a str>,
     /// Scopes with blanks between.
-    pub(super) scope: &'a str,
-    pub(super) credentials: Option<&'a Credentials>,
+    pub(crate) scope: &'a str,
+    pub(crate) credentials: Option<&'a Credentials>,
 }
 
 /// A token for a header, and for how long.
 #[derive(Debug)]
-pub(super) struct Token {
-    pub(super) text: String,
-    pub(super) life: Duration,
+pub(crate) struct Token {
+    pub(crate) text: String,
+    pub(crate) life: Duration,
 }
 
 #[derive(Deserialize)]
@@ -43,7 +43,7 @@ struct Fields {
 }
 
 /// Asks for a token. A redirect is a refusal: it could lead anywhere.
-pub(super) fn ask(
+pub(crate) fn ask(
     http: &Http,
     question: &TokenRequest<'_>,
     limits: &Limits,
@@ -104,7 +104,7 @@ impl TokenRequest<'_> {
 
 /// `token` or `access_token` (Azure sends only the latter), of characters that a header may carry. The answer is never
 /// quoted in an error: a token may stand anywhere in it.
-pub(super) fn parse(body: &[u8]) -> Result<Token> {
+pub(crate) fn parse(body: &[u8]) -> Result<Token> {
     let malformed = |why: &str| Error::new(ErrorKind::Network, format!("malformed token answer: {why}"));
     let fields: Fields = serde_json::from_slice(body)
         .map_err(|e| malformed(&format!("not the JSON of one, at line {} column {}", e.line(), e.column())))?;

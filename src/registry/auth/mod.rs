@@ -4,9 +4,14 @@
 use std::net::IpAddr;
 use std::time::Instant;
 
-use super::challenge::Challenge;
+mod challenge;
+mod token;
+
+pub(super) use self::challenge::{Challenge, parse as parse_challenges};
+use self::token::TokenRequest;
+#[cfg(fuzzing)]
+pub(super) use self::token::parse as parse_token;
 use super::http::{Http, Response, TOKEN_LIMIT};
-use super::token::{self, TokenRequest};
 use super::url::Url;
 use crate::advice::Advice;
 use crate::error::{Error, ErrorKind, Result};
@@ -252,7 +257,7 @@ mod tests {
     fn a_way_is_chosen_among_challenges() {
         let check = |credentials: Option<Result<Credentials>>, header: &str, expected: &str| {
             let auth = auth(credentials.and_then(Result::ok));
-            let challenges = super::super::challenge::parse([header]);
+            let challenges = challenge::parse([header]);
             let way = match auth.choose(&url("https://r.io/v2/"), &challenges) {
                 Ok(AuthScheme::Header(header)) => header,
                 Ok(AuthScheme::Request(question)) => format!("ask {} for {}", question.realm, question.scope),

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::system::{Notice, Notices, System};
-use super::url::Url;
+use super::super::system::{Notice, Notices, System};
+use super::super::url::Url;
 use crate::error::Result;
 use crate::oci::route::TlsFiles;
 
@@ -19,21 +19,21 @@ pub(crate) struct TlsConfig {
 
 /// The registry or mirror that a client is for.
 #[derive(Clone, PartialEq)]
-pub(super) struct Peer {
+pub(crate) struct Peer {
     /// Its own origin: nobody else is shown its client certificate.
-    pub(super) origin: Url,
+    pub(crate) origin: Url,
     /// Under which names it may be configured.
-    pub(super) names: Vec<String>,
+    pub(crate) names: Vec<String>,
     /// Its certificate is not verified.
-    pub(super) is_insecure: bool,
+    pub(crate) is_insecure: bool,
     /// Whether it is the registry that was named: the user's own client certificate is for it.
-    pub(super) is_named: bool,
+    pub(crate) is_named: bool,
     /// Files that the machine's configuration names for it.
-    pub(super) files: TlsFiles,
+    pub(crate) files: TlsFiles,
 }
 
 /// Whose certificates are not verified, and who may speak plain HTTP.
-pub(super) struct Insecure {
+pub(crate) struct Insecure {
     /// What the user lists, as `HOST[:PORT]`.
     listed: Vec<String>,
     machine: Arc<dyn System>,
@@ -41,12 +41,12 @@ pub(super) struct Insecure {
 }
 
 impl Insecure {
-    pub(super) fn new(config: &TlsConfig, machine: Arc<dyn System>, notices: Arc<Notices>) -> Self {
+    pub(crate) fn new(config: &TlsConfig, machine: Arc<dyn System>, notices: Arc<Notices>) -> Self {
         Self { listed: config.insecure.clone(), machine, notices }
     }
 
     /// The option or file that says so of a server, if one does.
-    pub(super) fn says(&self, url: &Url) -> Result<Option<String>> {
+    pub(crate) fn says(&self, url: &Url) -> Result<Option<String>> {
         if self.listed.iter().any(|authority| url.is_at(authority)) {
             return Ok(Some("given explicitly".to_owned()));
         }
