@@ -1,4 +1,4 @@
-//! The way into a new root: chroot as root, a user namespace otherwise, or none where neither is allowed.
+//! Runs commands in a new root: with chroot as root, else in a user namespace.
 
 use std::process::Command;
 
@@ -9,7 +9,7 @@ pub enum Way {
     Namespace,
 }
 
-/// Asks this machine rather than guessing: what it allows depends on its kernel and on whose container it is.
+/// The first way that works here. It is tried out, because it depends on the kernel and the container.
 pub fn way_in() -> Option<Way> {
     let ways = [Way::Chroot, Way::Namespace];
     ways.into_iter().find(|way| shell::succeeds(&mut way.command("/", &["/bin/true"])))

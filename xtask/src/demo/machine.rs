@@ -1,5 +1,5 @@
-//! Stages the three layers: real files of this machine; the freshly built pullet with what it needs to run; and a layer
-//! that changes, deletes and empties what lies below it.
+//! Stages the three layers: files of this machine; the new pullet with its libraries; and a layer that changes, deletes and
+//! hides files of the layers below.
 
 use std::io;
 use std::path::{Component, Path, PathBuf};
@@ -8,45 +8,50 @@ use std::process::Stdio;
 use crate::image::Layer;
 use crate::{Result, debian, disk, shell};
 
-/// One layer before it is an archive: its files in a folder.
+/// One layer as a folder, before it is archived.
 pub struct Staged {
     pub folder: PathBuf,
     pub about: String,
 }
 
-/// Something that the third layer does to those below.
+/// A change that the third layer makes to the layers below.
 pub struct Change {
     path: &'static str,
-    left: Left,
+    result: Outcome,
     pub claim: &'static str,
 }
 
-enum Left {
+/// The state of the path after the change.
+enum Outcome {
     /// A file with this text.
     Text(&'static str),
     Nothing,
-    /// A folder with this one file.
+    /// A folder with only this file.
     Only(&'static str),
 }
 
 pub const CHANGES: &[Change] = &[
     Change {
         path: "etc/debian_version",
-        left: Left::Text("as changed by the third layer\n"),
+        result: Outcome::Text("changed by the third layer\n"),
         claim: "the third layer changed etc/debian_version",
     },
-    Change { path: "etc/issue", left: Left::Nothing, claim: "its whiteout took the file etc/issue away" },
-    Change { path: "etc/skel", left: Left::Nothing, claim: "another took the folder etc/skel with all that was in it" },
+    Change { path: "etc/issue", result: Outcome::Nothing, claim: "its whiteout removed the file etc/issue" },
+    Change {
+        path: "etc/skel",
+        result: Outcome::Nothing,
+        claim: "another whiteout removed the folder etc/skel with its content",
+    },
     Change {
         path: "usr/share/common-licenses",
-        left: Left::Only("README"),
-        claim: "its opaque folder usr/share/common-licenses hid every licence below",
+        result: Outcome::Only("README"),
+        claim: "its opaque folder usr/share/common-licenses hid all files below",
     },
 ];
 
-/// What the base takes, where this machine has it.
+/// The files of the base layer, as far as this machine has them.
 const FILES: &[&str] = &["/etc/os-release", "/etc/passwd", "/etc/group", "/etc/nsswitch.conf", "/etc/profile"];
-/// With every library that they need. The last one is setuid root.
+/// The programs of the base layer, copied with their libraries. The last one is setuid root.
 const PROGRAMS: &[&str] = &["/bin/sh", "/bin/cat", "/bin/ls", "/usr/bin/passwd"];
 
 /// Stages the layers in folders below `work`, lowest first.
@@ -55,7 +60,7 @@ pub fn stage(work: &Path, pullet: &Path) -> Result<Vec<Staged>> {
 }
 
 impl Staged {
-    /// Archives the folder as it is, with times to the nanosecond, which only the PAX format has.
+    /// Archives the folder in the PAX format, because only that has times in nanoseconds.
     pub fn layer(&self, file: PathBuf) -> Result<Layer> {
         let mut tar = shell::program("tar");
         tar.args(["--create", "--sort=name", "--numeric-owner", "--format=posix"]);
@@ -73,25 +78,25 @@ impl Staged {
 impl Change {
     pub fn holds_in(&self, root: &Path) -> Result<bool> {
         let path = root.join(self.path);
-        match self.left {
-            Left::Text(text) => Ok(disk::read(&path)? == text),
-            Left::Nothing => Ok(path.symlink_metadata().is_err()),
-            Left::Only(name) => Ok(disk::list(&path)? == [path.join(name)]),
+        match self.result {
+            Outcome::Text(text) => Ok(disk::read(&path)? == text),
+            Outcome::Nothing => Ok(path.symlink_metadata().is_err()),
+            Outcome::Only(name) => Ok(disk::list(&path)? == [path.join(name)]),
         }
     }
 
-    /// Writes the change as a layer has it.
+    /// Writes the change into the folder of a layer.
     fn stage(&self, folder: &Path) -> Result {
         let path = folder.join(self.path);
         let parent = path.parent().unwrap_or(folder);
         disk::create_folder(parent)?;
-        match self.left {
-            Left::Text(text) => disk::write(&path, text),
-            Left::Nothing => disk::write(&parent.join(format!(".wh.{}", name_of(&path))), ""),
-            Left::Only(name) => {
+        match self.result {
+            Outcome::Text(text) => disk::write(&path, text),
+            Outcome::Nothing => disk::write(&parent.join(format!(".wh.{}", name_of(&path))), ""),
+            Outcome::Only(name) => {
                 disk::create_folder(&path)?;
                 disk::write(&path.join(".wh..wh..opq"), "")?;
-                disk::write(&path.join(name), "the licences were here\n")
+                disk::write(&path.join(name), "the licences were in the layer below\n")
             }
         }
     }
@@ -100,15 +105,15 @@ impl Change {
 fn base(folder: PathBuf) -> Result<Staged> {
     disk::create_folder(&folder)?;
     for change in CHANGES {
-        take(&folder, &Path::new("/").join(change.path))?;
+        copy(&folder, &Path::new("/").join(change.path))?;
     }
     for file in FILES.iter().map(Path::new).filter(|file| file.exists()) {
-        take(&folder, file)?;
+        copy(&folder, file)?;
     }
     for program in PROGRAMS.iter().map(Path::new).filter(|program| program.exists()) {
-        take_program(&folder, program)?;
+        copy_program(&folder, program)?;
     }
-    let mut about = String::from("files of this machine, a shell and three more programs, a hard link, a pipe");
+    let mut about = String::from("files of this machine, a shell, three other programs, a hard link, a pipe");
     link_and_pipe(&folder)?;
     if null_device(&folder)? {
         about += ", /dev/null";
@@ -120,47 +125,50 @@ fn freshly_built(folder: PathBuf, pullet: &Path) -> Result<Staged> {
     disk::create_folder(&folder)?;
     let libraries = libraries(pullet)?;
     for library in &libraries {
-        take(&folder, library)?;
+        copy(&folder, library)?;
     }
     let programs = folder.join("usr/bin");
     disk::create_folder(&programs)?;
     shell::run(shell::program("cp").arg("--archive").arg(pullet).arg(programs.join("pullet")))?;
     let names: Vec<String> = libraries.iter().map(|library| name_of(library)).collect();
-    let needs = if names.is_empty() { "which needs no library".into() } else { format!("with {}", names.join(", ")) };
-    Ok(Staged { folder, about: format!("the pullet just built, {needs}") })
+    let needs = if names.is_empty() { "which is static".into() } else { format!("with {}", names.join(", ")) };
+    Ok(Staged { folder, about: format!("the new pullet, {needs}") })
 }
 
 fn changes(folder: PathBuf) -> Result<Staged> {
     for change in CHANGES {
         change.stage(&folder)?;
     }
-    Ok(Staged { folder, about: "changes one file, deletes a file and a folder, empties another".into() })
+    Ok(Staged {
+        folder,
+        about: "changes a file, deletes a file and a folder, replaces the content of another folder".into(),
+    })
 }
 
-/// Takes a program with the libraries that it needs.
-fn take_program(folder: &Path, program: &Path) -> Result {
-    take(folder, program)?;
-    libraries(program)?.iter().try_for_each(|library| take(folder, library))
+/// Copies a program with its libraries.
+fn copy_program(folder: &Path, program: &Path) -> Result {
+    copy(folder, program)?;
+    libraries(program)?.iter().try_for_each(|library| copy(folder, library))
 }
 
-/// Takes a path of this machine, and first each link on the way to it, so that the way leads there in the image too.
-fn take(folder: &Path, path: &Path) -> Result {
-    let mut way = PathBuf::new();
+/// Copies a path of this machine, and each link on the way to it, so that the path is valid in the image too.
+fn copy(folder: &Path, path: &Path) -> Result {
+    let mut prefix = PathBuf::new();
     let mut rest = path.components();
     while let Some(component) = rest.next() {
-        way.push(component);
-        if disk::metadata(&way)?.is_symlink() {
-            copy(folder, &way)?;
-            let target = disk::link_target(&way)?;
-            let parent = way.parent().unwrap_or(Path::new("/"));
-            return take(folder, &without_dots(&parent.join(target).join(rest.as_path())));
+        prefix.push(component);
+        if disk::metadata(&prefix)?.is_symlink() {
+            copy_one(folder, &prefix)?;
+            let target = disk::link_target(&prefix)?;
+            let parent = prefix.parent().unwrap_or(Path::new("/"));
+            return copy(folder, &without_dots(&parent.join(target).join(rest.as_path())));
         }
     }
-    copy(folder, &way)
+    copy_one(folder, &prefix)
 }
 
-/// Copies a path, whose parents are no links, with everything that is known about it and them.
-fn copy(folder: &Path, path: &Path) -> Result {
+/// Copies one path and its parents, none of which may be a link, with all their metadata.
+fn copy_one(folder: &Path, path: &Path) -> Result {
     let relative = path.strip_prefix("/").map_err(|e| format!("{}: {e}", path.display()))?;
     let mut cp = shell::program("cp");
     cp.args(["--archive", "--parents"]).arg(relative).arg(folder);
@@ -179,11 +187,11 @@ fn without_dots(path: &Path) -> PathBuf {
     plain
 }
 
-/// The libraries of a program and the loader that finds them, by what `ldd` prints of them.
+/// The libraries of a program and its loader, as `ldd` prints them.
 fn libraries(program: &Path) -> Result<Vec<PathBuf>> {
     let output = shell::try_output(shell::program("ldd").arg(program))?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    // It fails for a static program, which needs nothing.
+    // ldd fails for static programs.
     Ok(if output.status.success() { paths_in(&text) } else { Vec::new() })
 }
 
@@ -192,7 +200,7 @@ fn paths_in(ldd: &str) -> Vec<PathBuf> {
     ldd.lines().filter_map(path).collect()
 }
 
-/// A hard link and a pipe, which no machine is sure to have in a place that we know.
+/// Makes a hard link and a pipe, because not every machine has them at a known path.
 fn link_and_pipe(folder: &Path) -> Result {
     let original = folder.join("etc/passwd");
     let link = folder.join("etc/passwd.again");
@@ -201,7 +209,7 @@ fn link_and_pipe(folder: &Path) -> Result {
     shell::run(shell::program("mkfifo").arg(folder.join("run/pipe")))
 }
 
-/// A device, where we may make one: root may, but not in every container.
+/// Makes a device if possible: only root may, and not in every container.
 fn null_device(folder: &Path) -> Result<bool> {
     disk::create_folder(&folder.join("dev"))?;
     let mut mknod = shell::program("mknod");
@@ -218,7 +226,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ldd_names_libraries_and_the_loader() {
+    fn finds_libraries_and_the_loader() {
         let ldd = "\tlinux-vdso.so.1 (0x00007f)\n\tlibc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x00)\n\
                    \t/lib64/ld-linux-x86-64.so.2 (0x00)\n\tlibgone.so => not found\n";
         let expected = ["/lib/x86_64-linux-gnu/libc.so.6", "/lib64/ld-linux-x86-64.so.2"].map(PathBuf::from);
@@ -227,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_target_is_put_where_it_leads() {
+    fn removes_dots_from_paths() {
         assert_eq!(without_dots(Path::new("/etc/../usr/./lib/os-release")), Path::new("/usr/lib/os-release"));
     }
 }

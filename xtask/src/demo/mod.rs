@@ -1,5 +1,5 @@
-//! `cargo xtask demo`: an image out of this machine's own files goes through a real registry and the real binary, and
-//! what comes out is proven against what went in. `cargo xtask demo NAME` takes somebody else's image instead.
+//! `cargo xtask demo`: pushes an image of this machine's files to a real registry, pulls and unpacks it with the real
+//! binary, and compares the result with the original. `cargo xtask demo NAME` uses an image from its registry instead.
 
 mod inside;
 mod machine;
@@ -32,7 +32,7 @@ pub fn run(words: &[&str]) -> Result {
 /// The demo without a network: a registry on loopback, and an image made of this machine's files.
 fn demo_of_this_machine() -> Result {
     debian::need(&[debian::REGISTRY])?;
-    let mut story = Story::begin("an image out of this machine: pushed, pulled, unpacked, proven and run");
+    let mut story = Story::begin("an image of this machine: pushed, pulled, unpacked, verified and run");
     let folder = fresh_folder()?;
     let pullet = build(&mut story, &folder)?;
     let work = Temporary::new(folder.join("work"))?;
@@ -45,22 +45,25 @@ fn demo_of_this_machine() -> Result {
     pull(&mut story, &pullet, &registry, &name, &image)?;
     let root = folder.join("root");
     unpack(&mut story, &pullet, &name, &root)?;
-    prove(&mut story, &staged, &root)?;
+    verify(&mut story, &staged, &root)?;
     run_inside(&mut story, &root)?;
     pull_again(&mut story, &pullet, &registry, &name)?;
     story.end(&[
-        ("cargo xtask demo debian:stable-slim", "the same with a real image"),
-        (&pullet.typed(&["images"]), "what the store holds"),
-        (&pullet.typed(&["verify"]), "read it back, every byte"),
-        (&format!("skopeo inspect oci:{}:{name}", cargo::shown(pullet.store())), "another tool reads the same store"),
-        ("cargo xtask test", "every check of this project"),
+        ("cargo xtask demo debian:stable-slim", "do the same with a real image"),
+        (&pullet.typed(&["images"]), "list the images in the store"),
+        (&pullet.typed(&["verify"]), "read and verify every blob in the store"),
+        (
+            &format!("skopeo inspect oci:{}:{name}", cargo::shown(pullet.store())),
+            "read the same store with another tool",
+        ),
+        ("cargo xtask test", "run every check of this project"),
     ]);
     Ok(())
 }
 
 /// The demo with an image from its registry.
 fn demo_of(name: &str) -> Result {
-    let mut story = Story::begin(&format!("{name}: pulled, unpacked, looked at"));
+    let mut story = Story::begin(&format!("{name}: pulled, unpacked and inspected"));
     let folder = fresh_folder()?;
     let pullet = build(&mut story, &folder)?;
     story.section("Pull");
@@ -69,13 +72,16 @@ fn demo_of(name: &str) -> Result {
     let root = folder.join("root");
     unpack(&mut story, &pullet, name, &root)?;
     look_around(&mut story, &root)?;
-    story.section("Pull once more");
+    story.section("Pull again");
     let again = pullet.run(&story, &["pull", name])?;
-    story.claim(again.output.contains("Image is up to date"), "up to date: no layer was fetched twice")?;
+    story.claim(
+        again.output.contains("Image is up to date"),
+        "the image is up to date and no layer was fetched again",
+    )?;
     story.end(&[
-        (&pullet.typed(&["images"]), "what the store holds"),
-        (&pullet.typed(&["verify"]), "read it back, every byte"),
-        (&format!("sudo chroot {} /bin/sh", cargo::shown(&root)), "look around in it"),
+        (&pullet.typed(&["images"]), "list the images in the store"),
+        (&pullet.typed(&["verify"]), "read and verify every blob in the store"),
+        (&format!("sudo chroot {} /bin/sh", cargo::shown(&root)), "start a shell in it"),
     ]);
     Ok(())
 }
@@ -88,23 +94,23 @@ fn fresh_folder() -> Result<PathBuf> {
 
 fn build(story: &mut Story, folder: &Path) -> Result<Pullet> {
     story.section("Build");
-    story.say("pullet, optimised for size; one or two minutes the first time");
+    story.say("pullet, optimised for size; the first build takes one or two minutes");
     let start = Instant::now();
     let binary = cargo::build("release")?;
     let size = show::bytes(disk::size(&binary)?);
-    story.tick(&format!("{}: {size}, after {}", cargo::shown(&binary), show::seconds(start.elapsed())));
+    story.tick(&format!("{}: {size}, built in {}", cargo::shown(&binary), show::seconds(start.elapsed())));
     Ok(Pullet::new(binary, folder.join("store")))
 }
 
 fn start_registry(story: &mut Story, work: &Path) -> Result<Registry> {
-    story.section("A registry of our own");
+    story.section("Registry");
     let registry = Registry::start(&work.join("registry"))?;
-    story.tick(&format!("Debian's docker-registry listens on {}, for as long as this takes", registry.address()));
+    story.tick(&format!("Debian's docker-registry listens on {} during the demo", registry.address()));
     Ok(registry)
 }
 
 fn make_image(story: &mut Story, work: &Path, staged: &[Staged]) -> Result<Image> {
-    story.section("An image out of this machine");
+    story.section("Image");
     let mut layers = Vec::new();
     for (number, part) in staged.iter().enumerate() {
         let layer = part.layer(work.join(format!("layer-{number}.tar.gz")))?;
@@ -118,7 +124,7 @@ fn make_image(story: &mut Story, work: &Path, staged: &[Staged]) -> Result<Image
 }
 
 fn sizes(layer: &Layer) -> String {
-    format!("{}, as gzip {}", show::bytes(layer.unpacked), show::bytes(layer.blob.size))
+    format!("{}, compressed {}", show::bytes(layer.unpacked), show::bytes(layer.blob.size))
 }
 
 fn pull(story: &mut Story, pullet: &Pullet, registry: &Registry, name: &str, image: &Image) -> Result {
@@ -126,11 +132,11 @@ fn pull(story: &mut Story, pullet: &Pullet, registry: &Registry, name: &str, ima
     let pulled = pullet.run(story, &["pull", name])?;
     story.tick(&format!("done in {}", show::seconds(pulled.time)));
     let digest = &image.manifest.digest;
-    let told = pulled.output.contains(&format!("Digest: {digest}"));
-    story.claim(told, "the digest that it names is the one that we pushed")?;
+    let is_same = pulled.output.contains(&format!("Digest: {digest}"));
+    story.claim(is_same, "the digest is the one that was pushed")?;
     let expected = 2 + image.layers.len();
     let requests = registry.reads(expected)?;
-    let claim = format!("{requests} requests: the manifest, the config, {} layers", image.layers.len());
+    let claim = format!("{requests} requests: the manifest, the config and {} layers", image.layers.len());
     story.claim(requests == expected, &claim)
 }
 
@@ -141,16 +147,17 @@ fn unpack(story: &mut Story, pullet: &Pullet, name: &str, root: &Path) -> Result
     Ok(())
 }
 
-/// Compares the tree with one that the layers' folders give when merged by a second, simple mind.
-fn prove(story: &mut Story, staged: &[Staged], root: &Path) -> Result {
-    story.section("Proof");
+/// Compares the tree with the layers' folders, merged by a simple second implementation.
+fn verify(story: &mut Story, staged: &[Staged], root: &Path) -> Result {
+    story.section("Verify");
     let layers: Result<Vec<Tree>> = staged.iter().map(|part| Tree::read(&part.folder)).collect();
     let expected = layers?.into_iter().fold(Tree::default(), Tree::under);
     let unpacked = Tree::read(root)?;
     let differences = expected.differences(&unpacked)?;
     differences.iter().take(20).for_each(|difference| story.say(difference));
-    story.claim(differences.is_empty(), &format!("{}, as they went in, and nothing else", expected.summary()))?;
-    story.detail("each with its kind, mode, owner, time to the nanosecond and content");
+    story
+        .claim(differences.is_empty(), &format!("{}: all as in the original, and nothing else", expected.summary()))?;
+    story.detail("compared: kind, mode, owner, time to the nanosecond, content");
     for change in machine::CHANGES {
         story.claim(change.holds_in(root)?, change.claim)?;
     }
@@ -158,9 +165,9 @@ fn prove(story: &mut Story, staged: &[Staged], root: &Path) -> Result {
 }
 
 fn run_inside(story: &mut Story, root: &Path) -> Result {
-    story.section("Run it, inside the new root");
+    story.section("Run");
     let Some(way) = inside::way_in() else {
-        story.say("not run: this machine allows neither chroot nor a user namespace");
+        story.say("skipped: this machine allows neither chroot nor a user namespace");
         return Ok(());
     };
     for words in [&["/usr/bin/pullet", "--version"][..], &["/bin/cat", "/etc/debian_version"]] {
@@ -168,29 +175,29 @@ fn run_inside(story: &mut Story, root: &Path) -> Result {
         story.command(&command);
         story.quote(&shell::read(&mut command)?);
     }
-    story.tick(&format!("the pulled pullet runs, through {}", way.name()));
+    story.tick(&format!("the pulled pullet runs in the new root, through {}", way.name()));
     Ok(())
 }
 
 fn pull_again(story: &mut Story, pullet: &Pullet, registry: &Registry, name: &str) -> Result {
-    story.section("Pull once more");
+    story.section("Pull again");
     let before = registry.reads(0)?;
     let again = pullet.run(story, &["pull", name])?;
     let requests = registry.reads(before + 1)? - before;
-    let claim = format!("{}: the manifest; nothing is fetched twice", show::count(requests, "request"));
+    let claim = format!("{}: the manifest; nothing is fetched again", show::count(requests, "request"));
     story.claim(requests == 1, &claim)?;
     story.claim(again.output.contains("Image is up to date"), &format!("done in {}", show::seconds(again.time)))
 }
 
 fn look_around(story: &mut Story, root: &Path) -> Result {
-    story.section("What came out");
+    story.section("Result");
     let tree = Tree::read(root)?;
     story.tick(&tree.summary());
-    // The first is mostly a link to the second, and a link in a foreign tree may lead out of it: not followed.
+    // The first is usually a link to the second. Links are not followed, because in an untrusted tree they may lead out.
     let places = ["etc/os-release", "usr/lib/os-release"].map(Path::new);
     match places.into_iter().find(|path| tree.has_file(path)) {
         Some(path) => story.quote(&disk::read(&root.join(path))?),
-        None => story.say("it has no os-release"),
+        None => story.say("the image has no os-release"),
     }
     Ok(())
 }

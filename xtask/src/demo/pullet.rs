@@ -1,4 +1,4 @@
-//! The binary under show, with a store of its own.
+//! The demonstrated binary, with its own store.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,7 +12,7 @@ pub struct Pullet {
     store: PathBuf,
 }
 
-/// What a run said, and how long it took.
+/// The output of a run, and its duration.
 pub struct Run {
     pub output: String,
     pub time: Duration,
@@ -31,23 +31,23 @@ impl Pullet {
         &self.store
     }
 
-    /// Runs it and tells the story what it said.
+    /// Runs pullet and shows its output.
     pub fn run(&self, story: &Story, words: &[&str]) -> Result<Run> {
         let mut command = self.command(words);
         story.command(&command);
         let start = Instant::now();
         let output = shell::try_output(&mut command)?;
         let time = start.elapsed();
-        // Progress goes to standard error and comes first; the result is what is left at the end.
-        let said = String::from_utf8_lossy(&output.stderr) + String::from_utf8_lossy(&output.stdout);
-        story.quote(&said);
+        // Progress goes to standard error and comes first; then follows the result.
+        let text = String::from_utf8_lossy(&output.stderr) + String::from_utf8_lossy(&output.stdout);
+        story.quote(&text);
         if !output.status.success() {
             return Err(format!("{}: {}", shell::words(&command), output.status));
         }
-        Ok(Run { output: said.into_owned(), time })
+        Ok(Run { output: text.into_owned(), time })
     }
 
-    /// Runs it on our own terminal, where it shows its progress as it goes.
+    /// Runs pullet with its output on this terminal, so that its progress is visible.
     pub fn watch(&self, story: &Story, words: &[&str]) -> Result<Duration> {
         let mut command = self.command(words);
         story.command(&command);
@@ -56,7 +56,7 @@ impl Pullet {
         Ok(start.elapsed())
     }
 
-    /// The command as one would type it in the folder of the workspace.
+    /// The command as typed in the folder of the workspace.
     pub fn typed(&self, words: &[&str]) -> String {
         shell::words(&self.command(words))
     }

@@ -1,4 +1,4 @@
-//! How the demo tells what it does: numbered sections, a tick for each claim that was proven.
+//! The output of the demo: numbered sections, and a tick for each verified claim.
 
 use std::process::Command;
 use std::time::Instant;
@@ -33,25 +33,26 @@ impl Story {
         println!("  {}", show::bold(format!("$ {}", shell::words(command))));
     }
 
-    /// What a program or a file says, without what would move the terminal.
+    /// Shows text of a program or a file, without control characters.
     pub fn quote(&self, text: &str) {
-        let tame = |line: &str| line.replace(char::is_control, "\u{fffd}");
-        text.lines().for_each(|line| self.detail(&tame(line)));
+        for line in text.lines() {
+            self.detail(&line.replace(char::is_control, "\u{fffd}"));
+        }
     }
 
-    /// Something that was seen to be so.
+    /// Shows a verified claim.
     pub fn tick(&self, claim: &str) {
         println!("  {} {claim}", show::green("✓"));
     }
 
-    /// A tick, or the end of the story.
+    /// Shows the claim with a tick, or fails.
     pub fn claim(&self, holds: bool, claim: &str) -> Result {
         if holds {
             self.tick(claim);
             return Ok(());
         }
         println!("  {} {claim}", show::red("✗"));
-        Err(format!("not so: {claim}"))
+        Err(format!("false: {claim}"))
     }
 
     pub fn end(self, next: &[(&str, &str)]) {

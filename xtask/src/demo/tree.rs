@@ -1,5 +1,5 @@
-//! A tree of files as seen by `lstat`: read from a folder, merged as layers are, compared with another. It shares no
-//! code with pullet, which is judged by it.
+//! A tree of files as `lstat` sees it, to read from folders, merge like layers, and compare. It shares no code with pullet,
+//! because it verifies pullet.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{File, Metadata};
@@ -9,23 +9,23 @@ use std::path::{Path, PathBuf};
 
 use crate::{Result, disk, show};
 
-/// Every path below a folder and the folder itself, which has the empty path.
+/// Every path below a folder, and the folder itself as the empty path.
 #[derive(Default)]
 pub struct Tree(BTreeMap<PathBuf, Node>);
 
 struct Node {
-    /// Where it really is, for its content.
+    /// The path on disk, for its content.
     at: PathBuf,
     facts: Facts,
 }
 
-/// What must be the same in both trees.
+/// The metadata that must be the same in both trees.
 struct Facts {
     kind: Kind,
     mode: u32,
     owner: (u32, u32),
     modified: (i64, i64),
-    /// The first name of the same file, for a hard link.
+    /// For a hard link: the first path of the same file.
     link_to: Option<PathBuf>,
 }
 
@@ -59,12 +59,12 @@ impl Tree {
         Ok(tree)
     }
 
-    /// Whether there is a regular file, on a way without links.
+    /// True if the path is a regular file and has no links on its way.
     pub fn has_file(&self, path: &Path) -> bool {
         self.0.get(path).is_some_and(|node| matches!(node.facts.kind, Kind::File(_)))
     }
 
-    /// The upper tree laid over this one. Its whiteouts speak of what lies below, never of its own files.
+    /// Merges the upper tree over this one. Its whiteouts apply to lower layers only, never to its own files.
     pub fn under(mut self, upper: Self) -> Self {
         for path in upper.0.keys() {
             let (parent, name) = (path.parent().unwrap_or(Path::new("")), name_of(path));
@@ -90,7 +90,7 @@ impl Tree {
         self.0.insert(path, node);
     }
 
-    /// What is not the same, one sentence a path; nothing if all is.
+    /// The differences, one sentence for each path.
     pub fn differences(&self, other: &Self) -> Result<Vec<String>> {
         let mut differences = Vec::new();
         for (path, expected) in &self.0 {
@@ -98,10 +98,10 @@ impl Tree {
                 None => Some("is missing".into()),
                 Some(got) => expected.difference(got)?,
             };
-            differences.extend(difference.map(|difference| format!("{} {difference}", shown(path))));
+            differences.extend(difference.map(|difference| format!("{} {difference}", display(path))));
         }
         let extra = other.0.keys().filter(|path| !self.0.contains_key(*path));
-        differences.extend(extra.map(|path| format!("{} should not be there", shown(path))));
+        differences.extend(extra.map(|path| format!("{} should not be there", display(path))));
         Ok(differences)
     }
 
@@ -114,8 +114,8 @@ impl Tree {
             .filter(|(number, _)| *number > 0)
             .map(|(number, noun)| show::count(number, noun))
             .collect();
-        let once = self.0.values().filter(|node| node.facts.link_to.is_none());
-        let size = once.map(|node| if let Kind::File(size) = node.facts.kind { size } else { 0 }).sum();
+        let without_links = self.0.values().filter(|node| node.facts.link_to.is_none());
+        let size = without_links.map(|node| if let Kind::File(size) = node.facts.kind { size } else { 0 }).sum();
         format!("{} of {}", words.join(", "), show::bytes(size))
     }
 }
@@ -130,7 +130,7 @@ impl Node {
         }
         let is_file = matches!(self.facts.kind, Kind::File(_));
         let same = !is_file || same_bytes(&self.at, &got.at)?;
-        Ok((!same).then(|| "has other bytes".into()))
+        Ok((!same).then(|| "has different content".into()))
     }
 }
 
@@ -170,12 +170,16 @@ fn walk(path: &Path, paths: &mut Vec<PathBuf>) -> Result {
 
 fn facts(at: &Path, metadata: &Metadata, link_to: Option<PathBuf>) -> Result<Facts> {
     let file_type = metadata.file_type();
-    let kind = match () {
-        () if file_type.is_dir() => Kind::Folder,
-        () if file_type.is_file() => Kind::File(metadata.len()),
-        () if file_type.is_symlink() => Kind::Link(disk::link_target(at)?),
-        () if file_type.is_fifo() => Kind::Pipe,
-        () => Kind::Device(metadata.rdev()),
+    let kind = if file_type.is_dir() {
+        Kind::Folder
+    } else if file_type.is_file() {
+        Kind::File(metadata.len())
+    } else if file_type.is_symlink() {
+        Kind::Link(disk::link_target(at)?)
+    } else if file_type.is_fifo() {
+        Kind::Pipe
+    } else {
+        Kind::Device(metadata.rdev())
     };
     Ok(Facts {
         kind,
@@ -186,8 +190,8 @@ fn facts(at: &Path, metadata: &Metadata, link_to: Option<PathBuf>) -> Result<Fac
     })
 }
 
-/// The root's own path is empty, and a difference in it needs a name all the same.
-fn shown(path: &Path) -> String {
+/// The path for messages. The root, whose path is empty, is `.`.
+fn display(path: &Path) -> String {
     Path::new(".").join(path).display().to_string()
 }
 
@@ -217,7 +221,7 @@ mod tests {
     use crate::disk::Temporary;
     use crate::shell;
 
-    /// Folders from `path` or `path=text` words, merged, and what is left of them.
+    /// Merges folders made of words, `path` or `path=text`, and compares the paths of the result.
     fn check(layers: &[&str], expected: &str) {
         let folder = folder("merge", expected);
         let trees = layers.iter().enumerate().map(|(number, words)| {
@@ -247,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn layers_merge_as_the_specification_says() {
+    fn merges_layers_by_the_specification() {
         check(&["a/x a/y", "b"], "a a/x a/y b");
         check(&["a/x a/y", "a/.wh.x"], "a a/y");
         check(&["a/x/1 a/y", "a/.wh.x a/x/2"], "a a/x a/x/2 a/y");
@@ -256,8 +260,8 @@ mod tests {
         check(&["a", "a/x"], "a a/x");
     }
 
-    /// What is seen after the script has run in a faithful copy of a small tree.
-    fn see(script: &str) -> String {
+    /// The differences after the script has changed a copy of a small tree.
+    fn differences_after(script: &str) -> String {
         let folder = folder("compare", script);
         let (left, right) = (folder.path().join("left"), folder.path().join("right"));
         lay_out(&left, "a/x=1 b=2 c");
@@ -267,9 +271,9 @@ mod tests {
     }
 
     #[test]
-    fn every_difference_is_seen() {
-        assert_eq!(see(""), "");
-        assert_eq!(see("printf 3 > a/x; touch -r ../left/a/x a/x"), "./a/x has other bytes");
+    fn finds_every_difference() {
+        assert_eq!(differences_after(""), "");
+        assert_eq!(differences_after("printf 3 > a/x; touch -r ../left/a/x a/x"), "./a/x has different content");
         for (script, expected) in [
             ("chmod 4755 b", "./b is mode 104755, expected mode 100644"),
             ("touch -d @1.000000001 a/x", "./a/x is of 1.000000001, expected of"),
@@ -280,7 +284,7 @@ mod tests {
             ("rm c; mkfifo c", "is Pipe"),
             ("rm c; mkdir c", "is Folder"),
         ] {
-            assert!(see(script).contains(expected), "{script}: {}", see(script));
+            assert!(differences_after(script).contains(expected), "{script}: {}", differences_after(script));
         }
     }
 }
