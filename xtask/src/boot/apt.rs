@@ -1,5 +1,5 @@
-//! Debian's packages for a guest, and such as shall not be installed here: apt with a state of its own, which reads the
-//! archive of this machine's own apt. It installs nothing; packages are unpacked into a folder.
+//! Fetches Debian packages for a guest, and packages that must not be installed on this machine. It runs apt with a separate
+//! state and the archive of this machine's apt. Packages are unpacked into a folder, not installed.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,7 +14,7 @@ pub struct Apt {
 }
 
 impl Apt {
-    /// Fetches the lists for this architecture into the folder.
+    /// Fetches the package lists of this architecture into the folder.
     pub fn new(folder: &Path, architecture: &str) -> Result<Self> {
         for part in ["lists/partial", "cache/archives/partial"] {
             disk::create_folder(&folder.join(part))?;
@@ -24,7 +24,7 @@ impl Apt {
         disk::write(&sources, format!("deb [signed-by={KEYS}] {mirror} {suite} main\n"))?;
         disk::write(&folder.join("status"), "")?;
         let own = shell::read(shell::program("dpkg").arg("--print-architecture"))?;
-        // What is installed here counts for what is to run here.
+        // Programs that run here can use the packages that are installed here.
         let is_own = own.trim() == architecture;
         let status = if is_own { PathBuf::from("/var/lib/dpkg/status") } else { folder.join("status") };
         let folder = folder.display();
@@ -38,7 +38,7 @@ impl Apt {
             "Dir::Etc::SourceParts=/dev/null".into(),
             "Acquire::Languages=none".into(),
             "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false".into(),
-            // The user that apt would become to download may not write here.
+            // apt's unprivileged download user cannot write to this folder.
             "APT::Sandbox::User=root".into(),
         ];
         let apt = Self { options: settings.into_iter().flat_map(|setting| ["--option".into(), setting]).collect() };
@@ -46,15 +46,15 @@ impl Apt {
         Ok(apt)
     }
 
-    /// The first package that this one depends on whose name begins so: what a package without files stands for.
+    /// The first dependency whose name has this prefix. Used to resolve metapackages.
     pub fn dependency(&self, package: &str, prefix: &str) -> Result<String> {
         let depends = shell::read(self.command("apt-cache").args(["depends", package]))?;
         let mut names = depends.lines().filter_map(|line| line.trim().strip_prefix("Depends: "));
         let found = names.find(|name| name.starts_with(prefix));
-        found.map(str::to_owned).ok_or_else(|| format!("{package} depends on no {prefix}*:\n{depends}"))
+        found.map(str::to_owned).ok_or_else(|| format!("{package} has no dependency {prefix}*:\n{depends}"))
     }
 
-    /// The package, and what of all that it needs is not installed here.
+    /// The package and all its dependencies that are not installed here.
     pub fn missing(&self, package: &str) -> Result<Vec<String>> {
         let mut simulation = self.command("apt-get");
         let plan = shell::read(simulation.args(["--simulate", "--no-install-recommends", "install", package]))?;
@@ -77,7 +77,7 @@ impl Apt {
     }
 }
 
-/// The packages in a simulation's lines, `Inst NAME (VERSION …)`.
+/// The packages that a simulation would install, from its lines `Inst NAME (VERSION …)`.
 fn installed_by(plan: &str) -> impl Iterator<Item = &str> {
     plan.lines().filter_map(|line| line.strip_prefix("Inst ")?.split(' ').next())
 }
@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_packages_of_a_simulation() {
+    fn reads_the_packages_of_a_simulation() {
         let plan = "Reading…\nRemv qemu-utils [1:10]\nInst seabios (1.16 Debian:12 [all])\nInst q [1] (2 D [amd64])\n";
         assert_eq!(installed_by(plan).collect::<Vec<_>>(), ["seabios", "q"]);
     }

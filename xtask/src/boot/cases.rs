@@ -1,26 +1,26 @@
-//! What is booted, and what the console must show. `{digest}` stands for the digest of the image's manifest.
+//! The cases: what is booted, and what the console must show. `{digest}` is replaced by the digest of the image's manifest.
 
 use super::cable::Cut;
 
 pub struct Case {
     pub name: &'static str,
     pub about: &'static str,
-    /// What Linux has, in MiB.
+    /// The memory for Linux in MiB.
     pub memory: u32,
     pub network: Network,
     pub disk: Disk,
-    /// Where the machine's clock begins, where that is not now.
+    /// The start time of the machine's clock, if not now.
     pub clock: Option<&'static str>,
     pub modules: &'static [&'static str],
-    /// For the kernel, beside the image's name and what every case has.
+    /// Kernel parameters, in addition to the image's name and those of every case.
     pub parameters: &'static str,
-    /// Texts in their order, each in a line of its own. With the last one the case is over.
+    /// Texts that must appear in this order, on separate lines. The case ends with the last one.
     pub console: &'static [&'static str],
 }
 
 pub enum Network {
     Whole,
-    /// With the host's side of it cut in the middle of a layer.
+    /// The host cuts the connection in the middle of a layer.
     Cut(Cut),
     None,
 }
@@ -28,16 +28,15 @@ pub enum Network {
 #[derive(PartialEq)]
 pub enum Disk {
     None,
-    /// With an empty file system.
+    /// A disk with an empty file system.
     Fresh,
-    /// As the case before has left it, when its machine was killed.
+    /// The disk of the case before, whose machine was killed.
     Same,
 }
 
 const STATIC: &str = "ip=10.0.2.15::10.0.2.2:255.255.255.0::eth0:off";
 const ADDRESS: &str = "init: eth0 has the address 10.0.2.15";
 const SWITCH: &str = "init: switch_root /newroot /sbin/booted";
-/// Debian's kernel has 17 MiB left of 64, of which files for tracing would take the half; it has none where it is locked down.
 const NET: &[&str] = &["virtio_pci", "virtio_net"];
 
 pub const CASES: &[Case] = &[
@@ -54,7 +53,7 @@ pub const CASES: &[Case] = &[
     },
     Case {
         name: "cut",
-        about: "the network is cut in the middle of the layer, refuses twice, and is back",
+        about: "the network is cut in the middle of the layer, refuses two connections, and recovers",
         memory: 384,
         network: Network::Cut(Cut { after: 16 << 20, refusals: 2 }),
         disk: Disk::None,
@@ -65,7 +64,7 @@ pub const CASES: &[Case] = &[
     },
     Case {
         name: "clock",
-        about: "the clock stands at 1970: no certificate is valid yet",
+        about: "the clock is at 1970: no certificate is valid yet",
         memory: 192,
         network: Network::Whole,
         disk: Disk::None,
@@ -82,13 +81,14 @@ pub const CASES: &[Case] = &[
         disk: Disk::Fresh,
         clock: None,
         modules: &["virtio_pci", "virtio_net", "virtio_blk"],
+        // Debian's kernel leaves 17 MiB of 64. Without lockdown, its tracing files would use half of that.
         parameters: "ip=10.0.2.15::10.0.2.2:255.255.255.0::eth0:off pullet.root=/dev/vda \
                      lsm=lockdown,landlock lockdown=confidentiality",
         console: &[ADDRESS, SWITCH, "root on ext4"],
     },
     Case {
         name: "again",
-        about: "the same disk after a crash, its digest pinned, no network, and an overlay",
+        about: "the same disk after a crash, with a pinned digest, no network, and an overlay",
         memory: 64,
         network: Network::None,
         disk: Disk::Same,
@@ -116,14 +116,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_disk_is_made_before_it_is_used_again() {
+    fn a_disk_is_made_before_it_is_reused() {
         for (before, case) in CASES.iter().zip(&CASES[1..]) {
             assert!(case.disk != Disk::Same || before.disk != Disk::None, "{}", case.name);
         }
     }
 
     #[test]
-    fn names_tell_cases_apart() {
+    fn names_are_unique() {
         for (number, case) in CASES.iter().enumerate() {
             assert!(CASES[..number].iter().all(|other| other.name != case.name), "{}", case.name);
             assert!(!case.console.is_empty(), "{}", case.name);

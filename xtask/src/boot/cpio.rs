@@ -1,11 +1,11 @@
-//! The archive that a kernel unpacks as its first root: cpio in the "newc" form, of folders and files.
+//! Writes cpio archives of folders and files in the "newc" format, which the kernel unpacks as its initramfs.
 
 use std::io::{self, Write};
 
 const FOLDER: u32 = 0o040_755;
 const PROGRAM: u32 = 0o100_755;
 
-/// Writes an archive's entries to `into`.
+/// An archive that is written to `into`.
 pub struct Archive<W> {
     into: W,
     count: u32,
@@ -20,7 +20,7 @@ impl<W: Write> Archive<W> {
         self.entry(name, FOLDER, &[])
     }
 
-    /// A file that may be executed, as it harms nothing where it is none.
+    /// Adds a file. All files are executable, because that does no harm.
     pub fn file(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
         self.entry(name, PROGRAM, bytes)
     }
@@ -34,14 +34,14 @@ impl<W: Write> Archive<W> {
         self.count += 1;
         let size = u32::try_from(bytes.len()).map_err(io::Error::other)?;
         let name_size = u32::try_from(name.len() + 1).map_err(io::Error::other)?;
-        // Inode, mode, owner, group, links, time, size, four numbers of devices, the name's size, no sum.
+        // Inode, mode, owner, group, links, time, size, four device numbers, size of the name, no checksum.
         let fields = [self.count, mode, 0, 0, 1, 0, size, 0, 0, 0, 0, name_size, 0];
         let header: String = fields.iter().map(|field| format!("{field:08X}")).collect();
         self.padded(format!("070701{header}{name}\0").as_bytes())?;
         self.padded(bytes)
     }
 
-    /// Every part ends at a multiple of four bytes.
+    /// Writes a part and pads it to a multiple of four bytes.
     fn padded(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.into.write_all(bytes)?;
         self.into.write_all(&[0; 3][..bytes.len().next_multiple_of(4) - bytes.len()])
@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parts_end_at_multiples_of_four() {
+    fn pads_parts_to_multiples_of_four() {
         let mut archive = Archive::new(Vec::new());
         archive.folder("bin").unwrap();
         archive.file("init", b"hello").unwrap();

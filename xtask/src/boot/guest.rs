@@ -1,4 +1,4 @@
-//! The machines that are booted, and what of Debian they need: kernel, busybox, and the QEMU that plays them.
+//! The machines, and what they need from Debian: kernel, busybox and QEMU.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,13 +9,13 @@ use crate::{Result, disk, shell};
 
 /// A kind of machine.
 pub struct Guest {
-    /// In the words of Rust and of QEMU.
+    /// The architecture as Rust and QEMU name it.
     pub name: &'static str,
-    /// In the words of Debian and of images.
+    /// The architecture as Debian and images name it.
     pub architecture: &'static str,
     qemu: &'static str,
     machine: &'static [&'static str],
-    /// The least memory, in MiB, that its kernel decompresses itself in.
+    /// The least memory in MiB in which its kernel can decompress itself.
     decompression: u32,
     pub console: &'static str,
 }
@@ -39,31 +39,32 @@ pub const GUESTS: &[Guest] = &[
     },
 ];
 
-/// What was fetched for a guest, once.
+/// The packages for a guest. They are fetched once.
 pub struct Parts {
     /// The unpacked packages of the guest.
     packages: PathBuf,
-    /// Those of QEMU, where it is not installed here.
+    /// The unpacked packages of QEMU, if it is not installed here.
     qemu: Option<PathBuf>,
 }
 
 impl Parts {
-    pub fn there(guest: &Guest, folder: &Path) -> Result<Self> {
+    pub fn get_or_fetch(guest: &Guest, folder: &Path) -> Result<Self> {
         let packages = once(folder.join("packages"), |into| {
             println!("fetching Debian's kernel and busybox for {}", guest.architecture);
             let apt = Apt::new(&folder.join("apt"), guest.architecture)?;
             let kernel = apt.dependency(&format!("linux-image-cloud-{}", guest.architecture), "linux-image-")?;
             apt.unpack(&[kernel, "busybox-static".into()], into)
         })?;
-        let qemu = match shell::find(&program(guest)) {
-            Some(_) => None,
-            // Installed it would remove a qemu-utils of another release, and it is needed here alone.
-            None => Some(once(folder.join("qemu"), |into| {
-                println!("fetching {} and what it needs", guest.qemu);
+        let qemu = if shell::find(&program(guest)).is_some() {
+            None
+        } else {
+            // Not installed, because that could remove a qemu-utils of another release.
+            Some(once(folder.join("qemu"), |into| {
+                println!("fetching {} and its dependencies", guest.qemu);
                 let own = shell::read(shell::program("dpkg").arg("--print-architecture"))?;
                 let apt = Apt::new(&folder.join("apt-qemu"), own.trim())?;
                 apt.unpack(&apt.missing(guest.qemu)?, into)
-            })?),
+            })?)
         };
         Ok(Self { packages, qemu })
     }
@@ -85,7 +86,7 @@ impl Parts {
         self.packages.join("bin/busybox")
     }
 
-    /// QEMU as this machine, with nothing in it yet but a processor and memory.
+    /// QEMU with the processor and memory of this machine, and no devices yet.
     pub fn qemu(&self, guest: &Guest, memory: u32) -> Command {
         let mut command = match &self.qemu {
             None => shell::program(&program(guest)),
@@ -101,7 +102,7 @@ fn program(guest: &Guest) -> String {
     format!("qemu-system-{}", guest.name)
 }
 
-/// QEMU out of a folder, which it has to be told of: libraries, modules, firmware.
+/// QEMU from a folder. It needs the paths of its libraries, modules and firmware.
 fn unpacked_qemu(folder: &Path, program: &str) -> Command {
     let libraries = format!("lib/{}-linux-gnu", std::env::consts::ARCH);
     let usr = folder.join("usr");

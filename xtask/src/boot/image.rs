@@ -1,4 +1,4 @@
-//! The image that the guests boot: Debian's minimal root, and on it one small script that says from where it runs.
+//! The image that the guests boot: Debian's minimal root, and a small script as init that prints where it runs.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -12,12 +12,12 @@ use crate::{Result, disk, packages, push, shell};
 
 const REPOSITORY: &str = "boot/debian";
 const TAG: &str = "latest";
-/// Changes with what the image is made of.
+/// Change this with the content of the image, so that it is made again.
 const VERSION: &str = "image-1";
-/// The init that the guests are told to start.
+/// The init that the guests start.
 pub const INIT: &str = "/sbin/booted";
 const SCRIPT: &str = r#"#!/bin/sh
-# /proc has come along. The last file system that was mounted at the root is the one that is seen there.
+# The initramfs has moved /proc here. The last file system mounted at / is the visible one.
 while read -r _ place kind _; do
     [ "$place" != / ] || root=$kind
 done </proc/mounts
@@ -27,17 +27,17 @@ echo "[$up] /bin/sh of the new root: Debian $version, $(uname -m), root on $root
 sleep 600
 "#;
 
-/// Where it is, and which it is.
+/// The image in the storage of a registry.
 pub struct Subject {
     pub digest: String,
-    /// A registry's.
+    /// The folder of the registry.
     pub folder: PathBuf,
 }
 
 impl Subject {
-    pub fn there(guest: &Guest, folder: &Path) -> Result<Self> {
+    pub fn get_or_make(guest: &Guest, folder: &Path) -> Result<Self> {
         let folder = once(folder.join(VERSION), |into| {
-            println!("making an image of Debian's minimal root for {}, once", guest.architecture);
+            println!("making an image of Debian's minimal root for {} (only once)", guest.architecture);
             make(guest, into)
         })?;
         let digest = disk::read(&folder.join("digest"))?;
@@ -45,7 +45,7 @@ impl Subject {
     }
 }
 
-/// Its name for a guest, at this port of the host's loopback.
+/// The image's name for a guest, if the registry is at this port of the host's loopback.
 pub fn name(port: u16) -> String {
     format!("10.0.2.2:{port}/{REPOSITORY}:{TAG}")
 }
@@ -54,9 +54,10 @@ fn make(guest: &Guest, folder: &Path) -> Result {
     let work = Temporary::new(folder.join("work"))?;
     let (root, script) = (work.path().join("root"), work.path().join("script"));
     let own = shell::read(shell::program("dpkg").arg("--print-architecture"))?;
-    match own.trim() == guest.architecture {
-        true => packages::minimal_root(&root)?,
-        false => packages::foreign_root(guest.architecture, &root)?,
+    if own.trim() == guest.architecture {
+        packages::minimal_root(&root)?;
+    } else {
+        packages::foreign_root(guest.architecture, &root)?;
     }
     let init = script.join(INIT.trim_start_matches('/'));
     disk::create_folder(init.parent().unwrap_or(&script))?;

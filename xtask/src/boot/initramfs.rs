@@ -1,4 +1,4 @@
-//! The initramfs of a guest: examples/initramfs, busybox, pullet, the registry's authority and a few modules.
+//! The initramfs of a guest: examples/initramfs, busybox, pullet, the registry's CA certificate and kernel modules.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ pub struct Contents<'a> {
     pub parts: &'a Parts,
     pub pullet: &'a Path,
     pub authority: &'a Path,
-    /// With all that they depend on.
+    /// Kernel modules. Their dependencies are added.
     pub modules: &'a [&'a str],
 }
 
@@ -21,14 +21,13 @@ impl Contents<'_> {
         let plain = file.with_extension("cpio");
         disk::named("write", &plain, self.archive(&self.files()?).and_then(|bytes| std::fs::write(&plain, bytes)))?;
         let gzip = shell::try_output(shell::program("gzip").args(["-9nc"]).arg(&plain))?;
-        match gzip.status.success() {
-            true => disk::write(file, gzip.stdout),
-            false => Err(format!("gzip {}: {}", plain.display(), gzip.status)),
+        if !gzip.status.success() {
+            return Err(format!("gzip {}: {}", plain.display(), gzip.status));
         }
+        disk::write(file, gzip.stdout)
     }
 
-    /// Names and contents.
-    fn files(&self) -> Result<Vec<(String, Vec<u8>)>> {
+    fn files(&self) -> Result<Vec<File>> {
         let example = |name: &str| cargo::root().join("examples/initramfs").join(name);
         let sources = [
             ("init", example("init")),
@@ -37,62 +36,74 @@ impl Contents<'_> {
             ("bin/pullet", self.pullet.to_owned()),
             ("ca.pem", self.authority.to_owned()),
         ];
-        let read = |(name, path): (&str, PathBuf)| Ok((name.to_owned(), disk::read_bytes(&path)?));
-        let mut files: Vec<(String, Vec<u8>)> = sources.into_iter().map(read).collect::<Result<_>>()?;
-        let modules = Modules::of(&self.parts.modules())?.in_order(self.modules)?;
-        let order: String = modules.iter().map(|(name, _)| format!("{name}.ko\n")).collect();
-        files.extend(modules.into_iter().map(|(name, bytes)| (format!("modules/{name}.ko"), bytes)));
-        files.push(("modules/order".into(), order.into_bytes()));
+        let mut files = Vec::new();
+        for (name, path) in sources {
+            files.push(File { name: name.to_owned(), bytes: disk::read_bytes(&path)? });
+        }
+        let mut order = String::new();
+        for module in Modules::of(&self.parts.modules())?.in_order(self.modules)? {
+            let name = format!("{}.ko", module.name);
+            order += &format!("{name}\n");
+            files.push(File { name: format!("modules/{name}"), bytes: module.bytes });
+        }
+        files.push(File { name: "modules/order".into(), bytes: order.into_bytes() });
         Ok(files)
     }
 
-    fn archive(&self, files: &[(String, Vec<u8>)]) -> std::io::Result<Vec<u8>> {
+    fn archive(&self, files: &[File]) -> std::io::Result<Vec<u8>> {
         let mut archive = Archive::new(Vec::new());
-        // The kernel has /dev with the console in it already.
+        // The kernel creates /dev/console itself.
         for folder in ["bin", "modules"] {
             archive.folder(folder)?;
         }
-        for (name, bytes) in files {
+        for File { name, bytes } in files {
             archive.file(name, bytes)?;
         }
         archive.finish()
     }
 }
 
-/// A kernel's modules by name.
+/// A file of the initramfs, or a kernel module without its ending.
+struct File {
+    name: String,
+    bytes: Vec<u8>,
+}
+
+/// The modules of a kernel by name.
 struct Modules {
     files: BTreeMap<String, PathBuf>,
-    /// What the kernel has without a module, as paths in lines.
+    /// The modules that are built into the kernel: one path per line.
     builtin: String,
 }
 
 impl Modules {
     fn of(folder: &Path) -> Result<Self> {
-        let release = disk::list(folder)?.pop().ok_or_else(|| format!("{}: no kernel's modules", folder.display()))?;
+        let release = disk::list(folder)?.pop().ok_or_else(|| format!("{}: no kernel modules", folder.display()))?;
         let mut files = BTreeMap::new();
         find(&release.join("kernel"), &mut files)?;
         Ok(Self { files, builtin: disk::read(&release.join("modules.builtin"))? })
     }
 
-    /// The modules and those that they depend on, each after its own.
-    fn in_order(&self, names: &[&str]) -> Result<Vec<(String, Vec<u8>)>> {
+    /// The modules and their dependencies, each after those that it depends on.
+    fn in_order(&self, names: &[&str]) -> Result<Vec<File>> {
         let mut ordered = Vec::new();
         names.iter().try_for_each(|name| self.add(name, &mut ordered))?;
         Ok(ordered)
     }
 
-    fn add(&self, name: &str, ordered: &mut Vec<(String, Vec<u8>)>) -> Result {
+    fn add(&self, name: &str, ordered: &mut Vec<File>) -> Result {
         let is_builtin = || self.builtin.lines().any(|path| self::name(Path::new(path)).as_deref() == Some(name));
-        if ordered.iter().any(|(known, _)| known == name) || is_builtin() {
+        if ordered.iter().any(|module| module.name == name) || is_builtin() {
             return Ok(());
         }
         let file = self.files.get(name).ok_or_else(|| format!("the kernel has no module {name}"))?;
-        let bytes = match file.extension().is_some_and(|extension| extension == "xz") {
-            true => shell::try_output(shell::program("xz").arg("-dc").arg(file))?.stdout,
-            false => disk::read_bytes(file)?,
+        let bytes = if file.extension().is_some_and(|extension| extension == "xz") {
+            shell::try_output(shell::program("xz").arg("-dc").arg(file))?.stdout
+        } else {
+            disk::read_bytes(file)?
         };
         depends(&bytes).iter().try_for_each(|other| self.add(other, ordered))?;
-        ordered.push((name.to_owned(), bytes));
+        ordered.push(File { name: name.to_owned(), bytes });
         Ok(())
     }
 }
@@ -108,14 +119,14 @@ fn find(folder: &Path, files: &mut BTreeMap<String, PathBuf>) -> Result {
     Ok(())
 }
 
-/// The name of the module in a file. The kernel knows no dash.
+/// The name of the module in a file. The kernel writes `_` for `-`.
 fn name(path: &Path) -> Option<String> {
     let name = path.file_name()?.to_str()?;
     let name = name.strip_suffix(".xz").unwrap_or(name).strip_suffix(".ko")?;
     Some(name.replace('-', "_"))
 }
 
-/// What a module says that it depends on, in its section of texts that end with a zero.
+/// The dependencies of a module, from its section of zero-terminated strings.
 fn depends(module: &[u8]) -> Vec<String> {
     const KEY: &[u8] = b"\0depends=";
     let Some(at) = module.windows(KEY.len()).position(|window| window == KEY) else { return Vec::new() };
@@ -129,14 +140,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_module_tells_what_it_depends_on() {
+    fn reads_dependencies_of_a_module() {
         assert_eq!(depends(b"x\0license=GPL\0depends=virtio,net-failover\0name=v\0"), ["virtio", "net_failover"]);
         assert!(depends(b"x\0depends=\0name=v\0").is_empty());
         assert!(depends(b"no module").is_empty());
     }
 
     #[test]
-    fn the_name_of_a_module() {
+    fn reads_names_of_modules() {
         let check = |file: &str, expected: Option<&str>| assert_eq!(name(Path::new(file)).as_deref(), expected);
         check("kernel/drivers/char/hw_random/virtio-rng.ko", Some("virtio_rng"));
         check("a.ko.xz", Some("a"));

@@ -1,4 +1,4 @@
-//! A machine that runs: its console is read line by line until what is waited for was said, or for as long as it may take.
+//! Runs a machine and reads its console line by line, until the expected texts have appeared or the time is over.
 
 use std::io::Read;
 use std::process::{Child, Command, Stdio};
@@ -8,17 +8,16 @@ use std::time::{Duration, Instant};
 
 use crate::{Result, shell};
 
-/// What a console showed.
+/// The output of a console.
 #[derive(Debug)]
 pub struct Console {
     pub lines: Vec<String>,
-    /// Why it is not all that was expected.
+    /// The reason, if an expected text did not appear.
     pub missing: Option<String>,
     pub time: Duration,
 }
 
-/// Runs the machine until its console has shown all of these texts, in this order and each in a line of its own.
-/// Afterwards it is gone.
+/// Runs the machine until its console has shown all texts in this order, on separate lines. Then stops the machine.
 pub fn watch(command: &mut Command, expected: &[String], bound: Duration) -> Result<Console> {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut process = command.spawn().map_err(|e| format!("start {}: {e}", shell::words(command)))?;
@@ -35,7 +34,7 @@ pub fn watch(command: &mut Command, expected: &[String], bound: Duration) -> Res
     Ok(console)
 }
 
-/// One that is stopped however the task ends.
+/// A machine that is stopped on drop.
 struct Machine(Child);
 
 impl Drop for Machine {
@@ -66,7 +65,7 @@ fn listen(lines: &Receiver<String>, expected: &[String], bound: Duration) -> Con
     Console { lines: shown, missing, time: start.elapsed() }
 }
 
-/// Sends what comes, line by line. Lines that overwrite each other are several.
+/// Sends the output line by line. A carriage return ends a line too.
 fn read(mut from: impl Read + Send + 'static, into: Sender<String>) {
     thread::spawn(move || {
         let (mut line, mut bytes) = (Vec::new(), [0; 1024]);
@@ -77,7 +76,7 @@ fn read(mut from: impl Read + Send + 'static, into: Sender<String>) {
                     b'\r' | b'\n' => {
                         let text = String::from_utf8_lossy(&line).into_owned();
                         line.clear();
-                        // Nobody listens any more when all has been said.
+                        // The receiver is gone once all texts have appeared.
                         if into.send(text).is_err() {
                             return;
                         }
@@ -101,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn it_waits_for_every_text_in_order() {
+    fn waits_for_every_text_in_order() {
         check("printf 'a 1\\r\\n\\nb\\ra 2\\n'; exec sleep 60", &["a", "a 2"], &["a 1", "b", "a 2"], None);
         check(
             "echo b; echo a",
@@ -113,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn it_waits_no_longer_than_it_may() {
+    fn stops_at_the_time_limit() {
         let console = watch(Command::new("sleep").arg("60"), &["a".into()], Duration::ZERO).unwrap();
         assert_eq!(console.missing.as_deref(), Some("the console did not show \"a\" within 0 s"));
     }

@@ -1,6 +1,6 @@
-//! `cargo xtask boot`: machines in QEMU whose initramfs, that of examples/initramfs, pulls its root from a registry on
-//! this host's loopback and starts a shell in it. Nothing is installed but programs that the host itself runs, and nothing
-//! is waited for without a bound.
+//! `cargo xtask boot`: boots machines in QEMU. Their initramfs is that of examples/initramfs: it pulls its root from a
+//! registry on the host's loopback and starts a shell in it. Only programs that run on the host are installed, and every
+//! wait has a bound.
 
 mod apt;
 mod cable;
@@ -23,14 +23,14 @@ use image::Subject;
 use initramfs::Contents;
 use machine::Console;
 
-/// The longest that a machine may take, emulated and on a busy host.
+/// The time limit of a machine, emulated and on a busy host.
 const BOUND: Duration = Duration::from_secs(300);
 const DISK_SIZE: u64 = 1024 * 1024 * 1024;
-/// Lines of a console that are shown of a case that failed.
+/// The number of console lines to show when a case fails.
 const SHOWN: usize = 40;
 
 pub fn run(words: &[&str]) -> Result {
-    let (guests, cases) = asked(words)?;
+    let (guests, cases) = parse(words)?;
     debian::need(&[
         ("debootstrap", "debootstrap"),
         debian::REGISTRY,
@@ -40,7 +40,7 @@ pub fn run(words: &[&str]) -> Result {
     guests.into_iter().try_for_each(|guest| boot(guest, &cases))
 }
 
-/// Makes a folder that is kept for the next run, whole or not at all.
+/// Makes a folder that later runs reuse. It appears complete or not at all.
 fn once(folder: PathBuf, make: impl FnOnce(&Path) -> Result) -> Result<PathBuf> {
     if !folder.exists() {
         let partial = disk::Temporary::new(folder.with_extension("partial"))?;
@@ -50,14 +50,14 @@ fn once(folder: PathBuf, make: impl FnOnce(&Path) -> Result) -> Result<PathBuf> 
     Ok(folder)
 }
 
-/// The guests and the cases that the words name; all where they name none.
-fn asked(words: &[&str]) -> Result<(Vec<&'static Guest>, Vec<&'static Case>)> {
+/// The named guests and cases. None of a kind means all.
+fn parse(words: &[&str]) -> Result<(Vec<&'static Guest>, Vec<&'static Case>)> {
     let mut guests: Vec<&Guest> = GUESTS.iter().filter(|guest| words.contains(&guest.name)).collect();
     let mut cases: Vec<&Case> = CASES.iter().filter(|case| words.contains(&case.name)).collect();
     if guests.len() + cases.len() != words.len() {
         let names: Vec<&str> =
             GUESTS.iter().map(|guest| guest.name).chain(CASES.iter().map(|case| case.name)).collect();
-        return Err(format!("boot {}: there are {}", words.join(" "), names.join(", ")));
+        return Err(format!("boot {}: expected names of {}", words.join(" "), names.join(", ")));
     }
     if guests.is_empty() {
         guests = GUESTS.iter().collect();
@@ -68,7 +68,7 @@ fn asked(words: &[&str]) -> Result<(Vec<&'static Guest>, Vec<&'static Case>)> {
     Ok((guests, cases))
 }
 
-/// All that the cases of one guest share.
+/// What the cases of one guest share.
 struct Place<'a> {
     guest: &'a Guest,
     folder: PathBuf,
@@ -82,16 +82,13 @@ fn boot(guest: &Guest, cases: &[&Case]) -> Result {
     println!("{}", show::bold(format!("{} in QEMU, emulated", guest.name)));
     let folder = cargo::target()?.join("boot").join(guest.name);
     disk::create_folder(&folder)?;
-    let parts = Parts::there(guest, &folder)?;
+    let parts = Parts::get_or_fetch(guest, &folder)?;
     let pullet = cross::one(guest.name)?;
-    let subject = Subject::there(guest, &folder)?;
+    let subject = Subject::get_or_make(guest, &folder)?;
     let registry = Registry::start_tls(&folder.join("registry"), &subject.folder)?;
     let place = Place { guest, folder, parts, pullet, subject, registry };
     let failed: Vec<&str> = cases.iter().filter(|case| !place.succeeds(case)).map(|case| case.name).collect();
-    match failed[..] {
-        [] => Ok(()),
-        _ => Err(format!("{}: failed: {}", guest.name, failed.join(", "))),
-    }
+    if failed.is_empty() { Ok(()) } else { Err(format!("{}: failed: {}", guest.name, failed.join(", "))) }
 }
 
 impl Place<'_> {
@@ -105,7 +102,7 @@ impl Place<'_> {
         outcome.is_ok()
     }
 
-    /// Boots the machine of a case and holds its console and the registry's log against what they must show.
+    /// Boots the machine of a case and checks its console and the registry's log.
     fn play(&self, case: &Case) -> Result<Duration> {
         let file = |name: &str| self.folder.join(name);
         let authority = file("registry").join("ca.pem");
@@ -133,32 +130,32 @@ impl Place<'_> {
         if let Some(clock) = case.clock {
             qemu.arg("-rtc").arg(format!("base={clock}"));
         }
-        let expected: Vec<String> = case.console.iter().map(|text| self.filled(text)).collect();
+        let expected: Vec<String> = case.console.iter().map(|text| self.fill(text)).collect();
         let console = machine::watch(&mut qemu, &expected, BOUND)?;
         disk::write(&file(&format!("{}.console", case.name)), console.lines.join("\n") + "\n")?;
-        told(&console)?;
+        show_console(&console)?;
         match cable {
-            Some(cable) if !cable.is_mended() => Err("the network was not cut as long as it should".into()),
+            Some(cable) if !cable.is_mended() => Err("the network was not cut for long enough".into()),
             Some(_) if self.registry.ranges(ranges + 1)? <= ranges => {
-                Err("the registry was not asked for the rest of the layer".into())
+                Err("pullet did not request the rest of the layer".into())
             }
             _ => Ok(console.time),
         }
     }
 
     fn command_line(&self, case: &Case, port: u16) -> String {
-        let (console, parameters) = (self.guest.console, self.filled(case.parameters));
+        let (console, parameters) = (self.guest.console, self.fill(case.parameters));
         let (image, init, memory) = (image::name(port), image::INIT, case.memory);
         format!(
             "console={console} quiet panic=-1 mem={memory}M init={init} pullet.image={image} pullet.ca=/ca.pem {parameters}"
         )
     }
 
-    fn filled(&self, text: &str) -> String {
+    fn fill(&self, text: &str) -> String {
         text.replace("{digest}", &self.subject.digest)
     }
 
-    /// The image of the case's disk.
+    /// The image file of the case's disk.
     fn disk(&self, case: &Case) -> Result<PathBuf> {
         let image = self.folder.join("disk.img");
         if case.disk == Disk::Fresh {
@@ -170,22 +167,16 @@ impl Place<'_> {
     }
 }
 
-/// Shows what the guest said with its clock, or all of it where something is missing.
-fn told(console: &Console) -> Result {
-    match &console.missing {
-        None => {
-            console
-                .lines
-                .iter()
-                .filter(|line| line.starts_with('['))
-                .for_each(|line| println!("  {}", show::dim(line)));
-            Ok(())
-        }
-        Some(missing) => {
-            let from = console.lines.len().saturating_sub(SHOWN);
-            Err(format!("{missing}; its last lines:\n{}", console.lines[from..].join("\n")))
-        }
+/// Shows the lines with a time stamp. Fails with the last lines of the console if an expected text is missing.
+fn show_console(console: &Console) -> Result {
+    if let Some(missing) = &console.missing {
+        let from = console.lines.len().saturating_sub(SHOWN);
+        return Err(format!("{missing}; its last lines:\n{}", console.lines[from..].join("\n")));
     }
+    for line in console.lines.iter().filter(|line| line.starts_with('[')) {
+        println!("  {}", show::dim(line));
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -193,15 +184,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_name_guests_and_cases() {
+    fn parses_names_of_guests_and_cases() {
         let check = |words: &[&str], guests: &[&str], cases: usize| {
-            let asked = asked(words).unwrap();
-            assert_eq!(asked.0.iter().map(|guest| guest.name).collect::<Vec<_>>(), guests, "{words:?}");
-            assert_eq!(asked.1.len(), cases, "{words:?}");
+            let parsed = parse(words).unwrap();
+            assert_eq!(parsed.0.iter().map(|guest| guest.name).collect::<Vec<_>>(), guests, "{words:?}");
+            assert_eq!(parsed.1.len(), cases, "{words:?}");
         };
         check(&[], &["x86_64", "aarch64"], CASES.len());
         check(&["aarch64"], &["aarch64"], CASES.len());
         check(&["cut", "x86_64", "small"], &["x86_64"], 2);
-        assert!(asked(&["sparc"]).is_err_and(|why| why.contains("aarch64") && why.contains("cut")));
+        assert!(parse(&["sparc"]).is_err_and(|why| why.contains("aarch64") && why.contains("cut")));
     }
 }

@@ -1,4 +1,4 @@
-//! One fault: the run that meets it, what is left, and the run after it.
+//! One fault: the run with the fault, the state that it leaves, and the next run.
 
 use std::os::unix::process::ExitStatusExt;
 
@@ -8,15 +8,15 @@ use super::trace::{self, Fault, Point, Traced};
 use super::worker::{Prepared, Worker};
 use crate::{Result, shell};
 
-/// How the run with the fault left the disk.
+/// The state of the disk after the run with the fault.
 pub enum Ending {
     Before,
     Complete,
 }
 
-/// How often a fault may not come about, because the run was another one: what comes over a socket has no fixed pieces.
+/// The number of runs to try until the fault occurs. Runs differ, because data from a socket arrives in varying pieces.
 const TRIES: usize = 20;
-/// "disk: space, permission, in the way".
+/// The exit code for errors of the disk.
 const DISK: i32 = 9;
 
 impl Worker {
@@ -28,11 +28,11 @@ impl Worker {
             let pullet = self.pullet(prepared.scenario, &place);
             let traced = trace::inject(&pullet, &point.call, point.fault, &self.log())?;
             if traced.has_fired {
-                let said = traced.said.trim_end().to_owned();
-                return self.judge(prepared, point, &place, &traced).map_err(|reason| format!("{reason}\n{said}"));
+                let errors = traced.stderr.trim_end();
+                return self.judge(prepared, point, &place, &traced).map_err(|reason| format!("{reason}\n{errors}"));
             }
         }
-        Err(format!("the fault did not come about in {TRIES} runs"))
+        Err(format!("the fault did not occur in {TRIES} runs"))
     }
 
     fn judge(&self, prepared: &Prepared, point: &Point, place: &Place, traced: &Traced) -> Result<Ending> {
@@ -43,32 +43,33 @@ impl Worker {
         match (point.fault, traced.status.code()) {
             (Fault::Kill, None) if traced.status.signal() == Some(9) => {}
             (Fault::Error(_), Some(0)) if is_done => {}
-            // The kernel itself interrupts a write; then it is written again.
-            (Fault::Error("EINTR"), _) if point.call.name == "write" => return Err("it was not tried again".into()),
-            (Fault::Error(_), Some(0)) => return Err("it ended with 0 and was not done".into()),
+            // A real kernel interrupts writes too, so they must be retried.
+            (Fault::Error("EINTR"), _) if point.call.name == "write" => return Err("the write was not retried".into()),
+            (Fault::Error(_), Some(0)) => return Err("exit code 0, but the work was not done".into()),
             (Fault::Error(_), Some(DISK)) => {}
-            (_, code) => return Err(format!("it ended with {code:?}")),
+            (_, code) => return Err(format!("unexpected exit code {code:?}")),
         }
-        self.again(prepared, place, &state).map_err(|reason| format!("the next run: {reason}"))?;
+        self.run_again(prepared, place, &state).map_err(|reason| format!("the next run: {reason}"))?;
         Ok(if is_done { Ending::Complete } else { Ending::Before })
     }
 
-    /// The run after the fault: as good as one without it. A target that is there is refused, and left as it is.
-    pub fn again(&self, prepared: &Prepared, place: &Place, state: &State) -> Result {
+    /// The run after the fault must have the result of a run without one. If the target exists, it must be refused and left
+    /// as it is.
+    pub fn run_again(&self, prepared: &Prepared, place: &Place, state: &State) -> Result {
         let committed = check::committed(state);
         self.server.take();
         let output = shell::try_output(&mut self.pullet(prepared.scenario, place))?;
         let expected = if state.target.is_some() { DISK } else { 0 };
         if output.status.code() != Some(expected) {
-            let said = String::from_utf8_lossy(&output.stderr);
-            return Err(format!("expected {expected}, got {}: {}", output.status, said.trim_end()));
+            let errors = String::from_utf8_lossy(&output.stderr);
+            return Err(format!("expected exit code {expected}, got {}: {}", output.status, errors.trim_end()));
         }
         check::asks_for_what_is_missing(&self.server.take().0, &committed)?;
         check::is_complete(&prepared.after, &place.state()?)
     }
 }
 
-/// Whether what was asked for is there.
+/// True if the work of the run is done.
 fn is_done(after: &State, now: &State) -> bool {
     let index = |state: &State| state.store.content("index.json").map(<[u8]>::to_vec);
     let home = |state: &State| state.home.content(check::LOGIN).map(<[u8]>::to_vec);

@@ -1,35 +1,36 @@
-//! What must hold after a fault, and after the run that follows it.
+//! The checks after a fault, and after the next run.
 
 use super::place::State;
 use super::server::Server;
 use super::snapshot::Snapshot;
 use crate::Result;
 
-/// An index without images, as the first pull makes it.
+/// Part of an index without images, which the first pull writes.
 const NO_IMAGES: &[u8] = br#""manifests":[]"#;
 pub const LOGIN: &str = ".docker/config.json";
 
-/// Every blob is what its name says, every document is the old or the new one, and the target is whole or not there.
+/// Checks that every blob has the content of its digest, that every document is the old or the new one, and that the target
+/// is complete or absent.
 pub fn is_sound(before: &State, after: &State, now: &State, server: &Server) -> Result {
     for (path, content) in now.store.below("blobs/sha256") {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         if server.blob(&format!("sha256:{name}")) != Some(content) {
-            return Err(format!("{} is not what its name says", path.display()));
+            return Err(format!("{} does not have the content of its digest", path.display()));
         }
     }
     document("index.json", [&before.store, &after.store, &now.store], is_empty_index)?;
     document("oci-layout", [&before.store, &after.store, &now.store], |_| false)?;
     document(LOGIN, [&before.home, &after.home, &now.home], |_| false)?;
     match (&after.target, &now.target) {
-        (Some(whole), Some(target)) => {
-            whole.difference(target).map_or(Ok(()), |what| Err(format!("the target: {what}")))
+        (Some(expected), Some(target)) => {
+            expected.difference(target).map_or(Ok(()), |what| Err(format!("target: {what}")))
         }
-        (None, Some(_)) => Err("there is a target".into()),
+        (None, Some(_)) => Err("there is an unexpected target".into()),
         (_, None) => Ok(()),
     }
 }
 
-/// The same as after a run without a fault; nothing is left over.
+/// Checks that everything is as after a run without a fault, with nothing left over.
 pub fn is_complete(after: &State, now: &State) -> Result {
     let none = Snapshot::default();
     let target = |state| -> &Snapshot { Option::as_ref(state).unwrap_or(&none) };
@@ -38,26 +39,26 @@ pub fn is_complete(after: &State, now: &State) -> Result {
         ("home", &after.home, &now.home),
         ("target", target(&after.target), target(&now.target)),
     ];
-    for (part, whole, now) in parts {
-        if let Some(what) = whole.difference(now) {
+    for (part, expected, now) in parts {
+        if let Some(what) = expected.difference(now) {
             return Err(format!("{part}: {what}"));
         }
     }
-    if after.beside == now.beside { Ok(()) } else { Err(format!("beside the target: {:?}", now.beside)) }
+    if after.beside == now.beside { Ok(()) } else { Err(format!("files next to the target: {:?}", now.beside)) }
 }
 
-/// The digests of the blobs that are there.
+/// The digests of the blobs in the store.
 pub fn committed(state: &State) -> Vec<String> {
     let names = state.store.below("blobs/sha256").filter_map(|(path, _)| path.file_name()?.to_str());
     names.map(|name| format!("sha256:{name}")).collect()
 }
 
-/// No blob is asked for twice, nor one that was there.
+/// Checks that no blob was requested twice, and none that was in the store.
 pub fn asks_for_what_is_missing(targets: &[String], committed: &[String]) -> Result {
     for (index, target) in targets.iter().enumerate() {
         let Some((_, digest)) = target.split_once("/blobs/") else { continue };
-        if committed.iter().any(|there| there == digest) {
-            return Err(format!("{digest} was there and was fetched again"));
+        if committed.iter().any(|committed| committed == digest) {
+            return Err(format!("{digest} was in the store and was fetched again"));
         }
         if targets[..index].contains(target) {
             return Err(format!("{digest} was fetched twice"));
@@ -71,7 +72,7 @@ fn document(name: &str, [before, after, now]: [&Snapshot; 3], is_between: fn(&[u
     if now == before.content(name) || now == after.content(name) || now.is_some_and(is_between) {
         return Ok(());
     }
-    let text = now.map_or("nothing".into(), String::from_utf8_lossy);
+    let text = now.map_or("absent".into(), String::from_utf8_lossy);
     Err(format!("{name} is neither the old nor the new one: {text}"))
 }
 

@@ -1,6 +1,6 @@
-//! `cargo xtask crash`: pullet is killed, and its disk fails, at every system call that changes the disk, one after the
-//! other. After each the store and the target must be as before or complete, and the next run must finish the work
-//! without fetching again what was there.
+//! `cargo xtask crash`: kills pullet, or fails its disk, at every system call that changes the disk. After each fault the
+//! store and the target must be as before or complete, and the next run must finish the work without fetching any blob
+//! again.
 
 mod archive;
 mod attempt;
@@ -21,21 +21,23 @@ use std::time::Instant;
 
 use self::attempt::Ending;
 use self::noise::Noise;
-use self::options::Options;
+use self::options::{Options, Sample};
 use self::trace::Point;
 use self::worker::Worker;
 use crate::disk::Temporary;
 use crate::{Result, cargo, debian, show};
 
-/// What every commit is tried with: the seed, and how many points.
-const SAMPLE: (u64, usize) = (1, 300);
+/// The sample that `cargo xtask test` tries.
+const SAMPLE: &str = "1:300";
+/// The seed of the repeated kills, without a sample.
+const SEED: u64 = 1;
 
 pub fn run(words: &[&str]) -> Result {
     let options = Options::parse(words)?;
     debian::need(&[("getfattr", "attr"), ("strace", "strace")])?;
     let start = Instant::now();
     let binary = cargo::build("release")?;
-    // Faults are the same on every file system, and memory makes an fsync cheap.
+    // The faults do not depend on the file system, and fsync is cheap in memory.
     let memory = Path::new("/dev/shm");
     let base = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
     let folder = Temporary::new(base.join(format!("pullet-crash-{}", std::process::id())))?;
@@ -51,17 +53,18 @@ pub fn run(words: &[&str]) -> Result {
     if !tally.failures.is_empty() {
         return Err(format!("{} of {} points failed", tally.failures.len(), tally.tried));
     }
-    let seed = options.sample.unwrap_or(SAMPLE).0;
+    let seed = options.sample.map_or(SEED, |sample| sample.seed);
     siege::run(&binary, &folder.path().join("siege"), seed)?;
-    println!("all of it in {}", show::seconds(start.elapsed()));
+    println!("done in {}", show::seconds(start.elapsed()));
     Ok(())
 }
 
-/// What `cargo xtask test` tries.
+/// Runs the sample of `cargo xtask test`.
 pub fn sample() -> Result {
-    run(&["--sample", &format!("{}:{}", SAMPLE.0, SAMPLE.1)])
+    run(&["--sample", SAMPLE])
 }
 
+/// The results of a number of points.
 #[derive(Default)]
 struct Tally {
     all: usize,
@@ -80,14 +83,14 @@ impl Tally {
     }
 }
 
-/// Shares the points among workers, each with a registry, stores and targets of its own.
+/// Distributes the points among workers. Each worker has its own registry, stores and targets.
 fn sweep(options: &Options, binary: &Path, folder: &Path) -> Result<Tally> {
     let worker = |job: usize| Worker::new(binary, &folder.join(format!("job-{job}")));
     let workers: Vec<Worker> = (0..options.jobs).map(worker).collect::<Result<_>>()?;
-    // Those of the first are those of all.
+    // All workers have the same points.
     let points = workers.first().map(|worker| worker.points(options.call.as_deref())).unwrap_or_default();
     let mut sum = Tally { all: points.len(), ..Tally::default() };
-    let points = &chosen(points, options.sample);
+    let points = &choose(points, options.sample);
     std::thread::scope(|scope| {
         let work = |(job, worker)| scope.spawn(move || work(&worker, points.iter().skip(job).step_by(options.jobs)));
         let threads: Vec<_> = workers.into_iter().enumerate().map(work).collect();
@@ -106,7 +109,7 @@ fn work<'a>(worker: &Worker, points: impl Iterator<Item = &'a Point>) -> Tally {
             Ok(Ending::Before) => tally.before += 1,
             Ok(Ending::Complete) => tally.complete += 1,
             Err(reason) => {
-                let failure = format!("{}: {reason}", worker.shown(point));
+                let failure = format!("{}: {reason}", worker.describe(point));
                 eprintln!("{failure}");
                 tally.failures.push(failure);
             }
@@ -115,9 +118,9 @@ fn work<'a>(worker: &Worker, points: impl Iterator<Item = &'a Point>) -> Tally {
     tally
 }
 
-/// All points, or some that are the same ones for the same seed.
-fn chosen(mut points: Vec<Point>, sample: Option<(u64, usize)>) -> Vec<Point> {
-    let Some((seed, count)) = sample else { return points };
+/// All points, or a sample, which depends only on its seed.
+fn choose(mut points: Vec<Point>, sample: Option<Sample>) -> Vec<Point> {
+    let Some(Sample { seed, count }) = sample else { return points };
     let mut noise = Noise::new(seed);
     let mut chosen = Vec::new();
     while chosen.len() < count && !points.is_empty() {

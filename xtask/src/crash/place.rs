@@ -1,4 +1,4 @@
-//! Where a run takes place: a store, a home, and a folder for the target. All that it leaves behind is in its state.
+//! The folders of a run: a store, a home, and a folder for the target. The state has everything that the run leaves there.
 
 use std::path::{Path, PathBuf};
 
@@ -7,20 +7,20 @@ use crate::{Result, disk, shell};
 
 pub struct Place(PathBuf);
 
-/// What a run found or left.
+/// The content of the folders.
 pub struct State {
     pub store: Snapshot,
     pub home: Snapshot,
     pub target: Option<Snapshot>,
-    /// The names beside the target, and its own.
+    /// The names in the target's folder, including the target.
     pub beside: Vec<String>,
 }
 
-/// The owner of an ordinary user's place: Debian's nobody.
+/// The owner of an ordinary user's folders: Debian's nobody.
 pub const NOBODY: &str = "65534:65534";
 
 impl Place {
-    /// An empty one.
+    /// Makes empty folders.
     pub fn new(folder: PathBuf, is_ordinary: bool) -> Result<Self> {
         disk::fresh(&folder)?;
         let place = Self(folder);
@@ -33,7 +33,7 @@ impl Place {
         Ok(place)
     }
 
-    /// One like another.
+    /// Copies another place.
     pub fn like(other: &Self, folder: PathBuf) -> Result<Self> {
         disk::clear(&folder)?;
         shell::run(shell::program("cp").arg("-a").arg(&other.0).arg(&folder))?;

@@ -1,20 +1,25 @@
-//! What pullet is asked to do, and on what it begins.
+//! The scenarios: a command of pullet and its start state.
 
 use super::world::{IMAGE, MOVED, OTHER};
 
 pub struct Scenario {
     pub name: &'static str,
-    /// Pulled before: repositories, and what their tag meant then.
+    /// The images to pull before: the repository, and the content that its tag names then.
     pub before: &'static [(&'static str, &'static str)],
-    /// `@` stands for the registry, and `TARGET` for the folder to fill.
+    /// The arguments. `@` is replaced by the registry, and `TARGET` by the target.
     pub words: &'static [&'static str],
-    /// Whether nobody asks, and not root.
+    /// True if the user nobody runs it, not root.
     pub is_ordinary: bool,
 }
 
 pub const SCENARIOS: &[Scenario] = &[
     Scenario { name: "pull into an empty store", words: &["pull", "@/image"], ..NOTHING },
-    Scenario { name: "pull beside another image", before: &[(OTHER, OTHER)], words: &["pull", "@/image"], ..NOTHING },
+    Scenario {
+        name: "pull in addition to another image",
+        before: &[(OTHER, OTHER)],
+        words: &["pull", "@/image"],
+        ..NOTHING
+    },
     Scenario { name: "pull a tag that moved", before: &[(MOVED, OTHER)], words: &["pull", "@/moved"], ..NOTHING },
     Scenario {
         name: "unpack from the store",

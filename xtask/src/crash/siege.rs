@@ -1,5 +1,5 @@
-//! Two hundred kills in a row, without a clean run between them: a pull keeps what it has and ends complete, having
-//! fetched hardly more than the image; an unpacking leaves nothing behind however often it dies.
+//! Kills pullet 200 times in a row. A pull must keep its data, finish in the end, and fetch little more than the size of the
+//! image in total. An unpack must leave nothing behind.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -16,9 +16,9 @@ const KILLS: u64 = 200;
 const LAYERS: usize = 6;
 const LAYER: usize = 6 << 20;
 const REPOSITORY: &str = "siege";
-/// What may be fetched in sum, for each byte of the image.
+/// The most bytes to fetch in total, for each byte of the image.
 const BUDGET: f64 = 1.2;
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 pub fn run(binary: &Path, folder: &Path, seed: u64) -> Result {
     pull(binary, &folder.join("pull"), &mut Noise::new(seed))?;
@@ -29,7 +29,7 @@ struct Siege<'a> {
     binary: &'a Path,
     server: Server,
     store: PathBuf,
-    /// Bytes of layers.
+    /// The total size of the layers.
     size: u64,
 }
 
@@ -42,7 +42,7 @@ fn pull(binary: &Path, folder: &Path, noise: &mut Noise) -> Result {
     let mut fetched = 0;
     for kill in 0..KILLS {
         let left = size - siege.kept()?;
-        // So that about as much is left for each of the others.
+        // The range makes the expected progress of all runs about equal.
         let bytes = noise.below((2 * left / (KILLS - kill + 1)).max(1));
         fetched += siege.kill_after(bytes).map_err(|reason| format!("kill {} of {KILLS}: {reason}", kill + 1))?;
     }
@@ -51,11 +51,11 @@ fn pull(binary: &Path, folder: &Path, noise: &mut Noise) -> Result {
     shell::run(&mut siege.pullet("verify"))?;
     let ratio = fetched as f64 / size as f64;
     let (size, fetched) = (show::bytes(size), show::bytes(fetched));
-    println!("a pull of {size} was killed {KILLS} times and fetched {fetched} in sum: {ratio:.3} of the image");
-    if ratio < BUDGET { Ok(()) } else { Err(format!("more than {BUDGET} of the image was fetched")) }
+    println!("a pull of {size} was killed {KILLS} times and fetched {fetched} in total: {ratio:.3} of the image");
+    if ratio < BUDGET { Ok(()) } else { Err(format!("fetched more than {BUDGET} times the image")) }
 }
 
-/// Kills the unpacking from the store at random calls, one time after the other in the same place.
+/// Kills an unpack from the store at random calls, again and again in the same folders.
 fn unpack(worker: &Worker, noise: &mut Noise) -> Result {
     let (index, prepared) = worker.find("unpack from the store")?;
     let place = worker.place(prepared)?;
@@ -68,15 +68,14 @@ fn unpack(worker: &Worker, noise: &mut Noise) -> Result {
         check::is_sound(&prepared.before, &prepared.after, &state, &worker.server)?;
         disk::clear(&place.target())?;
     }
-    match worker.again(prepared, &place, &place.state()?) {
-        Ok(()) => println!("an unpacking was killed {KILLS} times and then went well"),
-        Err(reason) => return Err(format!("after {KILLS} kills: {reason}")),
-    }
+    let outcome = worker.run_again(prepared, &place, &place.state()?);
+    outcome.map_err(|reason| format!("after {KILLS} kills: {reason}"))?;
+    println!("an unpack was killed {KILLS} times and then succeeded");
     Ok(())
 }
 
 impl Siege<'_> {
-    /// Runs a pull that dies after so many bytes of layers, and tells the bytes that it was sent.
+    /// Runs a pull, kills it after this many bytes of layers, and returns how many bytes it was sent.
     fn kill_after(&self, bytes: u64) -> Result<u64> {
         let mut pullet = self.pullet("pull");
         pullet.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
@@ -90,14 +89,14 @@ impl Siege<'_> {
         loop {
             match self.server.buried()? {
                 Some(status) if status.code().is_none() => return Ok(self.server.take().1),
-                Some(status) => return Err(format!("it ended by itself: {status}")),
-                None if start.elapsed() > PATIENCE => return Err("it hangs".into()),
+                Some(status) => return Err(format!("ended before the kill: {status}")),
+                None if start.elapsed() > TIMEOUT => return Err("timed out".into()),
                 None => std::thread::sleep(Duration::from_millis(1)),
             }
         }
     }
 
-    /// Bytes of layers that are in the store.
+    /// The bytes of layers in the store, including partial ones.
     fn kept(&self) -> Result<u64> {
         let folders = ["blobs/sha256", "ingest"].map(|name| self.store.join(name));
         let mut sum = 0;
@@ -117,7 +116,7 @@ impl Siege<'_> {
     }
 }
 
-/// Layers of noise, which gzip makes no shorter.
+/// An image of random bytes, which gzip cannot compress.
 fn image(folder: &Path) -> Result<Image> {
     disk::create_folder(folder)?;
     let layer = |index: usize| {
@@ -128,10 +127,9 @@ fn image(folder: &Path) -> Result<Image> {
     Image::new(folder, (0..LAYERS).map(layer).collect::<Result<_>>()?)
 }
 
-/// Bytes of a blob that a kill does not take away.
+/// The bytes of a blob that survive a kill; `u64::MAX` if it is complete.
 fn kept_of(store: &Path, digest: &str) -> u64 {
     let partial = store.join("ingest").join(format!("{}.partial", digest.replace(':', "-")));
     let size = |path: &Path| path.metadata().map(|metadata| metadata.len());
-    // What is there is whole.
     size(&partial).or_else(|_| size(&store.join("blobs").join(digest.replace(':', "/"))).map(|_| u64::MAX)).unwrap_or(0)
 }

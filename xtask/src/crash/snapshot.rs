@@ -1,4 +1,4 @@
-//! A folder as facts, one for each path: type, mode, owner, times, links, content, extended attributes.
+//! The content of a folder, to compare: type, mode, owner, times, links, content and extended attributes of each path.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::Metadata;
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use super::archive::TIME;
 use crate::{Result, disk, shell};
 
-/// What is below a folder, and itself, whose path is empty.
+/// Everything below a folder, and the folder itself as the empty path.
 #[derive(Default, PartialEq)]
 pub struct Snapshot {
     nodes: BTreeMap<PathBuf, Node>,
@@ -23,10 +23,10 @@ struct Node {
 }
 
 impl Snapshot {
-    /// All facts, for a tree that was unpacked.
+    /// A snapshot with all metadata, for an unpacked tree.
     pub fn exact(folder: &Path) -> Result<Self> {
         let mut snapshot = Self::of(folder, |metadata, first| {
-            // Where no archive says a time it is that of the run.
+            // A time that no archive sets is that of the run.
             let time = if metadata.mtime() == TIME { "given" } else { "of today" };
             let (mode, owner, device) = (metadata.mode(), (metadata.uid(), metadata.gid()), metadata.rdev());
             format!("mode {mode:o}, owner {owner:?}, time {time}, device {device:x}, first name {first:?}")
@@ -39,7 +39,7 @@ impl Snapshot {
         Ok(snapshot)
     }
 
-    /// Types, modes and contents: a store is the same whenever it was filled.
+    /// A snapshot without times and owners, so that stores filled at different times are equal.
     pub fn plain(folder: &Path) -> Result<Self> {
         Self::of(folder, |metadata, _| format!("mode {:o}", metadata.mode()))
     }
@@ -54,7 +54,7 @@ impl Snapshot {
         below.map(|(path, node)| (path.as_path(), node.content.as_slice()))
     }
 
-    /// What is not the same, in a sentence; nothing if all is.
+    /// The first difference, in a sentence.
     pub fn difference(&self, got: &Self) -> Option<String> {
         for (path, node) in &self.nodes {
             match got.nodes.get(path) {
@@ -62,12 +62,12 @@ impl Snapshot {
                 Some(other) if other.facts != node.facts => {
                     return Some(format!("{}: expected {}, got {}", path.display(), node.facts, other.facts));
                 }
-                Some(other) if other != node => return Some(format!("{}: other content", path.display())),
+                Some(other) if other != node => return Some(format!("{}: different content", path.display())),
                 Some(_) => {}
             }
         }
         if let Some(path) = got.nodes.keys().find(|path| !self.nodes.contains_key(*path)) {
-            return Some(format!("{} is left over", path.display()));
+            return Some(format!("{} should not exist", path.display()));
         }
         (self.xattrs != got.xattrs).then(|| format!("expected xattrs {:?}, got {:?}", self.xattrs, got.xattrs))
     }
@@ -76,7 +76,7 @@ impl Snapshot {
         let mut snapshot = Self::default();
         let mut first_names: HashMap<u64, String> = HashMap::new();
         let mut pending = vec![folder.to_owned()];
-        // By name, so that the first name of a file is always the same one.
+        // In the order of names, so that the first name of a file is always the same.
         while let Some(at) = pending.pop() {
             let metadata = disk::metadata(&at)?;
             let path = at.strip_prefix(folder).unwrap_or(&at).to_owned();

@@ -1,4 +1,4 @@
-//! strace: which system calls of a run change the disk, and a run in which one of them meets a fault.
+//! Uses strace to list the system calls of a run that change the disk, and to inject a fault into one of them.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -8,7 +8,7 @@ use std::process::{Command, ExitStatus};
 
 use crate::{Result, disk, shell};
 
-/// All that can change a file, a name or what is known of them. A question mark: not on every machine.
+/// The system calls that can change a file, a name or metadata. A question mark: not on every architecture.
 const CALLS: &[&str] = &[
     "write",
     "pwrite64",
@@ -63,7 +63,7 @@ const CALLS: &[&str] = &[
     "fremovexattr",
 ];
 
-/// What happens in the place of a system call.
+/// What happens instead of a system call.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Fault {
     Kill,
@@ -77,11 +77,11 @@ pub const FAULTS: [Fault; 4] = [Fault::Kill, Fault::Error("ENOSPC"), Fault::Erro
 pub struct Call {
     pub name: String,
     pub nth: usize,
-    /// The line of the trace, to show.
+    /// The line of the trace, for messages.
     pub line: String,
 }
 
-/// One call of one scenario, and what happens to it.
+/// A call of a scenario, with a fault.
 #[derive(Clone, Debug)]
 pub struct Point {
     pub scenario: usize,
@@ -89,11 +89,11 @@ pub struct Point {
     pub fault: Fault,
 }
 
-/// What came of a run under strace.
+/// The result of a run under strace.
 pub struct Traced {
     pub status: ExitStatus,
-    pub said: String,
-    /// Whether the fault came about.
+    pub stderr: String,
+    /// True if the fault occurred.
     pub has_fired: bool,
 }
 
@@ -113,7 +113,7 @@ pub fn record(pullet: &Command, below: &Path, log: &Path) -> Result<Vec<Call>> {
     Ok(calls(&disk::read(log)?, &below.display().to_string()))
 }
 
-/// Runs pullet and lets the call meet the fault.
+/// Runs pullet and injects the fault into the call.
 pub fn inject(pullet: &Command, call: &Call, fault: Fault, log: &Path) -> Result<Traced> {
     let Call { name, nth, .. } = call;
     let effect = match fault {
@@ -123,7 +123,7 @@ pub fn inject(pullet: &Command, call: &Call, fault: Fault, log: &Path) -> Result
     let (trace, inject) = (format!("trace={name}"), format!("inject={name}:{effect}:when={nth}"));
     let mut options = vec!["-e", &trace, "-e", &inject];
     if fault != Fault::Kill {
-        // Faster; but then its signals do not arrive.
+        // Faster, but strace cannot inject signals with it.
         options.push("--seccomp-bpf");
     }
     let mut command = strace(pullet, log, &options);
@@ -132,8 +132,8 @@ pub fn inject(pullet: &Command, call: &Call, fault: Fault, log: &Path) -> Result
         Fault::Kill => output.status.signal() == Some(9),
         Fault::Error(_) => disk::read(log)?.contains("(INJECTED)"),
     };
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    Ok(Traced { status: output.status, said, has_fired })
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    Ok(Traced { status: output.status, stderr, has_fired })
 }
 
 fn strace(pullet: &Command, log: &Path, options: &[&str]) -> Command {
@@ -148,7 +148,8 @@ fn strace(pullet: &Command, log: &Path, options: &[&str]) -> Command {
     command
 }
 
-/// `PID CALL(ARGUMENTS) = RESULT`: the calls are counted by name, and those kept that touch what is below the folder.
+/// Reads lines `PID CALL(ARGUMENTS) = RESULT`. Counts all calls by name, and keeps those that change something below the
+/// folder.
 fn calls(log: &str, below: &str) -> Vec<Call> {
     let mut counts: HashMap<&str, usize> = HashMap::new();
     let mut calls = Vec::new();
@@ -175,7 +176,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_changes_the_folder_is_listed_and_all_is_counted() {
+    fn counts_all_calls_and_lists_those_that_change_the_folder() {
         let log = "7 openat(AT_FDCWD</w>, \"/t/lib\", O_RDONLY) = 3</t/lib>\n\
                    7 write(1<pipe:[9]>, \"x\", 1) = 1\n\
                    7 openat(AT_FDCWD</w>, \"/t/new\", O_WRONLY|O_CREAT, 0666) = 4</t/new>\n\

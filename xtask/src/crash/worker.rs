@@ -1,4 +1,4 @@
-//! A registry, and for each scenario what it begins with and what it must come to.
+//! A registry, and for each scenario its start state and its expected result.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -25,15 +25,15 @@ pub struct Prepared {
     calls: Vec<Call>,
 }
 
-/// What every run has on its standard input.
+/// The file that every run has as standard input.
 const PASSWORD: &str = "password";
-/// Runs without a fault.
+/// The number of recorded runs without a fault.
 const RECORDS: usize = 3;
 
 impl Worker {
     pub fn new(binary: &Path, folder: &Path) -> Result<Self> {
         disk::create_folder(folder)?;
-        // An ordinary user may not come to where it was built.
+        // An ordinary user may have no access to the build folder.
         let copy = folder.join("pullet");
         shell::run(shell::program("install").args(["-m", "755"]).arg(binary).arg(&copy))?;
         disk::write(&folder.join(PASSWORD), "password")?;
@@ -63,22 +63,22 @@ impl Worker {
         found.ok_or_else(|| format!("no scenario {name:?}"))
     }
 
-    pub fn shown(&self, point: &Point) -> String {
+    pub fn describe(&self, point: &Point) -> String {
         let Call { name, nth, line } = &point.call;
         format!("{}: {} at {name} {nth}: {line}", self.prepared[point.scenario].scenario.name, point.fault)
     }
 
-    /// A place for the next run, which begins as the scenario says.
+    /// The folders for the next run, in the scenario's start state.
     pub fn place(&self, prepared: &Prepared) -> Result<Place> {
         Place::like(&prepared.start, self.run_folder())
     }
 
-    /// The log of strace, beside all places.
+    /// The log of strace.
     pub fn log(&self) -> PathBuf {
         self.folder.join("trace")
     }
 
-    /// pullet as the scenario has it.
+    /// The command of the scenario.
     pub fn pullet(&self, scenario: &Scenario, place: &Place) -> Command {
         let host = self.server.address().to_string();
         let mut words: Vec<String> = Vec::new();
@@ -86,7 +86,7 @@ impl Worker {
             let (user, group) = NOBODY.split_once(':').unwrap_or((NOBODY, NOBODY));
             words.extend(["setpriv", "--reuid", user, "--regid", group, "--clear-groups"].map(str::to_owned));
         }
-        // The shell becomes pullet, so the calls of both are one process's.
+        // The shell execs pullet, so strace counts the calls of both in one process.
         words.extend(["sh", "-c", "exec \"$@\" < \"$0\""].map(str::to_owned));
         words.extend([self.folder.join(PASSWORD), self.binary.clone()].map(|path| path.display().to_string()));
         words.extend(scenario.words.iter().map(|word| match *word {
@@ -113,18 +113,18 @@ impl Worker {
             self.server.tag(repository, repository);
         }
         let before = start.state()?;
-        // What comes over a socket has no fixed pieces: the shortest of some runs has the calls that all runs have.
+        // Runs differ, because data from a socket arrives in varying pieces. The shortest run has the calls that all have.
         let mut shortest: Option<(Vec<Call>, State)> = None;
         for _ in 0..RECORDS {
             let place = Place::like(&start, self.run_folder())?;
             let calls = trace::record(&self.pullet(scenario, &place), place.folder(), &self.log())?;
-            if shortest.as_ref().is_none_or(|(known, _)| calls.len() < known.len()) {
+            if shortest.as_ref().is_none_or(|(shortest, _)| calls.len() < shortest.len()) {
                 shortest = Some((calls, place.state()?));
             }
         }
-        let (calls, after) = shortest.ok_or("it was never run")?;
+        let (calls, after) = shortest.ok_or("no run was recorded")?;
         if calls.is_empty() {
-            return Err("nothing was changed".into());
+            return Err("the run changed nothing".into());
         }
         Ok(Prepared { scenario, start, before, after, calls })
     }

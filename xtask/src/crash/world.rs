@@ -1,4 +1,4 @@
-//! What the registry has: small images with everything in them that a layer can ask for, and an artifact.
+//! The content of the registry: small images with every kind of entry that a layer can have, and an artifact.
 
 use std::io::Write;
 use std::path::Path;
@@ -9,14 +9,14 @@ use super::server::{Content, Server};
 use crate::image::{Blob, Image, Layer, MANIFEST_TYPE};
 use crate::{Result, disk};
 
-/// Each name is a repository of its own, with the tag `latest`.
+/// The repositories. Each has the tag `latest`.
 pub const IMAGE: &str = "image";
 pub const OTHER: &str = "other";
-/// Has the other image at first, and the image later.
+/// Its tag names the other image at first, and the image later.
 pub const MOVED: &str = "moved";
 const ARTIFACT: &str = "artifact";
 
-/// More than one buffer of 64 KiB, and no multiple of one.
+/// More than one buffer of 64 KiB, and not a multiple of it.
 const BODY: usize = 150_000;
 
 /// Makes the content in the folder and serves it.
@@ -38,7 +38,7 @@ pub fn add_image(content: &mut Content, repository: &str, image: &Image) -> Resu
     content.put_manifest(repository, MANIFEST_TYPE, &image.manifest)
 }
 
-/// A layer of these bytes of tar.
+/// A layer with this tar archive.
 pub fn layer(folder: &Path, name: &str, tar: &[u8]) -> Result<Layer> {
     Layer::new(folder.join(name), |out: &mut dyn Write| out.write_all(tar))
 }
@@ -81,10 +81,10 @@ fn base() -> Vec<u8> {
     archive.end()
 }
 
-/// `cap_net_raw+ep`, as the kernel keeps it.
+/// `cap_net_raw+ep` in the kernel's format.
 const CAPABILITY: [u8; 20] = [1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
-/// Whiteouts of a file and a folder, an opaque folder, and other kinds in the place of old ones.
+/// A whiteout, an opaque folder, and entries that replace others of a different kind.
 fn middle() -> Vec<u8> {
     Archive::default()
         .put("etc/", 0o755, Kind::Dir)
