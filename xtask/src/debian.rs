@@ -1,9 +1,9 @@
-//! Set-up on Debian: what a task needs is there afterwards, or the error is the command that brings it.
+//! Installs what a task needs on Debian. Without root, the error has the command to run.
 
 use crate::Result;
 use crate::shell::{self, find};
 
-/// What the tests need: each program with the package that brings it.
+/// The programs that the tests need, each with its package.
 pub const FOR_TESTS: &[(&str, &str)] = &[
     ("debootstrap", "debootstrap"),
     ("docker-registry", "docker-registry"),
@@ -22,19 +22,17 @@ pub const FOR_TESTS: &[(&str, &str)] = &[
     ("zstd", "zstd"),
 ];
 
-/// The registry that the demo and `mem` pull from.
+/// The registry for the tasks that pull.
 pub const REGISTRY: (&str, &str) = ("docker-registry", "docker-registry");
 
-/// Makes sure of programs. Missing packages are installed as root; anybody else is told how.
+/// Makes sure that programs are installed. Installs missing packages as root, else fails with the command to do so.
 pub fn need(programs: &[(&str, &str)]) -> Result {
     install(&missing(programs))?;
-    match missing(programs) {
-        still if still.is_empty() => Ok(()),
-        still => Err(format!("installed, and yet missing: {}", still.join(", "))),
-    }
+    let missing = missing(programs);
+    if missing.is_empty() { Ok(()) } else { Err(format!("still missing after installation: {}", missing.join(", "))) }
 }
 
-/// Makes sure of packages that are more than a program.
+/// Makes sure that packages are installed.
 pub fn need_packages(packages: &[&str]) -> Result {
     let installed = |package: &str| {
         let mut query = shell::program("dpkg-query");
@@ -77,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_there_is_found_and_what_is_not_is_missing() {
+    fn lists_packages_of_missing_programs() {
         assert!(find("sh").is_some());
         assert_eq!(missing(&[("sh", "dash"), ("no-such-program", "nowhere")]), ["nowhere"]);
     }

@@ -1,4 +1,4 @@
-//! The file system, with errors that name the path.
+//! File operations whose errors name the path.
 
 use std::fs;
 use std::io;
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::{Result, shell};
 
-/// A folder that is empty at first and gone at the end, however the end comes.
+/// A new, empty folder that is removed on drop.
 pub struct Temporary(PathBuf);
 
 impl Temporary {
@@ -28,18 +28,18 @@ impl Drop for Temporary {
     }
 }
 
-/// Makes the folder anew, empty.
+/// Makes an empty folder. Removes what is there.
 pub fn fresh(folder: &Path) -> Result {
     clear(folder)?;
     create_folder(folder)
 }
 
-/// Removes the folder with all that is in it, if it is there.
+/// Removes the folder with its content, if it exists.
 pub fn clear(folder: &Path) -> Result {
     if folder.symlink_metadata().is_err() {
         return Ok(());
     }
-    // An unpacked tree may hold folders that even their owner may not write to.
+    // An unpacked tree may have folders that even their owner cannot write to.
     shell::run(shell::program("chmod").args(["-R", "u+rwX"]).arg(folder))?;
     named("remove", folder, fs::remove_dir_all(folder))
 }
@@ -72,16 +72,16 @@ pub fn size(path: &Path) -> Result<u64> {
     Ok(metadata(path)?.len())
 }
 
-/// What is at the path itself; a link is not followed.
+/// The metadata of the path itself. Links are not followed.
 pub fn metadata(path: &Path) -> Result<fs::Metadata> {
-    named("look at", path, fs::symlink_metadata(path))
+    named("stat", path, fs::symlink_metadata(path))
 }
 
 pub fn link_target(path: &Path) -> Result<PathBuf> {
     named("read link", path, fs::read_link(path))
 }
 
-/// The entries of a folder, by name.
+/// The paths of a folder's entries, sorted.
 pub fn list(folder: &Path) -> Result<Vec<PathBuf>> {
     let entries = named("list", folder, fs::read_dir(folder))?;
     let paths: io::Result<Vec<PathBuf>> = entries.map(|entry| Ok(entry?.path())).collect();
@@ -90,7 +90,7 @@ pub fn list(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// Gives an error of the operating system the noun that it lacks.
+/// Adds the operation and the path to an error.
 pub fn named<T>(verb: &str, path: &Path, result: io::Result<T>) -> Result<T> {
     result.map_err(|e| format!("{verb} {}: {e}", path.display()))
 }

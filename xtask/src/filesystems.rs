@@ -1,19 +1,19 @@
-//! `cargo xtask filesystems`: the tests of stores and trees on ext4, tmpfs and overlayfs, each mounted for them alone, as
-//! root and as an ordinary user; and with a kernel that seems to have no openat2.
+//! `cargo xtask filesystems`: runs the tests of stores and trees on ext4, tmpfs and overlayfs, as root and as an ordinary
+//! user, and without openat2. Each run mounts a new file system.
 
 use std::process::Command;
 
 use crate::{Result, cargo, debian, disk, shell};
 
-/// The topics of `tests/it` that depend on what lies below.
+/// The modules of `tests/it` that depend on the file system.
 const TOPICS: &[&str] =
     &["artifact::", "dress::", "hardening::", "hostile::", "merge::", "store::", "unpack::", "user::", "whiteout::"];
 
 struct Row {
     name: &'static str,
-    /// Mounts something at `$1`, an empty folder in a tmpfs.
+    /// A script that mounts a file system at `$1`, an empty folder in a tmpfs.
     mount: &'static str,
-    /// What the tests run under.
+    /// The command that runs the tests.
     wrapper: &'static [&'static str],
 }
 
@@ -48,7 +48,7 @@ const ROWS: &[Row] = &[
 
 pub fn run() -> Result {
     if !debian::is_root()? {
-        return Err("only root can mount file systems".into());
+        return Err("this needs root, to mount file systems".into());
     }
     debian::need(debian::FOR_TESTS)?;
     debian::need(&[("mkfs.ext4", "e2fsprogs"), ("setpriv", "util-linux")])?;
@@ -57,7 +57,7 @@ pub fn run() -> Result {
     let folder = disk::Temporary::new(std::env::temp_dir().join(format!("pullet-filesystems-{}", std::process::id())))?;
     let mut failed = Vec::new();
     for Row { name, mount, wrapper } in ROWS {
-        // All of it is gone with the namespace.
+        // The mounts disappear with the namespace.
         let script = format!(
             "set -e; mount -t tmpfs tmpfs \"$1\"; chmod 755 \"$1\"; set -- \"$1/place\" \"$@\"; mkdir \"$1\"; {mount}; \
              chmod 1777 \"$1\"; export TMPDIR=\"$1\" HOME=\"$1\"; shift 2; exec \"$@\""
@@ -66,11 +66,11 @@ pub fn run() -> Result {
         command.args(["--mount", "--propagation", "private", "sh", "-c", &script, "sh"]).arg(folder.path());
         command.args(*wrapper).arg(&tests).args(TOPICS).args(["--quiet", "--skip", "real::"]);
         let output = shell::try_output(&mut command)?;
-        let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-        let result = said.lines().rfind(|line| line.starts_with("test result")).unwrap_or("no result");
+        let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+        let result = text.lines().rfind(|line| line.starts_with("test result")).unwrap_or("no result");
         println!("{name:<26} {result}");
         if !output.status.success() {
-            println!("{}", said.trim_end());
+            println!("{}", text.trim_end());
             failed.push(*name);
         }
     }

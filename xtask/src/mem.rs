@@ -1,7 +1,7 @@
-//! `cargo xtask mem [PROFILE]`: the peak memory of the release binary while it pulls and unpacks: a small layer, and one
-//! of 1 GiB over plain HTTP and over TLS, and the images of `cargo xtask bench`, those that were made. All must stay within
-//! the budget, the big layer must not need more than the small one, and a further job has a budget of its own. The CPU seconds stand beside it, to compare
-//! profiles; they are not judged.
+//! `cargo xtask mem [PROFILE]`: measures the peak memory of pull and unpack: with a small layer, with one of 1 GiB over plain
+//! HTTP and over TLS, with several jobs, and with the images of `cargo xtask bench` that exist. All must stay within the
+//! budget, and the big layer must not need more memory than the small one. The CPU seconds are shown to compare profiles;
+//! they have no budget.
 
 use std::path::{Path, PathBuf};
 
@@ -12,27 +12,27 @@ use crate::registry::Registry;
 use crate::{Result, bench, cargo, debian, disk, push, shell, show};
 
 const MIB: u64 = 1024 * 1024;
-/// Resident memory of a static binary, over plain HTTP and over TLS with the machine's own authorities.
+/// Resident memory of a static binary. TLS includes the machine's CA certificates.
 const STATIC: Budget = Budget { plain: 3 * MIB, tls: 4 * MIB };
-/// The same with the C library and the loader, of which more is mapped than used.
+/// The same for a dynamic binary, which also maps the C library and the loader.
 const DYNAMIC: Budget = Budget { plain: 9 * MIB / 2, tls: 5 * MIB };
-/// What a zstd layer may have besides: its window.
+/// Additional memory for a zstd layer: its window.
 const WINDOW: u64 = 8 * MIB;
-/// What a machine may have left for pullet, and for the pages of the files that it writes.
+/// The memory limit of a small machine, including the page cache of the files that pullet writes.
 const CONFINED: u64 = 16 * MIB;
-/// What the big layer may cost above the small one: the noise of pages and allocators, no more.
+/// The most that the big layer may need above the small one: noise of pages and allocators.
 const GROWTH: u64 = MIB;
 
-/// What each job behind the first may need: a connection, a stack, and for one of them the buffers of what is inflated
+/// Additional memory for each job after the first: a connection, a stack, and for one of them the buffers for inflating
 /// ahead.
 const JOB: u64 = 3 * MIB / 2;
-/// So many are tried.
+/// The number of jobs to measure.
 const JOBS: u64 = 4;
 
-/// Changes with what the images are made of; the images of another version are made anew.
+/// Change this with the content of the images, so that they are made again.
 const VERSION: &str = "images-2";
 const REPOSITORY: &str = "mem";
-/// An image of so many layers, for jobs to have something to do at once.
+/// An image with several layers, so that jobs can work in parallel.
 const LAYERED: &str = "layered";
 const LAYERS: u8 = 12;
 const SMALL: Subject = Subject { tag: "small", name: "1 MiB", size: MIB };
@@ -57,20 +57,21 @@ struct Budget {
     tls: u64,
 }
 
-/// A binary that is measured, and the words that it is run through.
+/// A binary to measure.
 struct Bench<'a> {
     binary: &'a Path,
-    through: Vec<String>,
+    /// A command that runs the binary with its arguments; empty for none.
+    wrapper: Vec<String>,
     folder: PathBuf,
     registry: Registry,
     budget: Budget,
 }
 
-/// One image that is pulled and unpacked.
+/// An image to pull and unpack.
 struct Case {
     about: String,
     name: String,
-    /// Told to the pull.
+    /// Options for the command that pulls.
     options: Vec<String>,
     budget: u64,
 }
@@ -87,32 +88,32 @@ pub fn run(words: &[&str]) -> Result {
     bench.measure_images()
 }
 
-/// The same for a static binary that is there already, without the images of the benchmark.
+/// Measures an existing static binary, without the images of the benchmark.
 pub fn of(binary: &Path) -> Result {
     Bench::new(binary, STATIC)?.measure_both()
 }
 
-/// The big layer with no more memory to be had than this: as address space, and as a control group where there are such.
+/// Pulls and unpacks the big layer with limited memory: first the address space is limited, then a control group.
 pub fn confined(binary: &Path) -> Result {
     let mut bench = Bench::new(binary, STATIC)?;
     let shell = |script: String| ["sh", "-c", &script, "sh"].map(str::to_owned).to_vec();
     println!("in an address space of {}", show::bytes(CONFINED));
-    bench.through = shell(format!("ulimit -v {} && exec \"$@\"", CONFINED / 1024));
+    bench.wrapper = shell(format!("ulimit -v {} && exec \"$@\"", CONFINED / 1024));
     bench.measure(&bench.plain(&BIG))?;
     let Some(group) = Group::new() else {
-        println!("no control group can be made here: none was tried");
+        println!("skipped: cannot create a control group on this machine");
         return Ok(());
     };
     println!("in a control group of {}", show::bytes(CONFINED));
-    bench.through = shell(format!("echo $$ > {}/cgroup.procs && exec \"$@\"", group.0.display()));
+    bench.wrapper = shell(format!("echo $$ > {}/cgroup.procs && exec \"$@\"", group.0.display()));
     bench.measure(&bench.plain(&BIG)).map(drop)
 }
 
-/// A control group of the kernel with a limit of memory, gone at the end.
+/// A control group with a memory limit. It is removed on drop.
 struct Group(PathBuf);
 
 impl Group {
-    /// Of the first or the second version, whichever is there and can be had.
+    /// Creates a group of cgroup version 1 or 2, or returns `None` if neither works.
     fn new() -> Option<Self> {
         let name = format!("pullet-{}", std::process::id());
         let versions = [("/sys/fs/cgroup/memory", "memory.limit_in_bytes"), ("/sys/fs/cgroup", "memory.max")];
@@ -134,14 +135,14 @@ impl Drop for Group {
     }
 }
 
-/// A registry that holds both images. They are made once and kept, as the big one takes a minute.
+/// A registry with the images. They are made once and kept, because the big one takes a minute.
 fn registry_with_images(folder: &Path) -> Result<Registry> {
     let images = folder.join(VERSION);
     let complete = images.join("complete");
     if complete.exists() {
         return Registry::start(&images);
     }
-    println!("making the images, once");
+    println!("making the images (only once)");
     disk::fresh(folder)?;
     let registry = Registry::start(&images)?;
     for subject in [SMALL, BIG] {
@@ -153,7 +154,7 @@ fn registry_with_images(folder: &Path) -> Result<Registry> {
     let work = Temporary::new(folder.join("work"))?;
     let layer = |number: u8| {
         let file = work.path().join(format!("{number}.tar.gz"));
-        // Each of another size is another layer.
+        // Different sizes make different layers.
         Layer::new(file, |tar| archive::one_file(tar, 8 * MIB + 512 * u64::from(number)))
     };
     let layers = (0..LAYERS).map(layer).collect::<Result<_>>()?;
@@ -168,14 +169,14 @@ impl<'a> Bench<'a> {
         let folder = cargo::target()?.join("xtask").join("mem");
         let registry = registry_with_images(&folder)?;
         println!("{:<32}{:>10}{:>10}{:>10}", "step", "MiB", "budget", "CPU s");
-        Ok(Self { binary, through: Vec::new(), folder, registry, budget })
+        Ok(Self { binary, wrapper: Vec::new(), folder, registry, budget })
     }
 
-    /// The small layer and the big one, and this over TLS too.
+    /// Measures the small layer, the big one, the big one over TLS, and several jobs.
     fn measure_both(&self) -> Result {
         let small = self.measure(&self.plain(&SMALL))?;
         let big = self.measure(&self.plain(&BIG))?;
-        judge(&small, &big)?;
+        compare(&small, &big)?;
         let folder = self.folder.join("tls");
         let registry = Registry::start_tls(&folder, &self.folder.join(VERSION))?;
         let options = vec!["--ca-file".to_owned(), folder.join("ca.pem").display().to_string()];
@@ -186,7 +187,7 @@ impl<'a> Bench<'a> {
         self.measure_jobs(&Case { about: format!("{LAYERS} layers"), name, options, budget: self.budget.tls })
     }
 
-    /// The same image over TLS with one job and with several.
+    /// Measures one image over TLS with one job and with several.
     fn measure_jobs(&self, case: &Case) -> Result {
         let peak = |jobs: u64| {
             let work = Temporary::new(self.folder.join("work"))?;
@@ -198,13 +199,13 @@ impl<'a> Bench<'a> {
             self.peak(words, work.path(), &Case { about, budget, name: String::new(), options: Vec::new() })
         };
         let (one, several) = (peak(1)?, peak(JOBS)?);
-        match several <= one + (JOBS - 1) * JOB {
-            true => Ok(()),
-            false => Err(format!("-j {JOBS}: {} after {} with one job", show::bytes(several), show::bytes(one))),
+        if several <= one + (JOBS - 1) * JOB {
+            return Ok(());
         }
+        Err(format!("-j {JOBS}: {}, but {} with one job", show::bytes(several), show::bytes(one)))
     }
 
-    /// The images of the benchmark, those that are there.
+    /// Measures the images of the benchmark that exist.
     fn measure_images(&self) -> Result {
         let folder = cargo::target()?.join("bench");
         let images = bench::images::made(&folder);
@@ -225,7 +226,7 @@ impl<'a> Bench<'a> {
         Case { about: subject.name.to_owned(), name, options: Vec::new(), budget: self.budget.plain }
     }
 
-    /// Pulls into a fresh store and unpacks from it, each as a process of its own.
+    /// Pulls into a new store and unpacks from it, each in its own process.
     fn measure(&self, case: &Case) -> Result<Peaks> {
         let work = Temporary::new(self.folder.join("work"))?;
         let (store, tree) = (work.path().join("store"), work.path().join("tree"));
@@ -237,27 +238,28 @@ impl<'a> Bench<'a> {
         Ok(Peaks { pull, unpack })
     }
 
-    /// Runs pullet under GNU time. The kernel counts a process's peak from its fork, so the parent must be a small one.
+    /// Runs pullet under GNU time and returns its peak memory. The peak of a process includes the memory of the process that
+    /// forked it, so that must be a small one.
     fn peak(&self, words: Vec<String>, folder: &Path, case: &Case) -> Result<u64> {
         let report: PathBuf = folder.join("time");
         let mut time = shell::program("time");
-        time.arg("--format=%M %U %S").arg("--output").arg(&report).args(&self.through).arg(self.binary).args(&words);
+        time.arg("--format=%M %U %S").arg("--output").arg(&report).args(&self.wrapper).arg(self.binary).args(&words);
         shell::run(&mut time)?;
         let report = disk::read(&report)?;
         let figures: Vec<f64> = report.split_whitespace().filter_map(|figure| figure.parse().ok()).collect();
-        let [kib, user, system] = figures[..] else { return Err(format!("time: {report:?}")) };
+        let [kib, user, system] = figures[..] else { return Err(format!("unexpected report of time: {report:?}")) };
         let (bytes, cpu) = (kib as u64 * 1024, user + system);
         let step = format!("{} {}", words[0], case.about);
         println!("{step:<32}{:>10.2}{:>10.2}{cpu:>10.2}", show::mebibytes(bytes), show::mebibytes(case.budget));
-        match bytes < case.budget {
-            true => Ok(bytes),
-            false => Err(format!("{step}: {} is not below {}", show::bytes(bytes), show::bytes(case.budget))),
+        if bytes < case.budget {
+            return Ok(bytes);
         }
+        Err(format!("{step}: {} is not below {}", show::bytes(bytes), show::bytes(case.budget)))
     }
 }
 
-/// The big layer must not need more than the small one.
-fn judge(small: &Peaks, big: &Peaks) -> Result {
+/// Fails if the big layer needs more memory than the small one.
+fn compare(small: &Peaks, big: &Peaks) -> Result {
     for (step, small, big) in [("pull", small.pull, big.pull), ("unpack", small.unpack, big.unpack)] {
         if big > small + GROWTH {
             let (small, big) = (show::bytes(small), show::bytes(big));
@@ -274,9 +276,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn growth_is_judged() {
+    fn refuses_growth() {
         let peaks = |pull, unpack| Peaks { pull: pull * MIB / 10, unpack: unpack * MIB / 10 };
-        assert!(judge(&peaks(40, 40), &peaks(45, 45)).is_ok());
-        assert!(judge(&peaks(40, 40), &peaks(40, 51)).unwrap_err().contains("unpack: memory grows"));
+        assert!(compare(&peaks(40, 40), &peaks(45, 45)).is_ok());
+        assert!(compare(&peaks(40, 40), &peaks(40, 51)).unwrap_err().contains("unpack: memory grows"));
     }
 }

@@ -1,23 +1,22 @@
-//! Files out of Debian's packages: a minimal root, and the largest packages there are. They come from the mirror that
-//! this machine's own apt is configured with.
+//! Files from Debian packages: a minimal root, and large packages. They come from the mirror of this machine's apt.
 
 use std::path::Path;
 
 use crate::disk::Temporary;
 use crate::{Result, disk, shell};
 
-/// What debootstrap leaves in a root that an image has no use for.
+/// The folders of debootstrap that an image does not need.
 const LEFT_OVER: [&str; 2] = ["var/cache/apt/archives", "var/lib/apt/lists"];
 
-/// Makes the minimal root that images of Debian are made of.
+/// Makes a minimal Debian root.
 pub fn minimal_root(root: &Path) -> Result {
     debootstrap(&[], root)
 }
 
-/// The same for machines whose programs do not run here: its packages are unpacked, and not configured.
+/// Makes a minimal root for another architecture. Its packages are unpacked but not configured, as that needs their programs.
 pub fn foreign_root(architecture: &str, root: &Path) -> Result {
     debootstrap(&["--foreign", "--arch", architecture], root)?;
-    // Its first stage may leave a link to itself there, in a container.
+    // In a container, the first stage may leave a link to the host's /proc.
     let proc = root.join("proc");
     if disk::metadata(&proc)?.is_symlink() {
         disk::named("remove", &proc, std::fs::remove_file(&proc))?;
@@ -26,13 +25,13 @@ pub fn foreign_root(architecture: &str, root: &Path) -> Result {
     Ok(())
 }
 
-/// Unpacks the first of these packages that apt has, as its names change with Debian's releases.
+/// Unpacks the first of these packages that apt has. Package names differ between Debian releases.
 pub fn unpack(candidates: &[&str], into: &Path) -> Result {
     let work = Temporary::new(into.with_extension("deb"))?;
     let mut reasons = Vec::new();
     for package in candidates {
         let mut apt = shell::program("apt-get");
-        // The user that apt would become to download may not write here.
+        // apt's unprivileged download user cannot write to this folder.
         apt.args(["--quiet", "--option", "APT::Sandbox::User=root", "download", package]).current_dir(work.path());
         match shell::run(&mut apt) {
             Err(reason) => reasons.push(reason),
@@ -55,18 +54,18 @@ fn debootstrap(options: &[&str], root: &Path) -> Result {
     LEFT_OVER.iter().try_for_each(|folder| disk::fresh(&root.join(folder)))
 }
 
-/// The archive that apt takes this machine's own release from, and the release's name.
+/// The URL of the archive from which apt gets this machine's release, and the name of the release.
 pub fn mirror() -> Result<(String, String)> {
     let release = disk::read(Path::new("/etc/os-release"))?;
     let suite = release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="));
     let suite = suite.ok_or("/etc/os-release: no VERSION_CODENAME")?;
     let mut apt = shell::program("apt-get");
     let targets = shell::read(apt.args(["indextargets", "--format=$(SITE) $(RELEASE)", "Created-By: Packages"]))?;
-    let archive = archive_of(&targets, suite).ok_or_else(|| format!("apt has no archive of {suite}"))?;
+    let archive = archive_of(&targets, suite).ok_or_else(|| format!("apt has no archive for {suite}"))?;
     Ok((archive.to_owned(), suite.to_owned()))
 }
 
-/// The first archive that has exactly this suite, of lines with both.
+/// The first archive with exactly this suite, from lines `ARCHIVE SUITE`.
 fn archive_of<'a>(targets: &'a str, suite: &str) -> Option<&'a str> {
     let mut lines = targets.lines().filter_map(|line| line.split_once(' '));
     lines.find(|(_, release)| *release == suite).map(|(archive, _)| archive)
@@ -77,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_archive_of_the_release_itself() {
+    fn finds_the_archive_of_the_release() {
         let targets = "http://a/updates stable-updates\nhttp://a/debian stable\nhttp://b/debian stable\n";
         assert_eq!(archive_of(targets, "stable"), Some("http://a/debian"));
         assert_eq!(archive_of(targets, "testing"), None);

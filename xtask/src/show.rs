@@ -1,10 +1,10 @@
-//! How numbers and lines look to a person: sizes, times, counts, and colours where there is a terminal for them.
+//! Formats sizes, times and counts for people, and colours text on a terminal.
 
 use std::fmt::Display;
 use std::io::IsTerminal;
 use std::time::Duration;
 
-/// A size in the unit that leaves at most four digits before the point.
+/// A size in B, KiB or MiB.
 pub fn bytes(count: u64) -> String {
     match count {
         0..=1023 => format!("{count} B"),
@@ -30,7 +30,7 @@ pub fn count(number: usize, noun: &str) -> String {
     format!("{number} {noun}{plural}")
 }
 
-/// The first twelve digits of a digest, as Docker abbreviates it.
+/// The first twelve digits of a digest, as Docker shows it.
 pub fn short(digest: &str) -> &str {
     let hex = digest.split_once(':').map_or(digest, |(_, hex)| hex);
     hex.get(..12).unwrap_or(hex)
@@ -52,10 +52,10 @@ pub fn red(text: impl Display) -> String {
     painted("31", text)
 }
 
-/// Colours are for a terminal whose owner did not refuse them (<https://no-color.org>).
+/// Colours the text if standard output is a terminal and `NO_COLOR` is not set (<https://no-color.org>).
 fn painted(code: &str, text: impl Display) -> String {
-    let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    if std::io::stdout().is_terminal() && !refused { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_string() }
+    let is_plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    if std::io::stdout().is_terminal() && !is_plain { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_string() }
 }
 
 #[cfg(test)]
@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_and_times() {
+    fn formats_sizes_times_and_counts() {
         assert_eq!(bytes(1023), "1023 B");
         assert_eq!(bytes(1536), "1.5 KiB");
         assert_eq!(bytes(5 << 20), "5.00 MiB");

@@ -1,4 +1,4 @@
-//! `cargo xtask test`: everything that must hold before a commit, cheapest first, up to the first failure.
+//! `cargo xtask test`: runs all checks that a commit must pass, and stops at the first failure.
 
 use std::path::Path;
 use std::process::Command;
@@ -40,7 +40,7 @@ fn format() -> Result {
     shell::watch(&mut cargo::command(&["fmt", "--check", "--manifest-path", fuzz::MANIFEST]))
 }
 
-/// With all features and with none: what only some of them use is dead code without them.
+/// Runs clippy with all features and with none, because code for some features only is dead code without them.
 fn clippy() -> Result {
     for features in ["--all-features", "--no-default-features"] {
         let words = ["clippy", "--quiet", "--workspace", "--all-targets", features, "--", "-D", "warnings"];
@@ -49,7 +49,7 @@ fn clippy() -> Result {
     shell::watch(&mut fuzz::lint()?)
 }
 
-/// The scripts that initramfs images are made of, each in its own shell.
+/// Runs shellcheck on the scripts of examples/initramfs.
 fn scripts() -> Result {
     let mut shellcheck = shell::program("shellcheck");
     add_scripts(&cargo::root().join("examples/initramfs"), &mut shellcheck)?;
@@ -71,15 +71,15 @@ fn memory() -> Result {
     mem::run(&[])
 }
 
-/// The documentation, where a broken link is an error.
+/// Builds the documentation. A broken link is an error.
 fn manual() -> Result {
     let mut doc: Command = cargo::command(&["doc", "--quiet", "--no-deps", "--all-features"]);
     shell::watch(doc.env("RUSTDOCFLAGS", "-D warnings"))
 }
 
-/// Unit, integration and doc tests. The last step, so that their counts are the last lines.
+/// Runs unit, integration and doc tests. This is the last step, so that the test counts are the last lines.
 fn tests() -> Result {
-    // Some of the tests run the binary as its users have it.
+    // Some tests run the release binary.
     cargo::build("release")?;
     shell::watch(&mut cargo::command(&["test", "--quiet", "--no-default-features", "--test", "without"]))?;
     shell::watch(&mut cargo::command(&["test", "--workspace", "--all-features"]))
