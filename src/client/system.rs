@@ -11,16 +11,17 @@ use crate::cancel::Cancel;
 use crate::error::Result;
 #[cfg(feature = "tls")]
 use crate::error::{Error, ErrorKind};
-use crate::host::{Mirrors, Proxies, Scheme};
+use crate::host::{Mirrors, Proxies};
 #[cfg(feature = "tls")]
 use crate::host::{Pem, certificates_in, certificates_of, is_random, now, roots, wait_for_randomness};
+use crate::oci::proxy::Proxy;
 use crate::oci::reference::Reference;
 use crate::oci::route::Route;
 #[cfg(feature = "tls")]
 use crate::oci::route::TlsFiles;
+use crate::registry::System;
 #[cfg(feature = "tls")]
 use crate::registry::{Certificates, Notice};
-use crate::registry::{Proxy, ProxyProtocol, System};
 #[cfg(feature = "tls")]
 use crate::workers;
 
@@ -87,24 +88,7 @@ impl System for HostSystem {
     }
 
     fn proxy(&self, https: bool, host: &str, port: u16) -> Result<Option<Proxy>> {
-        let found = self.proxies.of(https, host, port)?;
-        Ok(found.map(|found| {
-            let (url, from) = (found.url(), format!("${}", found.variable));
-            let protocol = match found.scheme {
-                Scheme::Http => ProxyProtocol::Http,
-                Scheme::Https => ProxyProtocol::Https,
-                Scheme::Socks5 => ProxyProtocol::Socks5,
-            };
-            Proxy {
-                protocol,
-                host: found.host,
-                port: found.port,
-                user: found.user,
-                password: found.password,
-                url,
-                from,
-            }
-        }))
+        self.proxies.of(https, host, port)
     }
 }
 

@@ -29,7 +29,7 @@ pub(crate) use self::credentials::CredentialStore;
 #[cfg(feature = "sandbox")]
 pub(crate) use self::landlock::confine;
 pub(crate) use self::mirrors::Mirrors;
-pub(crate) use self::proxy::{Proxies, Scheme};
+pub(crate) use self::proxy::Proxies;
 #[cfg(feature = "tls")]
 pub(crate) use self::randomness::{is_random, wait_for_randomness};
 pub use self::terminal::HiddenInput;

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use super::network::Network;
 use crate::error::{Error, ErrorKind, Result};
 use crate::oci::authority::Authority;
+use crate::oci::proxy::{Proxy, ProxyProtocol};
 
 /// What the variables say.
 #[derive(Clone, Default)]
@@ -16,26 +17,6 @@ pub(crate) struct Proxies {
     https: Option<Variable>,
     all: Option<Variable>,
     bypassed: Vec<Bypassed>,
-}
-
-/// A proxy, and the variable that named it.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Proxy {
-    pub(crate) scheme: Scheme,
-    /// Lower case, IPv6 addresses in brackets.
-    pub(crate) host: String,
-    pub(crate) port: u16,
-    pub(crate) user: Option<String>,
-    pub(crate) password: Option<String>,
-    pub(crate) variable: &'static str,
-}
-
-/// How a proxy is spoken to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Scheme {
-    Http,
-    Https,
-    Socks5,
 }
 
 #[derive(Clone)]
@@ -101,18 +82,6 @@ impl Proxies {
     }
 }
 
-impl Proxy {
-    /// Without the login.
-    pub(crate) fn url(&self) -> String {
-        let scheme = match self.scheme {
-            Scheme::Http => "http",
-            Scheme::Https => "https",
-            Scheme::Socks5 => "socks5",
-        };
-        format!("{scheme}://{}:{}", self.host, self.port)
-    }
-}
-
 impl Bypassed {
     /// `*`, an address, a network, a host or a suffix, the last three with a port or without. What is none of them
     /// matches nothing, as in Go.
@@ -172,11 +141,11 @@ fn parse(variable: &Variable) -> Result<Proxy> {
         return Err(refuse("it is not UTF-8"));
     }
     let (scheme, rest) = value.split_once("://").unwrap_or(("http", value));
-    let (scheme, default) = match scheme.to_ascii_lowercase().as_str() {
-        "http" => (Scheme::Http, 80),
-        "https" => (Scheme::Https, 443),
+    let (protocol, default) = match scheme.to_ascii_lowercase().as_str() {
+        "http" => (ProxyProtocol::Http, 80),
+        "https" => (ProxyProtocol::Https, 443),
         // As in Go, the proxy resolves names for both.
-        "socks5" | "socks5h" => (Scheme::Socks5, 1080),
+        "socks5" | "socks5h" => (ProxyProtocol::Socks5, 1080),
         _ => return Err(refuse("its scheme is none of http, https and socks5")),
     };
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
@@ -193,7 +162,7 @@ fn parse(variable: &Variable) -> Result<Proxy> {
     let server: Authority = server.parse().map_err(|_| refuse("it names no host and port"))?;
     let (host, port) = (server.host().to_owned(), server.port().unwrap_or(default));
     let (user, password) = (decode(user)?, decode(password)?);
-    Ok(Proxy { scheme, host, port, user, password, variable: variable.name })
+    Ok(Proxy { protocol, host, port, user, password, variable: variable.name })
 }
 
 /// `None` for what is not percent-encoded UTF-8 without control characters.

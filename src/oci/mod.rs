@@ -10,6 +10,7 @@ pub(crate) mod json;
 pub(crate) mod manifest;
 pub(crate) mod media_type;
 pub(crate) mod platform;
+pub(crate) mod proxy;
 pub(crate) mod reference;
 pub(crate) mod route;
 pub(crate) mod schema1;

@@ -30,5 +30,5 @@ pub(crate) use self::retry::{Verdict, is_progress, verdict};
 pub(crate) use self::session::ManifestResponse;
 #[cfg(feature = "tls")]
 pub(crate) use self::system::{Certificates, Notice};
-pub(crate) use self::system::{CredentialProvider, Proxy, ProxyProtocol, System};
+pub(crate) use self::system::{CredentialProvider, System};
 pub(crate) use self::tls::TlsConfig;

@@ -55,7 +55,7 @@ impl Connections {
         let mut proxies = Vec::new();
         for root in &endpoint.roots {
             if let Some(proxy) = self.config.machine.proxy(root.is_https(), root.host(), root.port())? {
-                proxies.push((proxy.url, proxy.from));
+                proxies.push((proxy.url(), format!("${}", proxy.variable)));
             }
         }
         proxies.dedup();

@@ -10,6 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use crate::cancel::Cancel;
 use crate::error::Result;
 use crate::oci::credentials::Credentials;
+use crate::oci::proxy::Proxy;
 use crate::oci::reference::Reference;
 use crate::oci::route::Route;
 #[cfg(feature = "tls")]
@@ -58,27 +59,6 @@ pub(crate) struct Certificates {
     pub(crate) authorities: Vec<(String, Vec<u8>)>,
     /// A certificate and its key.
     pub(crate) client: Option<[(String, Vec<u8>); 2]>,
-}
-
-/// A proxy and where its name was found.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Proxy {
-    pub(crate) protocol: ProxyProtocol,
-    pub(crate) host: String,
-    pub(crate) port: u16,
-    pub(crate) user: Option<String>,
-    pub(crate) password: Option<String>,
-    /// Shown to people; has no login.
-    pub(crate) url: String,
-    pub(crate) from: String,
-}
-
-/// How a proxy is spoken to.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ProxyProtocol {
-    Http,
-    Https,
-    Socks5,
 }
 
 /// Something that people should hear of, found where there is nobody to tell.

@@ -10,7 +10,7 @@ use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs};
 use ureq::unversioned::transport::{ConnectProxyConnector, Connector, NextTimeout};
 
 use super::super::retry;
-use super::super::system::{Notice, Notices, Proxy, ProxyProtocol, System};
+use super::super::system::{Notice, Notices, System};
 use super::super::tls::Tls;
 use super::super::url::Url;
 use super::pace::{Pace, PaceLimits};
@@ -18,6 +18,7 @@ use super::socket::{self, TcpConnector};
 use crate::cancel::Cancel;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::read_capped;
+use crate::oci::proxy::{Proxy, ProxyProtocol};
 
 /// Longest wait for a connection, TLS included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -174,8 +175,9 @@ impl Http {
             return Ok(agent.clone());
         }
         let agent = agent(proxy, self.tls.clone(), self.connect, self.pace.stall, &self.cancel)?;
-        if let Some(Proxy { url, from, .. }) = proxy {
-            self.notices.add(Notice::Configured { what: format!("proxy {url}"), from: from.clone() });
+        if let Some(proxy) = proxy {
+            let (what, from) = (format!("proxy {}", proxy.url()), format!("${}", proxy.variable));
+            self.notices.add(Notice::Configured { what, from });
         }
         agents.push((proxy.cloned(), agent.clone()));
         Ok(agent)
@@ -322,7 +324,8 @@ fn proxy_setting(proxy: &Proxy) -> Result<ureq::Proxy> {
         ProxyProtocol::Https => ureq::ProxyProtocol::Https,
         ProxyProtocol::Socks5 if cfg!(feature = "socks") => ureq::ProxyProtocol::Socks5,
         ProxyProtocol::Socks5 => {
-            let text = format!("the proxy in {} speaks SOCKS, for which this pullet is not built", proxy.from);
+            let text =
+                format!("the proxy in ${} uses SOCKS, but pullet was built without SOCKS support", proxy.variable);
             return Err(Error::new(ErrorKind::Unsupported, text).with_hint("its feature is \"socks\""));
         }
     };
@@ -333,13 +336,13 @@ fn proxy_setting(proxy: &Proxy) -> Result<ureq::Proxy> {
     if let Some(password) = &proxy.password {
         builder = builder.password(password);
     }
-    builder.build().map_err(|_| Error::new(ErrorKind::Usage, format!("malformed proxy in {}", proxy.from)))
+    builder.build().map_err(|_| Error::new(ErrorKind::Usage, format!("malformed proxy in ${}", proxy.variable)))
 }
 
 /// Names the proxy in what went wrong on the way through it.
 fn through(proxy: Option<&Proxy>, error: Error) -> Error {
     match proxy {
-        Some(Proxy { url, from, .. }) => error.context(format!("through the proxy {url} of {from}")),
+        Some(proxy) => error.context(format!("through the proxy {} of ${}", proxy.url(), proxy.variable)),
         None => error,
     }
 }

@@ -1,0 +1,34 @@
+//! A proxy server, and where it is configured.
+
+/// A proxy through which a server is reached.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Proxy {
+    pub(crate) protocol: ProxyProtocol,
+    /// In lower case; an IPv6 address in brackets.
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) user: Option<String>,
+    pub(crate) password: Option<String>,
+    /// The environment variable that names the proxy.
+    pub(crate) variable: &'static str,
+}
+
+/// The protocol between the client and a proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ProxyProtocol {
+    Http,
+    Https,
+    Socks5,
+}
+
+impl Proxy {
+    /// The URL for messages, without user name and password.
+    pub(crate) fn url(&self) -> String {
+        let scheme = match self.protocol {
+            ProxyProtocol::Http => "http",
+            ProxyProtocol::Https => "https",
+            ProxyProtocol::Socks5 => "socks5",
+        };
+        format!("{scheme}://{}:{}", self.host, self.port)
+    }
+}
