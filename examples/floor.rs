@@ -1,8 +1,8 @@
-//! What pulling and unpacking cannot be done without, with the very crates that pullet uses and nothing of pullet:
-//! `cargo xtask bench` measures it beside pullet.
+//! The work that pulling and unpacking cannot avoid, with the crates that pullet uses but without pullet. `cargo xtask
+//! bench` compares pullet with it.
 //!
-//! `floor sha256 BYTES` hashes as many bytes, out of memory; `floor gzip FILE...` and `floor zstd FILE...` decompress
-//! files to nowhere.
+//! `floor sha256 BYTES` hashes this many bytes from memory. `floor gzip FILE...` and `floor zstd FILE...` decompress
+//! files and discard the output.
 
 use std::error::Error;
 use std::fs::File;

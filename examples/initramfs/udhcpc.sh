@@ -1,6 +1,7 @@
 #!/bin/busybox sh
 # shellcheck shell=dash
-# What busybox's udhcpc calls when it has a lease: address, route and name servers. The variables in lower case are its.
+# busybox's udhcpc runs this script when it has a lease. It sets the address, the route and the
+# name servers from udhcpc's variables, which are in lower case.
 
 [ "$1" = bound ] || [ "$1" = renew ] || exit 0
 : "${interface:?}" "${ip:?}"

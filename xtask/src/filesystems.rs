@@ -1,5 +1,5 @@
-//! `cargo xtask filesystems`: runs the tests of stores and trees on ext4, tmpfs and overlayfs, as root and as an ordinary
-//! user, and without openat2. Each run mounts a new file system.
+//! `cargo xtask filesystems`: runs the tests of stores and trees on ext4, tmpfs and overlayfs, as root and as an
+//! ordinary user, and without openat2. Each run mounts a new file system.
 
 use std::process::Command;
 

@@ -1,10 +1,10 @@
-//! `cargo xtask fuzz`: runs the targets of `fuzz/` one after the other for a number of seconds each, or runs single inputs,
-//! each with the target that its folder is named after.
+//! `cargo xtask fuzz`: runs the targets of `fuzz/` one after the other for a number of seconds each, or runs single
+//! inputs, each with the target that its folder is named after.
 //!
-//! The targets use libFuzzer through the crate `libfuzzer-sys`. They are built with cargo and rustc's flags for coverage,
-//! which work on stable. cargo-fuzz sets the same flags, but it would have to be installed, and its sanitizer needs a
-//! nightly compiler. A sanitizer is not needed, because pullet has no `unsafe`: panics, overflows, hangs, memory use and
-//! files outside the target are found without one.
+//! The targets use libFuzzer through the crate `libfuzzer-sys`. They are built with cargo and rustc's flags for
+//! coverage, which work on stable. cargo-fuzz sets the same flags, but it would have to be installed, and its sanitizer
+//! needs a nightly compiler. A sanitizer is not needed, because pullet has no `unsafe`: panics, overflows, hangs,
+//! memory use and files outside the target are found without one.
 //!
 //! Each target runs in its own mount namespace, where everything but its folder is read-only. It unpacks images into a
 //! tmpfs.
@@ -33,7 +33,8 @@ const FLAGS: &[&str] = &[
 
 /// Seconds. An input that takes longer is a finding.
 const SLOWEST: u32 = 5;
-/// The most bytes of an input. A hundredth of this is enough to find panics, but quadratic time shows only in long inputs.
+/// The most bytes of an input. A hundredth of this is enough to find panics, but quadratic time shows only in long
+/// inputs.
 const LONGEST: u32 = 64 << 10;
 
 /// Makes everything but the folder `$1` read-only, mounts a tmpfs at `tmpfs` in it, and runs the rest of the arguments.

@@ -1,7 +1,7 @@
-//! `cargo xtask mem [PROFILE]`: measures the peak memory of pull and unpack: with a small layer, with one of 1 GiB over plain
-//! HTTP and over TLS, with several jobs, and with the images of `cargo xtask bench` that exist. All must stay within the
-//! budget, and the big layer must not need more memory than the small one. The CPU seconds are shown to compare profiles;
-//! they have no budget.
+//! `cargo xtask mem [PROFILE]`: measures the peak memory of pull and unpack: with a small layer, with one of 1 GiB over
+//! plain HTTP and over TLS, with several jobs, and with the images of `cargo xtask bench` that exist. All must stay
+//! within the budget, and the big layer must not need more memory than the small one. The CPU seconds are shown to
+//! compare profiles; they have no budget.
 
 use std::path::{Path, PathBuf};
 
@@ -238,8 +238,8 @@ impl<'a> Bench<'a> {
         Ok(Peaks { pull, unpack })
     }
 
-    /// Runs pullet under GNU time and returns its peak memory. The peak of a process includes the memory of the process that
-    /// forked it, so that must be a small one.
+    /// Runs pullet under GNU time and returns its peak memory. The peak of a process includes the memory of the process
+    /// that forked it, so that must be a small one.
     fn peak(&self, words: Vec<String>, folder: &Path, case: &Case) -> Result<u64> {
         let report: PathBuf = folder.join("time");
         let mut time = shell::program("time");

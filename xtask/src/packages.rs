@@ -13,7 +13,8 @@ pub fn minimal_root(root: &Path) -> Result {
     debootstrap(&[], root)
 }
 
-/// Makes a minimal root for another architecture. Its packages are unpacked but not configured, as that needs their programs.
+/// Makes a minimal root for another architecture. Its packages are unpacked but not configured, as that needs their
+/// programs.
 pub fn foreign_root(architecture: &str, root: &Path) -> Result {
     debootstrap(&["--foreign", "--arch", architecture], root)?;
     // In a container, the first stage may leave a link to the host's /proc.

@@ -55,8 +55,8 @@ impl Drop for Ground {
     }
 }
 
-/// Bash measures the times of all its children in milliseconds, GNU time the peak memory, and the kernel counts the bytes.
-/// The peak of a process includes the memory of the process that forked it, so that must be a small one.
+/// Bash measures the times of all its children in milliseconds, GNU time the peak memory, and the kernel counts the
+/// bytes. The peak of a process includes the memory of the process that forked it, so that must be a small one.
 const FRAME: &str = r#"
 TIMEFORMAT='%R %U %S'
 { time "$1" --format=%M --output="$2/rss" sh -e -u -c "$4" sh "${@:5}" >"$2/out" 2>&1; } 2>"$2/times"

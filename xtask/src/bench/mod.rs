@@ -1,6 +1,7 @@
-//! `cargo xtask bench`: compares pullet with every other tool on this machine. All tools do the same tasks in turn, each
-//! run on a fresh file system, and the figures are medians. The floor is the cost of the same work without any tool. Trust
-//! the CPU seconds and ratios, because wall time depends on the machine as much as on the tool. There is no budget here.
+//! `cargo xtask bench`: compares pullet with every other tool on this machine. All tools do the same tasks in turn,
+//! each run on a fresh file system, and the figures are medians. The floor is the cost of the same work without any
+//! tool. Trust the CPU seconds and ratios, because wall time depends on the machine as much as on the tool. There is no
+//! budget here.
 
 mod floor;
 pub mod images;

@@ -1,5 +1,5 @@
-//! The measured tools, and the script of each task. Scripts run in an empty folder. `$1` is the tool's program, `$2` the
-//! image's name, `$3` its tag, `$4` the registry, `$5` the decompressor, and the URLs of the layers follow.
+//! The measured tools, and the script of each task. Scripts run in an empty folder. `$1` is the tool's program, `$2`
+//! the image's name, `$3` its tag, `$4` the registry, `$5` the decompressor, and the URLs of the layers follow.
 
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,5 @@
-//! Fetches Debian packages for a guest, and packages that must not be installed on this machine. It runs apt with a separate
-//! state and the archive of this machine's apt. Packages are unpacked into a folder, not installed.
+//! Fetches Debian packages for a guest, and packages that must not be installed on this machine. It runs apt with a
+//! separate state and the archive of this machine's apt. Packages are unpacked into a folder, not installed.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,4 +1,5 @@
-//! The cases: what is booted, and what the console must show. `{digest}` is replaced by the digest of the image's manifest.
+//! The cases: what is booted, and what the console must show. `{digest}` is replaced by the digest of the image's
+//! manifest.
 
 use super::cable::Cut;
 

@@ -1,6 +1,6 @@
 //! `cargo xtask boot`: boots machines in QEMU. Their initramfs is that of examples/initramfs: it pulls its root from a
-//! registry on the host's loopback and starts a shell in it. Only programs that run on the host are installed, and every
-//! wait has a bound.
+//! registry on the host's loopback and starts a shell in it. Only programs that run on the host are installed, and
+//! every wait has a bound.
 
 mod apt;
 mod cable;

@@ -53,8 +53,8 @@ impl Worker {
         Ok(if is_done { Ending::Complete } else { Ending::Before })
     }
 
-    /// The run after the fault must have the result of a run without one. If the target exists, it must be refused and left
-    /// as it is.
+    /// The run after the fault must have the result of a run without one. If the target exists, it must be refused and
+    /// left as it is.
     pub fn run_again(&self, prepared: &Prepared, place: &Place, state: &State) -> Result {
         let committed = check::committed(state);
         self.server.take();

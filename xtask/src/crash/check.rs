@@ -9,8 +9,8 @@ use crate::Result;
 const NO_IMAGES: &[u8] = br#""manifests":[]"#;
 pub const LOGIN: &str = ".docker/config.json";
 
-/// Checks that every blob has the content of its digest, that every document is the old or the new one, and that the target
-/// is complete or absent.
+/// Checks that every blob has the content of its digest, that every document is the old or the new one, and that the
+/// target is complete or absent.
 pub fn is_sound(before: &State, after: &State, now: &State, server: &Server) -> Result {
     for (path, content) in now.store.below("blobs/sha256") {
         let name = path.file_name().unwrap_or_default().to_string_lossy();

@@ -1,6 +1,6 @@
-//! `cargo xtask crash`: kills pullet, or fails its disk, at every system call that changes the disk. After each fault the
-//! store and the target must be as before or complete, and the next run must finish the work without fetching any blob
-//! again.
+//! `cargo xtask crash`: kills pullet, or fails its disk, at every system call that changes the disk. After each fault
+//! the store and the target must be as before or complete, and the next run must finish the work without fetching any
+//! blob again.
 
 mod archive;
 mod attempt;

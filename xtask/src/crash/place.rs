@@ -1,4 +1,5 @@
-//! The folders of a run: a store, a home, and a folder for the target. The state has everything that the run leaves there.
+//! The folders of a run: a store, a home, and a folder for the target. The state has everything that the run leaves
+//! there.
 
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,5 @@
-//! Kills pullet 200 times in a row. A pull must keep its data, finish in the end, and fetch little more than the size of the
-//! image in total. An unpack must leave nothing behind.
+//! Kills pullet 200 times in a row. A pull must keep its data, finish in the end, and fetch little more than the size
+//! of the image in total. An unpack must leave nothing behind.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

@@ -148,8 +148,8 @@ fn strace(pullet: &Command, log: &Path, options: &[&str]) -> Command {
     command
 }
 
-/// Reads lines `PID CALL(ARGUMENTS) = RESULT`. Counts all calls by name, and keeps those that change something below the
-/// folder.
+/// Reads lines `PID CALL(ARGUMENTS) = RESULT`. Counts all calls by name, and keeps those that change something below
+/// the folder.
 fn calls(log: &str, below: &str) -> Vec<Call> {
     let mut counts: HashMap<&str, usize> = HashMap::new();
     let mut calls = Vec::new();

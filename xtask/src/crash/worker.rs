@@ -113,7 +113,8 @@ impl Worker {
             self.server.tag(repository, repository);
         }
         let before = start.state()?;
-        // Runs differ, because data from a socket arrives in varying pieces. The shortest run has the calls that all have.
+        // Runs differ, because data from a socket arrives in varying pieces. The shortest run has the calls that all
+        // have.
         let mut shortest: Option<(Vec<Call>, State)> = None;
         for _ in 0..RECORDS {
             let place = Place::like(&start, self.run_folder())?;

@@ -1,5 +1,5 @@
-//! `cargo xtask cross`: builds pullet as one static file for each target of cross.toml. With `--test` it also runs the core
-//! of the integration tests with each binary, under qemu-user if this machine cannot run it.
+//! `cargo xtask cross`: builds pullet as one static file for each target of cross.toml. With `--test` it also runs the
+//! core of the integration tests with each binary, under qemu-user if this machine cannot run it.
 
 mod suite;
 mod targets;

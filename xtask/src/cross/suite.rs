@@ -1,5 +1,5 @@
-//! Runs the core of the integration tests with a cross-compiled binary. The tests and their registries run natively; the
-//! binary runs under qemu-user if it needs an emulator.
+//! Runs the core of the integration tests with a cross-compiled binary. The tests and their registries run natively;
+//! the binary runs under qemu-user if it needs an emulator.
 
 use std::path::Path;
 
@@ -7,7 +7,8 @@ use super::targets::{Emulation, Flavour, Target};
 use crate::{Result, cargo, debian, shell, show};
 
 /// The modules of tests/it that run, each with the feature that all its tests need, if any. Left out are:
-/// - tests that run pullet under strace or make the kernel refuse a system call (`disk`, `frugal`, `openat2`, `sandbox`):
+/// - tests that run pullet under strace or make the kernel refuse a system call (`disk`, `frugal`, `openat2`,
+///   `sandbox`):
 ///   they would see the emulator's calls, and the emulator of Debian 12 does not support Landlock;
 /// - tests that start pullet by name from a shell, on a terminal or as another user (`login`, `signals`, `user`): they
 ///   would start the native binary;
@@ -49,8 +50,8 @@ const NEEDS: &[(&str, &str)] = &[
     ("verify::diff_ids_are_proven_before_the_tree_is_seen", "zstd"),
 ];
 
-/// Tests that fail only under an emulator. qemu-i386 7.2 crashes when a program with threads gets a signal; the same binary
-/// passes natively on x86_64.
+/// Tests that fail only under an emulator. qemu-i386 7.2 crashes when a program with threads gets a signal; the same
+/// binary passes natively on x86_64.
 const BROKEN: &[(&str, &str)] = &[
     ("qemu-i386", "boot::a_signal_ends_the_wait_and_leaves_nothing_mounted"),
     ("qemu-i386", "jobs::a_signal_reaches_all_of_them"),

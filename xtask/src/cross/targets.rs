@@ -1,5 +1,5 @@
-//! cross.toml as values: the targets and flavours that pullet is built for. Unknown keys are errors, so that a typo in a
-//! budget cannot remove the budget.
+//! cross.toml as values: the targets and flavours that pullet is built for. Unknown keys are errors, so that a typo in
+//! a budget cannot remove the budget.
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,7 @@
 //! The toolchain of a target: one of three ways to get its standard library, with zig as linker and C compiler.
 //!
-//! A: prebuilt by rustup. B: built from rustup's source. C: Debian's compiler, with the standard library built from Debian's
-//! source. The first way that works is used, unless one is requested.
+//! A: prebuilt by rustup. B: built from rustup's source. C: Debian's compiler, with the standard library built from
+//! Debian's source. The first way that works is used, unless one is requested.
 
 use std::path::PathBuf;
 use std::process::Command;

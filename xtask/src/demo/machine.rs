@@ -1,5 +1,5 @@
-//! Stages the three layers: files of this machine; the new pullet with its libraries; and a layer that changes, deletes and
-//! hides files of the layers below.
+//! Stages the three layers: files of this machine; the new pullet with its libraries; and a layer that changes, deletes
+//! and hides files of the layers below.
 
 use std::io;
 use std::path::{Component, Path, PathBuf};

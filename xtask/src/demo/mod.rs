@@ -193,7 +193,8 @@ fn look_around(story: &mut Story, root: &Path) -> Result {
     story.section("Result");
     let tree = Tree::read(root)?;
     story.tick(&tree.summary());
-    // The first is usually a link to the second. Links are not followed, because in an untrusted tree they may lead out.
+    // The first is usually a link to the second. Links are not followed, because in an untrusted tree they may lead
+    // out.
     let places = ["etc/os-release", "usr/lib/os-release"].map(Path::new);
     match places.into_iter().find(|path| tree.has_file(path)) {
         Some(path) => story.quote(&disk::read(&root.join(path))?),

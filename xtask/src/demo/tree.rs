@@ -1,5 +1,5 @@
-//! A tree of files as `lstat` sees it, to read from folders, merge like layers, and compare. It shares no code with pullet,
-//! because it verifies pullet.
+//! A tree of files as `lstat` sees it, to read from folders, merge like layers, and compare. It shares no code with
+//! pullet, because it verifies pullet.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{File, Metadata};

@@ -38,8 +38,8 @@ impl Floor {
     }
 }
 
-/// The folder of each crate, and the file that `crate::` means in it. The binary sees only the public API, because it is
-/// a crate of its own.
+/// The folder of each crate, and the file that `crate::` means in it. The binary sees only the public API, because it
+/// is a crate of its own.
 const CRATES: &[(&str, &str)] = &[("src/bin/pullet/", "main"), ("src/", "lib")];
 
 pub fn complaints(sources: &[Source]) -> Vec<String> {

@@ -1,5 +1,5 @@
-//! `cargo xtask tidy`: the rules of the project that rustc and clippy cannot check. Each file here holds one kind of rule,
-//! as data where possible, with a test for each way to break it.
+//! `cargo xtask tidy`: the rules of the project that rustc and clippy cannot check. Each file here holds one kind of
+//! rule, as data where possible, with a test for each way to break it.
 
 mod imports;
 mod map;
@@ -25,8 +25,8 @@ const CHECKS: &[fn(&Project) -> Vec<String>] = &[
     |project| map::complaints(&project.sources, &project.architecture),
 ];
 
-/// Rules that src/ does not follow everywhere yet. Their complaints are shown and do not fail; a rule moves to `CHECKS` when
-/// it has none left.
+/// Rules that src/ does not follow everywhere yet. Their complaints are shown and do not fail; a rule moves to `CHECKS`
+/// when it has none left.
 const PENDING: &[fn(&Project) -> Vec<String>] = &[
     |project| project.library().flat_map(plain::options).collect(),
     |project| project.library().flat_map(plain::bool_matches).collect(),

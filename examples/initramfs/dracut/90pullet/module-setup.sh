@@ -1,8 +1,8 @@
 #!/bin/bash
-# A module of dracut: pullet, the certificates it shall trust, and the modules of networks and of what roots lie on.
-# shellcheck disable=SC2154 # moddir is dracut's
+# A dracut module with pullet, its CA certificates, and the kernel modules for networks, disks and root file systems.
+# shellcheck disable=SC2154 # dracut sets moddir
 
-# Only for who asks for it: dracut --add pullet.
+# Included only on request: dracut --add pullet.
 check() {
     require_binaries pullet || return 1
     return 255
@@ -13,13 +13,13 @@ depends() {
 }
 
 installkernel() {
-    # Also for another machine than this one.
+    # Include the modules for all machines, not only for this one.
     hostonly='' instmods overlay ext4 =drivers/block
 }
 
 install() {
     inst_multiple pullet
-    # For pullet.ca=/etc/pullet/ca.pem. Without it pullet has Mozilla's roots built in.
+    # For pullet.ca=/etc/pullet/ca.pem. Without it, pullet uses its built-in Mozilla roots.
     inst_multiple -o /etc/pullet/ca.pem
     inst_hook cmdline 90 "$moddir/parse-pullet.sh"
     inst_hook mount 90 "$moddir/mount-pullet.sh"

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Mounts the root, once: what fails after all the patience of pullet is left to dracut's emergency.
+# Mounts the root. pullet retries by itself; if it fails, dracut opens its emergency shell.
 
 # shellcheck source=/dev/null
 command -v getarg >/dev/null || . /lib/dracut-lib.sh
