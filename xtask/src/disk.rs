@@ -28,7 +28,7 @@ impl Drop for Temporary {
     }
 }
 
-/// Makes an empty folder. Removes what is there.
+/// Makes an empty folder, in place of any existing one.
 pub fn fresh(folder: &Path) -> Result {
     clear(folder)?;
     create_folder(folder)

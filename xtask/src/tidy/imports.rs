@@ -57,7 +57,7 @@ pub fn complaints(sources: &[Source]) -> Vec<String> {
     complaints
 }
 
-/// One file's use of another.
+/// An import: one file uses another.
 struct Link<'a> {
     source: &'a Source,
     line: usize,
@@ -68,13 +68,14 @@ struct Link<'a> {
 /// The files of a crate by the name of their module: `registry::http`, and `lib` or `main` for the top.
 fn modules<'a>(sources: &'a [Source], folder: &str, top: &str) -> BTreeMap<String, &'a Source> {
     let crate_of = |path: &str| CRATES.iter().map(|(folder, _)| *folder).find(|folder| path.starts_with(folder));
-    let ours = sources.iter().filter(|source| crate_of(&source.path) == Some(folder) && !source.is_test());
-    ours.map(|source| {
-        let name = source.path[folder.len()..].trim_end_matches(".rs").replace('/', "::");
-        let name = name.strip_suffix("::mod").unwrap_or(&name).to_owned();
-        (if name.is_empty() { top.into() } else { name }, source)
-    })
-    .collect()
+    let members = sources.iter().filter(|source| crate_of(&source.path) == Some(folder) && !source.is_test());
+    members
+        .map(|source| {
+            let name = source.path[folder.len()..].trim_end_matches(".rs").replace('/', "::");
+            let name = name.strip_suffix("::mod").unwrap_or(&name).to_owned();
+            (if name.is_empty() { top.into() } else { name }, source)
+        })
+        .collect()
 }
 
 fn links<'a>(modules: &'a BTreeMap<String, &'a Source>, top: &str) -> Vec<Link<'a>> {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::imports::FLOORS;
 use super::source::Source;
 
-const MOST_LINES: usize = 200;
+const MOST_LINES: usize = 120;
 
 pub fn complaints(sources: &[Source], architecture: &str) -> Vec<String> {
     let mut complaints = Vec::new();

@@ -19,7 +19,7 @@ pub fn options(source: &Source) -> Vec<String> {
     finder.0.into_iter().map(describe).collect()
 }
 
-/// Reports `match` expressions with an arm `true` or `false`. An `if` says the same.
+/// Reports `match` expressions with an arm `true` or `false`. Use `if`.
 pub fn bool_matches(source: &Source) -> Vec<String> {
     let mut finder = BoolMatches::default();
     finder.visit_file(&source.file);

@@ -1,4 +1,4 @@
-//! The shape of every file, whatever its content.
+//! Rules for the shape of every file.
 
 use super::source::Source;
 
@@ -30,7 +30,7 @@ fn module_comment(source: &Source) -> Option<String> {
 
 fn name(source: &Source) -> Option<String> {
     let empty = source.path.split(['/', '_', '.']).find(|word| EMPTY_NAMES.contains(word))?;
-    Some(format!("the name says nothing: {empty}"))
+    Some(format!("the file name has no meaning: {empty}"))
 }
 
 fn last_line(source: &Source) -> Option<String> {
@@ -69,8 +69,8 @@ mod tests {
     #[test]
     fn reports_each_fault() {
         check("src/a.rs", "// A.\n", &["src/a.rs: the first line is not a module comment (//!)"]);
-        check("src/a_util.rs", "//! A.\n", &["src/a_util.rs: the name says nothing: util"]);
-        check("tests/helpers/a.rs", "//! A.\n", &["tests/helpers/a.rs: the name says nothing: helpers"]);
+        check("src/a_util.rs", "//! A.\n", &["src/a_util.rs: the file name has no meaning: util"]);
+        check("tests/helpers/a.rs", "//! A.\n", &["tests/helpers/a.rs: the file name has no meaning: helpers"]);
         check("src/a.rs", "//! A.", &["src/a.rs: the file does not end with exactly one newline"]);
         check("src/a.rs", "//! A.\n\n", &["src/a.rs: the file does not end with exactly one newline"]);
         check("src/a.rs", "//! A.\n\tuse b;\n", &["src/a.rs:2: a tab"]);
