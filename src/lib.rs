@@ -119,7 +119,7 @@ pub use host::HiddenInput;
 pub use images::{Image, UnpackOptions};
 pub use limits::Limits;
 pub use oci::credentials::Credentials;
-pub use oci::manifest::Descriptor;
+pub use oci::descriptor::Descriptor;
 pub use oci::platform::Platform;
 pub use oci::reference::Reference;
 pub use progress::{Event, Layer, LayerState, Progress, Silent};

@@ -8,7 +8,8 @@ use super::resolve::{Resolved, ResolvedContent};
 use crate::advice::Advice;
 use crate::error::{Error, ErrorKind, Result};
 use crate::images::{Need, check_space};
-use crate::oci::manifest::{self, Descriptor, Titled};
+use crate::oci::artifact::{ArtifactBlob, ArtifactManifest};
+use crate::oci::descriptor::Descriptor;
 use crate::oci::media_type::{self, Compression};
 use crate::oci::reference::Reference;
 use crate::progress::{Event, Layer, LayerState, Progress};
@@ -79,9 +80,9 @@ impl Client {
     }
 }
 
-fn described(artifact: &manifest::ArtifactManifest) -> Artifact {
+fn described(artifact: &ArtifactManifest) -> Artifact {
     let (mut files, mut untitled) = (Vec::new(), Vec::new());
-    for Titled { blob, title, is_packed } in &artifact.blobs {
+    for ArtifactBlob { blob, title, is_packed } in &artifact.blobs {
         match title {
             None => untitled.push(blob.clone()),
             Some(title) => {

@@ -10,7 +10,7 @@ use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::{self, CredentialStore};
 use crate::oci::credentials::Credentials;
-use crate::oci::manifest::Descriptor;
+use crate::oci::descriptor::Descriptor;
 use crate::oci::platform::Platform;
 use crate::oci::reference::Reference;
 use crate::progress::{Event, Progress};

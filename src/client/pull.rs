@@ -11,7 +11,8 @@ use crate::images::Assembly;
 use crate::images::Image;
 use crate::images::UnpackOptions;
 use crate::images::convert_schema1;
-use crate::oci::manifest::{self, Descriptor, Manifest};
+use crate::oci::descriptor::Descriptor;
+use crate::oci::manifest::{self, Manifest};
 use crate::oci::media_type;
 use crate::oci::platform::Platform;
 use crate::oci::reference::Reference;
@@ -88,14 +89,14 @@ impl Client {
     ) -> Result<(Pulled, Option<Assembly<'a>>)> {
         let before = store.entries()?.into_iter().find(|entry| entry.name == resolved.name.to_string());
         if let ResolvedContent::Artifact(artifact) = &resolved.content {
-            return Err(artifact.is_no_image(&resolved.name.familiar()));
+            return Err(artifact.not_an_image(&resolved.name.familiar()));
         }
         // Until the name is in the index, only this keeps what was found and fetched.
         let _kept = store.create(&self.options.cancel)?;
         let (fetched, assembly) = match resolved.content.clone() {
             ResolvedContent::Image(manifest) => self.fetch_image(&mut resolved, &manifest, store, into)?,
             ResolvedContent::Schema1(schema1) => (self.fetch_schema1(&mut resolved, &schema1, store)?, None),
-            ResolvedContent::Artifact(artifact) => return Err(artifact.is_no_image(&resolved.name.familiar())),
+            ResolvedContent::Artifact(artifact) => return Err(artifact.not_an_image(&resolved.name.familiar())),
         };
         let is_fetched = fetched.layers > 0;
         let entry = resolved.entry(fetched);

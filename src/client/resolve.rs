@@ -6,8 +6,11 @@ use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::images::find_converted;
 use crate::limits::Limits;
+use crate::oci::artifact::ArtifactManifest;
 use crate::oci::config::ImageConfig;
-use crate::oci::manifest::{ArtifactManifest, Descriptor, Document, Manifest};
+use crate::oci::descriptor::Descriptor;
+use crate::oci::document::Document;
+use crate::oci::manifest::Manifest;
 use crate::oci::media_type;
 use crate::oci::platform::Platform;
 use crate::oci::reference::Reference;
@@ -81,7 +84,8 @@ impl Client {
                 Document::Artifact(artifact) => ResolvedContent::Artifact(artifact),
                 Document::Index(_) if depth == limits.index_depth => break,
                 Document::Index(index) => {
-                    (descriptor, is_chosen) = index.choose(&self.platform)?;
+                    let chosen = index.choose(&self.platform)?;
+                    (descriptor, is_chosen) = (chosen.descriptor, chosen.has_platform);
                     let content_type;
                     (bytes, content_type) = self.document_of(&descriptor, &mut repository, known, progress)?;
                     let expected = Some(descriptor.media_type.as_str());

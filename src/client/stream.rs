@@ -14,7 +14,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::images::Assembly;
 use crate::images::UnpackOptions;
 use crate::images::{Need, check_space, least_tree};
-use crate::oci::manifest::{self, Descriptor};
+use crate::oci::descriptor::Descriptor;
+use crate::oci::manifest;
 use crate::oci::reference::Reference;
 use crate::progress::{Event, Layer, LayerState, Progress};
 use crate::registry::{Body, Repository};
@@ -59,7 +60,7 @@ impl Client {
     ) -> Result<Streamed> {
         let manifest = match &resolved.content {
             ResolvedContent::Image(manifest) => manifest.clone(),
-            ResolvedContent::Artifact(artifact) => return Err(artifact.is_no_image(&resolved.name.familiar())),
+            ResolvedContent::Artifact(artifact) => return Err(artifact.not_an_image(&resolved.name.familiar())),
             ResolvedContent::Schema1(_) => {
                 let text = "an image with a manifest of Docker's schema 1 cannot be streamed";
                 return Err(Error::new(ErrorKind::Unsupported, text).with_advice(Advice::UnpackFromStore));

@@ -13,7 +13,8 @@ use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
 use crate::oci::config::ImageConfig;
-use crate::oci::manifest::{Document, Manifest};
+use crate::oci::document::Document;
+use crate::oci::manifest::Manifest;
 use crate::oci::platform::Platform;
 use crate::oci::reference::Reference;
 use crate::progress::Progress;
@@ -163,7 +164,7 @@ fn load_manifest(store: &Store, entry: &ImageEntry, limits: &Limits) -> Result<M
     let bytes = store.document(&entry.manifest, limits.document)?;
     match Document::parse(&bytes, &entry.manifest.media_type, None, limits)? {
         (Document::Manifest(manifest), _) => Ok(manifest),
-        (Document::Artifact(artifact), _) => Err(artifact.is_no_image(&entry.name)),
+        (Document::Artifact(artifact), _) => Err(artifact.not_an_image(&entry.name)),
         (Document::Index(_), _) => {
             Err(Error::new(ErrorKind::Unsupported, format!("image {}: it is an index", entry.name)))
         }

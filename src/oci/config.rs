@@ -64,7 +64,7 @@ fn malformed(why: &dyn std::fmt::Display) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use super::super::manifest::Descriptor;
+    use super::super::descriptor::Descriptor;
     use super::*;
 
     const D: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";

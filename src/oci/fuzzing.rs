@@ -1,8 +1,9 @@
 //! Entry points for the fuzz targets: the parsers of manifests, indexes, configs and schema 1.
 
 use super::config::ImageConfig;
+use super::descriptor::Descriptor;
+use super::document::Document;
 use super::json;
-use super::manifest::{Descriptor, Document};
 use super::platform::Platform;
 use super::schema1::{Schema1, is_schema_1, payload};
 use crate::digest::Digest;
@@ -20,10 +21,10 @@ pub fn document(bytes: &[u8], content_type: &str) -> Result<Vec<Descriptor>> {
             let layers = manifest.layers.into_iter().map(|layer| layer.blob);
             Ok(std::iter::once(manifest.config).chain(layers).collect())
         }
-        Document::Index(index) => Ok(vec![index.choose(&Platform::new("linux", "arm", "v7"))?.0]),
+        Document::Index(index) => Ok(vec![index.choose(&Platform::new("linux", "arm", "v7"))?.descriptor]),
         Document::Artifact(artifact) => {
             let _ = artifact.size();
-            Ok(artifact.blobs.into_iter().map(|titled| titled.blob).collect())
+            Ok(artifact.blobs.into_iter().map(|one| one.blob).collect())
         }
     }
 }

@@ -79,6 +79,14 @@ pub(crate) fn layer(media_type: &str) -> Option<Compression> {
     }
 }
 
+/// The OCI media type of a document of this kind.
+pub(crate) fn oci_document(kind: DocumentKind) -> &'static str {
+    match kind {
+        DocumentKind::Manifest => OCI_MANIFEST,
+        DocumentKind::Index => OCI_INDEX,
+    }
+}
+
 /// The OCI name of a layer's compression.
 pub(crate) fn oci_layer(compression: Compression) -> &'static str {
     match compression {

@@ -1,11 +1,15 @@
 //! The nouns of an image, pure: names, platforms, manifests, configs, credentials. No IO, no registry, no disk; whatever comes in
 //! as foreign text or JSON goes out as a checked type or not at all.
 
+pub(crate) mod artifact;
 pub(crate) mod authority;
 pub(crate) mod config;
 pub(crate) mod credentials;
+pub(crate) mod descriptor;
+pub(crate) mod document;
 #[cfg(fuzzing)]
 pub(crate) mod fuzzing;
+pub(crate) mod index;
 pub(crate) mod json;
 pub(crate) mod manifest;
 pub(crate) mod media_type;

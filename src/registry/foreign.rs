@@ -8,7 +8,7 @@ use super::tls::Peer;
 use super::url::Url;
 use super::{redirect, session};
 use crate::error::{Error, ErrorKind, Result};
-use crate::oci::manifest::Descriptor;
+use crate::oci::descriptor::Descriptor;
 
 impl Repository<'_> {
     /// A layer's bytes as they come, not verified, from `offset` on if the server goes along: the number beside them tells

@@ -7,7 +7,7 @@ use super::session::{ManifestResponse, Session};
 use super::system::CredentialProvider;
 use crate::error::{Error, ErrorKind, Result};
 use crate::oci::credentials::Credentials;
-use crate::oci::manifest::Descriptor;
+use crate::oci::descriptor::Descriptor;
 use crate::oci::reference::Reference;
 use crate::progress::{Event, Progress};
 

@@ -18,7 +18,7 @@ use super::{problem, redirect};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{Limits, within};
 use crate::oci::credentials::Credentials;
-use crate::oci::manifest::Descriptor;
+use crate::oci::descriptor::Descriptor;
 use crate::oci::media_type;
 use crate::oci::reference;
 #[cfg(feature = "tls")]

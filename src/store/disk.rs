@@ -11,7 +11,7 @@ use rustix::fs::OFlags;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{Limits, read_capped};
-use crate::oci::manifest::Descriptor;
+use crate::oci::descriptor::Descriptor;
 
 /// Bytes that are read and written at once.
 pub(super) const BUFFER: usize = 64 << 10;

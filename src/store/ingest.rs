@@ -10,7 +10,7 @@ use super::disk::{self, BUFFER, create_folder, open_or_create, rename};
 use super::lock;
 use crate::cancel::Cancel;
 use crate::error::{Error, ErrorKind, Result};
-use crate::oci::manifest::Descriptor;
+use crate::oci::descriptor::Descriptor;
 use crate::verify::{Proof, Size, Verified, VerifyState};
 
 /// A partial blob that this process alone writes. Dropped while it is empty, it is removed.

@@ -12,7 +12,7 @@ use crate::advice::Advice;
 use crate::cancel::Cancel;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
-use crate::oci::manifest::Descriptor;
+use crate::oci::descriptor::Descriptor;
 use crate::oci::media_type::OCI_INDEX;
 use crate::oci::platform::Platform;
 

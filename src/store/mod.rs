@@ -18,7 +18,7 @@ use self::disk::{create_folder, open_regular};
 use crate::cancel::Cancel;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
-use crate::oci::manifest::Descriptor;
+use crate::oci::descriptor::Descriptor;
 use crate::verify::{Size, Verified};
 
 /// A folder of verified images. Opening one for reading changes nothing; writers make what is missing.

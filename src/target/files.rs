@@ -11,7 +11,7 @@ use super::staging::Staging;
 use crate::cancel::Cancel;
 use crate::error::{Error, ErrorKind, Result};
 use crate::layer::SafePath;
-use crate::oci::manifest::Descriptor;
+use crate::oci::descriptor::Descriptor;
 use crate::unpack::{Root, failed};
 use crate::verify::{Size, Verified};
 

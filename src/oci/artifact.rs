@@ -1,0 +1,73 @@
+//! Artifact manifests: manifests whose config is not an image config (image-spec, manifest.md, "Guidelines for Artifact
+//! Usage"). Parses them; does not judge the titles.
+
+use serde_json::Value;
+
+use super::descriptor::{
+    Descriptor, RawAnnotations, RawDescriptor, check_total_size, malformed, unsupported, unsupported_foreign_layer,
+};
+use crate::advice::Advice;
+use crate::error::{Error, Result};
+use crate::limits::Limits;
+
+/// A checked artifact manifest.
+#[derive(Clone, Debug)]
+pub(crate) struct ArtifactManifest {
+    /// Its `artifactType`, else the media type of its config. Untrusted text.
+    pub(crate) kind: String,
+    pub(crate) blobs: Vec<ArtifactBlob>,
+}
+
+/// One blob of an artifact.
+#[derive(Clone, Debug)]
+pub(crate) struct ArtifactBlob {
+    pub(crate) blob: Descriptor,
+    /// The name that its file should have. Untrusted text.
+    pub(crate) title: Option<String>,
+    /// True if the blob is an archive of a folder, made by ORAS.
+    pub(crate) is_packed: bool,
+}
+
+impl ArtifactManifest {
+    /// Checks the descriptors of an artifact manifest.
+    pub(super) fn parse(
+        artifact_type: Option<String>,
+        config: RawDescriptor,
+        blobs: Vec<RawDescriptor>,
+        limits: &Limits,
+    ) -> Result<Self> {
+        let kind = artifact_type.unwrap_or_else(|| config.media_type.clone());
+        config.check("config")?;
+        let blobs: Vec<ArtifactBlob> = blobs.into_iter().map(ArtifactBlob::parse).collect::<Result<_>>()?;
+        check_total_size(blobs.iter().map(|one| &one.blob), limits)?;
+        Ok(Self { kind, blobs })
+    }
+
+    /// The total size of its blobs in bytes.
+    pub(crate) fn size(&self) -> u64 {
+        self.blobs.iter().fold(0, |sum, one| sum.saturating_add(one.blob.size))
+    }
+
+    /// The error for a caller that wants an image of this name.
+    pub(crate) fn not_an_image(&self, name: &str) -> Error {
+        let error = unsupported(&format!("an artifact of type \"{}\", which is not an image,", self.kind));
+        error.with_advice(Advice::FetchAsArtifact(name.to_owned()))
+    }
+}
+
+impl ArtifactBlob {
+    fn parse(mut raw: RawDescriptor) -> Result<Self> {
+        // The author of a manifest must not choose which servers receive requests (CVE-2020-15157).
+        if raw.urls.as_ref().is_some_and(|urls| !urls.is_empty()) {
+            return Err(unsupported_foreign_layer());
+        }
+        let RawAnnotations { title, unpack } = raw.annotations.take().unwrap_or_default();
+        let title = match title {
+            None => None,
+            Some(Value::String(title)) => Some(title),
+            Some(_) => return Err(malformed("a title is not a string")),
+        };
+        let is_packed = unpack == Some(Value::String("true".to_owned()));
+        Ok(Self { blob: raw.check("blob")?, title, is_packed })
+    }
+}
