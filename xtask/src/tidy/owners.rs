@@ -16,7 +16,6 @@ const OWNERS: &[Owner] = &[
     dependency("flate2", "flate2", &["src/layer/decoder.rs"]),
     dependency("landlock", "landlock", &["src/host/landlock.rs"]),
     dependency("lexopt", "lexopt", &["src/bin/pullet/args.rs", "src/bin/pullet/words.rs"]),
-    dependency("miniz_oxide", "miniz_oxide", &["src/layer/decoder.rs"]),
     dependency("rustix", "rustix", SYSTEM),
     dependency("rustls", "rustls", &["src/registry/tls/connector.rs"]),
     // Named in Cargo.toml only to set its lowest version.
@@ -162,6 +161,14 @@ mod tests {
             &["src/pull.rs:1: std::time::SystemTime belongs to no file"],
         );
         check("src/host.rs", "use std::env::var;", &["src/host.rs:1: std::env belongs to src/host/, src/bin/"]);
+    }
+
+    #[test]
+    fn every_owner_exists() {
+        let root = crate::cargo::root();
+        for home in OWNERS.iter().flat_map(|owner| owner.homes) {
+            assert!(root.join(home).exists(), "{home}");
+        }
     }
 
     #[test]
