@@ -48,7 +48,7 @@ const ROWS: &[Row] = &[
 
 pub fn run() -> Result {
     if !debian::is_root()? {
-        return Err("this needs root, to mount file systems".into());
+        return Err("only root can mount file systems".into());
     }
     debian::need(debian::FOR_TESTS)?;
     debian::need(&[("mkfs.ext4", "e2fsprogs"), ("setpriv", "util-linux")])?;
@@ -75,4 +75,17 @@ pub fn run() -> Result {
         }
     }
     if failed.is_empty() { Ok(()) } else { Err(format!("failed on {}", failed.join("; "))) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_tests_that_exist() {
+        for topic in TOPICS {
+            let file = cargo::root().join("tests/it").join(topic.trim_end_matches(':')).with_extension("rs");
+            assert!(file.is_file(), "{topic}");
+        }
+    }
 }

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use super::images::Subject;
-use super::measure::{Ground, Sample, median, run};
+use super::measure::{Filesystem, Sample, median, run};
 use crate::{Result, cargo, shell};
 
 /// One part of the work.
@@ -65,16 +65,16 @@ impl Programs {
 pub fn measure(place: &super::Place, subject: &Subject, programs: &Programs, runs: usize) -> Result<Vec<Part>> {
     let mut samples = vec![Vec::new(); STEPS.len() + 1];
     for _ in 0..runs {
-        let ground = Ground::fresh(place.ground())?;
+        let folder = Filesystem::fresh(place.filesystem())?;
         let mut words = words(place, subject, programs)?;
         for (at, step) in STEPS.iter().enumerate() {
             if !step.before.is_empty() {
-                run(ground.path(), &place.notes(), step.before, &words)?;
+                run(folder.path(), &place.notes(), step.before, &words)?;
             }
-            samples[at].push(run(ground.path(), &place.notes(), step.script, &words)?);
+            samples[at].push(run(folder.path(), &place.notes(), step.script, &words)?);
             if step.name == "decompress" && !subject.is_zstd {
                 words[0] = programs.zlib.display().to_string();
-                samples[STEPS.len()].push(run(ground.path(), &place.notes(), step.script, &words)?);
+                samples[STEPS.len()].push(run(folder.path(), &place.notes(), step.script, &words)?);
             }
         }
     }

@@ -20,12 +20,12 @@ pub struct Sample {
 }
 
 /// A new tmpfs, or an empty folder if this process must not mount one.
-pub struct Ground {
+pub struct Filesystem {
     folder: Temporary,
     is_mounted: bool,
 }
 
-impl Ground {
+impl Filesystem {
     pub fn fresh(folder: PathBuf) -> Result<Self> {
         // A killed run may have left its mount behind.
         while shell::succeeds(shell::program("mountpoint").arg("-q").arg(&folder)) {
@@ -45,7 +45,7 @@ impl Ground {
     }
 }
 
-impl Drop for Ground {
+impl Drop for Filesystem {
     fn drop(&mut self) {
         if self.is_mounted
             && let Err(reason) = shell::run(shell::program("umount").arg(self.folder.path()))
@@ -65,13 +65,13 @@ while read -r line; do echo "$line"; done </proc/$$/io >"$2/io"
 exit $code
 "#;
 
-/// Runs the script in the folder `ground`, with `words` as `$1` and so on. Its temporary files are there too.
-pub fn run(ground: &Path, notes: &Path, script: &str, words: &[String]) -> Result<Sample> {
+/// Runs the script in the folder, with `words` as `$1` and so on. Its temporary files are there too.
+pub fn run(folder: &Path, notes: &Path, script: &str, words: &[String]) -> Result<Sample> {
     disk::fresh(notes)?;
     let time = shell::find("time").ok_or("time is missing")?;
     let mut bash = shell::program("bash");
-    bash.args(["-c", FRAME, "bash"]).arg(time).arg(notes).arg(ground).arg(script).args(words);
-    bash.current_dir(ground).env("TMPDIR", ground).env("HOME", ground).env_remove("REGISTRY_AUTH_FILE");
+    bash.args(["-c", FRAME, "bash"]).arg(time).arg(notes).arg(folder).arg(script).args(words);
+    bash.current_dir(folder).env("TMPDIR", folder).env("HOME", folder).env_remove("REGISTRY_AUTH_FILE");
     shell::run(&mut bash).map_err(|reason| {
         let output = disk::read(&notes.join("out")).unwrap_or_default();
         format!("{reason}\n{}", output.trim_end())

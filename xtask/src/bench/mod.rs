@@ -19,7 +19,7 @@ use std::time::Duration;
 use crate::registry::Registry;
 use crate::{Result, cargo, debian};
 use images::Subject;
-use measure::{Ground, Sample, median};
+use measure::{Filesystem, Sample, median};
 use options::Options;
 use proxy::Proxy;
 use table::Row;
@@ -84,8 +84,8 @@ pub fn run(words: &[&str]) -> Result {
 
 impl Place {
     /// The file system of a run.
-    fn ground(&self) -> PathBuf {
-        self.folder.join("ground")
+    fn filesystem(&self) -> PathBuf {
+        self.folder.join("filesystem")
     }
 
     /// The folder for the figures of a run.
@@ -121,24 +121,24 @@ fn compare(place: &Place, subject: &Subject, task: Task, tools: &[Tool], runs: u
 
 /// One run on a fresh file system.
 fn once(place: &Place, subject: &Subject, task: Task, tool: &Tool, script: &str) -> Result<Sample> {
-    let ground = Ground::fresh(place.ground())?;
+    let folder = Filesystem::fresh(place.filesystem())?;
     let address = if task == Task::Far { place.link.address() } else { place.registry.address() };
     let words = words(subject, tool, &address.to_string());
     if task == Task::Repeat {
-        measure::run(ground.path(), &place.notes(), script, &words)?;
+        measure::run(folder.path(), &place.notes(), script, &words)?;
     }
-    let sample = measure::run(ground.path(), &place.notes(), script, &words);
+    let sample = measure::run(folder.path(), &place.notes(), script, &words);
     sample.map_err(|reason| format!("{} {} {}: {reason}", task.name(), subject.name, tool.name))
 }
 
 /// Runs the tool through the proxy and counts its requests and connections.
 fn count(place: &Place, subject: &Subject, task: Task, tool: &Tool, script: &str) -> Result<(usize, usize)> {
-    let ground = Ground::fresh(place.ground())?;
+    let folder = Filesystem::fresh(place.filesystem())?;
     let words = words(subject, tool, &place.proxy.address().to_string());
     let mut figures = Vec::new();
     for _ in 0..if task == Task::Repeat { 2 } else { 1 } {
         let before = (place.registry.reads(0)?, place.proxy.connections());
-        let done = measure::run(ground.path(), &place.notes(), script, &words);
+        let done = measure::run(folder.path(), &place.notes(), script, &words);
         done.map_err(|reason| format!("{} {} {}: {reason}", task.name(), subject.name, tool.name))?;
         sleep(LOG_PAUSE);
         figures = vec![place.registry.reads(0)? - before.0, place.proxy.connections() - before.1];

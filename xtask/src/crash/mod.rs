@@ -5,16 +5,16 @@
 mod archive;
 mod attempt;
 mod check;
+mod images;
+mod kills;
 mod noise;
 mod options;
 mod place;
 mod scenario;
 mod server;
-mod siege;
 mod snapshot;
 mod trace;
 mod worker;
-mod world;
 
 use std::path::Path;
 use std::time::Instant;
@@ -54,7 +54,7 @@ pub fn run(words: &[&str]) -> Result {
         return Err(format!("{} of {} points failed", tally.failures.len(), tally.tried));
     }
     let seed = options.sample.map_or(SEED, |sample| sample.seed);
-    siege::run(&binary, &folder.path().join("siege"), seed)?;
+    kills::run(&binary, &folder.path().join("kills"), seed)?;
     println!("done in {}", show::seconds(start.elapsed()));
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! The scenarios: a command of pullet and its start state.
 
-use super::world::{IMAGE, MOVED, OTHER};
+use super::images::{IMAGE, MOVED, OTHER};
 
 pub struct Scenario {
     pub name: &'static str,

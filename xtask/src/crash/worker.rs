@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::images;
 use super::place::{NOBODY, Place, State};
 use super::scenario::{SCENARIOS, Scenario};
 use super::server::Server;
 use super::trace::{self, Call, FAULTS, Point};
-use super::world;
 use crate::{Result, debian, disk, shell};
 
 pub struct Worker {
@@ -37,7 +37,7 @@ impl Worker {
         let copy = folder.join("pullet");
         shell::run(shell::program("install").args(["-m", "755"]).arg(binary).arg(&copy))?;
         disk::write(&folder.join(PASSWORD), "password")?;
-        let server = world::serve(&folder.join("world"))?;
+        let server = images::serve(&folder.join("registry"))?;
         let mut worker = Self { binary: copy, folder: folder.to_owned(), server, prepared: Vec::new() };
         let is_root = debian::is_root()?;
         for scenario in SCENARIOS.iter().filter(|scenario| is_root || !scenario.is_ordinary) {

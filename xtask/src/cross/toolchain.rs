@@ -81,7 +81,7 @@ fn prepare(way: Way, target: &Target, flavour: &Flavour) -> Result {
     Err(format!("rustup {} failed", add.join(" ")))
 }
 
-/// Builds pullet and gives the path of the binary.
+/// Builds pullet and returns the path of the binary.
 pub fn build(target: &Target, flavour: &Flavour, way: Way) -> Result<PathBuf> {
     let zig = zig()?;
     let folder = cargo::target()?.join(if way == Way::Debian { "cross-debian" } else { "cross" });

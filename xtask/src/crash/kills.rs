@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 use super::noise::Noise;
 use super::server::{Content, Server, Victim};
 use super::worker::Worker;
-use super::{archive, check, trace, world};
+use super::{archive, check, images, trace};
 use crate::image::Image;
 use crate::{Result, disk, shell, show};
 
 const KILLS: u64 = 200;
 const LAYERS: usize = 6;
 const LAYER: usize = 6 << 20;
-const REPOSITORY: &str = "siege";
+const REPOSITORY: &str = "kills";
 /// The most bytes to fetch in total, for each byte of the image.
 const BUDGET: f64 = 1.2;
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -25,7 +25,8 @@ pub fn run(binary: &Path, folder: &Path, seed: u64) -> Result {
     unpack(&Worker::new(binary, &folder.join("unpack"))?, &mut Noise::new(seed))
 }
 
-struct Siege<'a> {
+/// A pull to kill again and again.
+struct Pull<'a> {
     binary: &'a Path,
     server: Server,
     store: PathBuf,
@@ -36,19 +37,19 @@ struct Siege<'a> {
 fn pull(binary: &Path, folder: &Path, noise: &mut Noise) -> Result {
     let image = image(&folder.join("image"))?;
     let mut content = Content::default();
-    world::add_image(&mut content, REPOSITORY, &image)?;
+    images::add_image(&mut content, REPOSITORY, &image)?;
     let size = image.layers.iter().map(|layer| layer.blob.size).sum();
-    let siege = Siege { binary, server: Server::start(content)?, store: folder.join("store"), size };
+    let pull = Pull { binary, server: Server::start(content)?, store: folder.join("store"), size };
     let mut fetched = 0;
     for kill in 0..KILLS {
-        let left = size - siege.kept()?;
+        let left = size - pull.kept()?;
         // The range makes the expected progress of all runs about equal.
         let bytes = noise.below((2 * left / (KILLS - kill + 1)).max(1));
-        fetched += siege.kill_after(bytes).map_err(|reason| format!("kill {} of {KILLS}: {reason}", kill + 1))?;
+        fetched += pull.kill_after(bytes).map_err(|reason| format!("kill {} of {KILLS}: {reason}", kill + 1))?;
     }
-    shell::run(&mut siege.pullet("pull"))?;
-    fetched += siege.server.take().1;
-    shell::run(&mut siege.pullet("verify"))?;
+    shell::run(&mut pull.pullet("pull"))?;
+    fetched += pull.server.take().1;
+    shell::run(&mut pull.pullet("verify"))?;
     let ratio = fetched as f64 / size as f64;
     let (size, fetched) = (show::bytes(size), show::bytes(fetched));
     println!("a pull of {size} was killed {KILLS} times and fetched {fetched} in total: {ratio:.3} of the image");
@@ -74,7 +75,7 @@ fn unpack(worker: &Worker, noise: &mut Noise) -> Result {
     Ok(())
 }
 
-impl Siege<'_> {
+impl Pull<'_> {
     /// Runs a pull, kills it after this many bytes of layers, and returns how many bytes it was sent.
     fn kill_after(&self, bytes: u64) -> Result<u64> {
         let mut pullet = self.pullet("pull");
@@ -122,7 +123,7 @@ fn image(folder: &Path) -> Result<Image> {
     let layer = |index: usize| {
         let noise = Noise::new(index as u64).bytes(LAYER);
         let tar = archive::Archive::default().put("noise", 0o644, archive::Kind::File(&noise)).end();
-        world::layer(folder, &index.to_string(), &tar)
+        images::layer(folder, &index.to_string(), &tar)
     };
     Image::new(folder, (0..LAYERS).map(layer).collect::<Result<_>>()?)
 }
