@@ -19,8 +19,8 @@ use self::cmdline::{Memory, Parameters, RootPlace};
 use self::mounts::Mounts;
 use crate::cancel::Cancel;
 use crate::client::Client;
-use crate::client::Resolved;
 use crate::client::Sandbox;
+use crate::client::{Resolved, report_pulling};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::images::UnpackOptions;
@@ -168,14 +168,14 @@ impl Client {
         waiting: &Waiting,
         progress: &dyn Progress,
     ) -> Result<(PathBuf, Option<Tally>)> {
-        self.tell_pulling(name, progress);
+        report_pulling(name, progress);
         let scout = self.scout(waiting.until);
         let heard = FirstAnswerProgress::new(progress);
         let reached = self.reach(&scout, name, waiting, &heard)?;
         let connections = scout.connections.with_cancel(&self.options.cancel);
         let resolved = match reached {
             Some(resolved) => Resolved { repository: resolved.repository.with_connections(&connections), ..resolved },
-            None => self.resolve_inner(name, None, progress)?,
+            None => self.find_manifest(name, None, progress)?,
         };
         let is_of_index = resolved.digest != resolved.descriptor.digest;
         let tree = base.join(tree_name(&resolved.digest, is_of_index.then_some(&self.platform)));
@@ -184,7 +184,7 @@ impl Client {
         }
         // What a boot before this one had begun is of no use, and nobody else would come by.
         Staging::sweep(base, &|name| name.starts_with("sha256-") || name.starts_with("sha512-"));
-        let tally = self.stream_resolved(resolved, &tree, options)?.tally;
+        let tally = self.stream_admitted(self.admit(resolved)?, &tree, options)?.tally;
         Ok((tree, Some(tally)))
     }
 
@@ -198,7 +198,7 @@ impl Client {
         heard: &'a FirstAnswerProgress<'a>,
     ) -> Result<Option<Resolved<'a>>> {
         loop {
-            let error = match scout.resolve_inner(name, None, heard) {
+            let error = match scout.find_manifest(name, None, heard) {
                 Err(error) if error.kind() == ErrorKind::Network => error,
                 other => return other.map(Some),
             };

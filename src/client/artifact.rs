@@ -1,10 +1,13 @@
-//! OCI artifacts: files that a registry keeps as blobs, each under the name that its title annotation says, in one
+//! Fetches OCI artifacts: files that a registry keeps as blobs, each under the name in its title annotation, into one
 //! folder. Nothing of them goes into a store.
 
 use std::path::Path;
 
+use super::body::{BlobSource, ResumingBody};
 use super::client::Client;
-use super::resolve::{Resolved, ResolvedContent};
+use super::gate::Admitted;
+use super::resolve::ResolvedContent;
+use super::retry::MismatchRetry;
 use crate::advice::Advice;
 use crate::error::{Error, ErrorKind, Result};
 use crate::images::{Need, check_space};
@@ -19,11 +22,11 @@ use crate::target::Files;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Artifact {
-    /// What it calls itself: its `artifactType`, else the media type of its config.
+    /// The type of the artifact: its `artifactType`, else the media type of its config.
     pub kind: String,
-    /// The files, in the manifest's order.
+    /// The files, in the order of the manifest.
     pub files: Vec<ArtifactFile>,
-    /// Blobs that have no title, and were left out.
+    /// Blobs without a title, which were left out.
     pub untitled: Vec<Descriptor>,
 }
 
@@ -33,29 +36,35 @@ pub struct Artifact {
 pub struct ArtifactFile {
     /// Its name within the folder.
     pub name: String,
-    /// What it is.
+    /// Its content.
     pub blob: Descriptor,
 }
 
 impl Client {
-    /// Fetches the files of an OCI artifact into `target`, which must not exist or be an empty folder. Each is proven
-    /// before it has its name; the folder appears by one rename, whole, or not at all.
+    /// Fetches the files of an OCI artifact into `target`, which must not exist or be an empty folder. Each file is
+    /// verified before it gets its name. The folder appears by one rename, complete, or not at all.
     ///
-    /// A file's name is its title annotation; blobs without one are left out. A folder that ORAS packed stays the archive
-    /// that it is, under the title and the archive's suffix. Fails with [`ErrorKind::Unsupported`] for an image.
+    /// The name of a file is its title annotation. Blobs without one are left out. A folder that ORAS packed stays an
+    /// archive; its name is the title and the suffix of the archive. Fails with [`ErrorKind::Unsupported`] for an image.
     pub fn artifact(&self, name: &Reference, target: &Path, progress: &dyn Progress) -> Result<Artifact> {
-        let resolved = self.resolve_inner(name, None, progress);
-        let fetched = resolved.and_then(|resolved| self.fetch_artifact(resolved, target, progress));
+        let resolved = self.find_manifest(name, None, progress);
+        let fetched = resolved
+            .and_then(|resolved| self.admit(resolved))
+            .and_then(|admitted| self.fetch_artifact(admitted, target));
         fetched.map_err(|e| e.context(format!("artifact {name}")))
     }
 
-    fn fetch_artifact(&self, mut resolved: Resolved<'_>, target: &Path, progress: &dyn Progress) -> Result<Artifact> {
+    fn fetch_artifact(&self, admitted: Admitted<'_>, target: &Path) -> Result<Artifact> {
+        let mut resolved = admitted.into_resolved();
         let artifact = match &resolved.content {
-            ResolvedContent::Artifact(artifact) => described(artifact),
-            ResolvedContent::Image(_) | ResolvedContent::Schema1(_) => return Err(is_image()),
+            ResolvedContent::Artifact(manifest) => describe(manifest),
+            ResolvedContent::Image(_) => {
+                let error = Error::new(ErrorKind::Unsupported, "it is an image and no artifact");
+                return Err(error.with_advice(Advice::FetchAsImage));
+            }
         };
         if artifact.files.is_empty() {
-            let text = format!("none of its {} blobs has a title to be a file's name", artifact.untitled.len());
+            let text = format!("none of its {} blobs has a title, which would be a file name", artifact.untitled.len());
             return Err(Error::new(ErrorKind::Unsupported, text));
         }
         let names: Vec<String> = artifact.files.iter().map(|file| file.name.clone()).collect();
@@ -63,16 +72,29 @@ impl Client {
         let total = artifact.files.len();
         let bytes = artifact.files.iter().fold(0, |sum: u64, file| sum.saturating_add(file.blob.size));
         check_space(&[Need { path: target, bytes, files: total as u64 }])?;
-        for (index, ArtifactFile { name, blob }) in artifact.files.iter().enumerate() {
-            self.options.cancel.check()?;
+        let progress = resolved.progress;
+        let cancel = &self.options.cancel;
+        for (index, file) in artifact.files.iter().enumerate() {
+            cancel.check()?;
+            let blob = &file.blob;
             let layer = Layer { index, total, digest: blob.digest, size: blob.size };
             progress.report(Event::Layer { layer, state: LayerState::Waiting });
-            let report = &mut |count| progress.report(Event::Layer { layer, state: LayerState::Downloading(count) });
-            let placed = self.ask(&mut resolved.repository, progress, |repository| {
-                let (body, _) = repository.blob(blob, 0)?;
-                files.place(index, (body, blob), &self.options.cancel, report)
-            });
-            placed.map_err(|e| e.context(format!("file \"{name}\" ({})", blob.digest.short())))?;
+            let mut report = |count| {
+                progress.report(Event::Layer { layer, state: LayerState::Downloading(count) });
+            };
+            let mut mismatches = MismatchRetry::default();
+            loop {
+                let source = BlobSource { blob, urls: &[] };
+                let body = ResumingBody::new(self, &mut resolved.repository, source, cancel, progress);
+                match files.place(index, (body, blob), cancel, &mut report) {
+                    Ok(()) => break,
+                    Err(error) if mismatches.should_repeat(&error, &mut resolved.repository) => {}
+                    Err(error) => {
+                        let context = format!("file \"{}\" ({})", file.name, blob.digest.short());
+                        return Err(error.context(context));
+                    }
+                }
+            }
             progress.report(Event::Layer { layer, state: LayerState::Complete });
         }
         files.publish()?;
@@ -80,29 +102,25 @@ impl Client {
     }
 }
 
-fn described(artifact: &ArtifactManifest) -> Artifact {
-    let (mut files, mut untitled) = (Vec::new(), Vec::new());
-    for ArtifactBlob { blob, title, is_packed } in &artifact.blobs {
-        match title {
-            None => untitled.push(blob.clone()),
-            Some(title) => {
-                let suffix = if *is_packed { archive_suffix(&blob.media_type) } else { "" };
-                files.push(ArtifactFile { name: format!("{title}{suffix}"), blob: blob.clone() });
-            }
-        }
+fn describe(manifest: &ArtifactManifest) -> Artifact {
+    let mut files = Vec::new();
+    let mut untitled = Vec::new();
+    for ArtifactBlob { blob, title, is_packed } in &manifest.blobs {
+        let Some(title) = title else {
+            untitled.push(blob.clone());
+            continue;
+        };
+        let suffix = if *is_packed { archive_suffix(&blob.media_type) } else { "" };
+        files.push(ArtifactFile { name: format!("{title}{suffix}"), blob: blob.clone() });
     }
-    Artifact { kind: artifact.kind.clone(), files, untitled }
+    Artifact { kind: manifest.kind.clone(), files, untitled }
 }
 
-/// ORAS gives a packed folder the title of the folder; what lies there is an archive.
+/// ORAS gives a packed folder the title of the folder, but the blob is an archive.
 fn archive_suffix(media_type: &str) -> &'static str {
     match media_type::layer(media_type) {
         Some(Compression::None) => ".tar",
         Some(Compression::Zstd) => ".tar.zst",
         Some(Compression::Gzip) | None => ".tar.gz",
     }
-}
-
-fn is_image() -> Error {
-    Error::new(ErrorKind::Unsupported, "it is an image and no artifact").with_advice(Advice::FetchAsImage)
 }

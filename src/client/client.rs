@@ -1,23 +1,23 @@
 //! The client: its options, its credentials and its connections to registries.
 
+use std::io::Read;
 use std::sync::Arc;
 #[cfg(feature = "boot")]
 use std::time::Instant;
 
 use super::options::Options;
 use super::retry::RetryState;
-use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::{self, CredentialStore};
 use crate::oci::credentials::Credentials;
 use crate::oci::descriptor::Descriptor;
 use crate::oci::platform::Platform;
 use crate::oci::reference::Reference;
-use crate::progress::{Event, Progress};
+use crate::progress::Progress;
 use crate::registry::{Connections, CredentialProvider, Repository};
 use crate::verify::{Size, Verified};
 
-/// Pulls images from registries. One client keeps its connections; its methods may be called many times.
+/// Pulls images from registries. A client reuses its connections, so its methods may be called many times.
 ///
 /// ```no_run
 /// use pullet::{Client, Options, Silent, Store};
@@ -36,37 +36,39 @@ pub struct Client {
 }
 
 impl Client {
-    /// Fails with [`ErrorKind::Usage`] if the options contradict themselves; never replaces a bad one by its default.
-    /// What the machine says of proxies and certificates is obeyed: the environment is read here, files when they are
-    /// needed.
+    /// Fails with [`ErrorKind::Usage`] if the options contradict each other. An invalid option is never replaced by its
+    /// default. Unless [`Options::system_configuration`] is off, the environment is read here, and the files for proxies,
+    /// mirrors and certificates when they are needed.
     pub fn new(mut options: Options) -> Result<Self> {
         let platform = options.platform.clone().unwrap_or_else(host::platform);
-        let connections = Connections::new(options.registry())?;
-        let credential_store = Arc::new(CredentialStore::new(options.authfile.clone(), options.cancel.clone()));
-        Ok(Self { options, platform, credential_store, connections })
+        let connections = Connections::new(options.take_connection_config())?;
+        let credential_store = CredentialStore::new(options.authfile.clone(), options.cancel.clone());
+        Ok(Self { options, platform, credential_store: Arc::new(credential_store), connections })
     }
 
-    /// All tags of a repository.
+    /// Lists all tags of a repository.
     pub fn tags(&self, repository: &Reference, progress: &dyn Progress) -> Result<Vec<String>> {
         let tags = self
             .open(repository, progress)
-            .and_then(|mut session| self.ask(&mut session, progress, |session| session.tags()));
+            .and_then(|mut session| self.with_retries(&mut session, progress, Repository::tags));
         tags.map_err(|e| e.context(format!("list tags of {}", repository.repository())))
     }
 
-    /// Finds the credentials for a name now and not when they are needed, and remembers them, those of its mirrors too: a
-    /// credential helper writes files of its own, which a [`Sandbox`](crate::Sandbox) forbids. What goes wrong is told when
-    /// they are needed.
+    /// Finds the credentials for a name and its mirrors now, and caches them. A credential helper writes files, which a
+    /// [`Sandbox`](crate::Sandbox) would forbid later. Errors are reported when the credentials are needed.
     pub fn find_credentials(&self, name: &Reference, progress: &dyn Progress) {
         for (name, is_named) in self.connections.names(name).unwrap_or_default() {
             let _ = self.credentials(&name, is_named, progress);
         }
     }
 
-    /// The same client, which asks once and is out of time at `until`.
+    /// The same client without retries and with an additional deadline.
     #[cfg(feature = "boot")]
     pub(crate) fn scout(&self, until: Instant) -> Self {
-        let until = self.options.cancel.remaining().map_or(until, |left| until.min(Instant::now() + left));
+        let until = match self.options.cancel.remaining() {
+            Some(left) => until.min(Instant::now() + left),
+            None => until,
+        };
         let cancel = self.options.cancel.until(until);
         let connections = self.connections.with_cancel(&cancel);
         let options = self.options.clone().retries(0).cancel(cancel);
@@ -78,20 +80,20 @@ impl Client {
         }
     }
 
-    /// A session, with nothing asked yet.
+    /// Opens a session. No request is sent yet.
     pub(crate) fn open<'a>(&'a self, name: &Reference, progress: &'a dyn Progress) -> Result<Repository<'a>> {
         Repository::open(&self.connections, name, self, progress)
     }
 
-    /// Does `work`, which asks for one thing and judges what comes: at one endpoint after the other, and at the last with
-    /// retry.
-    pub(crate) fn ask<'a, T>(
+    /// Runs `work`, which sends one request and checks the response: at one endpoint after the other, with retries at the
+    /// last one.
+    pub(crate) fn with_retries<'a, T>(
         &self,
         repository: &mut Repository<'a>,
         progress: &dyn Progress,
         mut work: impl FnMut(&mut Repository<'a>) -> Result<T>,
     ) -> Result<T> {
-        self.retry(progress).with(|| {
+        self.retry(progress).run(|| {
             loop {
                 match work(repository) {
                     Err(error) if repository.fail_over(&error) => {}
@@ -101,21 +103,15 @@ impl Client {
         })
     }
 
-    pub(crate) fn tell_pulling(&self, name: &Reference, progress: &dyn Progress) {
-        let label = name.digest().map_or_else(|| name.selector(), Digest::to_string);
-        progress.report(Event::Pulling { label: &label, path: name.path() });
-    }
-
     pub(crate) fn retry<'a>(&'a self, progress: &'a dyn Progress) -> RetryState<'a> {
-        RetryState::new(self.options.retries.0, &self.options.cancel, progress)
+        RetryState::new(self.options.retries, &self.options.cancel, progress)
     }
 
-    /// Reads all of a small body and proves that it is what the descriptor promises.
-    pub(crate) fn verify(&self, descriptor: &Descriptor, body: impl std::io::Read) -> Result<Vec<u8>> {
-        let limit = self.options.bounds().document;
+    /// Reads a small body to its end and verifies it against the descriptor.
+    pub(crate) fn verify(&self, descriptor: &Descriptor, body: impl Read) -> Result<Vec<u8>> {
         let size = Size::Exactly(descriptor.size);
         let body = Verified::new(body, descriptor.digest, size, self.options.cancel.clone());
-        body.document(limit, |e| Error::new(ErrorKind::Network, e.to_string()))
+        body.document(self.options.limits.document, |e| Error::new(ErrorKind::Network, e.to_string()))
     }
 }
 

@@ -1,7 +1,7 @@
-//! Documents straight from the registry: what a name points to, byte for byte. Nothing is stored.
+//! Gets manifests and indexes from the registry, byte for byte. Nothing is stored.
 
 use super::client::Client;
-use super::resolve::{Resolved, proven_answer};
+use super::resolve::{Resolved, verified_digest};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::oci::json;
@@ -12,29 +12,29 @@ use crate::progress::Progress;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct RawDocument {
-    /// Its digest: that of the bytes, but for a signed manifest of Docker's schema 1, which has that of what was signed.
+    /// The digest of the bytes. For a signed manifest of Docker's schema 1, the digest of the signed payload.
     pub digest: Digest,
-    /// The bytes as they came.
+    /// The bytes as the registry sent them.
     pub bytes: Vec<u8>,
 }
 
 impl Client {
-    /// What `name` points to: an index where it is one. A pinned digest is proven; nothing else in it is looked at.
+    /// Gets the manifest or index that `name` points to. A digest in the name is verified; the content is not parsed.
     pub fn document(&self, name: &Reference, progress: &dyn Progress) -> Result<RawDocument> {
-        let served = self.open(name, progress).and_then(|mut session| {
-            self.ask(&mut session, progress, |session| {
-                let served = session.manifest(&name.selector())?;
-                let digest = proven_answer(name, &served)?;
-                Ok(RawDocument { digest, bytes: served.bytes })
+        let document = self.open(name, progress).and_then(|mut repository| {
+            self.with_retries(&mut repository, progress, |repository| {
+                let response = repository.manifest(&name.selector())?;
+                let digest = verified_digest(name, &response)?;
+                Ok(RawDocument { digest, bytes: response.bytes })
             })
         });
-        served.map_err(|e| e.context(format!("get the manifest of {name}")))
+        document.map_err(|e| e.context(format!("get the manifest of {name}")))
     }
 }
 
 impl RawDocument {
-    /// The document as people read it: the same values, a member a line, nothing in it that could move a cursor. Fails
-    /// with [`ErrorKind::Unsafe`] if it is no JSON.
+    /// The document indented for people, with control characters escaped. Fails with [`ErrorKind::Unsafe`] if it is not
+    /// JSON.
     pub fn pretty(&self) -> Result<String> {
         json::pretty(&self.bytes).map_err(|why| Error::new(ErrorKind::Unsafe, format!("malformed manifest: {why}")))
     }

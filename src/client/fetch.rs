@@ -1,5 +1,5 @@
-//! The layers of an image, into the store: one after the other, or with more than one job side by side, while the calling
-//! thread already unpacks those that are there.
+//! Fetches the layers of an image into the store: one after the other, or with more than one job in parallel, while the
+//! calling thread unpacks those that have arrived.
 
 use std::path::Path;
 
@@ -8,84 +8,81 @@ use super::client::Client;
 use super::resolve::Resolved;
 use crate::cancel::Cancel;
 use crate::error::Result;
-use crate::images::{Need, check_space, least_tree};
-use crate::oci::manifest::{self, Manifest};
-use crate::progress::{Event, Layer, LayerState};
+use crate::images::{ImageLayer, Need, check_space, least_tree};
+use crate::progress::{Event, LayerState};
 use crate::registry::Connections;
 use crate::store::Store;
 use crate::workers;
 
-/// What is done with each layer as soon as the store has it: in the image's order, in the calling thread.
-pub(crate) type Ready<'a> = dyn FnMut(Layer, &manifest::LayerDescriptor) -> Result<()> + 'a;
+/// Called for each layer as soon as the store has it, in the order of the image, in the calling thread.
+pub(crate) type Apply<'a> = dyn FnMut(&ImageLayer<'_>) -> Result<()> + 'a;
 
 /// One layer, and whether it must be fetched.
 struct Step<'m> {
-    layer: Layer,
-    described: &'m manifest::LayerDescriptor,
+    layer: &'m ImageLayer<'m>,
     is_missing: bool,
 }
 
 impl Client {
-    /// Fetches the layers that the store lacks, and tells how many those were. Fails before the first if there is no room
-    /// for them, and for the tree beside them if there is a target.
+    /// Fetches the layers that the store does not have, and returns how many those were. Fails before the first one if
+    /// there is no room for them, and for the tree if there is a target.
     pub(crate) fn fetch_layers(
         &self,
         resolved: &mut Resolved<'_>,
-        manifest: &Manifest,
+        layers: &[ImageLayer<'_>],
         store: &Store,
-        (target, ready): (Option<&Path>, &mut Ready<'_>),
+        target: Option<&Path>,
+        apply: &mut Apply<'_>,
     ) -> Result<usize> {
-        let mut steps: Vec<Step<'_>> = Vec::new();
-        for (layer, described) in manifest.placed() {
-            let is_repeated = steps.iter().any(|step| step.is_missing && step.layer.digest == layer.digest);
-            let is_missing = !is_repeated && !store.contains(&described.blob)?;
-            let state = if is_missing { LayerState::Waiting } else { LayerState::Exists };
-            resolved.progress.report(Event::Layer { layer, state });
-            steps.push(Step { layer, described, is_missing });
+        let steps = plan(layers, store)?;
+        for step in &steps {
+            let state = if step.is_missing { LayerState::Waiting } else { LayerState::Exists };
+            resolved.progress.report(Event::Layer { layer: step.layer.layer, state });
         }
-        check_fetch_space(&steps, (store, manifest), target)?;
-        // One layer alone needs no further connection.
-        match self.options.jobs.0.min(steps.len()) {
-            0 | 1 => self.one_by_one(resolved, store, &steps, ready)?,
-            jobs => self.side_by_side(resolved, store, &steps, (jobs, ready))?,
+        check_fetch_space(&steps, layers, store, target)?;
+        // A single layer needs no second connection.
+        let jobs = self.options.jobs.min(steps.len());
+        if jobs > 1 {
+            self.fetch_in_parallel(resolved, store, &steps, jobs, apply)?;
+        } else {
+            self.fetch_in_order(resolved, store, &steps, apply)?;
         }
-        // Who removes a blob without asking for the lock may have done so after the first look.
-        let mut lost = Vec::new();
-        for (layer, described) in manifest.placed() {
-            if !store.contains(&described.blob)? {
-                lost.push(Step { layer, described, is_missing: true });
-            }
-        }
-        self.one_by_one(resolved, store, &lost, &mut |_, _| Ok(()))?;
+        let lost = lost_layers(layers, store)?;
+        self.fetch_in_order(resolved, store, &lost, &mut |_| Ok(()))?;
         Ok(lost.len() + steps.iter().filter(|step| step.is_missing).count())
     }
 
-    /// The plain loop.
-    fn one_by_one(
+    /// Fetches without a thread.
+    fn fetch_in_order(
         &self,
         resolved: &mut Resolved<'_>,
         store: &Store,
         steps: &[Step<'_>],
-        ready: &mut Ready<'_>,
+        apply: &mut Apply<'_>,
     ) -> Result<()> {
-        let mut fetcher = BlobFetcher::new(self, (&mut resolved.repository, resolved.progress), store);
-        for Step { layer, described, is_missing } in steps {
-            if *is_missing {
-                fetcher.fetch(*layer, described).map_err(|e| e.context(layer.label()))?;
-            }
-            ready(*layer, described)?;
+        let mut fetcher = BlobFetcher {
+            client: self,
+            repository: &mut resolved.repository,
+            store,
+            cancel: &self.options.cancel,
+            progress: resolved.progress,
+        };
+        for step in steps {
+            step.fetch(&mut fetcher)?;
+            apply(step.layer)?;
         }
         Ok(())
     }
 
-    /// Each job on a thread, and over connections, of its own: cancelling one must reach it where it waits for bytes, and
-    /// nobody else.
-    fn side_by_side(
+    /// Fetches with one thread, and separate connections, for each job: cancelling a job must interrupt its own blocked
+    /// read and nobody else's.
+    fn fetch_in_parallel(
         &self,
         resolved: &mut Resolved<'_>,
         store: &Store,
         steps: &[Step<'_>],
-        (jobs, ready): (usize, &mut Ready<'_>),
+        jobs: usize,
+        apply: &mut Apply<'_>,
     ) -> Result<()> {
         let missing = steps.iter().filter(|step| step.is_missing).count();
         let flags: Vec<Cancel> = (0..jobs.min(missing).max(1)).map(|_| self.options.cancel.child()).collect();
@@ -94,25 +91,65 @@ impl Client {
         let mut workers = Vec::new();
         for (cancel, connections) in flags.iter().zip(&connections) {
             let mut repository = resolved.repository.with_connections(connections);
-            let work = move |Step { layer, described, is_missing }: &Step<'_>| {
+            let work = move |step: &Step<'_>| {
                 let mut fetcher = BlobFetcher { client: self, repository: &mut repository, store, cancel, progress };
-                let fetched = if *is_missing { fetcher.fetch(*layer, described) } else { Ok(()) };
-                fetched.map_err(|e| e.context(layer.label()))
+                step.fetch(&mut fetcher)
             };
             workers.push((cancel.clone(), work));
         }
-        workers::in_order(workers, steps, |step, ()| ready(step.layer, step.described))
+        workers::in_order(workers, steps, |step, ()| apply(step.layer))
     }
 }
 
-/// Whether the missing layers fit, and the tree beside them if one is to be made.
-fn check_fetch_space(steps: &[Step<'_>], (store, manifest): (&Store, &Manifest), target: Option<&Path>) -> Result<()> {
-    let (mut bytes, mut files) = (0_u64, 0);
-    for step in steps.iter().filter(|step| step.is_missing) {
-        bytes = bytes.saturating_add(store.lacks(&step.described.blob)?);
-        files += 1;
+impl Step<'_> {
+    fn fetch(&self, fetcher: &mut BlobFetcher<'_, '_>) -> Result<()> {
+        if !self.is_missing {
+            return Ok(());
+        }
+        let layer = self.layer.layer;
+        fetcher.fetch(layer, self.layer.descriptor).map_err(|e| e.context(layer.label()))
     }
-    let tree = target.map(|path| Need { path, bytes: least_tree(manifest), files: 0 });
-    let blobs = Need { path: store.folder(), bytes, files };
-    check_space(&[Some(blobs), tree].into_iter().flatten().collect::<Vec<_>>())
+}
+
+/// Decides which layers must be fetched. A layer that an image has twice is fetched once.
+fn plan<'m>(layers: &'m [ImageLayer<'m>], store: &Store) -> Result<Vec<Step<'m>>> {
+    let mut steps: Vec<Step<'_>> = Vec::new();
+    for layer in layers {
+        let digest = layer.descriptor.blob.digest;
+        let is_repeated = steps.iter().any(|step| step.is_missing && step.layer.descriptor.blob.digest == digest);
+        let is_missing = !is_repeated && !store.contains(&layer.descriptor.blob)?;
+        steps.push(Step { layer, is_missing });
+    }
+    Ok(steps)
+}
+
+/// The layers that the store has lost since they were planned: a tool that removes blobs without taking the lock may have
+/// removed them.
+fn lost_layers<'m>(layers: &'m [ImageLayer<'m>], store: &Store) -> Result<Vec<Step<'m>>> {
+    let mut lost = Vec::new();
+    for layer in layers {
+        if !store.contains(&layer.descriptor.blob)? {
+            lost.push(Step { layer, is_missing: true });
+        }
+    }
+    Ok(lost)
+}
+
+/// Checks that the missing layers fit, and the tree if one is to be made.
+fn check_fetch_space(
+    steps: &[Step<'_>],
+    layers: &[ImageLayer<'_>],
+    store: &Store,
+    target: Option<&Path>,
+) -> Result<()> {
+    let mut blobs = Need { path: store.folder(), bytes: 0, files: 0 };
+    for step in steps.iter().filter(|step| step.is_missing) {
+        blobs.bytes = blobs.bytes.saturating_add(store.lacks(&step.layer.descriptor.blob)?);
+        blobs.files += 1;
+    }
+    let mut needs = vec![blobs];
+    if let Some(path) = target {
+        needs.push(Need { path, bytes: least_tree(layers), files: 0 });
+    }
+    check_space(&needs)
 }

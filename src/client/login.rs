@@ -1,38 +1,38 @@
-//! Logging in to a registry and out of it: credentials are tried before they are kept, and kept where Docker, podman and
-//! skopeo look for them.
+//! Logs in to a registry and out of it. Credentials are checked before they are stored, and stored where Docker, podman
+//! and skopeo look for them.
 
-use super::client::Client;
 use std::path::PathBuf;
 
+use super::client::Client;
 use crate::error::{Error, ErrorKind, Result};
 use crate::oci::credentials::Credentials;
 use crate::oci::reference::Reference;
 use crate::progress::Progress;
 
-/// Docker Hub, by either name.
+/// The names of Docker Hub.
 const HUB: [&str; 2] = ["docker.io", "index.docker.io"];
 
 impl Client {
-    /// Shows `credentials` to a registry (`HOST[:PORT]`, also as a URL) and keeps them if they are taken: with the
-    /// credential helper that the configuration names, else in its file, which then only its owner may read. That is
-    /// [`Options::authfile`](crate::Options::authfile), else `$REGISTRY_AUTH_FILE`, else Docker's `config.json`.
+    /// Checks `credentials` at a registry (`HOST[:PORT]` or a URL) and stores them if the registry accepts them: with the
+    /// credential helper that the configuration names, else in the configuration file, which then only its owner may
+    /// read. The file is [`Options::authfile`](crate::Options::authfile), else `$REGISTRY_AUTH_FILE`, else Docker's
+    /// `config.json`.
     pub fn login(&self, registry: &str, credentials: &Credentials, progress: &dyn Progress) -> Result<()> {
         let name = registry_named(registry)?;
         let context = |e: Error| e.context(format!("log in to {}", name.domain()));
         let check = || self.connections.check(&name, credentials.clone(), progress);
-        self.retry(progress).with(check).map_err(context)?;
+        self.retry(progress).run(check).map_err(context)?;
         self.credential_store.keep(name.domain(), credentials, progress).map_err(context)?;
         self.connections.forget();
         Ok(())
     }
 
-    /// The file that [`login`](Self::login) changes for a registry; `None` where a credential helper keeps what it is
-    /// given, in files of its own.
+    /// The file that [`login`](Self::login) changes for a registry. `None` if a credential helper stores the credentials.
     pub fn login_file(&self, registry: &str) -> Result<Option<PathBuf>> {
         self.credential_store.changed_for(registry_named(registry)?.domain())
     }
 
-    /// Removes what [`login`](Self::login) kept, and says whether there was anything.
+    /// Removes the credentials that [`login`](Self::login) stored, and returns whether there were any.
     pub fn logout(&self, registry: &str) -> Result<bool> {
         let name = registry_named(registry)?;
         let context = |e: Error| e.context(format!("log out of {}", name.domain()));
@@ -42,17 +42,14 @@ impl Client {
     }
 }
 
-/// The name of no image, for its registry alone: that has the grammar of names. A URL's path says nothing (Docker Hub's
-/// is `https://index.docker.io/v1/`).
+/// Parses a registry as the domain of a name, because that has the same grammar. The path of a URL is ignored (Docker
+/// Hub's is `https://index.docker.io/v1/`).
 fn registry_named(text: &str) -> Result<Reference> {
     let bare = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
     let host = bare.map_or(text, |bare| bare.split('/').next().unwrap_or_default());
     let invalid = || Error::new(ErrorKind::Usage, format!("invalid registry \"{text}\": HOST[:PORT] was expected"));
     let name: Reference = format!("{host}/login").parse().map_err(|_| invalid())?;
-    match name.domain() == host || HUB.contains(&host) {
-        true => Ok(name),
-        false => Err(invalid()),
-    }
+    if name.domain() == host || HUB.contains(&host) { Ok(name) } else { Err(invalid()) }
 }
 
 #[cfg(test)]

@@ -3,10 +3,12 @@
 
 mod artifact;
 mod blob;
+mod body;
 mod client;
 mod configuration;
 mod document;
 mod fetch;
+mod gate;
 mod login;
 mod options;
 mod pull;
@@ -22,6 +24,8 @@ pub use self::configuration::Configuration;
 pub use self::document::RawDocument;
 pub use self::options::Options;
 pub use self::pull::Pulled;
+#[cfg(feature = "boot")]
+pub(crate) use self::pull::report_pulling;
 pub use self::resolve::Resolved;
 pub use self::sandbox::Sandbox;
 pub use self::stream::Streamed;

@@ -19,7 +19,7 @@ use crate::registry::{PaceLimits, TlsConfig};
 /// let options = pullet::Options::new().platform("linux/arm/v7".parse()?);
 /// # Ok::<(), pullet::Error>(())
 /// ```
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Options {
     pub(crate) platform: Option<Platform>,
     pub(crate) cancel: Cancel,
@@ -28,30 +28,29 @@ pub struct Options {
     realms: Vec<String>,
     mirrors: Vec<String>,
     tls: TlsConfig,
-    limits: Limits,
+    pub(crate) limits: Limits,
     pace: PaceLimits,
-    pub(crate) retries: Retries,
-    pub(crate) jobs: Jobs,
+    pub(crate) retries: u32,
+    pub(crate) jobs: usize,
     pub(crate) foreign_layers: bool,
 }
 
-/// How often a request is made again.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Retries(pub(crate) u32);
-
-impl Default for Retries {
+impl Default for Options {
     fn default() -> Self {
-        Self(5)
-    }
-}
-
-/// How many threads may work at once.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Jobs(pub(crate) usize);
-
-impl Default for Jobs {
-    fn default() -> Self {
-        Self(1)
+        Self {
+            platform: None,
+            cancel: Cancel::default(),
+            credentials: None,
+            authfile: None,
+            realms: Vec::new(),
+            mirrors: Vec::new(),
+            tls: TlsConfig::default(),
+            limits: Limits::default(),
+            pace: PaceLimits::default(),
+            retries: 5,
+            jobs: 1,
+            foreign_layers: false,
+        }
     }
 }
 
@@ -131,13 +130,13 @@ impl Options {
 
     /// How often a request that failed for a passing cause is made again without progress; 0 for never. Default: 5.
     pub fn retries(self, retries: u32) -> Self {
-        Self { retries: Retries(retries), ..self }
+        Self { retries, ..self }
     }
 
     /// How many layers are fetched at once, each on a thread and a connection of its own. Default: 1, which starts no
     /// thread.
     pub fn jobs(self, jobs: NonZeroUsize) -> Self {
-        Self { jobs: Jobs(jobs.get()), ..self }
+        Self { jobs: jobs.get(), ..self }
     }
 
     /// The longest wait for an answer or for the next bytes of one; also the time over which a body must bring at least
@@ -153,12 +152,8 @@ impl Options {
         Self { pace, ..self }
     }
 
-    pub(crate) fn bounds(&self) -> &Limits {
-        &self.limits
-    }
-
-    /// What the connections need. The texts of certificates go with it: nobody needs them twice.
-    pub(crate) fn registry(&mut self) -> registry::ConnectionConfig {
+    /// Moves out what the connections need. The PEM texts go with it, because they are parsed once and then of no use.
+    pub(crate) fn take_connection_config(&mut self) -> registry::ConnectionConfig {
         registry::ConnectionConfig {
             realms: self.realms.clone(),
             mirrors: std::mem::take(&mut self.mirrors),

@@ -1,18 +1,16 @@
-//! The story: a name is resolved to a manifest for this platform, its config is checked against it, and its layers
-//! are fetched into the store. Start reading here.
+//! Pulls an image: resolves a name, checks the config against the manifest, and fetches the missing layers into the
+//! store. Start reading here.
 
 use std::path::Path;
 
 use super::blob::BlobFetcher;
 use super::client::Client;
-use super::resolve::{Resolved, ResolvedContent};
+use super::gate::Admitted;
+use super::resolve::{ImageManifest, Resolved};
 use crate::error::Result;
-use crate::images::Assembly;
-use crate::images::Image;
-use crate::images::UnpackOptions;
-use crate::images::convert_schema1;
+use crate::images::{Assembly, Image, ImageLayer, UnpackOptions, convert_schema1, image_layers};
 use crate::oci::descriptor::Descriptor;
-use crate::oci::manifest::{self, Manifest};
+use crate::oci::manifest::Manifest;
 use crate::oci::media_type;
 use crate::oci::platform::Platform;
 use crate::oci::reference::Reference;
@@ -27,51 +25,71 @@ use crate::unpack::Tally;
 pub struct Pulled {
     /// The image, in the store.
     pub image: Image,
-    /// Whether the store was changed; `false` says that the image was up to date.
+    /// Whether the store was changed. `false` means that the image was up to date.
     pub is_new: bool,
 }
 
-/// Where a tree is to be, and how it is made.
-type Target<'a> = (&'a Path, &'a UnpackOptions);
+/// Where and how to unpack an image while it is fetched.
+#[derive(Clone, Copy)]
+struct UnpackTarget<'a> {
+    path: &'a Path,
+    options: &'a UnpackOptions,
+}
 
-/// What a fetch of config and layers came to.
-struct Fetched {
+/// Fetched content that has no name in the index yet.
+struct Fetched<'a> {
     platform: Platform,
+    /// How many layers were fetched.
     layers: usize,
-    /// The manifest as the store names it: of OCI's media types.
+    /// The manifest that the index will name; it has OCI media types.
     manifest: Descriptor,
+    /// The tree, if the layers were unpacked while they arrived.
+    assembly: Option<Assembly<'a>>,
+}
+
+/// A pulled image, and its tree if the layers were unpacked while they arrived.
+struct PulledTree<'a> {
+    pulled: Pulled,
+    assembly: Option<Assembly<'a>>,
 }
 
 impl Client {
-    /// Resolves `name` and fetches what `store` lacks of it.
+    /// Resolves `name` and fetches what `store` does not have.
     pub fn pull(&self, name: &Reference, store: &Store, progress: &dyn Progress) -> Result<Pulled> {
-        self.tell_pulling(name, progress);
+        report_pulling(name, progress);
         let resolved = self.resolve(name, Some(store), progress)?;
         self.fetch(resolved, store)
     }
 
-    /// Fetches what `store` lacks of an image: its config, then its layers in order, each verified before it has a
-    /// name. Nothing is named in the store's index before all of it is there.
+    /// Fetches what `store` does not have of an image: its config, then its layers in order. Each blob is verified before
+    /// it gets its name. The image gets its name in the index after all its blobs are in the store.
     pub fn fetch(&self, resolved: Resolved<'_>, store: &Store) -> Result<Pulled> {
         let name = resolved.name.clone();
-        let fetched = self.fetch_inner(resolved, store, None);
-        fetched.map(|(pulled, _)| pulled).map_err(|e| e.context(format!("pull {name}")))
+        let admitted = self.admit(resolved);
+        let fetched = admitted.and_then(|admitted| self.fetch_admitted(admitted, store, None));
+        match fetched {
+            Ok(fetched) => Ok(fetched.pulled),
+            Err(error) => Err(error.context(format!("pull {name}"))),
+        }
     }
 
-    /// Pulls an image and unpacks it into `target`, which must not exist or be an empty folder. With more than one job
-    /// layers are unpacked while later ones arrive. The target appears by one rename, whole, or not at all; by then the
+    /// Pulls an image and unpacks it into `target`, which must not exist or be an empty folder. With more than one job,
+    /// layers are unpacked while later ones arrive. The target appears by one rename, complete, or not at all. By then the
     /// image has its name in the store.
     pub fn unpack(
         &self,
         name: &Reference,
         store: &Store,
-        (target, options): Target<'_>,
+        target: &Path,
+        options: &UnpackOptions,
         progress: &dyn Progress,
     ) -> Result<(Pulled, Tally)> {
-        self.tell_pulling(name, progress);
+        report_pulling(name, progress);
         let resolved = self.resolve(name, Some(store), progress)?;
-        let (pulled, assembly) = self
-            .fetch_inner(resolved, store, Some((target, options)))
+        let unpack = UnpackTarget { path: target, options };
+        let admitted = self.admit(resolved);
+        let PulledTree { pulled, assembly } = admitted
+            .and_then(|admitted| self.fetch_admitted(admitted, store, Some(unpack)))
             .map_err(|e| e.context(format!("unpack {name}")))?;
         let tally = match assembly {
             Some(assembly) => assembly.publish().map_err(|e| e.context(format!("unpack {name}")))?,
@@ -80,31 +98,35 @@ impl Client {
         Ok((pulled, tally))
     }
 
-    /// Gives also the tree, if one is to be made and was made meanwhile.
-    fn fetch_inner<'a>(
+    fn fetch_admitted<'a>(
         &self,
-        mut resolved: Resolved<'a>,
+        admitted: Admitted<'a>,
         store: &Store,
-        into: Option<Target<'a>>,
-    ) -> Result<(Pulled, Option<Assembly<'a>>)> {
-        let before = store.entries()?.into_iter().find(|entry| entry.name == resolved.name.to_string());
-        if let ResolvedContent::Artifact(artifact) = &resolved.content {
-            return Err(artifact.not_an_image(&resolved.name.familiar()));
-        }
-        // Until the name is in the index, only this keeps what was found and fetched.
-        let _kept = store.create(&self.options.cancel)?;
-        let (fetched, assembly) = match resolved.content.clone() {
-            ResolvedContent::Image(manifest) => self.fetch_image(&mut resolved, &manifest, store, into)?,
-            ResolvedContent::Schema1(schema1) => (self.fetch_schema1(&mut resolved, &schema1, store)?, None),
-            ResolvedContent::Artifact(artifact) => return Err(artifact.not_an_image(&resolved.name.familiar())),
+        unpack: Option<UnpackTarget<'a>>,
+    ) -> Result<PulledTree<'a>> {
+        let mut resolved = admitted.into_resolved();
+        let name = resolved.name.to_string();
+        let before = store.entries()?.into_iter().find(|entry| entry.name == name);
+        let manifest = resolved.image_manifest()?.clone();
+        // Until the index names the image, only this guard keeps its blobs from being pruned.
+        let _guard = store.create(&self.options.cancel)?;
+        let fetched = match manifest {
+            ImageManifest::Schema2(manifest) => self.fetch_image(&mut resolved, &manifest, store, unpack)?,
+            ImageManifest::Schema1(schema1) => self.fetch_schema1(&mut resolved, &schema1, store)?,
         };
-        let is_fetched = fetched.layers > 0;
-        let entry = resolved.entry(fetched);
-        let is_new = is_fetched || before.is_none_or(|before| !is_same(&before, &entry));
+        let entry = ImageEntry {
+            name,
+            resolved: resolved.digest,
+            source: resolved.descriptor.digest,
+            manifest: fetched.manifest,
+            platform: fetched.platform,
+        };
+        let is_new = fetched.layers > 0 || before.is_none_or(|before| !is_same(&before, &entry));
         if is_new {
             store.name(&entry, &self.options.cancel)?;
         }
-        Ok((Pulled { image: Image::load(store, entry, self.options.bounds())?, is_new }, assembly))
+        let image = Image::load(store, entry, &self.options.limits)?;
+        Ok(PulledTree { pulled: Pulled { image, is_new }, assembly: fetched.assembly })
     }
 
     fn fetch_image<'a>(
@@ -112,65 +134,77 @@ impl Client {
         resolved: &mut Resolved<'a>,
         manifest: &Manifest,
         store: &Store,
-        into: Option<Target<'a>>,
-    ) -> Result<(Fetched, Option<Assembly<'a>>)> {
-        let (config_bytes, config) = self.config(resolved, manifest, Some(store))?;
+        unpack: Option<UnpackTarget<'a>>,
+    ) -> Result<Fetched<'a>> {
+        let config = self.config(resolved, manifest, Some(store))?;
         let mut assembly = None;
-        if let Some((target, options)) = into.filter(|_| self.options.jobs.0 > 1) {
-            assembly = Some(Assembly::begin(target, options, resolved.progress)?);
+        if let Some(unpack) = unpack
+            && self.options.jobs > 1
+        {
+            assembly = Some(Assembly::begin(unpack.path, unpack.options, resolved.progress)?);
         }
-        let ready = &mut |layer: Layer, described: &manifest::LayerDescriptor| match (
-            &mut assembly,
-            config.diff_ids.get(layer.index),
-        ) {
-            (Some(assembly), Some(diff_id)) => assembly.apply_stored(store, layer, (described, *diff_id)),
-            _ => Ok(()),
+        let mut apply = |layer: &ImageLayer<'_>| match &mut assembly {
+            Some(assembly) => assembly.apply_stored(store, layer),
+            None => Ok(()),
         };
-        let layers = self.fetch_layers(resolved, manifest, store, (into.map(|(target, _)| target), ready))?;
-        store.put(&manifest.config, &config_bytes, &self.options.cancel)?;
-        // What the registry has is kept as it came, so that it need not be asked for it again.
-        store.put(&resolved.descriptor, &resolved.bytes, &self.options.cancel)?;
-        let named = match resolved.descriptor.media_type == media_type::OCI_MANIFEST {
-            true => resolved.descriptor.clone(),
-            false => {
-                let (descriptor, bytes) = manifest.to_oci();
-                store.put(&descriptor, &bytes, &self.options.cancel)?;
-                descriptor
-            }
-        };
-        Ok((Fetched { platform: config.platform, layers, manifest: named }, assembly))
+        let layers = image_layers(manifest, &config.parsed);
+        let least_tree = unpack.map(|unpack| unpack.path);
+        let count = self.fetch_layers(resolved, &layers, store, least_tree, &mut apply)?;
+        let cancel = &self.options.cancel;
+        store.put(&manifest.config, &config.bytes, cancel)?;
+        // The registry's own manifest is kept byte for byte, so that the next pull need not request it.
+        store.put(&resolved.descriptor, &resolved.bytes, cancel)?;
+        let mut named = resolved.descriptor.clone();
+        if named.media_type != media_type::OCI_MANIFEST {
+            let (descriptor, bytes) = manifest.to_oci();
+            store.put(&descriptor, &bytes, cancel)?;
+            named = descriptor;
+        }
+        Ok(Fetched { platform: config.parsed.platform, layers: count, manifest: named, assembly })
     }
 
-    /// Schema 1 tells neither sizes nor diff_ids: the layers come first, and from them its documents are made.
-    fn fetch_schema1(&self, resolved: &mut Resolved<'_>, schema1: &Schema1, store: &Store) -> Result<Fetched> {
+    /// A manifest of schema 1 has neither sizes nor diff_ids, so the layers come first, and config and manifest are made
+    /// from them.
+    fn fetch_schema1(&self, resolved: &mut Resolved<'_>, schema1: &Schema1, store: &Store) -> Result<Fetched<'static>> {
         self.check_platform(&schema1.platform, resolved)?;
-        let (total, mut blobs, mut layers) = (schema1.layers.len(), Vec::new(), 0);
+        let cancel = &self.options.cancel;
+        let total = schema1.layers.len();
+        let mut blobs = Vec::new();
+        let mut layers = 0;
         for (index, digest) in schema1.layers.iter().enumerate() {
             let known = store.size(digest)?;
             let mut layer = Layer { index, total, digest: *digest, size: known.unwrap_or(0) };
             let state = if known.is_some() { LayerState::Exists } else { LayerState::Waiting };
             resolved.progress.report(Event::Layer { layer, state });
             if known.is_none() {
-                let mut fetcher = BlobFetcher::new(self, (&mut resolved.repository, resolved.progress), store);
+                let mut fetcher = BlobFetcher {
+                    client: self,
+                    repository: &mut resolved.repository,
+                    store,
+                    cancel,
+                    progress: resolved.progress,
+                };
                 layer.size = fetcher.fetch_unmeasured(layer).map_err(|e| e.context(layer.label()))?;
                 layers += 1;
             }
             blobs.push((*digest, layer.size));
         }
-        let made = convert_schema1(schema1, &blobs, store, (self.options.bounds(), &self.options.cancel))?;
-        (resolved.descriptor, resolved.bytes) = (made.descriptor, made.bytes);
-        Ok(Fetched { platform: schema1.platform.clone(), layers, manifest: resolved.descriptor.clone() })
+        let converted = convert_schema1(schema1, &blobs, store, &self.options.limits, cancel)?;
+        let manifest = converted.descriptor.clone();
+        (resolved.descriptor, resolved.bytes) = (converted.descriptor, converted.bytes);
+        Ok(Fetched { platform: schema1.platform.clone(), layers, manifest, assembly: None })
     }
 }
 
-impl Resolved<'_> {
-    fn entry(&self, fetched: Fetched) -> ImageEntry {
-        let Fetched { platform, manifest, .. } = fetched;
-        let source = self.descriptor.digest;
-        ImageEntry { name: self.name.to_string(), resolved: self.digest, source, manifest, platform }
-    }
+/// Reports that a pull begins.
+pub(crate) fn report_pulling(name: &Reference, progress: &dyn Progress) {
+    let label = match name.digest() {
+        Some(digest) => digest.to_string(),
+        None => name.selector(),
+    };
+    progress.report(Event::Pulling { label: &label, path: name.path() });
 }
 
 fn is_same(before: &ImageEntry, entry: &ImageEntry) -> bool {
-    (before.manifest.digest, before.resolved) == (entry.manifest.digest, entry.resolved)
+    before.manifest.digest == entry.manifest.digest && before.resolved == entry.resolved
 }

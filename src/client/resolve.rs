@@ -1,4 +1,4 @@
-//! What a name means at its registry: from a tag or digest through indexes to the manifest for one platform. Nothing is
+//! Resolves a name at its registry: from a tag or digest, through indexes, to the manifest for one platform. Nothing is
 //! written.
 
 use super::client::Client;
@@ -16,33 +16,54 @@ use crate::oci::platform::Platform;
 use crate::oci::reference::Reference;
 use crate::oci::schema1::{self, Schema1};
 use crate::progress::{Event, Progress};
-use crate::registry::{self, Repository};
+use crate::registry::{ManifestResponse, Repository};
 use crate::store::Store;
 
-/// What a name means at its registry, for one platform. Holds the session, so that a fetch goes on with its token.
+/// The result of resolving a name for one platform. It holds the session with the registry, so that a fetch reuses its
+/// connection and its token.
 pub struct Resolved<'a> {
     pub(crate) name: Reference,
     pub(crate) digest: Digest,
     pub(crate) descriptor: Descriptor,
     pub(crate) bytes: Vec<u8>,
     pub(crate) content: ResolvedContent,
-    /// Whether an index said that it is for this platform.
+    /// Whether the manifest was chosen from an index, which says that it fits the platform.
     pub(crate) is_chosen: bool,
     pub(crate) repository: Repository<'a>,
     pub(crate) progress: &'a dyn Progress,
 }
 
-/// What a manifest is of.
+/// What a name turned out to be.
 #[derive(Clone)]
 pub(crate) enum ResolvedContent {
-    Image(Manifest),
-    /// An image whose manifest and config have to be made.
-    Schema1(Schema1),
+    Image(ImageManifest),
     Artifact(ArtifactManifest),
 }
 
+/// The manifest of an image.
+#[derive(Clone)]
+pub(crate) enum ImageManifest {
+    /// Docker's schema 2 or OCI.
+    Schema2(Manifest),
+    /// Docker's schema 1: manifest and config have to be made from the layers.
+    Schema1(Schema1),
+}
+
+/// A config as the registry has it, and what it says.
+pub(crate) struct FetchedConfig {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) parsed: ImageConfig,
+}
+
+/// A manifest or index on the way from a name to a manifest.
+struct Fetched {
+    bytes: Vec<u8>,
+    /// The `Content-Type` of the response; empty if the document came from the store.
+    content_type: String,
+}
+
 impl Client {
-    /// Asks the registry what `name` is: one request, and one more for each index on the way. Documents that `known`
+    /// Asks the registry what `name` means: one request, and one more for each index on the way. Documents that `known`
     /// has are not fetched again. Nothing is written.
     pub fn resolve<'a>(
         &'a self,
@@ -50,138 +71,142 @@ impl Client {
         known: Option<&Store>,
         progress: &'a dyn Progress,
     ) -> Result<Resolved<'a>> {
-        self.resolve_inner(name, known, progress).map_err(|e| e.context(format!("pull {name}")))
+        self.find_manifest(name, known, progress).map_err(|e| e.context(format!("pull {name}")))
     }
 
-    pub(crate) fn resolve_inner<'a>(
+    /// [`resolve`](Self::resolve) for callers that add their own context to errors.
+    pub(crate) fn find_manifest<'a>(
         &'a self,
         name: &Reference,
         known: Option<&Store>,
         progress: &'a dyn Progress,
     ) -> Result<Resolved<'a>> {
-        let limits = self.options.bounds();
+        let limits = &self.options.limits;
         let mut repository = self.open(name, progress)?;
-        let (answer, digest) = self.ask(&mut repository, progress, |repository| {
-            let answer = repository.manifest(&name.selector())?;
-            let digest = proven_answer(name, &answer)?;
-            Ok((answer, digest))
+        let (response, digest) = self.with_retries(&mut repository, progress, |repository| {
+            let response = repository.manifest(&name.selector())?;
+            let digest = verified_digest(name, &response)?;
+            Ok((response, digest))
         })?;
-        if schema1::is_schema_1(&answer.bytes, &answer.content_type) {
-            return self.resolve_schema1(name, (answer, digest), repository, known, progress);
+        if schema1::is_schema_1(&response.bytes, &response.content_type) {
+            return self.resolve_schema1(name, digest, response, repository, known, progress);
         }
-        let (mut document, mut media_type) = Document::parse(&answer.bytes, &answer.content_type, None, limits)?;
-        let mut bytes = answer.bytes;
-        let mut descriptor = Descriptor { media_type: media_type.clone(), digest, size: bytes.len() as u64 };
+        let ManifestResponse { mut bytes, content_type } = response;
+        let (mut document, media_type) = Document::parse(&bytes, &content_type, None, limits)?;
+        let mut descriptor = Descriptor { media_type, digest, size: bytes.len() as u64 };
         let mut is_chosen = false;
         for depth in 0.. {
-            let content = match document {
+            let index = match document {
+                Document::Index(index) => index,
                 Document::Manifest(manifest) => {
-                    if !self.options.foreign_layers {
-                        manifest.expect_no_foreign_layer()?;
-                    }
-                    ResolvedContent::Image(manifest)
+                    let content = ResolvedContent::Image(ImageManifest::Schema2(manifest));
+                    let name = name.clone();
+                    return Ok(Resolved { name, digest, descriptor, bytes, content, is_chosen, repository, progress });
                 }
-                Document::Artifact(artifact) => ResolvedContent::Artifact(artifact),
-                Document::Index(_) if depth == limits.index_depth => break,
-                Document::Index(index) => {
-                    let chosen = index.choose(&self.platform)?;
-                    (descriptor, is_chosen) = (chosen.descriptor, chosen.has_platform);
-                    let content_type;
-                    (bytes, content_type) = self.document_of(&descriptor, &mut repository, known, progress)?;
-                    let expected = Some(descriptor.media_type.as_str());
-                    (document, media_type) = Document::parse(&bytes, &content_type, expected, limits)?;
-                    descriptor.media_type.clone_from(&media_type);
-                    continue;
+                Document::Artifact(artifact) => {
+                    let content = ResolvedContent::Artifact(artifact);
+                    let name = name.clone();
+                    return Ok(Resolved { name, digest, descriptor, bytes, content, is_chosen, repository, progress });
                 }
             };
-            let name = name.clone();
-            return Ok(Resolved { name, digest, descriptor, bytes, content, is_chosen, repository, progress });
+            if depth == limits.index_depth {
+                break;
+            }
+            let chosen = index.choose(&self.platform)?;
+            (descriptor, is_chosen) = (chosen.descriptor, chosen.has_platform);
+            let fetched = self.fetch_document(&descriptor, &mut repository, known, progress)?;
+            let expected = Some(descriptor.media_type.as_str());
+            let (next, media_type) = Document::parse(&fetched.bytes, &fetched.content_type, expected, limits)?;
+            (document, bytes) = (next, fetched.bytes);
+            descriptor.media_type = media_type;
         }
-        Err(Limits::exceeded("indexes within each other", limits.index_depth))
+        Err(Limits::exceeded("nested indexes", limits.index_depth))
     }
 
-    /// Schema 1: what was made of it before, where that is known, else what it says itself.
+    /// Resolves a manifest of schema 1: to the manifest that an earlier pull made from it, if the store has it, else to
+    /// the manifest of schema 1 itself.
     fn resolve_schema1<'a>(
         &self,
         name: &Reference,
-        (answer, digest): (registry::ManifestResponse, Digest),
+        digest: Digest,
+        response: ManifestResponse,
         repository: Repository<'a>,
         known: Option<&Store>,
         progress: &'a dyn Progress,
     ) -> Result<Resolved<'a>> {
-        let limits = self.options.bounds();
-        let payload = schema1::payload(&answer.bytes)?;
+        let limits = &self.options.limits;
+        let payload = schema1::payload(&response.bytes)?;
         progress.report(Event::Note(
-            "this image has a manifest of Docker's schema 1, which is deprecated: push it anew with a current tool",
+            "this image has a manifest of Docker's schema 1, which is deprecated: push it again with a current tool",
         ));
         let schema1 = Schema1::parse(&payload, limits)?;
         let name = name.clone();
-        if let Some(made) = known.and_then(|store| find_converted(store, &digest, limits)) {
-            let (descriptor, bytes, content) = (made.descriptor, made.bytes, ResolvedContent::Image(made.manifest));
-            return Ok(Resolved { name, digest, descriptor, bytes, content, is_chosen: false, repository, progress });
+        let is_chosen = false;
+        if let Some(converted) = known.and_then(|store| find_converted(store, &digest, limits)) {
+            let (descriptor, bytes) = (converted.descriptor, converted.bytes);
+            let content = ResolvedContent::Image(ImageManifest::Schema2(converted.manifest));
+            return Ok(Resolved { name, digest, descriptor, bytes, content, is_chosen, repository, progress });
         }
-        let content = ResolvedContent::Schema1(schema1);
-        let descriptor =
-            Descriptor { media_type: media_type::essence(&answer.content_type), digest, size: payload.len() as u64 };
-        let bytes = answer.bytes;
-        Ok(Resolved { name, digest, descriptor, bytes, content, is_chosen: false, repository, progress })
+        let media_type = media_type::essence(&response.content_type);
+        let descriptor = Descriptor { media_type, digest, size: payload.len() as u64 };
+        let content = ResolvedContent::Image(ImageManifest::Schema1(schema1));
+        Ok(Resolved { name, digest, descriptor, bytes: response.bytes, content, is_chosen, repository, progress })
     }
 
-    /// The config of an image, from the store or the registry, verified and compared with its manifest.
+    /// Gets the config of an image from the store or the registry, verifies it, and checks it against the manifest.
     pub(crate) fn config(
         &self,
         resolved: &mut Resolved<'_>,
         manifest: &Manifest,
         known: Option<&Store>,
-    ) -> Result<(Vec<u8>, ImageConfig)> {
-        let (descriptor, limit) = (&manifest.config, self.options.bounds().document);
-        let bytes = match known.and_then(|store| store.document(descriptor, limit).ok()) {
+    ) -> Result<FetchedConfig> {
+        let descriptor = &manifest.config;
+        let limit = self.options.limits.document;
+        let stored = known.and_then(|store| store.document(descriptor, limit).ok());
+        let bytes = match stored {
             Some(bytes) => bytes,
-            None => {
-                let fetched = self.ask(&mut resolved.repository, resolved.progress, |repository| {
+            None => self
+                .with_retries(&mut resolved.repository, resolved.progress, |repository| {
                     let (body, _) = repository.blob(descriptor, 0)?;
                     self.verify(descriptor, body)
-                });
-                fetched.map_err(|e| e.context("config"))?
-            }
+                })
+                .map_err(|e| e.context("config"))?,
         };
-        let config = ImageConfig::parse(&bytes, manifest)?;
-        self.check_platform(&config.platform, resolved)?;
-        Ok((bytes, config))
+        let parsed = ImageConfig::parse(&bytes, manifest)?;
+        self.check_platform(&parsed.platform, resolved)?;
+        Ok(FetchedConfig { bytes, parsed })
     }
 
-    /// A manifest that no index calls fitting may be for another machine. Where a platform was asked for that is an
-    /// error, as with Docker.
+    /// Checks that the image is for the client's platform. A manifest that was not chosen from an index may be for
+    /// another one. If the caller asked for a platform, that is an error, as with Docker; else it is a note.
     pub(crate) fn check_platform(&self, platform: &Platform, resolved: &Resolved<'_>) -> Result<()> {
         if resolved.is_chosen || platform.os().is_empty() || self.platform.rank(platform).is_some() {
             return Ok(());
         }
         let text = format!("the image is for {platform} and not for {}", self.platform);
-        match self.options.platform {
-            Some(_) => Err(Error::new(ErrorKind::Unsupported, text)),
-            None => {
-                resolved.progress.report(Event::Note(&text));
-                Ok(())
-            }
+        if self.options.platform.is_some() {
+            return Err(Error::new(ErrorKind::Unsupported, text));
         }
+        resolved.progress.report(Event::Note(&text));
+        Ok(())
     }
 
-    /// A manifest or index by digest, from the store or the registry, verified.
-    fn document_of(
+    /// Gets a manifest or index by digest from the store or the registry, verified.
+    fn fetch_document(
         &self,
         descriptor: &Descriptor,
         repository: &mut Repository<'_>,
         known: Option<&Store>,
         progress: &dyn Progress,
-    ) -> Result<(Vec<u8>, String)> {
-        let limit = self.options.bounds().document;
+    ) -> Result<Fetched> {
+        let limit = self.options.limits.document;
         if let Some(bytes) = known.and_then(|store| store.document(descriptor, limit).ok()) {
-            return Ok((bytes, String::new()));
+            return Ok(Fetched { bytes, content_type: String::new() });
         }
-        self.ask(repository, progress, |repository| {
-            let answer = repository.manifest(&descriptor.digest.to_string())?;
-            let bytes = self.verify(descriptor, answer.bytes.as_slice())?;
-            Ok((bytes, answer.content_type))
+        self.with_retries(repository, progress, |repository| {
+            let response = repository.manifest(&descriptor.digest.to_string())?;
+            let bytes = self.verify(descriptor, response.bytes.as_slice())?;
+            Ok(Fetched { bytes, content_type: response.content_type })
         })
     }
 }
@@ -197,37 +222,44 @@ impl Resolved<'_> {
         &self.descriptor
     }
 
-    /// The manifest for the platform, byte for byte as the registry has it.
+    /// The bytes of the manifest for the platform, as the registry has them.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// Bytes of config and layers together; of an artifact's blobs. 0 where a manifest of schema 1 does not tell.
+    /// The size of config and layers together, or of an artifact's blobs, in bytes. It is 0 for a manifest of schema 1,
+    /// which has no sizes.
     pub fn size(&self) -> u64 {
         match &self.content {
-            ResolvedContent::Image(manifest) => manifest.size(),
-            ResolvedContent::Schema1(_) => 0,
+            ResolvedContent::Image(ImageManifest::Schema2(manifest)) => manifest.size(),
+            ResolvedContent::Image(ImageManifest::Schema1(_)) => 0,
             ResolvedContent::Artifact(artifact) => artifact.size(),
         }
     }
-}
 
-/// The digest of what a tag gave, or the proof that a pinned digest gave just that. Of a signed manifest of schema 1 it is
-/// that of what was signed.
-pub(crate) fn proven_answer(name: &Reference, answer: &registry::ManifestResponse) -> Result<Digest> {
-    match schema1::is_schema_1(&answer.bytes, &answer.content_type) {
-        true => proven_digest(name, &schema1::payload(&answer.bytes)?),
-        false => proven_digest(name, &answer.bytes),
-    }
-}
-
-fn proven_digest(name: &Reference, bytes: &[u8]) -> Result<Digest> {
-    match name.digest() {
-        None => Ok(Digest::sha256(bytes)),
-        Some(digest) if digest.matches(bytes) => Ok(*digest),
-        Some(digest) => {
-            let got = Digest::sha256(bytes);
-            Err(Error::new(ErrorKind::Mismatch, format!("digest mismatch: expected {digest}, got {got}")))
+    /// The manifest of the image. Fails with [`ErrorKind::Unsupported`] for an artifact.
+    pub(crate) fn image_manifest(&self) -> Result<&ImageManifest> {
+        match &self.content {
+            ResolvedContent::Image(manifest) => Ok(manifest),
+            ResolvedContent::Artifact(artifact) => Err(artifact.not_an_image(&self.name.familiar())),
         }
     }
+}
+
+/// The digest of a response, which is verified if the name has a digest. For a signed manifest of schema 1 it is the
+/// digest of the signed payload.
+pub(crate) fn verified_digest(name: &Reference, response: &ManifestResponse) -> Result<Digest> {
+    if schema1::is_schema_1(&response.bytes, &response.content_type) {
+        return verify_pinned(name, &schema1::payload(&response.bytes)?);
+    }
+    verify_pinned(name, &response.bytes)
+}
+
+fn verify_pinned(name: &Reference, bytes: &[u8]) -> Result<Digest> {
+    let Some(expected) = name.digest() else { return Ok(Digest::sha256(bytes)) };
+    if expected.matches(bytes) {
+        return Ok(*expected);
+    }
+    let got = Digest::sha256(bytes);
+    Err(Error::new(ErrorKind::Mismatch, format!("digest mismatch: expected {expected}, got {got}")))
 }

@@ -1,14 +1,13 @@
-//! The memory of a retry loop: how often it failed since the last progress. The loops themselves stand above it, the
-//! policy is the registry's.
+//! Counts failed attempts and waits between them. The registry module decides whether an error is worth a retry.
 
 use std::hash::{BuildHasher as _, RandomState};
 
 use crate::cancel::Cancel;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::progress::{Event, Progress};
-use crate::registry::{Verdict, is_progress, verdict};
+use crate::registry::{Repository, Verdict, is_progress, verdict};
 
-/// How much retry is left with one piece of work.
+/// The attempts at one piece of work since its last progress.
 pub(crate) struct RetryState<'a> {
     retries: u32,
     attempt: u32,
@@ -21,8 +20,8 @@ impl<'a> RetryState<'a> {
         Self { retries, attempt: 0, cancel, progress }
     }
 
-    /// Does `work` until it succeeds or trying again cannot help.
-    pub(crate) fn with<T>(mut self, mut work: impl FnMut() -> Result<T>) -> Result<T> {
+    /// Repeats `work` until it succeeds or a retry cannot help.
+    pub(crate) fn run<T>(mut self, mut work: impl FnMut() -> Result<T>) -> Result<T> {
         loop {
             match work() {
                 Ok(done) => return Ok(done),
@@ -31,18 +30,18 @@ impl<'a> RetryState<'a> {
         }
     }
 
-    /// Takes note that an attempt brought `gained` of the `missing` bytes.
+    /// Records that an attempt fetched `gained` of `missing` bytes. Enough progress resets the count of attempts.
     pub(crate) fn progressed(&mut self, gained: u64, missing: u64) {
         if is_progress(gained, missing) {
             self.attempt = 0;
         }
     }
 
-    /// Waits before the next attempt, or gives the error back if there is to be none.
+    /// Waits before the next attempt, or returns the error if there will be none.
     pub(crate) fn wait_or_fail(&mut self, error: Error) -> Result<()> {
-        let dice = RandomState::new().hash_one(self.attempt);
-        let Verdict::Wait(wait) = verdict(&error, self.attempt, self.retries, dice) else { return Err(error) };
-        // A wait beyond the deadline would only hide why it was waited.
+        let random = RandomState::new().hash_one(self.attempt);
+        let Verdict::Wait(wait) = verdict(&error, self.attempt, self.retries, random) else { return Err(error) };
+        // The error says more than "out of time", which would come after a wait beyond the deadline.
         if self.cancel.remaining().is_some_and(|left| left <= wait) {
             return Err(error);
         }
@@ -50,5 +49,22 @@ impl<'a> RetryState<'a> {
         let (attempt, retries) = (self.attempt, self.retries);
         self.progress.report(Event::Retry { reason: &error.to_string(), wait, attempt, retries });
         self.cancel.wait(wait)
+    }
+}
+
+/// Decides whether content with a wrong digest or size is requested again. Every other endpoint gets one try, then the last
+/// one gets a second try, because the fault may have been on the way or in a partial download.
+#[derive(Default)]
+pub(crate) struct MismatchRetry {
+    was_repeated: bool,
+}
+
+impl MismatchRetry {
+    /// Returns true if the same content should be requested again from its first byte.
+    pub(crate) fn should_repeat(&mut self, error: &Error, repository: &mut Repository<'_>) -> bool {
+        if error.kind() != ErrorKind::Mismatch {
+            return false;
+        }
+        repository.fail_over(error) || !std::mem::replace(&mut self.was_repeated, true)
     }
 }

@@ -1,24 +1,19 @@
-//! One pass from the registry to a tree: no blob is kept, and nothing is written but the tree. What flows into it was not
-//! proven before, so the wall stands at the end: it is published only when every digest and diff_id is.
+//! Unpacks an image in one pass while it arrives. No blob is kept, and nothing but the tree is written. The bytes are not
+//! verified before they are unpacked, so the tree is published only after every digest and diff_id was verified.
 
-use std::io::{self, Read};
 use std::path::Path;
 
+use super::body::{BlobSource, ResumingBody};
 use super::client::Client;
-use super::resolve::{Resolved, ResolvedContent};
-use super::retry::RetryState;
+use super::gate::Admitted;
+use super::pull::report_pulling;
+use super::resolve::{ImageManifest, Resolved};
 use crate::advice::Advice;
-use crate::cancel::Cancel;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
-use crate::images::Assembly;
-use crate::images::UnpackOptions;
-use crate::images::{Need, check_space, least_tree};
-use crate::oci::descriptor::Descriptor;
-use crate::oci::manifest;
+use crate::images::{Assembly, ImageLayer, Need, UnpackOptions, check_space, image_layers, least_tree};
 use crate::oci::reference::Reference;
-use crate::progress::{Event, Layer, LayerState, Progress};
-use crate::registry::{Body, Repository};
+use crate::progress::{Event, LayerState, Progress};
 use crate::unpack::Tally;
 use crate::verify::{Size, Verified};
 
@@ -28,15 +23,15 @@ use crate::verify::{Size, Verified};
 pub struct Streamed {
     /// The digest that the name resolved to: that of an index, or the manifest's own.
     pub digest: Digest,
-    /// What was done and left out.
+    /// Counts of what was unpacked and left out.
     pub tally: Tally,
 }
 
 impl Client {
     /// Unpacks an image into `target`, which must not exist or be an empty folder, while it arrives: one layer after the
-    /// other, with no store. A body that breaks off goes on from where it was, as long as this runs; what is left of an
-    /// earlier run is of no use to it. Fails with [`ErrorKind::Unsupported`] for an image of Docker's schema 1, whose
-    /// diff_ids nothing tells beforehand.
+    /// other, without a store. A response that breaks off is resumed within this call; a later call starts from the
+    /// beginning. Fails with [`ErrorKind::Unsupported`] for an image of Docker's schema 1, because its manifest has no
+    /// diff_ids.
     pub fn stream(
         &self,
         name: &Reference,
@@ -44,133 +39,71 @@ impl Client {
         options: &UnpackOptions,
         progress: &dyn Progress,
     ) -> Result<Streamed> {
-        self.tell_pulling(name, progress);
-        let streamed = self
-            .resolve_inner(name, None, progress)
-            .and_then(|resolved| self.stream_resolved(resolved, target, options));
+        report_pulling(name, progress);
+        let resolved = self.find_manifest(name, None, progress);
+        let streamed = resolved
+            .and_then(|resolved| self.admit(resolved))
+            .and_then(|admitted| self.stream_admitted(admitted, target, options));
         streamed.map_err(|e| e.context(format!("unpack {name}")))
     }
 
-    /// Unpacks what was resolved.
-    pub(crate) fn stream_resolved(
+    /// Unpacks what was admitted.
+    pub(crate) fn stream_admitted(
         &self,
-        mut resolved: Resolved<'_>,
+        admitted: Admitted<'_>,
         target: &Path,
         options: &UnpackOptions,
     ) -> Result<Streamed> {
-        let manifest = match &resolved.content {
-            ResolvedContent::Image(manifest) => manifest.clone(),
-            ResolvedContent::Artifact(artifact) => return Err(artifact.not_an_image(&resolved.name.familiar())),
-            ResolvedContent::Schema1(_) => {
-                let text = "an image with a manifest of Docker's schema 1 cannot be streamed";
-                return Err(Error::new(ErrorKind::Unsupported, text).with_advice(Advice::UnpackFromStore));
-            }
+        let mut resolved = admitted.into_resolved();
+        let ImageManifest::Schema2(manifest) = resolved.image_manifest()?.clone() else {
+            let text = "an image with a manifest of Docker's schema 1 cannot be streamed";
+            return Err(Error::new(ErrorKind::Unsupported, text).with_advice(Advice::UnpackFromStore));
         };
-        let progress = resolved.progress;
-        let (_, config) = self.config(&mut resolved, &manifest, None)?;
-        let need = Need { path: target, bytes: least_tree(&manifest), files: 0 };
-        check_space(&[need])?;
-        let mut assembly = Assembly::begin(target, options, progress)?;
-        for (layer, _) in manifest.placed() {
-            progress.report(Event::Layer { layer, state: LayerState::Waiting });
+        let config = self.config(&mut resolved, &manifest, None)?;
+        let layers = image_layers(&manifest, &config.parsed);
+        check_space(&[Need { path: target, bytes: least_tree(&layers), files: 0 }])?;
+        let mut assembly = Assembly::begin(target, options, resolved.progress)?;
+        for layer in &layers {
+            resolved.progress.report(Event::Layer { layer: layer.layer, state: LayerState::Waiting });
         }
-        for ((layer, described), diff_id) in manifest.placed().zip(&config.diff_ids) {
-            let flowed =
-                self.stream_layer(&mut resolved.repository, (layer, described), *diff_id, &mut assembly, progress);
-            flowed.map_err(|e| e.context(layer.label()))?;
+        for layer in &layers {
+            let streamed = self.stream_layer(&mut resolved, layer, &mut assembly);
+            streamed.map_err(|e| e.context(layer.layer.label()))?;
         }
         Ok(Streamed { digest: resolved.digest, tally: assembly.publish()? })
     }
 
-    /// One layer, from the socket to the tree.
+    /// Unpacks one layer from the socket to the tree.
     fn stream_layer(
         &self,
-        repository: &mut Repository<'_>,
-        (layer, described): (Layer, &manifest::LayerDescriptor),
-        diff_id: Digest,
+        resolved: &mut Resolved<'_>,
+        layer: &ImageLayer<'_>,
         assembly: &mut Assembly<'_>,
-        progress: &dyn Progress,
     ) -> Result<()> {
-        let (cancel, blob) = (&self.options.cancel, &described.blob);
-        let retry = self.retry(progress);
-        let urls = &described.urls;
-        let body = ResumingBody { repository, cancel, blob, urls, retry, body: None, at: 0, begun: 0 };
+        let cancel = &self.options.cancel;
+        let blob = &layer.descriptor.blob;
+        let source = BlobSource { blob, urls: &layer.descriptor.urls };
+        let body = ResumingBody::new(self, &mut resolved.repository, source, cancel, resolved.progress);
         let mut bytes = Verified::new(body, blob.digest, Size::Exactly(blob.size), cancel.clone());
-        let applied = assembly.apply(layer, (described.compression, diff_id), &mut bytes);
-        if applied.as_ref().is_err_and(|e| !matches!(e.kind(), ErrorKind::Mismatch | ErrorKind::Unsafe)) {
+        let applied = assembly.apply(layer, &mut bytes);
+        if let Err(error) = &applied
+            && !matches!(error.kind(), ErrorKind::Mismatch | ErrorKind::Unsafe)
+        {
             return applied;
         }
-        // What broke the archive may be what the digest tells.
-        match (applied, prove(bytes)) {
-            (Err(_), Err(told)) if told.kind() == ErrorKind::Mismatch => return Err(told),
-            (applied, proven) => applied.and(proven)?,
+        // A wrong digest explains a broken archive, so it is the error to return.
+        match (applied, verify_rest(bytes)) {
+            (Err(_), Err(mismatch)) if mismatch.kind() == ErrorKind::Mismatch => return Err(mismatch),
+            (applied, verified) => applied.and(verified)?,
         }
-        progress.report(Event::Layer { layer, state: LayerState::Complete });
+        resolved.progress.report(Event::Layer { layer: layer.layer, state: LayerState::Complete });
         Ok(())
     }
 }
 
-/// Reads what is left and proves the whole.
-fn prove(mut bytes: Verified<ResumingBody<'_, '_>>) -> Result<()> {
-    bytes.drain(&mut vec![0; 16 << 10]).map_err(|e| Error::through_read(e, unread))?;
+/// Reads what is left of a blob and verifies all of it.
+fn verify_rest(mut bytes: Verified<ResumingBody<'_, '_>>) -> Result<()> {
+    let unread = |e| Error::through_read(e, |e| Error::new(ErrorKind::Network, e.to_string()));
+    bytes.drain(&mut vec![0; 16 << 10]).map_err(unread)?;
     bytes.finish().map(drop)
-}
-
-/// The bytes of a blob as they arrive, over as many answers as it takes.
-struct ResumingBody<'f, 'r> {
-    repository: &'f mut Repository<'r>,
-    cancel: &'f Cancel,
-    blob: &'f Descriptor,
-    /// Where a foreign layer may be had.
-    urls: &'f [String],
-    retry: RetryState<'f>,
-    body: Option<Body>,
-    at: u64,
-    /// Where the answer that is being read began.
-    begun: u64,
-}
-
-impl ResumingBody<'_, '_> {
-    fn step(&mut self, buf: &mut [u8]) -> Result<usize> {
-        let mut body = match self.body.take() {
-            Some(body) => body,
-            None => self.open()?,
-        };
-        let n = body.read(buf).map_err(|e| Error::through_read(e, unread))?;
-        self.body = Some(body);
-        self.at += n as u64;
-        Ok(n)
-    }
-
-    /// Asks for what is missing. A server that begins at the start has that part read over: it was hashed, and used.
-    fn open(&mut self) -> Result<Body> {
-        self.cancel.check()?;
-        let (mut body, start) = self.repository.layer(self.blob, self.urls, self.at)?;
-        let known = self.at - start;
-        let skipped = io::copy(&mut (&mut body).take(known), &mut io::sink());
-        match skipped.map_err(|e| Error::through_read(e, unread))? == known {
-            true => Ok(body),
-            false => Err(Error::new(ErrorKind::Network, "the body ended too soon")),
-        }
-    }
-}
-
-impl Read for ResumingBody<'_, '_> {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        loop {
-            let error = match self.step(buf) {
-                Ok(n) => return Ok(n),
-                Err(error) => error,
-            };
-            if !self.repository.fail_over(&error) {
-                self.retry.progressed(self.at - self.begun, self.blob.size - self.begun);
-                self.retry.wait_or_fail(error)?;
-            }
-            self.begun = self.at;
-        }
-    }
-}
-
-fn unread(error: io::Error) -> Error {
-    Error::new(ErrorKind::Network, error.to_string())
 }

@@ -1,15 +1,15 @@
-//! From layers to a tree: each layer's bytes are inflated, and with more than one job so on a thread of its own, ahead of
-//! what hashes them and makes the files. Where the bytes come from is its caller's business.
+//! Builds a root filesystem from layers: decompresses each layer, on a separate thread with more than one job, and applies
+//! it to a staging tree. The caller supplies the bytes.
 
 use std::io::{self, Read};
 use std::path::Path;
 
+use super::layers::ImageLayer;
 use super::unpack_options::UnpackOptions;
 use crate::advice::Advice;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::layer::Decoder;
-use crate::oci::manifest;
 use crate::oci::media_type::Compression;
 use crate::progress::{Event, Layer, Progress};
 use crate::store::Store;
@@ -17,10 +17,10 @@ use crate::target::Staging;
 use crate::unpack::{Tally, Tree};
 use crate::workers;
 
-/// Bytes of a layer's blob between two reports of its unpacking.
+/// Bytes of a layer's blob between two progress events.
 const REPORT_INTERVAL: u64 = 1 << 20;
 
-/// A tree on its way to a target.
+/// A tree that grows in a staging folder until it is published at its target. Dropped before that, it is removed.
 pub(crate) struct Assembly<'a> {
     staging: Staging,
     tree: Tree,
@@ -36,39 +36,31 @@ impl<'a> Assembly<'a> {
         Ok(Self { staging, tree, options, progress })
     }
 
-    /// Applies the next layer and proves its diff_id. What goes wrong while `blob` is read must be a typed error, or it is
-    /// taken for a broken archive.
-    pub(crate) fn apply(
-        &mut self,
-        layer: Layer,
-        (compression, diff_id): (Compression, Digest),
-        blob: impl Read + Send,
-    ) -> Result<()> {
-        let blob = Reported { blob, read: 0, reported: 0, layer, progress: self.progress };
-        let mut tar = Decoder::new(blob, compression, self.options.bounds())?;
-        match self.options.jobs > 1 && compression != Compression::None {
-            true => workers::ahead(tar, |tar| self.tree.apply(tar, diff_id))?,
-            false => self.tree.apply(&mut tar, diff_id)?,
+    /// Applies the next layer and verifies its diff_id. Errors from reading `blob` must be typed; others are taken for a
+    /// broken archive.
+    pub(crate) fn apply(&mut self, layer: &ImageLayer<'_>, blob: impl Read + Send) -> Result<()> {
+        let compression = layer.descriptor.compression;
+        let blob = ReportingReader { blob, read: 0, reported: 0, layer: layer.layer, progress: self.progress };
+        let mut tar = Decoder::new(blob, compression, &self.options.limits)?;
+        if self.options.jobs > 1 && compression != Compression::None {
+            workers::ahead(tar, |tar| self.tree.apply(tar, layer.diff_id))?;
+        } else {
+            self.tree.apply(&mut tar, layer.diff_id)?;
         }
-        self.progress.report(Event::Unpacking { layer, read: layer.size });
+        self.progress.report(Event::Unpacking { layer: layer.layer, read: layer.layer.size });
         Ok(())
     }
 
-    /// Applies the next layer out of a store.
-    pub(crate) fn apply_stored(
-        &mut self,
-        store: &Store,
-        layer: Layer,
-        (described, diff_id): (&manifest::LayerDescriptor, Digest),
-    ) -> Result<()> {
-        let blob = store.blob(&described.blob);
-        let applied = blob.and_then(|blob| self.apply(layer, (described.compression, diff_id), blob));
-        applied.map_err(|e| self.blame(e, store, layer.digest).context(layer.label()))
+    /// Applies the next layer from a store.
+    pub(crate) fn apply_stored(&mut self, store: &Store, layer: &ImageLayer<'_>) -> Result<()> {
+        let blob = store.blob(&layer.descriptor.blob);
+        let applied = blob.and_then(|blob| self.apply(layer, blob));
+        applied.map_err(|e| self.explain(e, store, layer.layer.digest).context(layer.layer.label()))
     }
 
-    /// A layer that cannot be unpacked may have been damaged since it was proven. That is another error than a bad
-    /// archive, with another way out.
-    fn blame(&self, error: Error, store: &Store, digest: Digest) -> Error {
+    /// A blob that cannot be unpacked may have been damaged since it was verified. Reads it again, because a damaged blob
+    /// has another remedy than a bad archive.
+    fn explain(&self, error: Error, store: &Store, digest: Digest) -> Error {
         if !matches!(error.kind(), ErrorKind::Mismatch | ErrorKind::Unsafe) {
             return error;
         }
@@ -83,7 +75,7 @@ impl<'a> Assembly<'a> {
         }
     }
 
-    /// Gives the tree its place.
+    /// Publishes the tree at its target, and reports what was left out.
     pub(crate) fn publish(self) -> Result<Tally> {
         let finished = self.tree.finish()?;
         self.staging.publish()?;
@@ -94,15 +86,17 @@ impl<'a> Assembly<'a> {
             (tally.devices, "device nodes left out"),
             (tally.xattrs, "extended attributes left out: not for images to set, or refused by the filesystem"),
         ];
-        for (count, what) in left_out.iter().filter(|(count, _)| *count > 0) {
-            self.progress.report(Event::Note(&format!("{count} {what}")));
+        for (count, what) in left_out {
+            if count > 0 {
+                self.progress.report(Event::Note(&format!("{count} {what}")));
+            }
         }
         Ok(tally)
     }
 }
 
-/// A blob whose reading is reported.
-struct Reported<'a, R> {
+/// Reports how much of a blob was read.
+struct ReportingReader<'a, R> {
     blob: R,
     read: u64,
     reported: u64,
@@ -110,7 +104,7 @@ struct Reported<'a, R> {
     progress: &'a dyn Progress,
 }
 
-impl<R: Read> Read for Reported<'_, R> {
+impl<R: Read> Read for ReportingReader<'_, R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         if self.read >= self.reported {
             self.progress.report(Event::Unpacking { layer: self.layer, read: self.read });
@@ -118,7 +112,7 @@ impl<R: Read> Read for Reported<'_, R> {
         }
         let n = self.blob.read(buf).map_err(|e| match e.kind() {
             io::ErrorKind::Interrupted => e,
-            // Without its name a bad disk would look like a bad archive above.
+            // An untyped disk error would be taken for a broken archive.
             _ => Error::through_read(e, |e| Error::disk("read", format!("blob {}", self.layer.digest), e)).into(),
         })?;
         self.read += n as u64;

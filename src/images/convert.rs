@@ -1,5 +1,5 @@
-//! Images of Docker's schema 1 as images of today: what their manifest does not tell is computed from the layers, and
-//! the config and manifest that are made of it lie in the store like any others. Fetches nothing.
+//! Converts images of Docker's schema 1: sizes and diff_ids, which their manifest does not have, are computed from the
+//! layers, and the resulting config and manifest are stored like any others. Nothing is fetched.
 
 use crate::advice::Advice;
 use crate::cancel::Cancel;
@@ -15,15 +15,15 @@ use crate::oci::schema1::Schema1;
 use crate::store::Store;
 use crate::verify::{Size, Verified};
 
-/// A manifest that was made here.
+/// A manifest that was made by a conversion.
 pub(crate) struct ConvertedManifest {
     pub(crate) descriptor: Descriptor,
     pub(crate) bytes: Vec<u8>,
     pub(crate) manifest: Manifest,
 }
 
-/// What an earlier pull made of the schema 1 manifest of this digest: any name's entry that resolved to it will do. The
-/// config must be there too, for no registry has it. `None` where something is missing or damaged: it is made anew.
+/// Finds the manifest that an earlier pull made from the schema 1 manifest with this digest, under any name. `None` if the
+/// manifest or its config is missing or damaged; then the conversion is done again.
 pub(crate) fn find_converted(store: &Store, digest: &Digest, limits: &Limits) -> Option<ConvertedManifest> {
     let entries = store.entries().ok()?.into_iter();
     let mut candidates = entries.filter(|entry| entry.resolved == *digest && entry.manifest.digest != *digest);
@@ -34,18 +34,21 @@ pub(crate) fn find_converted(store: &Store, digest: &Digest, limits: &Limits) ->
     })
 }
 
-/// Makes config and manifest of an image whose layers, blobs of these digests and sizes, are in the store.
+/// Makes config and manifest of an image whose layers are in the store. `blobs` are their digests and sizes.
 pub(crate) fn convert_schema1(
     schema1: &Schema1,
     blobs: &[(Digest, u64)],
     store: &Store,
-    (limits, cancel): (&Limits, &Cancel),
+    limits: &Limits,
+    cancel: &Cancel,
 ) -> Result<ConvertedManifest> {
-    let (mut layers, mut diff_ids, mut unpacked) = (Vec::new(), Vec::new(), 0);
+    let mut layers = Vec::new();
+    let mut diff_ids = Vec::new();
+    let mut unpacked = 0;
     for (digest, size) in blobs {
         let blob = Descriptor { media_type: String::new(), digest: *digest, size: *size };
         let left = limits.unpacked.saturating_sub(unpacked);
-        let content = identify(&blob, store, left, (limits, cancel)).map_err(|e| e.context(digest.short()))?;
+        let content = identify(&blob, store, left, limits, cancel).map_err(|e| e.context(digest.short()))?;
         let compression = content.compression;
         layers.push(LayerDescriptor { blob, compression, urls: Vec::new() });
         diff_ids.push(content.diff_id);
@@ -63,14 +66,9 @@ pub(crate) fn convert_schema1(
     parse(descriptor, bytes, limits)
 }
 
-/// Reads a layer for its diff_id, and proves it anew: what lies in the store may have been damaged, and what is
-/// computed from it here would make that the truth.
-fn identify(
-    blob: &Descriptor,
-    store: &Store,
-    left: u64,
-    (limits, cancel): (&Limits, &Cancel),
-) -> Result<IdentifiedLayer> {
+/// Computes the diff_id of a layer. The blob is verified again, because it may have been damaged in the store, and the
+/// diff_id of a damaged blob would make the damage a part of the image.
+fn identify(blob: &Descriptor, store: &Store, left: u64, limits: &Limits, cancel: &Cancel) -> Result<IdentifiedLayer> {
     let read = |e| Error::through_read(e, |e| Error::disk("read", "blob", e));
     let mut file = Verified::new(store.blob(blob)?, blob.digest, Size::Exactly(blob.size), cancel.clone());
     let content = layer::identify(&mut file, left, limits, cancel);
@@ -82,6 +80,8 @@ fn identify(
 fn parse(descriptor: Descriptor, bytes: Vec<u8>, limits: &Limits) -> Result<ConvertedManifest> {
     match Document::parse(&bytes, &descriptor.media_type, None, limits)? {
         (Document::Manifest(manifest), _) => Ok(ConvertedManifest { descriptor, bytes, manifest }),
-        _ => Err(Error::new(ErrorKind::Internal, "make a manifest of schema 1: it is none")),
+        _ => {
+            Err(Error::new(ErrorKind::Internal, "convert a manifest of schema 1: the result is not an image manifest"))
+        }
     }
 }

@@ -1,9 +1,9 @@
-//! Images that are here: found in the store, listed, checked and unpacked. An [`Image`] can be had only from a fetch or
-//! from the store, so unpacking what nobody verified does not compile.
+//! Images in the local store: found, listed, checked and unpacked.
 
 use std::path::Path;
 
 use super::assembly::Assembly;
+use super::layers::image_layers;
 use super::space::{Need, check_space, least_tree};
 use super::unpack_options::UnpackOptions;
 use crate::advice::Advice;
@@ -21,7 +21,8 @@ use crate::progress::Progress;
 use crate::store::{Check, ImageEntry, Store};
 use crate::unpack::Tally;
 
-/// A verified image in a store.
+/// A verified image in a store. It can only be obtained from a fetch or from the store, so unverified content cannot be
+/// unpacked.
 #[derive(Clone, Debug)]
 pub struct Image {
     store: Store,
@@ -31,24 +32,24 @@ pub struct Image {
 }
 
 impl Store {
-    /// The named images, in the order of the index. Entries that are no image, or whose documents are missing or
-    /// damaged, are passed over: [`Store::verify`] tells of them. A store that does not exist has none.
+    /// Lists the named images, in the order of the index. Entries that are not images, or whose documents are missing or
+    /// damaged, are skipped; [`Store::verify`] reports them. A store that does not exist has no images.
     pub fn images(&self) -> Result<Vec<Image>> {
         let limits = Limits::default();
         Ok(self.entries()?.into_iter().filter_map(|entry| Image::load(self, entry, &limits).ok()).collect())
     }
 
-    /// The image of this name. A digest in the name may be the manifest's or that of the index it was chosen from.
-    /// Fails with [`ErrorKind::NotFound`] if there is none.
+    /// Finds the image with this name. A digest in the name may be that of the manifest or of the index from which it was
+    /// chosen. Fails with [`ErrorKind::NotFound`] if there is no such image.
     pub fn image(&self, name: &Reference) -> Result<Image> {
         let found = self.entries()?.into_iter().find(|entry| is_named(entry, name));
         Image::load(self, found.ok_or_else(|| self.absent(name))?, &Limits::default())
     }
 
-    /// Reads blobs back and compares them with their digests, calling `report` for each: those of the named images, or all
-    /// with no names. A blob that a named image needs and the store lacks is a fault too. With `remove_corrupt`, blobs that
-    /// are not what they promise are removed; the next pull fetches them anew. Fails with [`ErrorKind::NotFound`] for a
-    /// name that is not there.
+    /// Reads blobs back and compares them with their digests, and calls `report` for each: the blobs of the named images,
+    /// or all blobs if `names` is empty. A blob that a named image needs and the store does not have is a fault too. With
+    /// `remove_corrupt`, corrupt blobs are removed, and the next pull fetches them again. Fails with
+    /// [`ErrorKind::NotFound`] if the store has no image of a name.
     pub fn verify(
         &self,
         names: &[Reference],
@@ -74,7 +75,7 @@ impl Store {
         digests.iter().try_for_each(|digest| self.verify_blob(*digest, remove_corrupt, cancel, report))
     }
 
-    /// The error for an image that is not in this store, or not whole.
+    /// The error for an image that is not in this store, or not complete.
     pub fn absent(&self, name: &Reference) -> Error {
         let text = format!("image {name} is not in the store {}", self.folder().display());
         Error::new(ErrorKind::NotFound, text).with_advice(Advice::Pull(name.to_string()))
@@ -88,12 +89,12 @@ impl Image {
         Ok(Self { store: store.clone(), entry, manifest, config })
     }
 
-    /// The full name, as the index has it.
+    /// The full name, as it is in the index.
     pub fn name(&self) -> &str {
         &self.entry.name
     }
 
-    /// The digest to which the name resolved at the registry: that of the index, or the manifest's own.
+    /// The digest to which the name resolved at the registry: that of an index, or the manifest's own.
     pub fn digest(&self) -> &Digest {
         &self.entry.resolved
     }
@@ -108,12 +109,12 @@ impl Image {
         &self.manifest.config.digest
     }
 
-    /// The platform that the config names.
+    /// The platform in the config.
     pub fn platform(&self) -> &Platform {
         &self.config.platform
     }
 
-    /// When the image was made, as its config says (RFC 3339).
+    /// When the image was made, from its config (RFC 3339).
     pub fn created(&self) -> Option<&str> {
         self.config.created.as_deref()
     }
@@ -123,12 +124,12 @@ impl Image {
         date::parse_rfc_3339(self.created()?)
     }
 
-    /// Bytes of config and layers in the store, compressed as they are.
+    /// The size of config and layers in bytes, compressed as in the store.
     pub fn size(&self) -> u64 {
         self.manifest.size()
     }
 
-    /// Whether an image of this architecture and variant is what a machine of `platform` would be given.
+    /// Whether a machine with this platform runs the architecture and variant of the image.
     pub fn runs_on(&self, platform: &Platform) -> bool {
         let own = &self.config.platform;
         own.architecture() == platform.architecture() && platform.rank(own).is_some()
@@ -144,17 +145,18 @@ impl Image {
         Ok(true)
     }
 
-    /// Unpacks the layers, from the base up, into `target`, which must not exist or be an empty folder. Each layer's
-    /// diff_id is proven; the target appears by one rename, whole, or not at all.
+    /// Unpacks the layers, from the base up, into `target`, which must not exist or be an empty folder. The diff_id of each
+    /// layer is verified. The target appears by one rename, complete, or not at all.
     pub fn unpack(&self, target: &Path, options: &UnpackOptions, progress: &dyn Progress) -> Result<Tally> {
         let context = |e: Error| e.context(format!("unpack {}", self.entry.name));
-        // The name may move meanwhile.
+        // The name may be moved to another image meanwhile.
         let _kept = self.store.keep();
-        let need = Need { path: target, bytes: least_tree(&self.manifest), files: 0 };
+        let layers = image_layers(&self.manifest, &self.config);
+        let need = Need { path: target, bytes: least_tree(&layers), files: 0 };
         check_space(&[need]).map_err(context)?;
         let mut assembly = Assembly::begin(target, options, progress).map_err(context)?;
-        for ((place, layer), diff_id) in self.manifest.placed().zip(&self.config.diff_ids) {
-            assembly.apply_stored(&self.store, place, (layer, *diff_id)).map_err(context)?;
+        for layer in &layers {
+            assembly.apply_stored(&self.store, layer).map_err(context)?;
         }
         assembly.publish().map_err(context)
     }
@@ -171,7 +173,7 @@ fn load_manifest(store: &Store, entry: &ImageEntry, limits: &Limits) -> Result<M
     }
 }
 
-/// A named digest must be that of the entry; else the whole name must be equal.
+/// Compares the digest if the name has one, else the whole name.
 fn is_named(entry: &ImageEntry, name: &Reference) -> bool {
     let same_repository = || entry.name.parse::<Reference>().is_ok_and(|other| other.repository() == name.repository());
     match name.digest() {

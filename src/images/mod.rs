@@ -6,6 +6,7 @@ mod convert;
 #[cfg(fuzzing)]
 mod fuzzing;
 mod image;
+mod layers;
 mod space;
 mod unpack_options;
 
@@ -14,5 +15,6 @@ pub(crate) use self::convert::{convert_schema1, find_converted};
 #[cfg(fuzzing)]
 pub use self::fuzzing::unpack;
 pub use self::image::Image;
+pub(crate) use self::layers::{ImageLayer, image_layers};
 pub(crate) use self::space::{Need, check_space, least_tree};
 pub use self::unpack_options::UnpackOptions;

@@ -1,16 +1,16 @@
-//! Whether what is to come fits on the disk, asked before the first layer is. Only what is certain is counted: an image
-//! that would fit is never refused, and one that passes may still find the disk full in the end.
+//! Checks free space before the first layer is requested. Only what is certain counts, so an image that would fit is never
+//! refused, and one that passes may still fill the disk.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::statvfs;
 
+use super::layers::ImageLayer;
 use crate::error::{Error, ErrorKind, Result};
-use crate::oci::manifest::Manifest;
 use crate::oci::media_type::Compression;
 
-/// What will be written below one path, which need not exist yet.
+/// What will be written below one path, which need not exist yet: bytes and new files.
 pub(crate) struct Need<'a> {
     pub(crate) path: &'a Path,
     pub(crate) bytes: u64,
@@ -19,32 +19,33 @@ pub(crate) struct Need<'a> {
 
 /// The sum of needs on one filesystem.
 struct Sum {
-    place: PathBuf,
+    path: PathBuf,
     device: u64,
     bytes: u64,
     files: u64,
 }
 
-/// Fails if a filesystem has not what all needs on it come to. One that does not tell is trusted.
+/// Fails if a filesystem has less free space, or fewer free inodes, than all needs on it together. A filesystem that reports
+/// no numbers passes.
 pub(crate) fn check_space(needs: &[Need<'_>]) -> Result<()> {
     let mut sums: Vec<Sum> = Vec::new();
     for need in needs {
-        let Some((place, device)) = existing(need.path) else { continue };
+        let Some((path, device)) = existing(need.path) else { continue };
         match sums.iter_mut().find(|sum| sum.device == device) {
             Some(sum) => {
                 sum.bytes = sum.bytes.saturating_add(need.bytes);
                 sum.files = sum.files.saturating_add(need.files);
             }
-            None => sums.push(Sum { place, device, bytes: need.bytes, files: need.files }),
+            None => sums.push(Sum { path, device, bytes: need.bytes, files: need.files }),
         }
     }
     sums.iter().try_for_each(Sum::check)
 }
 
-/// The least that a tree takes: as much as its largest layer, compressed as that is. Later layers may replace what
-/// earlier ones brought, filesystems may compress, and of a plain archive nearly half may be headers and padding.
-pub(crate) fn least_tree(manifest: &Manifest) -> u64 {
-    let least = manifest.layers.iter().map(|layer| match layer.compression {
+/// The least space that a tree takes: the size of its largest blob. Later layers may replace files of earlier ones,
+/// filesystems may compress, and nearly half of an uncompressed archive may be headers and padding.
+pub(crate) fn least_tree(layers: &[ImageLayer<'_>]) -> u64 {
+    let least = layers.iter().map(|layer| &layer.descriptor).map(|layer| match layer.compression {
         Compression::None => layer.blob.size / 2,
         Compression::Gzip | Compression::Zstd => layer.blob.size,
     });
@@ -53,28 +54,28 @@ pub(crate) fn least_tree(manifest: &Manifest) -> u64 {
 
 impl Sum {
     fn check(&self) -> Result<()> {
-        let Ok(stat) = statvfs(&self.place) else { return Ok(()) };
-        let place = self.place.display();
+        let Ok(stat) = statvfs(&self.path) else { return Ok(()) };
+        let path = self.path.display();
         let free = stat.f_bavail.saturating_mul(stat.f_frsize);
         if stat.f_blocks > 0 && self.bytes > free {
-            let text = format!("check space: {} bytes are needed and {free} are free in {place}", self.bytes);
-            return Err(Error::new(ErrorKind::Disk, text).with_hint("make room there, or name another folder"));
+            let text = format!("check space: {} bytes are needed and {free} are free in {path}", self.bytes);
+            return Err(Error::new(ErrorKind::Disk, text).with_hint("free some space, or use another folder"));
         }
         if stat.f_files > 0 && self.files > stat.f_favail {
             let (need, free) = (self.files, stat.f_favail);
             return Err(Error::new(
                 ErrorKind::Disk,
-                format!("check space: {need} more files are needed and {free} are possible in {place}"),
+                format!("check space: {need} more files are needed and {free} are possible in {path}"),
             ));
         }
         Ok(())
     }
 }
 
-/// The path or what there is of it, and its filesystem.
+/// The deepest existing folder of a path, and the device of its filesystem.
 fn existing(path: &Path) -> Option<(PathBuf, u64)> {
     let path = std::path::absolute(path).ok()?;
-    path.ancestors().find_map(|place| Some((place.to_path_buf(), place.metadata().ok()?.dev())))
+    path.ancestors().find_map(|path| Some((path.to_path_buf(), path.metadata().ok()?.dev())))
 }
 
 #[cfg(test)]

@@ -6,13 +6,13 @@ use crate::cancel::Cancel;
 use crate::limits::Limits;
 use crate::unpack::UnpackConfig;
 
-/// The choices of an unpacking.
+/// Options of an unpacking.
 #[derive(Clone, Debug)]
 pub struct UnpackOptions {
     devices: bool,
-    pub(crate) jobs: usize,
-    limits: Limits,
-    pub(crate) cancel: Cancel,
+    pub(super) jobs: usize,
+    pub(super) limits: Limits,
+    pub(super) cancel: Cancel,
 }
 
 impl Default for UnpackOptions {
@@ -27,32 +27,29 @@ impl UnpackOptions {
         Self::default()
     }
 
-    /// Whether device nodes are made, where this process may. Default: yes.
+    /// Whether to create device nodes, if this process may. Default: yes.
     pub fn devices(self, devices: bool) -> Self {
         Self { devices, ..self }
     }
 
-    /// Bounds on what is taken in. Default: [`Limits::default`].
+    /// Bounds on untrusted input. Default: [`Limits::default`].
     pub fn limits(self, limits: Limits) -> Self {
         Self { limits, ..self }
     }
 
-    /// A flag that stops the work. Default: one that nobody raises.
+    /// A flag that stops the work. Default: a flag that is never raised.
     pub fn cancel(self, cancel: Cancel) -> Self {
         Self { cancel, ..self }
     }
 
-    /// How many threads may work at once. With more than one, layers are inflated on a thread of their own. Default: 1,
-    /// which starts none.
+    /// How many threads may work at once. With more than one, layers are decompressed on a separate thread. Default: 1,
+    /// which starts no thread.
     pub fn jobs(self, jobs: NonZeroUsize) -> Self {
         Self { jobs: jobs.get(), ..self }
     }
 
-    pub(crate) fn bounds(&self) -> &Limits {
-        &self.limits
-    }
-
-    pub(crate) fn config(&self) -> UnpackConfig {
+    /// The options that the unpack module needs.
+    pub(super) fn config(&self) -> UnpackConfig {
         UnpackConfig { devices: self.devices, limits: self.limits.clone(), cancel: self.cancel.clone() }
     }
 }

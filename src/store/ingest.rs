@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::disk::{self, BUFFER, create_folder, open_or_create, rename};
 use super::lock;
@@ -19,7 +20,7 @@ pub(crate) struct Ingest {
     root: PathBuf,
     blob: Descriptor,
     path: PathBuf,
-    file: File,
+    file: Arc<File>,
     /// What is known of the bytes in the file.
     check: VerifyState,
     proof: Option<Proof>,
@@ -41,7 +42,7 @@ pub(super) fn begin(root: &Path, blob: &Descriptor, cancel: &Cancel) -> Result<O
         if is_at(&file, &path) {
             let (root, blob) = (root.to_owned(), blob.clone());
             let check = nothing_of(&blob);
-            let mut ingest = Ingest { root, blob, path, file, check, proof: None };
+            let mut ingest = Ingest { root, blob, path, file: Arc::new(file), check, proof: None };
             ingest.recall(cancel)?;
             return Ok(Some(ingest));
         }
@@ -54,24 +55,18 @@ impl Ingest {
         self.check.count()
     }
 
-    /// Adds what `reader` has, whose first byte stands at `start` of the blob: at the offset, or at 0 where a server
-    /// would not begin elsewhere; then the part that is known is compared and not written again. Reads to the end and
-    /// proves the digest. `report` hears the bytes so far. After a mismatch nothing of the file is kept.
-    pub(crate) fn append(
-        &mut self,
-        mut reader: impl Read,
-        start: u64,
-        cancel: &Cancel,
-        report: &mut dyn FnMut(u64),
-    ) -> Result<()> {
-        let appended = match start == self.offset() {
-            true => Ok(()),
-            false => self.compare(&mut reader, start),
-        };
-        match appended.and_then(|()| self.copy(reader, cancel, report)) {
+    /// Appends the bytes of `reader`, which starts at the offset, up to its end, and verifies the whole blob. `report` gets
+    /// the number of bytes so far. After a mismatch the file is empty.
+    pub(crate) fn append(&mut self, reader: impl Read, cancel: &Cancel, report: &mut dyn FnMut(u64)) -> Result<()> {
+        match self.copy(reader, cancel, report) {
             Err(error) if error.kind() == ErrorKind::Mismatch => self.restart().and(Err(error)),
             other => other,
         }
+    }
+
+    /// The bytes up to the offset, for comparing them with what a server sends again.
+    pub(crate) fn known_bytes(&self) -> KnownBytes {
+        KnownBytes { file: Arc::clone(&self.file), path: self.path.clone() }
     }
 
     /// Forgets what is there.
@@ -103,7 +98,7 @@ impl Ingest {
             return self.restart();
         }
         let check = nothing_of(&self.blob);
-        let mut known = Verified::resume(check, (&self.file).take(length), cancel.clone());
+        let mut known = Verified::resume(check, (&*self.file).take(length), cancel.clone());
         let mut buffer = vec![0; BUFFER];
         while known.count() < length {
             known.read(&mut buffer).map_err(|e| Error::through_read(e, read))?;
@@ -112,32 +107,12 @@ impl Ingest {
         Ok(())
     }
 
-    /// Reads up to the offset and compares. What differs cannot be told from a lie, so it is a mismatch.
-    fn compare(&self, reader: &mut impl Read, start: u64) -> Result<()> {
-        let (mut theirs, mut ours) = (vec![0; BUFFER], vec![0; BUFFER]);
-        let mut at = start;
-        while at < self.offset() {
-            let most = usize::try_from(self.offset() - at).unwrap_or(usize::MAX).min(BUFFER);
-            let n = match reader.read(theirs.get_mut(..most).unwrap_or_default()) {
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-                other => other.map_err(unread)?,
-            };
-            let (theirs, ours) = (theirs.get(..n).unwrap_or_default(), ours.get_mut(..n).unwrap_or_default());
-            self.file.read_exact_at(ours, at).map_err(|e| Error::disk("read", &self.path, e))?;
-            if n == 0 || theirs != ours {
-                return Err(Error::new(ErrorKind::Mismatch, "the blob differs from what was fetched of it before"));
-            }
-            at += n as u64;
-        }
-        Ok(())
-    }
-
     fn copy(&mut self, reader: impl Read, cancel: &Cancel, report: &mut dyn FnMut(u64)) -> Result<()> {
         let fresh = nothing_of(&self.blob);
         let offset = self.offset();
         let check = std::mem::replace(&mut self.check, fresh);
         let mut reader = Verified::resume(check, reader, cancel.clone());
-        let copied = self.file.seek(SeekFrom::Start(offset)).map_err(|e| Error::disk("seek in", &self.path, e));
+        let copied = (&*self.file).seek(SeekFrom::Start(offset)).map_err(|e| Error::disk("seek in", &self.path, e));
         let copied = copied.and_then(|_| self.pour(&mut reader, report));
         match copied {
             Ok(()) => reader.finish().map(|proof| self.proof = Some(proof)),
@@ -155,10 +130,29 @@ impl Ingest {
             if n == 0 {
                 return Ok(());
             }
-            let written = self.file.write_all(buffer.get(..n).unwrap_or_default());
+            let written = (&*self.file).write_all(buffer.get(..n).unwrap_or_default());
             written.map_err(|e| Error::disk("write", &self.path, e))?;
             report(reader.count());
         }
+    }
+}
+
+/// The bytes of a partial blob.
+pub(crate) struct KnownBytes {
+    file: Arc<File>,
+    path: PathBuf,
+}
+
+impl KnownBytes {
+    /// Fails with [`ErrorKind::Mismatch`] if the bytes at `offset` differ from `repeated`. Whether the server or the file is
+    /// wrong is not known then.
+    pub(crate) fn compare(&self, offset: u64, repeated: &[u8]) -> Result<()> {
+        let mut ours = vec![0; repeated.len()];
+        self.file.read_exact_at(&mut ours, offset).map_err(|e| Error::disk("read", &self.path, e))?;
+        if ours != repeated {
+            return Err(Error::new(ErrorKind::Mismatch, "the blob differs from its partial download"));
+        }
+        Ok(())
     }
 }
 

@@ -10,7 +10,7 @@ mod lock;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-pub(crate) use self::ingest::Ingest;
+pub(crate) use self::ingest::{Ingest, KnownBytes};
 pub(crate) use self::layout::ImageEntry;
 pub(crate) use self::lock::PruneGuard;
 
@@ -123,7 +123,7 @@ impl Store {
         }
         let Some(mut ingest) = self.ingest(blob, cancel)? else { return Ok(()) };
         ingest.restart()?;
-        ingest.append(bytes, 0, cancel, &mut |_| {})?;
+        ingest.append(bytes, cancel, &mut |_| {})?;
         ingest.commit()
     }
 

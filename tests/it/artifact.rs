@@ -57,8 +57,10 @@ fn files_have_their_titles_as_names() {
         "f 0644 boot.img \"boot\"\nf 0644 empty \"\"\nd 0755 etc\nd 0755 etc/deep\nf 0644 etc/deep/conf \"key=value\"";
     assert_same("the files", expected, &listing(&bench.home.path("out")));
     assert!(!bench.home.store().exists(), "a store was made");
-    let blobs = FILES.map(|(_, body)| format!("GET /v2/app/blobs/{} 200", sha256(body)));
-    let log = [vec!["GET /v2/app/manifests/latest 200".to_string()], blobs.to_vec()].concat();
+    // An empty file needs no request: its digest is that of nothing.
+    let blobs = FILES.iter().filter(|(_, body)| !body.is_empty());
+    let blobs = blobs.map(|(_, body)| format!("GET /v2/app/blobs/{} 200", sha256(body))).collect();
+    let log = [vec!["GET /v2/app/manifests/latest 200".to_string()], blobs].concat();
     assert_same("the requests", &log.join("\n"), &bench.registry.log().join("\n"));
     assert_eq!(bench.registry.connections(), 1);
     // What is there stays, and an empty folder will do.
@@ -179,7 +181,7 @@ fn nothing_appears_that_was_not_proven() {
         ("a flipped bit", 8, |fault| fault.flip(3)),
         ("short", 8, |fault| fault.shorter(3)),
         ("long", 8, |fault| fault.longer(b"x")),
-        ("cut", 5, |fault| fault.cut(3)),
+        ("cut", 5, |fault| fault.cut(0)),
         ("gone", 3, |fault| fault.status(404).body("{}")),
         ("an error", 5, |fault| fault.status(500).body("")),
     ];

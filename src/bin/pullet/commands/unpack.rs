@@ -53,7 +53,7 @@ fn fetched(store: &Store, unpack: &Unpack, options: &UnpackOptions, reporter: &R
         return Ok(client.stream(&unpack.name, &unpack.target, options, reporter)?.tally);
     }
     sandbox::enter(&sandbox.store(store), reporter);
-    Ok(client.unpack(&unpack.name, store, (&unpack.target, options), reporter)?.1)
+    Ok(client.unpack(&unpack.name, store, &unpack.target, options, reporter)?.1)
 }
 
 /// The store's image of this name, whole and for the platform that was asked for.

@@ -1,0 +1,147 @@
+//! The one reader of a blob's bytes over the network. It survives a broken response: it fails over to the next endpoint,
+//! or waits and retries, and continues at the byte where the response broke off.
+
+use std::io::{self, Read};
+
+use super::client::Client;
+use super::retry::RetryState;
+use crate::cancel::Cancel;
+use crate::error::{Error, ErrorKind, Result};
+use crate::oci::descriptor::Descriptor;
+use crate::progress::Progress;
+use crate::registry::{Body, Repository};
+use crate::store::KnownBytes;
+
+/// Bytes that are read at once when a response starts before the wanted byte.
+const SKIP_BUFFER: usize = 16 << 10;
+
+/// What to read.
+#[derive(Clone, Copy)]
+pub(crate) struct BlobSource<'s> {
+    pub(crate) blob: &'s Descriptor,
+    /// Where a foreign layer is available if the registry does not have it.
+    pub(crate) urls: &'s [String],
+}
+
+/// The bytes of one blob, over as many responses as it takes. They are not verified: wrap it in
+/// [`Verified`](crate::verify::Verified).
+pub(crate) struct ResumingBody<'f, 'r> {
+    repository: &'f mut Repository<'r>,
+    source: BlobSource<'f>,
+    cancel: &'f Cancel,
+    retry: RetryState<'f>,
+    /// A response that has arrived already and starts with the first byte.
+    first_response: Option<Body>,
+    body: Option<Body>,
+    /// The offset of the next byte.
+    at: u64,
+    /// The offset at which the current response started to be useful.
+    begun: u64,
+    /// The bytes before the first one that was asked for, to compare with what a server repeats of them.
+    known: Option<KnownBytes>,
+}
+
+impl<'f, 'r> ResumingBody<'f, 'r> {
+    /// Reads the whole blob.
+    pub(crate) fn new(
+        client: &'f Client,
+        repository: &'f mut Repository<'r>,
+        source: BlobSource<'f>,
+        cancel: &'f Cancel,
+        progress: &'f dyn Progress,
+    ) -> Self {
+        let retry = RetryState::new(client.options.retries, cancel, progress);
+        Self { repository, source, cancel, retry, first_response: None, body: None, at: 0, begun: 0, known: None }
+    }
+
+    /// Starts at `offset`, because the bytes before it are known.
+    pub(crate) fn starting_at(mut self, offset: u64, known: KnownBytes) -> Self {
+        (self.at, self.begun, self.known) = (offset, offset, Some(known));
+        self
+    }
+
+    /// Starts with a response that has already arrived, and that starts with the first byte.
+    pub(crate) fn with_response(mut self, body: Option<Body>) -> Self {
+        self.first_response = body;
+        self
+    }
+
+    fn read_once(&mut self, buf: &mut [u8]) -> Result<usize> {
+        if self.body.is_none() && self.at == self.source.blob.size {
+            return Ok(0);
+        }
+        let mut body = match self.body.take() {
+            Some(body) => body,
+            None => self.open()?,
+        };
+        let n = body.read(buf).map_err(|e| Error::through_read(e, unread))?;
+        self.body = Some(body);
+        self.at += n as u64;
+        Ok(n)
+    }
+
+    /// Requests the missing bytes. A server that ignores the range starts with the first byte; then the known part is
+    /// read, compared and dropped.
+    fn open(&mut self) -> Result<Body> {
+        self.cancel.check()?;
+        let (mut body, start) = match self.first_response.take() {
+            Some(body) => (body, 0),
+            None => self.repository.layer(self.source.blob, self.source.urls, self.at)?,
+        };
+        self.skip(&mut body, start)?;
+        Ok(body)
+    }
+
+    fn skip(&self, body: &mut Body, start: u64) -> Result<()> {
+        if start == self.at {
+            return Ok(());
+        }
+        let mut buffer = vec![0; SKIP_BUFFER];
+        let mut position = start;
+        while position < self.at {
+            let wanted = usize::try_from(self.at - position).unwrap_or(usize::MAX).min(SKIP_BUFFER);
+            let Some(wanted) = buffer.get_mut(..wanted) else { return Err(out_of_bounds()) };
+            let n = match body.read(wanted) {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                other => other.map_err(|e| Error::through_read(e, unread))?,
+            };
+            if n == 0 {
+                return Err(Error::new(ErrorKind::Network, "the body ended too soon"));
+            }
+            let Some(repeated) = wanted.get(..n) else { return Err(out_of_bounds()) };
+            if let Some(known) = &self.known {
+                known.compare(position, repeated)?;
+            }
+            position += n as u64;
+        }
+        Ok(())
+    }
+}
+
+impl Read for ResumingBody<'_, '_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let error = match self.read_once(buf) {
+                Ok(n) => return Ok(n),
+                Err(error) => error,
+            };
+            // Bytes that differ from the known ones are for the caller to judge, because the known ones may be wrong.
+            if error.kind() == ErrorKind::Mismatch {
+                return Err(error.into());
+            }
+            if !self.repository.fail_over(&error) {
+                self.retry.progressed(self.at - self.begun, self.source.blob.size - self.begun);
+                self.retry.wait_or_fail(error)?;
+            }
+            self.begun = self.at;
+        }
+    }
+}
+
+fn unread(error: io::Error) -> Error {
+    Error::new(ErrorKind::Network, error.to_string())
+}
+
+fn out_of_bounds() -> Error {
+    Error::new(ErrorKind::Internal, "skip the known part of a blob: out of bounds")
+}

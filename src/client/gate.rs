@@ -1,0 +1,31 @@
+//! The gate between resolving a name and fetching what it names. Every flow that requests a config, a layer or a file
+//! passes it: pull, unpack, stream, boot and artifact. The decision is made from the manifest alone.
+
+use super::client::Client;
+use super::resolve::{ImageManifest, Resolved, ResolvedContent};
+use crate::error::Result;
+
+/// A resolved name whose content may be fetched. Only [`Client::admit`] creates one.
+pub(crate) struct Admitted<'a> {
+    resolved: Resolved<'a>,
+}
+
+impl<'a> Admitted<'a> {
+    /// Returns what was admitted.
+    pub(crate) fn into_resolved(self) -> Resolved<'a> {
+        self.resolved
+    }
+}
+
+impl Client {
+    /// Decides whether this client may fetch what a name resolved to. Fails if a layer is a foreign one and foreign layers
+    /// are not allowed, because the author of the manifest would choose which servers receive requests (CVE-2020-15157).
+    pub(crate) fn admit<'a>(&self, resolved: Resolved<'a>) -> Result<Admitted<'a>> {
+        if let ResolvedContent::Image(ImageManifest::Schema2(manifest)) = &resolved.content
+            && !self.options.foreign_layers
+        {
+            manifest.expect_no_foreign_layer()?;
+        }
+        Ok(Admitted { resolved })
+    }
+}
