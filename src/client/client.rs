@@ -80,6 +80,11 @@ impl Client {
         }
     }
 
+    /// Whether credentials are looked up in files and with credential helpers.
+    pub(crate) fn uses_stored_credentials(&self) -> bool {
+        self.options.system_configuration || self.options.authfile.is_some()
+    }
+
     /// Opens a session. No request is sent yet.
     pub(crate) fn open<'a>(&'a self, name: &Reference, progress: &'a dyn Progress) -> Result<Repository<'a>> {
         Repository::open(&self.connections, name, self, progress)
@@ -119,6 +124,7 @@ impl CredentialProvider for Client {
     fn credentials(&self, name: &Reference, is_named: bool, progress: &dyn Progress) -> Result<Option<Credentials>> {
         match &self.options.credentials {
             Some(given) if is_named => Ok(Some(given.clone())),
+            _ if !self.uses_stored_credentials() => Ok(None),
             _ => self.credential_store.find(name, progress),
         }
     }

@@ -1,5 +1,5 @@
-//! What would be used for a name, and which file, variable or option says so. Nobody is contacted, no program is run, and
-//! no secret is shown.
+//! Lists the configuration for a name, and which file, variable or option it comes from. No server is contacted, no
+//! credential helper is run, and no secret is shown.
 
 use std::fmt;
 
@@ -11,8 +11,8 @@ use crate::oci::reference::Reference;
 use crate::progress::Progress;
 use crate::registry::Planned;
 
-/// What would be used for a name. Its `Display` is for people and for scripts alike: a line a fact, `key: value`, those
-/// of an endpoint indented below it.
+/// The configuration for a name. `Display` prints one `key: value` line for each fact, for people and scripts; the lines of
+/// an endpoint are indented.
 pub struct Configuration {
     name: Reference,
     platform: Platform,
@@ -21,22 +21,23 @@ pub struct Configuration {
 }
 
 impl Client {
-    /// What would be used for `name`: its endpoints in the order in which they are asked, with certificates, proxy, and
-    /// whose credentials.
+    /// Returns the configuration for `name`: its endpoints in the order in which they would be tried, with certificates,
+    /// proxy, and the source of the credentials.
     pub fn configuration(&self, name: &Reference, progress: &dyn Progress) -> Result<Configuration> {
-        let shown = || -> Result<Configuration> {
+        let collect = || -> Result<Configuration> {
             let (planned, roots) = self.connections.plan(name)?;
             let mut endpoints = Vec::new();
             for planned in planned {
                 let whose = match &self.options.credentials {
                     Some(given) if planned.is_named => format!("{} (given explicitly)", given.whose()),
+                    _ if !self.uses_stored_credentials() => "none".to_owned(),
                     _ => self.credential_store.whose(&planned.name, progress)?.unwrap_or_else(|| "none".to_owned()),
                 };
                 endpoints.push((planned, whose));
             }
             Ok(Configuration { name: name.clone(), platform: self.platform.clone(), roots, endpoints })
         };
-        shown().map_err(|e| e.context(format!("configuration for {name}")))
+        collect().map_err(|e| e.context(format!("configuration for {name}")))
     }
 }
 

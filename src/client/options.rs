@@ -1,19 +1,19 @@
-//! What a caller may choose. Cuts for each room the narrow configuration that it needs; nobody below sees the whole.
+//! Options of a client. Lower modules never see all of them: each gets the part that it needs.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::system::HostSystem;
+use super::system::{HostSystem, NoSystem};
 use crate::cancel::Cancel;
 use crate::limits::Limits;
 use crate::oci::credentials::Credentials;
 use crate::oci::platform::Platform;
 use crate::registry;
-use crate::registry::{PaceLimits, TlsConfig};
+use crate::registry::{PaceLimits, System, TlsConfig};
 
-/// The choices of a [`Client`](crate::Client) and of what it fetches. Setters take values that are parsed already.
+/// Options of a [`Client`](crate::Client). Setters take parsed values.
 ///
 /// ```
 /// let options = pullet::Options::new().platform("linux/arm/v7".parse()?);
@@ -33,6 +33,8 @@ pub struct Options {
     pub(crate) retries: u32,
     pub(crate) jobs: usize,
     pub(crate) foreign_layers: bool,
+    pub(crate) system_configuration: bool,
+    proxy: Option<String>,
 }
 
 impl Default for Options {
@@ -50,6 +52,8 @@ impl Default for Options {
             retries: 5,
             jobs: 1,
             foreign_layers: false,
+            system_configuration: true,
+            proxy: None,
         }
     }
 }
@@ -60,100 +64,116 @@ impl Options {
         Self::default()
     }
 
-    /// The platform that is chosen from an index. Default: this machine's, with its fallbacks.
+    /// The platform to choose from an index. Default: the platform of this machine, with its fallbacks.
     pub fn platform(self, platform: Platform) -> Self {
         Self { platform: Some(platform), ..self }
     }
 
-    /// Credentials for the registries that are asked. They go to the registry's own origin and to token endpoints
-    /// that may have them. Default: those that this machine's configuration has for the registry.
+    /// Credentials for the registry. They are sent to its own origin and to the token endpoints that it may use, never to a
+    /// mirror. Default: the credentials in the configuration of this machine.
     pub fn credentials(self, credentials: Credentials) -> Self {
         Self { credentials: Some(credentials), ..self }
     }
 
-    /// The only file where credentials are looked for and kept. Default: the files of Docker, podman and skopeo, as
-    /// the environment names them.
+    /// The only file in which credentials are looked up and stored. Default: the files of Docker, podman and skopeo, as the
+    /// environment names them.
     pub fn authfile(self, path: impl Into<PathBuf>) -> Self {
         Self { authfile: Some(path.into()), ..self }
     }
 
-    /// One more token endpoint, `HOST[:PORT]`, that may have credentials although it is not the registry's own. Never
-    /// over plain HTTP for a registry that speaks HTTPS. Default: none but the known ones of Docker Hub and GitLab.
+    /// Allows sending credentials to a token endpoint, `HOST[:PORT]`, of another origin than the registry. Plain HTTP is
+    /// never used for a registry with HTTPS. May be called several times. Default: only the known token endpoints of
+    /// Docker Hub and GitLab.
     pub fn token_realm(mut self, host: impl Into<String>) -> Self {
         self.realms.push(host.into());
         self
     }
 
-    /// One more mirror, `[HOST[:PORT]=]URL`, of the registry at that host, or of Docker Hub without one; with a host the
-    /// mirror is told it as containerd does (`ns=`). It is asked before those that the machine's configuration names, in
-    /// the order of the calls, and the registry itself last. Default: none but those.
+    /// Adds a mirror, `[HOST[:PORT]=]URL`, of the registry at `HOST`, or of Docker Hub without `HOST`. With a host, requests
+    /// to the mirror include `?ns=HOST`, as in containerd. Mirrors are tried in the order of the calls, then those of the
+    /// machine's configuration, then the registry itself. Default: only the mirrors of the machine's configuration.
     pub fn registry_mirror(mut self, mirror: impl Into<String>) -> Self {
         self.mirrors.push(mirror.into());
         self
     }
 
-    /// Certificates in PEM that are trusted beside the machine's own. Default: none.
+    /// CA certificates in PEM to trust in addition to those of the machine. Default: none.
     pub fn ca_pem(mut self, pem: Vec<u8>) -> Self {
         self.tls.ca_pem = Some(pem);
         self
     }
 
-    /// A certificate with its chain, and its private key, in PEM, that are shown to the registry that is asked: to its
-    /// own origin and to nobody to whom it leads. Default: what is in `certs.d` for it.
+    /// A client certificate with its chain, and its private key, in PEM. It is presented to the registry's own origin only,
+    /// never after a redirect to another one. Default: the certificate in `certs.d` for the registry.
     pub fn client_certificate_pem(mut self, certificate: Vec<u8>, key: Vec<u8>) -> Self {
         self.tls.client_pem = Some([certificate, key]);
         self
     }
 
-    /// A registry, as `HOST[:PORT]`, whose certificate is not verified, and that is asked over plain HTTP if it does
-    /// not speak TLS. May be called for several. Default: none; on loopback any may speak plain HTTP.
+    /// Does not verify the certificate of a registry, `HOST[:PORT]`, and uses plain HTTP if it has no TLS. May be called
+    /// several times. Default: none; a registry on loopback may always use plain HTTP.
     pub fn insecure_registry(mut self, host: impl Into<String>) -> Self {
         self.tls.insecure.push(host.into());
         self
     }
 
-    /// Bounds on what is taken in. Default: [`Limits::default`].
+    /// Bounds on untrusted input. Default: [`Limits::default`].
     pub fn limits(self, limits: Limits) -> Self {
         Self { limits, ..self }
     }
 
-    /// A flag that stops the work. Default: one that nobody raises.
+    /// A flag that stops the work. Default: a flag that is never raised.
     pub fn cancel(self, cancel: Cancel) -> Self {
         Self { cancel, ..self }
     }
 
-    /// Whether the layers that a manifest says are to be had elsewhere may be fetched there, where the registry itself lacks
-    /// them: over https, without credentials. Default: no; such an image is refused.
+    /// Whether to fetch foreign layers from the URLs in the manifest when the registry does not have them: over HTTPS only,
+    /// without credentials. Default: no; an image with foreign layers is refused.
     pub fn foreign_layers(self, allowed: bool) -> Self {
         Self { foreign_layers: allowed, ..self }
     }
 
-    /// How often a request that failed for a passing cause is made again without progress; 0 for never. Default: 5.
+    /// How often a failed request is retried without progress in between; 0 for never. Default: 5.
     pub fn retries(self, retries: u32) -> Self {
         Self { retries, ..self }
     }
 
-    /// How many layers are fetched at once, each on a thread and a connection of its own. Default: 1, which starts no
-    /// thread.
+    /// How many layers are fetched in parallel, each with its own thread and connection. Default: 1, which starts no thread.
     pub fn jobs(self, jobs: NonZeroUsize) -> Self {
         Self { jobs: jobs.get(), ..self }
     }
 
-    /// The longest wait for an answer or for the next bytes of one; also the time over which a body must bring at least
-    /// 100 bytes a second. Default: 60 s.
+    /// The longest wait for a response or for its next bytes. Over the same time, a body must arrive with at least 100 bytes
+    /// per second. Default: 60 s.
     pub fn stall_timeout(self, stall: Duration) -> Self {
         let pace = PaceLimits { stall, ..self.pace };
         Self { pace, ..self }
     }
 
-    /// Bytes a second that a body may have at most. Default: no limit.
+    /// The highest rate of a body in bytes per second. Default: no limit.
     pub fn rate_limit(self, rate: u64) -> Self {
         let pace = PaceLimits { rate: Some(rate), ..self.pace };
         Self { pace, ..self }
     }
 
+    /// Whether to use the configuration of this machine: environment variables, credentials, mirrors, proxies and
+    /// certificates of other tools. If it is off, only what these options contain is used, and the root certificates are
+    /// the built-in ones (feature `webpki-roots`) and [`ca_pem`](Self::ca_pem). Default: on.
+    pub fn system_configuration(self, enabled: bool) -> Self {
+        Self { system_configuration: enabled, ..self }
+    }
+
+    /// The proxy for all servers except those on loopback: `[http|https|socks5://][USER:PASSWORD@]HOST[:PORT]`. Default: the
+    /// proxies that the environment names.
+    pub fn proxy(self, url: impl Into<String>) -> Self {
+        Self { proxy: Some(url.into()), ..self }
+    }
+
     /// Moves out what the connections need. The PEM texts go with it, because they are parsed once and then of no use.
     pub(crate) fn take_connection_config(&mut self) -> registry::ConnectionConfig {
+        let proxy = self.proxy.take();
+        let system: Arc<dyn System> =
+            if self.system_configuration { Arc::new(HostSystem::new(proxy)) } else { Arc::new(NoSystem::new(proxy)) };
         registry::ConnectionConfig {
             realms: self.realms.clone(),
             mirrors: std::mem::take(&mut self.mirrors),
@@ -161,7 +181,7 @@ impl Options {
             limits: self.limits.clone(),
             pace: self.pace.clone(),
             cancel: self.cancel.clone(),
-            machine: Arc::new(HostSystem::new()),
+            machine: system,
         }
     }
 }

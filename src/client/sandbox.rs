@@ -1,5 +1,5 @@
-//! What a process that pulls and unpacks may still write, once it begins to read what is foreign. It is for programs to
-//! ask for: a library does not restrict its host by itself.
+//! Restricts where the process may write before it reads untrusted input. A program must ask for it: a library does not
+//! restrict its host by itself.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::host;
 use crate::store::Store;
 
-/// The folders that stay writable when a program gives up all others.
+/// The folders that stay writable when a program gives up write access to all others.
 ///
 /// ```
 /// use pullet::{Sandbox, Store};
@@ -26,28 +26,28 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// No folder at all.
+    /// A sandbox without any writable folder.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// A store, so that images can be fetched into it.
+    /// Adds a store, so that images can be fetched into it.
     pub fn store(mut self, store: &Store) -> Self {
         let folder = store.folder();
-        // Each may be a link to another disk.
+        // Each of these may be a symlink to another disk.
         let inside = ["blobs", "blobs/sha256", "blobs/sha512", "ingest"].map(|name| folder.join(name));
         self.folders.push(folder.to_owned());
         self.folders.extend(inside.into_iter().filter(|folder| folder.is_dir()));
         self
     }
 
-    /// A target of unpacking. It grows beside its place, so this is the folder that it is in.
+    /// Adds the parent folder of an unpacking target, because the staging folder is created there.
     pub fn target(self, target: &Path) -> Self {
         let absolute = std::path::absolute(target).unwrap_or_else(|_| target.to_owned());
         self.folder(absolute.parent().unwrap_or(&absolute))
     }
 
-    /// A folder; where it does not exist, the one above in which it would be made.
+    /// Adds a folder. If it does not exist, its deepest existing parent is added.
     pub fn folder(mut self, folder: &Path) -> Self {
         self.folders.push(folder.to_owned());
         self
@@ -58,15 +58,15 @@ impl Sandbox {
         self.folders.iter().map(PathBuf::as_path)
     }
 
-    /// Restricts the calling thread, and the threads and programs that it starts, for good: writing, making, removing
-    /// and renaming is possible in these folders alone, nothing can be executed, and no program gains rights by being
-    /// run (`no_new_privs`). What is open stays open, and reading stays as it is. Landlock does not restrict changes of
-    /// modes, owners, times and extended attributes.
+    /// Restricts the calling thread, and the threads and programs that it starts, permanently: files can be written, created,
+    /// removed and renamed only in these folders, nothing can be executed, and running a program grants no privileges
+    /// (`no_new_privs`). Open files stay open, and reading is not restricted. Landlock does not restrict changes of modes,
+    /// owners, times and extended attributes.
     ///
-    /// To be called before other threads are started, after [`Client::find_credentials`](crate::Client::find_credentials)
-    /// and before anything is asked for. Fails with [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) where the
-    /// kernel has no Landlock (before Linux 5.19, or switched off) or this was built without the feature `sandbox`;
-    /// work can go on.
+    /// Call it before other threads are started, after [`Client::find_credentials`](crate::Client::find_credentials) and
+    /// before the first request. Fails with [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) if the kernel has no
+    /// Landlock (before Linux 5.19, or switched off) or the feature `sandbox` was not compiled in; the caller may continue
+    /// without it.
     pub fn enter(&self) -> Result<()> {
         host::confine(&self.folders)
     }

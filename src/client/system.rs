@@ -1,5 +1,5 @@
-//! Lets the registry room ask this machine for what `host/` knows: roots, certificates of one registry, proxies,
-//! mirrors. Only hands on: the rooms do not see each other.
+//! Connects the registry module with the configuration of this machine in `host/`: root certificates, certificates of one
+//! registry, proxies and mirrors. It is here because modules of one floor never see each other.
 
 #[cfg(feature = "tls")]
 use std::io::Read;
@@ -25,19 +25,21 @@ use crate::registry::{Certificates, Notice};
 #[cfg(feature = "tls")]
 use crate::workers;
 
-/// How long the kernel may take to have random numbers; waited for, today's take a second.
+/// How long to wait for the kernel's random numbers. Current kernels take about a second.
 #[cfg(feature = "tls")]
 const RANDOMNESS_WAIT: Duration = Duration::from_secs(60);
 
-/// The machine that this program runs on. Variables are read when it is made, files when they are asked for.
+/// The configuration of this machine. Environment variables are read when it is created, files when they are needed.
 pub(crate) struct HostSystem {
     proxies: Proxies,
     mirrors: Mirrors,
 }
 
 impl HostSystem {
-    pub(crate) fn new() -> Self {
-        Self { proxies: Proxies::of_environment(), mirrors: Mirrors::of_environment() }
+    /// `proxy` replaces the proxies of the environment.
+    pub(crate) fn new(proxy: Option<String>) -> Self {
+        let proxies = if proxy.is_some() { Proxies::explicit(proxy) } else { Proxies::of_environment() };
+        Self { proxies, mirrors: Mirrors::of_environment() }
     }
 }
 
@@ -53,7 +55,7 @@ impl System for HostSystem {
     fn certificates(&self, names: &[&str], files: &TlsFiles) -> Result<(Certificates, Vec<Notice>)> {
         let mut certificates = Certificates::default();
         let mut notices = Vec::new();
-        // What was named for this server alone comes before what is there for its name.
+        // Files that a mirror's configuration names come before those in `certs.d`.
         for found in [certificates_in(files)?, certificates_of(names)?].into_iter().flatten() {
             let named = |pem: Pem| (pem.path.display().to_string(), pem.bytes);
             let what = match (found.authorities.len(), &found.client) {
@@ -71,7 +73,7 @@ impl System for HostSystem {
 
     #[cfg(feature = "tls")]
     fn randomness(&self, tell: &dyn Fn(&str), cancel: &Cancel) -> Result<()> {
-        await_randomness((is_random, wait_for_randomness), RANDOMNESS_WAIT, tell, cancel)
+        await_kernel_randomness(tell, cancel)
     }
 
     #[cfg(feature = "tls")]
@@ -92,26 +94,77 @@ impl System for HostSystem {
     }
 }
 
-/// Waits for a source of random numbers, which tells whether it has any and lets one wait for them.
+/// No configuration of this machine: [`Options::system_configuration`](super::options::Options::system_configuration) is
+/// off.
+pub(crate) struct NoSystem {
+    proxies: Proxies,
+}
+
+impl NoSystem {
+    pub(crate) fn new(proxy: Option<String>) -> Self {
+        Self { proxies: Proxies::explicit(proxy) }
+    }
+}
+
+impl System for NoSystem {
+    #[cfg(feature = "tls")]
+    fn roots(&self, _: &mut dyn FnMut(&mut dyn Read) -> usize) -> Vec<Notice> {
+        Vec::new()
+    }
+
+    #[cfg(feature = "tls")]
+    fn certificates(&self, _: &[&str], _: &TlsFiles) -> Result<(Certificates, Vec<Notice>)> {
+        Ok((Certificates::default(), Vec::new()))
+    }
+
+    #[cfg(feature = "tls")]
+    fn randomness(&self, tell: &dyn Fn(&str), cancel: &Cancel) -> Result<()> {
+        await_kernel_randomness(tell, cancel)
+    }
+
+    #[cfg(feature = "tls")]
+    fn now(&self) -> u64 {
+        now()
+    }
+
+    fn route(&self, _: &Reference) -> Result<Option<Route>> {
+        Ok(None)
+    }
+
+    fn insecure(&self, _: bool, _: &str, _: u16) -> Result<Option<String>> {
+        Ok(None)
+    }
+
+    fn proxy(&self, https: bool, host: &str, port: u16) -> Result<Option<Proxy>> {
+        self.proxies.of(https, host, port)
+    }
+}
+
+#[cfg(feature = "tls")]
+fn await_kernel_randomness(tell: &dyn Fn(&str), cancel: &Cancel) -> Result<()> {
+    await_randomness(is_random, wait_for_randomness, RANDOMNESS_WAIT, tell, cancel)
+}
+
+/// Waits until a source has random numbers. `is_ready` returns at once; `wait` blocks until the source is ready. `tell` gets
+/// a message before a wait.
 #[cfg(feature = "tls")]
 fn await_randomness(
-    (is_there, wait): (impl Fn() -> bool, impl FnOnce() + Send + 'static),
+    is_ready: impl Fn() -> bool,
+    wait: impl FnOnce() + Send + 'static,
     limit: Duration,
     tell: &dyn Fn(&str),
     cancel: &Cancel,
 ) -> Result<()> {
-    if is_there() {
+    if is_ready() {
         return Ok(());
     }
     tell("waiting for the kernel's random numbers, which TLS needs");
-    match workers::within(limit, cancel, wait)? {
-        true => Ok(()),
-        false => {
-            let text = format!("TLS: the kernel has had no random numbers for {} s", limit.as_secs());
-            let hint = "give the machine a source of them: the module of its hardware's, or random.trust_cpu=on";
-            Err(Error::new(ErrorKind::Tls, text).with_hint(hint))
-        }
+    if workers::within(limit, cancel, wait)? {
+        return Ok(());
     }
+    let text = format!("TLS: the kernel has had no random numbers for {} s", limit.as_secs());
+    let hint = "the machine needs a source of entropy: load the module of its hardware generator, or boot with random.trust_cpu=on";
+    Err(Error::new(ErrorKind::Tls, text).with_hint(hint))
 }
 
 #[cfg(all(test, feature = "tls"))]
@@ -121,21 +174,21 @@ mod tests {
 
     use super::*;
 
-    /// What came of it, and what was told.
+    /// The outcome, and the number of messages.
     fn outcome(
-        is_there: bool,
+        is_ready: bool,
         wait: impl FnOnce() + Send + 'static,
         limit: Duration,
         cancel: &Cancel,
     ) -> (std::result::Result<(), ErrorKind>, usize) {
-        let told = RefCell::new(0);
-        let tell = |_: &str| *told.borrow_mut() += 1;
-        let waited = await_randomness((|| is_there, wait), limit, &tell, cancel).map_err(|e| e.kind());
-        (waited, told.into_inner())
+        let messages = RefCell::new(0);
+        let tell = |_: &str| *messages.borrow_mut() += 1;
+        let waited = await_randomness(|| is_ready, wait, limit, &tell, cancel).map_err(|e| e.kind());
+        (waited, messages.into_inner())
     }
 
     #[test]
-    fn randomness_is_waited_for_with_a_word_and_a_bound() {
+    fn the_wait_for_randomness_is_reported_and_bounded() {
         let (hour, none) = (Duration::from_secs(3600), Cancel::default());
         assert_eq!(outcome(true, || (), hour, &none), (Ok(()), 0));
         assert_eq!(outcome(false, || (), hour, &none), (Ok(()), 1));
@@ -152,7 +205,6 @@ mod tests {
         };
         assert_eq!(outcome(false, forever, hour, &cancelled), (Err(ErrorKind::Interrupted), 1));
         drop((never, never_too));
-        let there = (is_random as fn() -> bool, wait_for_randomness as fn());
-        assert!(await_randomness(there, hour, &|_| (), &none).is_ok());
+        assert!(await_randomness(is_random, wait_for_randomness, hour, &|_| (), &none).is_ok());
     }
 }

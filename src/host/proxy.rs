@@ -44,6 +44,11 @@ impl Proxies {
         Self::read(&|name| env::var_os(name).map(|value| value.to_string_lossy().into_owned()))
     }
 
+    /// One proxy for all servers except loopback, or none at all, whatever the environment says.
+    pub(crate) fn explicit(url: Option<String>) -> Self {
+        Self::read(&|name| if name == "ALL_PROXY" { url.clone() } else { None })
+    }
+
     /// Upper case wins, as in Go. `HTTP_PROXY` is no variable of the user's in a CGI program, where `REQUEST_METHOD` is
     /// set: there a request's header `Proxy:` would choose it (httpoxy).
     pub(super) fn read(variable: &dyn Fn(&str) -> Option<String>) -> Self {
