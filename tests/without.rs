@@ -82,7 +82,7 @@ fn a_file_in_toml_that_says_something_is_refused() {
     };
     write("containers/registries.conf", "# [[registry]]\nshort-name-mode = \"permissive\"\n");
     bench.home.run(&["pull", &name]).exits(0);
-    bench.registry.forget();
+    bench.registry.clear_log();
     write("containers/registries.conf", "[[registry]]\nlocation = \"r.io\"\nblocked = true\n");
     let refused = |case: &str| {
         let outcome = bench.home.run(&["pull", &name]).exits_in(case, 10).fails_in_one_line();

@@ -112,7 +112,7 @@ fn blobs_without_a_title_are_listed_and_left_out() {
     let outcome = fetch(&bench, &manifest, &FILES).exits(0);
     outcome.says(&sha256(FILES[1].1)).says(&sha256(FILES[2].1)).says("left out");
     assert_same("the files", "f 0644 boot.img \"boot\"", &listing(&bench.home.path("out")));
-    assert_eq!(bench.registry.asked("/blobs/"), 1);
+    assert_eq!(bench.registry.requests_to("/blobs/"), 1);
     let (bench, mut manifest) = (Bench::new(), artifact(&FILES[..1]));
     manifest["layers"][0].as_object_mut().unwrap().remove("annotations");
     fetch(&bench, &manifest, &FILES).exits(10).fails_in_one_line();
@@ -163,7 +163,7 @@ fn unsafe_names_are_refused_before_a_byte_is_asked_for() {
         let bench = Bench::new();
         let files: Vec<(&str, &[u8])> = names.iter().map(|name| (*name, &b"evil"[..])).collect();
         fetch(&bench, &artifact(&files), &files).exits_in(&case, 11).fails_in_one_line().hides("\u{1b}");
-        assert_eq!(bench.registry.asked("/blobs/"), 0, "{case}");
+        assert_eq!(bench.registry.requests_to("/blobs/"), 0, "{case}");
         assert_nothing(&case, &bench);
     }
     let (bench, mut manifest) = (Bench::new(), artifact(&FILES));
@@ -213,7 +213,7 @@ fn an_image_is_no_artifact() {
     let (bench, image) = (Bench::new(), Image::small("a"));
     let name = image.push(&bench.registry, "app", "latest");
     bench.home.run(&["artifact", &name, &bench.home.arg("out")]).exits(10).says("pullet pull").fails_in_one_line();
-    assert_eq!(bench.registry.asked("/blobs/"), 0);
+    assert_eq!(bench.registry.requests_to("/blobs/"), 0);
     let mut typed = artifact(&FILES);
     typed["config"] = descriptor(OCI_CONFIG, b"{}");
     bench.registry.put_manifest("app", Some("typed"), OCI_MANIFEST, typed.to_string().as_bytes());

@@ -112,7 +112,7 @@ fn hopeless_challenges_end_as_not_authorised() {
         let codes: &[i32] =
             if challenges.first().is_some_and(|text| text.len() > 1000) { &[0, 4, 5, 11] } else { &[4, 11] };
         let outcome = pull(&bench, &[]).exits_among(&case, codes);
-        assert!(outcome.code == 0 || bench.registry.asked("/blobs/") == 0, "{case}");
+        assert!(outcome.code == 0 || bench.registry.requests_to("/blobs/") == 0, "{case}");
         assert!(bench.registry.log().len() < 10, "{case}: {}", bench.registry.log().join("\n"));
     }
 }
@@ -298,7 +298,7 @@ fn a_realm_elsewhere_gets_no_credentials() {
     let same = bench.registry.url("/token").replace("127.0.0.1", "localhost");
     bench.registry.tokens(None, r#"{"token":"t0ken"}"#);
     bench.registry.require("Bearer t0ken", &[&format!(r#"Bearer realm="{same}""#)]);
-    bench.registry.forget();
+    bench.registry.clear_log();
     pull(&bench, &["--creds", USER]).exits(4);
     assert!(bench.registry.calls().iter().all(|call| call.request.header("authorization").is_none()));
     // Without credentials there is nothing to lose: docker.io's own tokens come from another host.
@@ -333,7 +333,7 @@ fn a_token_that_ends_on_the_way_is_renewed_once() {
     // Of the blobs the config is the first, so this is the middle layer.
     bench.registry.fault(on("/blobs/").nth(3).challenge(&[&challenge]));
     bench.pull(&image).exits(0);
-    assert_eq!((bench.registry.asked("/token"), bench.registry.asked(&image.layers[1].digest())), (2, 2));
+    assert_eq!((bench.registry.requests_to("/token"), bench.registry.requests_to(&image.layers[1].digest())), (2, 2));
 
     let bench = Bench::new();
     bench.registry.bearer("t0ken", None);

@@ -4,7 +4,6 @@
 use std::fs;
 use std::net::TcpListener;
 
-use crate::disk::noise;
 use kit::archive::{dir, file, symlink};
 use kit::authority::Authority;
 use kit::bench::Bench;
@@ -12,6 +11,7 @@ use kit::digest::sha256;
 use kit::fault::on;
 use kit::home::Home;
 use kit::image::{Image, Layer, architecture, index, push_index};
+use kit::noise::noise;
 use kit::process::Finished;
 use kit::registry::Registry;
 
@@ -97,15 +97,15 @@ fn a_tree_in_a_folder_is_fetched_once() {
         "{outcome}"
     );
     // What the tag means was asked twice, and once for the rest.
-    assert_eq!(bench.registry.asked("/manifests/latest"), 2, "{:?}", bench.registry.log());
+    assert_eq!(bench.registry.requests_to("/manifests/latest"), 2, "{:?}", bench.registry.log());
     assert_eq!(bench.registry.calls().len(), 5, "{:?}", bench.registry.log());
 
-    bench.registry.forget();
+    bench.registry.clear_log();
     let line = format!("{line} pullet.digest={digest}");
     let offline = "umount $root; exec 3>&1; \"$@\" --insecure-registry=x 2>&1; true";
     let outcome = boot_between(&bench.home, before, &line, &[], offline).exits(0);
     assert_eq!(outcome.stdout.matches(&said).count(), 2, "{outcome}");
-    assert_eq!(bench.registry.asked(&format!("/manifests/{digest}")), 1, "{:?}", bench.registry.log());
+    assert_eq!(bench.registry.requests_to(&format!("/manifests/{digest}")), 1, "{:?}", bench.registry.log());
     assert_eq!(bench.registry.calls().len(), 4, "{:?}", bench.registry.log());
 }
 
@@ -213,7 +213,7 @@ fn a_network_that_comes_late_is_waited_for() {
     bench.registry.fault(on("/manifests/").nth(2).raw(""));
     let outcome = boot_then(&bench.home, &format!("pullet.image={name}"), &["--retries=0"], ":").exits(0);
     assert_eq!(outcome.stderr.matches("waiting up to 60 s for the network: ").count(), 1, "{outcome}");
-    assert_eq!(bench.registry.asked("/manifests/"), 3, "{:?}", bench.registry.log());
+    assert_eq!(bench.registry.requests_to("/manifests/"), 3, "{:?}", bench.registry.log());
 }
 
 #[test]

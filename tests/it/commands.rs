@@ -16,7 +16,7 @@ fn assert_asked(bench: &Bench, expected: &[String]) {
     assert!(!bench.home.store().exists(), "a store was made");
     assert_eq!(bench.registry.log(), expected);
     assert_eq!(bench.registry.connections(), 1);
-    bench.registry.forget();
+    bench.registry.clear_log();
 }
 
 fn get(target: &str) -> String {
@@ -33,7 +33,7 @@ fn tags_are_listed_page_by_page() {
     bench.registry.bearer("t0ken", None);
     let name = bench.registry.name("app");
     bench.home.run(&["tags", &name]).exits(0).prints("1\n2\n3.0-rc_1\n4\nlatest\n").hides("t0ken");
-    assert_eq!(bench.registry.asked("/tags/list"), 4, "{}", bench.registry.log().join("\n"));
+    assert_eq!(bench.registry.requests_to("/tags/list"), 4, "{}", bench.registry.log().join("\n"));
     assert!(!bench.home.store().exists());
     bench.home.run(&["tags", "-v", &name]).exits(0).says("/v2/app/tags/list: 200");
     for bad in [format!("{name}:1"), format!("{name}@{}", sha256(b"x"))] {
@@ -79,7 +79,7 @@ fn digest_and_manifest_of_an_image() {
     let pretty = bench.home.run(&["manifest", &name]).exits(0);
     assert_eq!(serde_json::from_str::<Value>(&pretty.stdout).unwrap(), image.manifest);
     assert!(pretty.stdout.lines().count() > 10 && pretty.stdout.ends_with("}\n"), "{pretty}");
-    bench.registry.forget();
+    bench.registry.clear_log();
     bench.home.run(&["digest", "-v", &name]).exits(0).says("/v2/app/manifests/latest: 200");
 }
 
@@ -91,7 +91,7 @@ fn digest_and_manifest_of_an_index() {
     let name = push_index(&bench.registry, "app", "latest", &[(&own, &here), ("linux/s390x", &other)]);
     let raw = bench.home.run(&["manifest", "--raw", &name]).exits(0).stdout;
     assert_eq!(serde_json::from_str::<Value>(&raw).unwrap()["mediaType"], OCI_INDEX);
-    bench.registry.forget();
+    bench.registry.clear_log();
     bench.home.run(&["digest", &name]).exits(0).prints(&format!("{}\n", sha256(raw.as_bytes())));
     assert_asked(&bench, &[get("manifests/latest")]);
     for (platform, image) in [(own.as_str(), &here), ("linux/s390x", &other)] {
@@ -100,7 +100,7 @@ fn digest_and_manifest_of_an_index() {
         assert_asked(&bench, &[get("manifests/latest"), get(&format!("manifests/{}", image.digest()))]);
         let raw = [args("manifest"), vec!["--raw".to_string()]].concat();
         assert_eq!(bench.home.run(&raw).exits(0).stdout.as_bytes(), image.manifest_bytes());
-        bench.registry.forget();
+        bench.registry.clear_log();
     }
     bench
         .home

@@ -1,7 +1,7 @@
 //! The first contact with what is no registry, or a bad one. A loopback registry is asked over plain HTTP first and over
 //! HTTPS then: what goes wrong in the first must not be told as a fault of the second.
 
-use kit::blunt::{Blunt, HangUp};
+use kit::canned::{CannedServer, Close};
 use kit::home::Home;
 
 #[test]
@@ -23,12 +23,12 @@ fn what_answers_and_is_no_registry_is_not_called_a_fault_of_tls() {
         ("a refusal of everything", "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n".to_string(), 10),
     ];
     for (case, saying, code) in cases {
-        for hang_up in [HangUp::Politely, HangUp::Rudely] {
-            let (blunt, home) = (Blunt::new(saying.as_str(), hang_up), Home::new());
+        for close in [Close::Gracefully, Close::Abruptly] {
+            let (server, home) = (CannedServer::new(saying.as_str(), close), Home::new());
             // A reset may overtake the bytes that were sent before it.
-            let codes = if matches!(hang_up, HangUp::Rudely) { vec![5, *code] } else { vec![*code] };
-            let case = format!("{case}, {hang_up:?}");
-            let outcome = home.run(&["pull", &blunt.name("app")]).exits_among(&case, &codes).fails_in_one_line();
+            let codes = if matches!(close, Close::Abruptly) { vec![5, *code] } else { vec![*code] };
+            let case = format!("{case}, {close:?}");
+            let outcome = home.run(&["pull", &server.name("app")]).exits_among(&case, &codes).fails_in_one_line();
             assert!(home.index().is_empty(), "{case}\n{outcome}");
         }
     }

@@ -155,7 +155,7 @@ fn the_longest_path_and_no_neighbour_is_taken() {
     for key in
         ["127.0.0.1", "127.0.0.1:1", "localhost", "docker.io", &format!("localhost:{port}"), &format!("{host}/n")]
     {
-        bench.registry.forget();
+        bench.registry.clear_log();
         let file = bench.home.write("auth.json", auths(key, "right"));
         bench.home.run(&["pull", "--authfile", &file, &name]).exits_in(key, 4);
         let shown =
@@ -401,7 +401,7 @@ fn a_registry_token_is_sent_as_it_is_and_asks_nobody() {
     hides(bench.home.run(&["pull", "-v", "--authfile", &file, &name]).exits(0));
     assert_eq!(bench.registry.log().len(), 4, "{:?}", bench.registry.log());
     // A wrong one is shown once and no more.
-    bench.registry.forget();
+    bench.registry.clear_log();
     let file = bench.home.write("auth.json", entry("wrong.s3cret"));
     hides(bench.home.run(&["pull", "-v", "--authfile", &file, &name]).exits(4)).fails_in_one_line();
     assert_eq!(bench.registry.log().len(), 2, "{:?}", bench.registry.log());
@@ -416,7 +416,7 @@ fn an_expired_token_is_renewed_where_it_is_told_by_a_400() {
     bench.registry.bearer("t0ken", None);
     bench.registry.fault(on("/blobs/").nth(3).status(400).body(expired));
     bench.pull(&image).exits(0);
-    assert_eq!((bench.registry.asked("/token"), bench.registry.asked(&image.layers[1].digest())), (2, 2));
+    assert_eq!((bench.registry.requests_to("/token"), bench.registry.requests_to(&image.layers[1].digest())), (2, 2));
     // Also where a layer is resumed: the range stays what it was.
     let long = Image::new(vec![Layer::plain(&vec![7; 300_000])]);
     let bench = Bench::new();
@@ -433,7 +433,7 @@ fn an_expired_token_is_renewed_where_it_is_told_by_a_400() {
         .filter(|call| call.request.target.contains(&layer))
         .map(|call| call.request.header("range").is_some())
         .collect();
-    assert_eq!((bench.registry.asked("/token"), ranges), (2, vec![false, true, true]));
+    assert_eq!((bench.registry.requests_to("/token"), ranges), (2, vec![false, true, true]));
     // Once and not for ever.
     let bench = Bench::new();
     bench.registry.bearer("t0ken", None);
@@ -441,24 +441,24 @@ fn an_expired_token_is_renewed_where_it_is_told_by_a_400() {
     let outcome = bench.pull(&image);
     assert_ne!(outcome.code, 0, "{outcome}");
     outcome.fails_in_one_line();
-    assert_eq!((bench.registry.asked("/token"), bench.registry.asked(&image.layers[0].digest())), (2, 2));
+    assert_eq!((bench.registry.requests_to("/token"), bench.registry.requests_to(&image.layers[0].digest())), (2, 2));
     // Any other 400 is one, and so is this one where no token was sent.
     let bench = Bench::new();
     bench.registry.bearer("t0ken", None);
     bench.registry.fault(on("/blobs/").nth(3).status(400).body(r#"{"errors":[{"code":"DENIED","message":"no"}]}"#));
     assert_ne!(bench.pull(&image).code, 0);
-    assert_eq!(bench.registry.asked("/token"), 1);
+    assert_eq!(bench.registry.requests_to("/token"), 1);
     let bench = Bench::new();
     bench.registry.fault(on("/blobs/").nth(3).status(400).body(expired));
     assert_ne!(bench.pull(&image).code, 0);
-    assert_eq!(bench.registry.asked(&image.layers[1].digest()), 1);
+    assert_eq!(bench.registry.requests_to(&image.layers[1].digest()), 1);
     // Where a redirect led, nobody is asked for anything.
     let (bench, storage) = (Bench::new(), Registry::plain());
     bench.registry.bearer("t0ken", None);
     storage.fault(on("/").status(400).body(expired));
     bench.registry.fault(on("/blobs/").nth(3).redirect(307, storage.url("/x")));
     assert_ne!(bench.pull(&image).code, 0);
-    assert_eq!((bench.registry.asked("/token"), storage.log().len()), (1, 1));
+    assert_eq!((bench.registry.requests_to("/token"), storage.log().len()), (1, 1));
 }
 
 #[test]
@@ -467,7 +467,7 @@ fn basic_credentials_that_are_refused_on_the_way_are_not_insisted_on() {
     bench.registry.fault(on("/blobs/").after(1).challenge(&[r#"Basic realm="registry""#]));
     let file = bench.home.write("auth.json", auths(&bench.registry.host(), "robot"));
     bench.home.run(&["pull", "--authfile", &file, &name]).exits(4).fails_in_one_line();
-    assert_eq!(bench.registry.asked("/blobs/"), 2, "{:?}", bench.registry.log());
+    assert_eq!(bench.registry.requests_to("/blobs/"), 2, "{:?}", bench.registry.log());
 }
 
 #[test]
@@ -478,13 +478,13 @@ fn one_token_is_enough_for_all_tags_of_a_repository() {
         Image::small(tag).push(&bench.registry, "app", tag);
     }
     bench.home.run(&["pull", "-a", &bench.registry.name("app")]).exits(0);
-    assert_eq!(bench.registry.asked("/token"), 1, "{:?}", bench.registry.log());
+    assert_eq!(bench.registry.requests_to("/token"), 1, "{:?}", bench.registry.log());
     // Another repository is another scope.
     Image::small("d").push(&bench.registry, "other", "latest");
     let (one, other) = (bench.registry.name("app:a"), bench.registry.name("other"));
-    bench.registry.forget();
+    bench.registry.clear_log();
     bench.home.run(&["pull", &one, &other, &one]).exits(0);
-    assert_eq!(bench.registry.asked("/token"), 2, "{:?}", bench.registry.log());
+    assert_eq!(bench.registry.requests_to("/token"), 2, "{:?}", bench.registry.log());
 }
 
 #[test]

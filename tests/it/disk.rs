@@ -7,19 +7,8 @@ use std::path::Path;
 use kit::archive::{self, Entry, dir};
 use kit::bench::Bench;
 use kit::image::{Image, Layer};
+use kit::noise::noise;
 use kit::process::{Finished, is_root, ordinary_user};
-
-/// So many bytes that do not compress.
-pub fn noise(size: usize) -> Vec<u8> {
-    let mut state = 0x2545_f491_4f6c_dd1d_u64;
-    let words = std::iter::repeat_with(|| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state.to_le_bytes()
-    });
-    words.take(size.div_ceil(8)).flatten().take(size).collect()
-}
 
 /// A file of root's: in a namespace where an ordinary user plays root, no other owner can be given.
 fn file(name: impl AsRef<[u8]>, body: impl AsRef<[u8]>) -> Entry {
@@ -134,9 +123,9 @@ fn a_blob_whose_sync_failed_is_fetched_anew() {
         if outcome.stderr.contains(".partial") {
             let left: Vec<_> = fs::read_dir(fresh.home.store().join("ingest")).unwrap().collect();
             assert!(left.is_empty(), "worthless, and kept: {left:?}");
-            fresh.registry.forget();
+            fresh.registry.clear_log();
             fresh.home.run(&["pull", &name]).exits(0);
-            assert_eq!(fresh.registry.asked(&layer), 1);
+            assert_eq!(fresh.registry.requests_to(&layer), 1);
             assert!(fresh.registry.calls().iter().all(|call| call.request.header("range").is_none()));
             return;
         }
@@ -150,7 +139,7 @@ fn too_little_room_is_told_before_anything_is_fetched() {
     let total: usize = image.layers.iter().map(|layer| layer.blob.len()).sum();
     let told = |bench: &Bench, case: &str, outcome: Finished, what: &str| {
         outcome.exits_in(case, 9).fails_in_one_line().says(what).says(" free in ");
-        bench.assert_no_layer_moved(case, &image);
+        bench.assert_no_layer_requested(case, &image);
     };
     let mount =
         |options: &str| format!("mkdir -p small && mount -t tmpfs -o {options},mode=755 tmpfs small && exec \"$@\"");

@@ -3,12 +3,12 @@
 
 use serde_json::json;
 
-use crate::disk::noise;
 use kit::archive::file;
 use kit::authority::Authority;
 use kit::bench::Bench;
 use kit::fault::{Fault, on};
 use kit::image::{Image, Layer};
+use kit::noise::noise;
 use kit::process::Finished;
 use kit::registry::Registry;
 
@@ -73,7 +73,7 @@ fn without_the_option_such_an_image_is_refused() {
     let scene = Scene::new();
     scene.run(&[scene.url()], &[]).exits(10).fails_in_one_line().says("--allow-foreign-layers");
     assert_eq!(scene.other.connections(), 0);
-    assert_eq!(scene.bench.registry.asked("/blobs/"), 0);
+    assert_eq!(scene.bench.registry.requests_to("/blobs/"), 0);
 }
 
 #[test]

@@ -5,17 +5,17 @@ use std::fs;
 
 use rustix::process::Signal;
 
-use crate::disk::noise;
 use crate::signals::until;
 use kit::archive::{dir, file, whiteout};
 use kit::authority::Authority;
 use kit::bench::Bench;
 use kit::fault::on;
 use kit::home::Home;
+use kit::http::Latch;
 use kit::image::{Image, Layer};
 use kit::listing::{assert_same, listing};
+use kit::noise::noise;
 use kit::registry::Registry;
-use kit::wire::Latch;
 
 /// Layers that differ and do not compress; each but the first removes a file of the one before.
 fn image(layers: usize) -> Image {
@@ -50,7 +50,7 @@ fn layers_that_arrive_in_any_order_make_the_same_tree() {
         }
         running.wait().exits_in(jobs, 0);
         for layer in &image.layers {
-            assert_eq!(bench.registry.asked(&layer.digest()), 1, "-j {jobs}: {:?}", bench.registry.log());
+            assert_eq!(bench.registry.requests_to(&layer.digest()), 1, "-j {jobs}: {:?}", bench.registry.log());
         }
         bench.home.run(&["verify"]).exits_in(jobs, 0);
         assert_eq!(bench.home.names(), [name], "-j {jobs}");
@@ -70,7 +70,7 @@ fn they_are_fetched_side_by_side_and_each_job_has_one_connection() {
         bench.registry.fault(on("/blobs/").after(1).held(&latch));
         let running = bench.home.pullet(&["pull", "--jobs", &jobs.to_string(), &name]).start();
         let at_once = jobs.min(layers);
-        until("that many requests at once", || bench.registry.asked("/blobs/") == 1 + at_once);
+        until("that many requests at once", || bench.registry.requests_to("/blobs/") == 1 + at_once);
         latch.open();
         running.wait().exits(0);
         assert_eq!(bench.registry.connections(), connections, "{jobs} jobs, {layers} layers");
@@ -83,7 +83,7 @@ fn one_token_is_enough_for_all() {
     let name = image.push(&bench.registry, "app", "latest");
     bench.registry.bearer("t0k", None);
     bench.home.run(&["pull", "-j", "4", &name]).exits(0);
-    assert_eq!(bench.registry.asked("/token"), 1, "{:?}", bench.registry.log());
+    assert_eq!(bench.registry.requests_to("/token"), 1, "{:?}", bench.registry.log());
 }
 
 #[test]
@@ -116,7 +116,7 @@ fn the_first_failure_by_index_is_told_and_the_rest_is_kept() {
     // What the cancelled one had is where the next run goes on.
     bench.registry.clear_faults();
     bench.home.run(&["pull", "-j", "4", &name]).exits(0);
-    assert_eq!(bench.registry.asked(&digests[0]), 1, "{:?}", bench.registry.log());
+    assert_eq!(bench.registry.requests_to(&digests[0]), 1, "{:?}", bench.registry.log());
     bench.home.run(&["verify", &name]).exits(0);
 }
 
@@ -154,7 +154,7 @@ fn a_signal_reaches_all_of_them() {
         let left: Vec<_> =
             fs::read_dir(bench.home.path(".")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert!(!left.iter().any(|name| name.to_string_lossy().ends_with(".pullet")), "{left:?}");
-        bench.registry.forget();
+        bench.registry.clear_log();
         bench.home.run(&["unpack", "-j", "4", &name, "root"]).exits(0);
         let resumed = bench.registry.calls().iter().filter(|call| call.request.header("range").is_some()).count();
         assert_eq!(resumed, 4, "{:?}", bench.registry.log());
@@ -172,7 +172,7 @@ fn what_is_there_already_is_unpacked_while_the_rest_arrives() {
     until("the first layer in the tree", || bench.home.path(".root.pullet/root/d/0").exists());
     latch.open();
     running.wait().exits(0);
-    assert_eq!(bench.registry.asked(&image.layers[0].digest()), 1);
+    assert_eq!(bench.registry.requests_to(&image.layers[0].digest()), 1);
 }
 
 #[test]

@@ -6,11 +6,11 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 
 use serde_json::json;
 
-use crate::disk::noise;
 use kit::archive::{Entry, base256, dir, extension, file, record, symlink};
 use kit::bench::{Bench, check_refused, unpack};
 use kit::fault::on;
 use kit::image::{Image, Layer};
+use kit::noise::noise;
 use kit::sparse::{self, Piece};
 
 const GIB: u64 = 1 << 30;
@@ -21,7 +21,7 @@ fn sparse_files_beyond_4_gib() {
     // 4 GiB and a little is a little where the size is cut to 32 bits.
     let places = [2 * GIB, 4 * GIB, 4 * GIB + 8192, 6 * GIB];
     let pieces: Vec<Piece> = places.iter().map(|place| (*place, &block[..])).collect();
-    for (case, make) in sparse::SHAPES {
+    for (case, make) in sparse::FORMATS {
         let size = 6 * GIB + 4096 + 1;
         let unpacked = unpack(&[&[make("f", &pieces, size), file("after", "1")]]).done(case);
         let large = fs::File::open(unpacked.root.join("f")).unwrap();
@@ -122,7 +122,7 @@ fn a_partial_beyond_32_bits_is_not_cut_to_a_good_one() {
     partial.set_len(4 * GIB + 1000).unwrap();
     bench.home.run(&["pull", &name]).exits(0);
     let ranges = bench.registry.calls().iter().filter(|call| call.request.header("range").is_some()).count();
-    assert_eq!((ranges, bench.registry.asked(&layer)), (0, 1), "{:?}", bench.registry.log());
+    assert_eq!((ranges, bench.registry.requests_to(&layer)), (0, 1), "{:?}", bench.registry.log());
     assert_eq!(&fs::read(bench.home.blob(&layer)).unwrap(), blob);
 }
 

@@ -1,9 +1,9 @@
 //! The limits that options set: they are met exactly, and their errors name the option.
 
-use crate::disk::noise;
 use kit::archive::{archive, file};
 use kit::bench::{Bench, unpack_image};
 use kit::image::{Image, Layer};
+use kit::noise::noise;
 
 fn two() -> Image {
     Image::new(vec![Layer::of(&[file("a", [b'a'; 5000]), file("b", "1")]), Layer::of(&[file("c", "2")])])
@@ -44,7 +44,7 @@ fn a_pull_refuses_what_no_unpack_could_take_before_a_layer_moves() {
     let name = image.push(&bench.registry, "app", "latest");
     let outcome = bench.home.run(&["pull", "--max-unpacked", &(size - 1).to_string(), &name]).exits(11);
     outcome.fails_in_one_line().says("--max-unpacked raises");
-    bench.assert_no_layer_moved("too large", &image);
+    bench.assert_no_layer_requested("too large", &image);
     bench.home.run(&["pull", "--max-unpacked", &size.to_string(), &name]).exits(0);
 }
 

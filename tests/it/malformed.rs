@@ -187,7 +187,7 @@ fn broken_gzip_is_refused() {
         ("a broken stream", [&good[..10], &[0xff; 100]].concat()),
     ];
     for (case, blob) in cases {
-        let layer = Layer::lying(&tar, blob);
+        let layer = Layer::with_blob(&tar, blob);
         unpack_image(&Image::new(vec![layer]), &[]).refused(case, 11);
     }
 }

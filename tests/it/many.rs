@@ -6,13 +6,13 @@ use std::path::PathBuf;
 
 use rustix::process::Signal;
 
-use crate::disk::noise;
 use crate::signals::until;
 use kit::archive::file;
 use kit::bench::Bench;
 use kit::fault::on;
+use kit::http::Latch;
 use kit::image::{Image, Layer};
-use kit::wire::Latch;
+use kit::noise::noise;
 
 fn image() -> Image {
     Image::new(vec![Layer::of(&[file("a", noise(5000))]), Layer::of(&[file("b", noise(6000))])])
@@ -29,14 +29,14 @@ fn what_ten_want_is_fetched_once() {
         let names: Vec<String> = (0..count).map(|n| image.push(&bench.registry, "app", &format!("tag{n}"))).collect();
         bench.registry.fault(on(image.layers[0].digest()).held(&latch));
         let all: Vec<_> = names.iter().map(|name| bench.home.pullet(&["pull", "-q", name]).start()).collect();
-        until("all at work", || bench.registry.asked("/manifests/") == count);
+        until("all at work", || bench.registry.requests_to("/manifests/") == count);
         bench.registry.wait_for(&image.layers[0].digest());
         latch.open();
         for running in all {
             running.wait().exits(0);
         }
         for layer in &image.layers {
-            assert_eq!(bench.registry.asked(&layer.digest()), 1, "{count}: {:?}", bench.registry.log());
+            assert_eq!(bench.registry.requests_to(&layer.digest()), 1, "{count}: {:?}", bench.registry.log());
         }
         let mut stored = bench.home.names();
         stored.sort();
@@ -52,7 +52,7 @@ fn who_waited_goes_on_where_a_killed_one_was() {
     bench.registry.fault(on(&layer).nth(1).stall(1000));
     let first = bench.home.pullet(&["pull", &name]).start();
     until("bytes in the partial file", || fs::metadata(partial(&bench, &image)).is_ok_and(|meta| meta.len() == 1000));
-    bench.registry.forget();
+    bench.registry.clear_log();
     let second = bench.home.pullet(&["pull", &name]).start();
     bench.registry.wait_for("/manifests/");
     first.signal(Signal::KILL);
@@ -72,13 +72,13 @@ fn a_blob_that_goes_away_meanwhile_is_fetched_again() {
     bench.home.run(&["pull", &Image::new(vec![shared.clone()]).push(&bench.registry, "base", "1")]).exits(0);
     let name = image.push(&bench.registry, "app", "latest");
     bench.registry.fault(on(image.layers[1].digest()).held(&latch));
-    bench.registry.forget();
+    bench.registry.clear_log();
     let running = bench.home.pullet(&["pull", &name]).start();
     bench.registry.wait_for(&image.layers[1].digest());
     fs::remove_file(bench.home.blob(&shared.digest())).unwrap();
     latch.open();
     running.wait().exits(0);
-    assert_eq!(bench.registry.asked(&shared.digest()), 1, "{:?}", bench.registry.log());
+    assert_eq!(bench.registry.requests_to(&shared.digest()), 1, "{:?}", bench.registry.log());
     bench.home.run(&["verify", &name]).exits(0);
 }
 

@@ -150,7 +150,7 @@ fn with_tag_and_digest_the_digest_decides() {
     let name = registry.name(&format!("app:1@{}", old.digest()));
     let outcome = home.run(&["pull", &name]).exits(0);
     assert!(outcome.stdout.contains(&format!("Digest: {}\n", old.digest())), "{outcome}");
-    assert_eq!(registry.asked("/manifests/1"), 0, "the tag was asked for:\n{}", registry.log().join("\n"));
+    assert_eq!(registry.requests_to("/manifests/1"), 0, "the tag was asked for:\n{}", registry.log().join("\n"));
     assert_eq!(home.index()[0]["digest"], old.digest());
 }
 
@@ -183,7 +183,7 @@ fn several_names_in_one_command() {
     let missing = registry.name("three");
     home.run(&["pull", "-q", &missing]).exits(3).fails_in_one_line();
     // A malformed name among good ones is seen before anything is asked.
-    registry.forget();
+    registry.clear_log();
     home.run(&["pull", &names[0], "Bad"]).exits(2);
     assert_eq!(registry.connections(), 0);
 }

@@ -11,6 +11,7 @@ use kit::archive::file;
 use kit::bench::Bench;
 use kit::fault::{Fault, on};
 use kit::image::{Image, Layer};
+use kit::noise::noise;
 use kit::process::Finished;
 use kit::registry::Registry;
 
@@ -18,17 +19,7 @@ const SIZE: usize = 600_000;
 
 /// An image of one layer that does not compress, so that there is something to cut.
 fn image() -> Image {
-    let mut state = 0x2545_f491_4f6c_dd1d_u64;
-    let noise: Vec<u8> = std::iter::repeat_with(|| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state.to_le_bytes()
-    })
-    .take(SIZE / 8)
-    .flatten()
-    .collect();
-    Image::new(vec![Layer::of(&[file("noise", noise)])])
+    Image::new(vec![Layer::of(&[file("noise", noise(SIZE))])])
 }
 
 struct Case {
@@ -202,7 +193,7 @@ fn what_cannot_succeed_is_not_tried_again() {
     for (status, code) in [(401, 4), (403, 4), (404, 3), (418, 10)] {
         let case = Case::new().fault(|_| on("manifests").status(status).body(""));
         case.pull(&["--retries", "5"]).exits_in(&status.to_string(), code);
-        assert_eq!(case.bench.registry.asked("manifests"), 1, "{status}");
+        assert_eq!(case.bench.registry.requests_to("manifests"), 1, "{status}");
     }
 }
 
@@ -210,7 +201,7 @@ fn what_cannot_succeed_is_not_tried_again() {
 fn a_registry_that_asks_for_too_much_patience_is_left_alone() {
     let case = Case::new().fault(|_| on("manifests").status(429).body("").header("Retry-After", "3600"));
     case.pull(&["--retries", "5"]).exits(6).says("try again after 3600 s");
-    assert_eq!(case.bench.registry.asked("manifests"), 1);
+    assert_eq!(case.bench.registry.requests_to("manifests"), 1);
 }
 
 #[test]
@@ -221,7 +212,7 @@ fn every_retry_is_told_and_their_number_holds() {
     broken(&case);
     let told = case.pull(&["--retries", "3"]).exits(5);
     assert_eq!(told.stderr.matches("retrying in").count(), 3, "{}", told.stderr);
-    assert_eq!(case.bench.registry.asked("manifests"), 4);
+    assert_eq!(case.bench.registry.requests_to("manifests"), 4);
 
     let case = Case::new();
     broken(&case);
@@ -298,5 +289,5 @@ fn lies_about_a_range_end_in_the_end() {
 fn no_wait_goes_beyond_the_deadline() {
     let case = Case::new().fault(|_| on("manifests").status(429).body("").header("Retry-After", "30"));
     case.pull(&["--retries", "5", "--timeout", "20"]).exits(6).says("try again after 30 s");
-    assert_eq!(case.bench.registry.asked("manifests"), 1);
+    assert_eq!(case.bench.registry.requests_to("manifests"), 1);
 }

@@ -51,7 +51,7 @@ fn credentials_answer_a_challenge_of_the_ping() {
     bench.registry.require("Basic dXNlcjpwYXNz", &["Basic realm=\"x\""]);
     bench.registry.fault(on("/manifests/").nth(1).without("WWW-Authenticate"));
     bench.home.run(&["pull", "--creds", "user:pass", &name]).exits(0);
-    assert_eq!(bench.registry.asked("/v2/app"), 4);
+    assert_eq!(bench.registry.requests_to("/v2/app"), 4);
 }
 
 #[test]

@@ -182,7 +182,7 @@ fn an_entry_without_a_platform_is_held_to_its_config() {
         let name = bench.registry.name("app");
         let outcome = bench.home.run(&["pull", "--platform", &host, &name]).exits(10).fails_in_one_line();
         outcome.says(foreign);
-        bench.assert_no_layer_moved("a config for another platform", &image);
+        bench.assert_no_layer_requested("a config for another platform", &image);
         bench.home.run(&["pull", "--platform", foreign, &name]).exits(0).hides(&host);
         // Nobody asked for a platform: it is had, and said.
         let fresh = kit::home::Home::new();
@@ -199,7 +199,7 @@ fn a_single_manifest_of_another_platform_is_not_what_was_asked_for() {
     let name = image.push(&bench.registry, "app", "latest");
     let outcome = bench.home.run(&["pull", "--platform", "linux/riscv64", &name]).exits(10).fails_in_one_line();
     outcome.says("linux/s390x");
-    bench.assert_no_layer_moved("another platform", &image);
+    bench.assert_no_layer_requested("another platform", &image);
     bench.home.run(&["pull", "--platform", "linux/s390x", &name]).exits(0);
 }
 
@@ -226,9 +226,9 @@ fn indexes_nest_three_deep_and_no_deeper() {
         bench.home.run(&["pull", &name]).exits_in(&format!("{depth} deep"), code);
         if code == 0 {
             assert_eq!(bench.home.index()[0]["digest"], image.digest(), "{depth} deep");
-            assert_eq!(bench.registry.asked("/manifests/"), depth + 1, "{depth} deep");
+            assert_eq!(bench.registry.requests_to("/manifests/"), depth + 1, "{depth} deep");
         } else {
-            bench.assert_no_layer_moved(&format!("{depth} deep"), &image);
+            bench.assert_no_layer_requested(&format!("{depth} deep"), &image);
         }
     }
 }
@@ -251,7 +251,7 @@ fn docker_manifest_lists_work_the_same_way() {
         bench.home.run(&["pull", "--platform", asked, &name]).exits_in(asked, 0);
         let annotations = &bench.home.index()[0]["annotations"];
         assert_eq!(annotations["pullet.source.digest"], image.digest(), "{asked}");
-        bench.registry.forget();
+        bench.registry.clear_log();
         bench.home.run(&["pull", "--platform", asked, &name]).exits_in(asked, 0);
         assert_eq!(bench.registry.log().len(), 1, "{asked}: the second pull knows the manifest");
     }

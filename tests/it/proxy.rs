@@ -83,7 +83,7 @@ fn what_a_proxy_answers_instead_is_told_apart() {
         ("204 No Content", 5),
         ("302 Found\r\nLocation: http://127.0.0.1:1/", 5),
     ] {
-        let (scene, proxy) = (Scene::new(), Proxy::answering(answer));
+        let (scene, proxy) = (Scene::new(), Proxy::refusing(answer));
         let outcome = scene.pull(&[("HTTPS_PROXY", &proxy.host())]).exits_in(answer, code);
         outcome.fails_in_one_line().says(&proxy.host());
         assert_eq!(scene.registry.connections(), 0, "{answer}: it went on without the proxy");

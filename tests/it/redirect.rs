@@ -54,7 +54,7 @@ impl Scene {
     fn assert_refused(&self, case: &str, outcome: Finished) {
         outcome.exits_among(case, &[5, 10, 11]).fails_in_one_line();
         assert!(self.bench.home.index().is_empty(), "{case}: the index has the image");
-        assert_eq!(self.cdn.asked("/cdn/layer"), 0, "{case}: the target was asked");
+        assert_eq!(self.cdn.requests_to("/cdn/layer"), 0, "{case}: the target was asked");
     }
 }
 
@@ -100,7 +100,7 @@ fn relative_places_are_resolved() {
         let location = location.replace('@', &scene.bench.registry.host());
         scene.pull_via(307, &location).exits_in(&location, 0);
         scene.assert_layer_stored(&location);
-        assert_eq!(scene.bench.registry.asked(path), 1, "{location}: {}", scene.bench.registry.log().join("\n"));
+        assert_eq!(scene.bench.registry.requests_to(path), 1, "{location}: {}", scene.bench.registry.log().join("\n"));
     }
 }
 
@@ -254,7 +254,7 @@ fn urls_with_what_has_no_place_in_them_and_endless_ones_are_unsafe() {
         outcome.exits_in(&case, 11).fails_in_one_line();
         assert!(scene.bench.home.index().is_empty(), "{case}: the index has the image");
         assert_eq!(scene.cdn.connections(), 0, "{case}: the target was asked");
-        assert_eq!(scene.bench.registry.asked("layer"), 0, "{case}: the target was asked");
+        assert_eq!(scene.bench.registry.requests_to("layer"), 0, "{case}: the target was asked");
     }
 }
 
@@ -294,7 +294,7 @@ fn the_target_gets_no_answer_to_its_challenge() {
     scene.cdn.fault(on("/cdn/ask").challenge(&[&challenges[0], &challenges[1]]));
     let outcome = scene.pull_via(307, &scene.cdn.url("/cdn/ask"));
     outcome.exits_among("a challenge from the target", &[4, 5]).fails_in_one_line();
-    assert_eq!(scene.cdn.asked("/token"), 0, "{}", scene.cdn.log().join("\n"));
+    assert_eq!(scene.cdn.requests_to("/token"), 0, "{}", scene.cdn.log().join("\n"));
     for call in scene.cdn.calls() {
         assert_eq!(call.request.header("authorization"), None, "{call}");
     }

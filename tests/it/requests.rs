@@ -61,7 +61,7 @@ fn a_bearer_challenge_costs_two_requests_more() {
     assert_same("a first pull with a challenge", &expected.join("\n"), &log.join("\n"));
     assert_eq!(bench.registry.connections(), 1);
 
-    bench.registry.forget();
+    bench.registry.clear_log();
     bench.pull(&image).exits(0);
     assert_eq!(bench.registry.log().len(), 3, "a second pull with a challenge\n{}", bench.registry.log().join("\n"));
     assert_eq!(bench.registry.connections(), 1);
@@ -91,7 +91,7 @@ fn a_second_pull_makes_one_request() {
     let bench = Bench::new();
     let image = Image::new(layers(4));
     bench.pull(&image).exits(0);
-    bench.registry.forget();
+    bench.registry.clear_log();
     let outcome = bench.pull(&image).exits(0);
     assert!(outcome.stdout.contains("Status: Image is up to date for"), "{outcome}");
     assert_log("second pull", &bench.registry, &["GET /v2/app/manifests/latest 200".to_string()]);
@@ -110,7 +110,7 @@ fn an_index_costs_one_request_more() {
     expected.extend(content(&image));
     assert_log("first pull of an index", &bench.registry, &expected);
 
-    bench.registry.forget();
+    bench.registry.clear_log();
     let outcome = bench.home.run(&["pull", &name]).exits(0);
     assert!(outcome.stdout.contains("Status: Image is up to date for"), "{outcome}");
     assert_log("second pull of an index", &bench.registry, &["GET /v2/app/manifests/latest 200".to_string()]);
@@ -163,7 +163,7 @@ fn a_layer_of_another_image_is_not_fetched_again() {
     let bench = Bench::new();
     let shared = layers(2);
     bench.pull(&Image::new(shared.clone())).exits(0);
-    bench.registry.forget();
+    bench.registry.clear_log();
     let more = Layer::of(&[file("more", "more")]);
     let image = Image::new([shared.clone(), vec![more.clone()]].concat());
     let name = image.push(&bench.registry, "app", "2");
@@ -187,7 +187,7 @@ fn a_layer_that_stands_twice_in_a_manifest_is_fetched_once() {
     let (a, b) = (&two[0], &two[1]);
     let image = Image::new(vec![a.clone(), b.clone(), a.clone(), a.clone()]);
     bench.pull(&image).exits(0);
-    assert_eq!(bench.registry.asked(&a.digest()), 1, "{}", bench.registry.log().join("\n"));
+    assert_eq!(bench.registry.requests_to(&a.digest()), 1, "{}", bench.registry.log().join("\n"));
     assert_eq!(bench.registry.log().len(), 4);
     let (name, root) = (bench.registry.name("app"), bench.home.arg("root"));
     bench.home.run(&["unpack", &name, &root]).exits(0);
@@ -198,7 +198,7 @@ fn another_tag_of_the_same_image_needs_the_manifest_only() {
     let bench = Bench::new();
     let image = Image::new(layers(2));
     bench.pull(&image).exits(0);
-    bench.registry.forget();
+    bench.registry.clear_log();
     let name = image.push(&bench.registry, "app", "other");
     bench.home.run(&["pull", &name]).exits(0);
     assert_log("another tag", &bench.registry, &["GET /v2/app/manifests/other 200".to_string()]);
@@ -224,7 +224,7 @@ fn unpack_asks_only_when_it_must() {
     let image = Image::new(layers(2));
     let name = image.push(&bench.registry, "app", "latest");
     let unpack = |target: &str, options: &[&str]| {
-        bench.registry.forget();
+        bench.registry.clear_log();
         let target = bench.home.arg(target);
         let args = [&["unpack"], options, &[&name, &target]].concat();
         let outcome = bench.home.run(&args);
@@ -261,7 +261,7 @@ fn all_tags_are_pulled_page_by_page() {
     let mut names = bench.home.names();
     names.sort();
     assert_eq!(names, tags.map(|tag| bench.registry.name(&format!("app:{tag}"))), "{outcome}");
-    assert_eq!(bench.registry.asked("/tags/list"), 3, "{}", bench.registry.log().join("\n"));
+    assert_eq!(bench.registry.requests_to("/tags/list"), 3, "{}", bench.registry.log().join("\n"));
     assert_eq!(bench.registry.connections(), 1);
     // A tag makes no sense beside -a.
     bench.home.run(&["pull", "-a", &bench.registry.name("app:1")]).exits(2).fails_in_one_line();
@@ -287,7 +287,7 @@ fn only_a_link_to_the_next_page_is_followed() {
         Image::small("z").push(&bench.registry, "app", "z");
         bench.registry.fault(on("/tags/list?n=").header("Link", link.as_str()));
         bench.home.run(&["pull", "-q", "-a", &bench.registry.name("app")]).exits_in(case, 0);
-        let asked = bench.registry.asked("last=next");
+        let asked = bench.registry.requests_to("last=next");
         assert_eq!(asked, usize::from(*is_followed), "{case}: {}", bench.registry.log().join("\n"));
     }
 }
@@ -348,7 +348,7 @@ fn a_next_page_elsewhere_is_not_asked_for() {
         .home
         .run(&["pull", "-a", &bench.registry.name("app")])
         .exits_among("a next page that is the same", &[0, 5, 11]);
-    assert!(bench.registry.asked("/tags/list") <= 3, "{}", bench.registry.log().join("\n"));
+    assert!(bench.registry.requests_to("/tags/list") <= 3, "{}", bench.registry.log().join("\n"));
 }
 
 #[test]
@@ -361,5 +361,5 @@ fn pages_of_tags_that_bring_nothing_new_end() {
         bench.registry.fault(on("tags/list").nth(page).body(r#"{"tags":["latest"]}"#).header("Link", link));
     }
     bench.home.run(&["tags", &bench.registry.name("app")]).exits(0).prints("latest\n");
-    assert_eq!(bench.registry.asked("tags/list"), 2);
+    assert_eq!(bench.registry.requests_to("tags/list"), 2);
 }

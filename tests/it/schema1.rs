@@ -91,7 +91,7 @@ fn a_second_pull_makes_one_request() {
     let config = document(&bench, &bench.home.index()[0]["digest"])["config"]["digest"].clone();
     let before = bench.home.index();
     let again = |case: &str, name: &str, status: &str| {
-        bench.registry.forget();
+        bench.registry.clear_log();
         let outcome = bench.home.run(&["pull", name]).exits_in(case, 0);
         assert!(outcome.stdout.contains(status), "{case}: {outcome}");
         let tag = name.rsplit(':').next().unwrap();
@@ -109,7 +109,7 @@ fn a_second_pull_makes_one_request() {
     again("with a damaged manifest", &name, "Status: Image is up to date for");
     // A layer that is gone is the only one that is fetched.
     std::fs::remove_file(bench.home.blob(&layers[1].digest())).unwrap();
-    bench.registry.forget();
+    bench.registry.clear_log();
     bench.home.run(&["pull", &name]).exits(0);
     let expected = ["GET /v2/app/manifests/latest 200".to_string(), blobs(&layers)[1].clone()];
     assert_same("without a layer", &expected.join("\n"), &bench.registry.log().join("\n"));
@@ -129,7 +129,7 @@ fn a_pinned_digest_is_of_what_was_signed() {
     let (bench, outcome) = pull(&sha256(&payload), &bytes);
     outcome.exits(0);
     bench.home.run(&["pull", &bench.registry.name(&format!("app@{}", sha256(&payload)))]).exits(0);
-    assert_eq!(bench.registry.asked("/blobs/"), 2, "{}", bench.registry.log().join("\n"));
+    assert_eq!(bench.registry.requests_to("/blobs/"), 2, "{}", bench.registry.log().join("\n"));
     pull(&sha256(&payload), &payload).1.exits_in("the signatures taken off", 0);
     let edited = String::from_utf8(bytes.clone()).unwrap().replace("somebody/else", "somebody/evil").into_bytes();
     for (case, digest, bytes) in [
@@ -139,7 +139,7 @@ fn a_pinned_digest_is_of_what_was_signed() {
     ] {
         let (bench, outcome) = pull(&digest, bytes);
         outcome.exits_in(case, 8).fails_in_one_line();
-        assert!(bench.home.index().is_empty() && bench.registry.asked("/blobs/") == 0, "{case}");
+        assert!(bench.home.index().is_empty() && bench.registry.requests_to("/blobs/") == 0, "{case}");
     }
 }
 
@@ -170,7 +170,7 @@ fn an_image_of_empty_steps_has_no_layer() {
     let bench = Bench::new();
     let name = push(&bench.registry, "latest", SCHEMA_1, &payload(&manifest(&[Step::Empty, Step::Throwaway])), &[]);
     bench.home.run(&["unpack", &name, &bench.home.arg("root")]).exits(0);
-    assert_eq!(bench.registry.asked("/blobs/"), 0, "{}", bench.registry.log().join("\n"));
+    assert_eq!(bench.registry.requests_to("/blobs/"), 0, "{}", bench.registry.log().join("\n"));
     assert_eq!(listing(&bench.home.path("root")), "");
 }
 
@@ -194,7 +194,7 @@ fn another_platform_is_noticed_before_the_layers() {
     edit_v1(&mut other, 0, |v1| v1["architecture"] = json!("s390x"));
     let name = push(&bench.registry, "latest", SCHEMA_1, &payload(&other), &[&layers[0], &layers[1]]);
     bench.home.run(&["pull", "--platform", "linux/amd64", &name]).exits(10).fails_in_one_line();
-    assert_eq!(bench.registry.asked("/blobs/"), 0);
+    assert_eq!(bench.registry.requests_to("/blobs/"), 0);
     bench.home.run(&["pull", "--platform", "linux/s390x", &name]).exits(0);
     assert_eq!(bench.home.index()[0]["platform"]["architecture"], "s390x");
     bench.home.run(&["pull", "--platform", "linux/amd64", &name]).exits(10).fails_in_one_line();
@@ -217,7 +217,7 @@ fn check_bytes(case: &str, bytes: &[u8]) {
     let name = push(&bench.registry, "latest", SIGNED, bytes, &[&layers[0], &layers[1]]);
     bench.home.run(&["pull", &name]).exits_in(case, 11).fails_in_one_line();
     assert!(bench.home.index().is_empty(), "{case}");
-    assert_eq!(bench.registry.asked("/blobs/"), 0, "{case}: {}", bench.registry.log().join("\n"));
+    assert_eq!(bench.registry.requests_to("/blobs/"), 0, "{case}: {}", bench.registry.log().join("\n"));
 }
 
 #[test]
@@ -324,9 +324,9 @@ fn layers_are_proven_before_anything_is_made_of_them() {
         bench.home.run(&["pull", &name]).exits_in(case, code).fails_in_one_line();
         assert!(bench.home.index().is_empty(), "{case}");
         bench.registry.clear_faults();
-        bench.registry.forget();
+        bench.registry.clear_log();
         bench.home.run(&["pull", &name]).exits_in(case, 0);
-        assert_eq!(bench.registry.asked("/blobs/"), 1, "{case}: the first layer is there already");
+        assert_eq!(bench.registry.requests_to("/blobs/"), 1, "{case}: the first layer is there already");
     }
     for (case, blob) in [
         ("a broken gzip", b"\x1f\x8b\x08 and no more".to_vec()),
@@ -336,7 +336,7 @@ fn layers_are_proven_before_anything_is_made_of_them() {
             blob
         }),
     ] {
-        let (bench, layer) = (Bench::new(), Layer::lying(b"tar", blob));
+        let (bench, layer) = (Bench::new(), Layer::with_blob(b"tar", blob));
         let bytes = payload(&manifest(&[Step::Layer(&layer)]));
         let name = push(&bench.registry, "latest", SCHEMA_1, &bytes, &[&layer]);
         bench.home.run(&["pull", &name]).exits_in(case, 11).fails_in_one_line();

@@ -18,11 +18,11 @@ use kit::bench::Bench;
 use kit::debian;
 use kit::fault::on;
 use kit::home::Home;
+use kit::http::Latch;
 use kit::image::{Image, Layer};
 use kit::process::{Finished, Running, program};
 use kit::proxy::Proxy;
 use kit::registry::Registry;
-use kit::wire::Latch;
 
 const BOTH: [(Signal, i32); 2] = [(Signal::INT, 130), (Signal::TERM, 143)];
 
@@ -115,7 +115,7 @@ fn every_other_wait_of_a_pull_ends_too() {
             bench.pull(&Image::small("first")).exits(0);
             let held = fs::File::options().create(true).append(true).open(bench.home.store().join(lock)).unwrap();
             held.lock().unwrap();
-            bench.registry.forget();
+            bench.registry.clear_log();
             let running = start(&bench);
             bench.registry.wait_for("/manifests/");
             end(lock, running, signal);

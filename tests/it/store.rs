@@ -89,7 +89,7 @@ fn images_is_a_table() {
 fn images_asks_nobody_and_changes_nothing() {
     let bench = Bench::new();
     bench.pull(&image()).exits(0);
-    bench.registry.forget();
+    bench.registry.clear_log();
     let before = listing(&bench.home.store());
     bench.home.run(&["images"]).exits(0);
     bench.home.run(&["verify"]).exits(0);
@@ -123,7 +123,7 @@ fn verify_finds_what_is_broken_and_removes_it_when_told() {
         // What was wrong is right now, and was wrong: both codes have their reason.
         bench.home.run(&["verify", "--remove-corrupt"]).exits_among(&format!("{case}, removed"), &[0, 8]);
         assert!(!path.exists(), "{case}: still there");
-        bench.registry.forget();
+        bench.registry.clear_log();
         bench.home.run(&["pull", &bench.registry.name("app")]).exits_in(&format!("{case}, pulled again"), 0);
         let blobs: Vec<String> = bench
             .registry
@@ -266,7 +266,7 @@ fn a_corrupt_manifest_is_told_removed_and_pulled_again() {
         assert_eq!(fs::read(&path).unwrap(), bytes, "{case}: changed without being told");
         let outcome = bench.home.run(&["verify", "--remove-corrupt", &name]).exits_among(case, &[0, 8]);
         assert!(!path.exists(), "{case}: still there\n{outcome}");
-        bench.registry.forget();
+        bench.registry.clear_log();
         bench.home.run(&["pull", &name]).exits_in(&format!("{case}, pulled again"), 0);
         assert_eq!(bench.registry.log().len(), 1, "{case}: {}", bench.registry.log().join("\n"));
         bench.home.run(&["verify", &name]).exits_in(&format!("{case}, mended"), 0);

@@ -5,13 +5,13 @@ use std::fs;
 
 use rustix::process::Signal;
 
-use crate::disk::noise;
 use crate::signals::until;
 use kit::archive::{dir, file, whiteout};
 use kit::bench::Bench;
 use kit::fault::{Fault, on};
 use kit::image::{Image, Layer};
 use kit::listing::{assert_same, listing};
+use kit::noise::noise;
 
 fn image() -> Image {
     let base = Layer::of(&[dir("d"), file("d/gone", noise(1000)), file("d/kept", noise(400_000))]);
@@ -57,11 +57,11 @@ fn no_store_is_needed() {
 fn what_the_store_has_is_unpacked_from_there() {
     let (bench, _, name) = pushed();
     bench.home.run(&["pull", &name]).exits(0);
-    bench.registry.forget();
+    bench.registry.clear_log();
     bench.home.run(&["unpack", "--stream", &name, "root"]).exits(0);
     assert!(bench.registry.calls().is_empty(), "{:?}", bench.registry.log());
     bench.home.run(&["unpack", "--stream", "--pull", "always", &name, "again"]).exits(0);
-    assert_eq!(bench.registry.asked("/blobs/"), 3, "{:?}", bench.registry.log());
+    assert_eq!(bench.registry.requests_to("/blobs/"), 3, "{:?}", bench.registry.log());
     bench.home.run(&["unpack", "--stream", "--pull", "never", &name, "never"]).exits(2).fails_in_one_line();
 }
 

@@ -55,14 +55,14 @@ fn zstd_gives_the_same_tree() {
 fn gzip_may_have_many_members_and_all_its_header_fields() {
     check_layer("members of 512 bytes", Layer::gzip_members(&tar(), 512), TREE);
     check_layer("members of 100 bytes", Layer::gzip_members(&tar(), 100), TREE);
-    check_layer("an empty member at the end", Layer::lying(&tar(), [gzip(&tar()), gzip(b"")].concat()), TREE);
-    check_layer("an empty member at the start", Layer::lying(&tar(), [gzip(b""), gzip(&tar())].concat()), TREE);
+    check_layer("an empty member at the end", Layer::with_blob(&tar(), [gzip(&tar()), gzip(b"")].concat()), TREE);
+    check_layer("an empty member at the start", Layer::with_blob(&tar(), [gzip(b""), gzip(&tar())].concat()), TREE);
     let plain = gzip(&tar());
     let mut named = plain[..10].to_vec();
     named[3] = 0x1c; // FEXTRA, FNAME, FCOMMENT
     named.extend(b"\x05\x00extralayer.tar\0a comment\0");
     named.extend(&plain[10..]);
-    check_layer("a name, a comment and an extra field", Layer::lying(&tar(), named), TREE);
+    check_layer("a name, a comment and an extra field", Layer::with_blob(&tar(), named), TREE);
 }
 
 #[test]
@@ -272,7 +272,7 @@ fn sparse_files_of_all_four_kinds() {
         ("more pieces than a header has room for", &many, 39 * 65_536),
         ("nothing but a hole", &[], 8 * MEGA),
     ];
-    for (shape, make) in sparse::SHAPES {
+    for (shape, make) in sparse::FORMATS {
         for (case, pieces, size) in files {
             let case = format!("{case}, {shape}");
             let unpacked = unpack(&[&[make("f", pieces, size), file("after", "1")]]).done(&case);

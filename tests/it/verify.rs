@@ -69,10 +69,14 @@ fn a_broken_layer_is_never_unpacked_and_the_next_pull_mends_it() {
         bench.home.run(&["unpack", &name, &root]).exits_in(case, code).fails_in_one_line();
         assert!(!bench.home.path("root").exists(), "{case}");
         bench.registry.clear_faults();
-        bench.registry.forget();
+        bench.registry.clear_log();
         bench.home.run(&["unpack", &name, &root]).exits_in(case, 0);
         assert!(bench.home.path("root/f2").exists(), "{case}");
-        assert_eq!(bench.registry.asked(&image.layers[0].digest()), 0, "{case}: what was there was fetched again");
+        assert_eq!(
+            bench.registry.requests_to(&image.layers[0].digest()),
+            0,
+            "{case}: what was there was fetched again"
+        );
     }
 }
 
@@ -85,9 +89,9 @@ fn what_arrived_before_a_failure_stays() {
     assert!(bench.home.blob(&image.layers[0].digest()).exists());
     assert!(bench.home.index().is_empty());
     bench.registry.clear_faults();
-    bench.registry.forget();
+    bench.registry.clear_log();
     let outcome = bench.pull(&image).exits(0).says(&format!("{}: Already exists", short(&image.layers[0].digest())));
-    let fetched: Vec<usize> = image.layers.iter().map(|layer| bench.registry.asked(&layer.digest())).collect();
+    let fetched: Vec<usize> = image.layers.iter().map(|layer| bench.registry.requests_to(&layer.digest())).collect();
     assert_eq!(fetched, [0, 1, 1], "{outcome}");
 }
 

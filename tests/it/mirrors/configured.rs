@@ -15,31 +15,31 @@ fn every_configuration_is_obeyed_and_said() {
     let host = scene.mirrors[0].host();
     let hosts = scene.hosts(&[(&mirror, "")]);
     scene.run(&["pull", "-v", &scene.name]).exits(0).says(&hosts).says(&mirror);
-    scene.asked("hosts.toml", &[0, 4]);
+    scene.assert_requests("hosts.toml", &[0, 4]);
     scene.whole("hosts.toml");
     let namespace = format!("?ns={}", scene.origin.host());
-    assert_eq!(scene.mirrors[0].asked(&namespace), 4, "{}", scene.mirrors[0].log().join("\n"));
+    assert_eq!(scene.mirrors[0].requests_to(&namespace), 4, "{}", scene.mirrors[0].log().join("\n"));
 
     // registries.conf speaks first: only it can forbid.
-    scene.forget();
+    scene.clear_log();
     let registries = scene.registries("", &[&format!("location = \"{host}/ns\"")]);
     let text =
         fs::read_to_string(&registries).unwrap().replace(&scene.origin.host(), &format!("{}/ns", scene.origin.host()));
     fs::write(&registries, text).unwrap();
     scene.run(&["pull", "-v", &scene.name]).exits(0).says(&registries);
-    scene.asked("registries.conf", &[0, 4]);
-    assert_eq!(scene.mirrors[0].asked("ns="), 0, "containers names no registry to its mirrors");
+    scene.assert_requests("registries.conf", &[0, 4]);
+    assert_eq!(scene.mirrors[0].requests_to("ns="), 0, "containers names no registry to its mirrors");
 
-    scene.forget();
+    scene.clear_log();
     fs::remove_file(&registries).unwrap();
     fs::remove_file(&hosts).unwrap();
     scene.run(&["pull", "-v", &scene.options()[0], &scene.name]).exits(0).says("given explicitly");
-    scene.asked("option", &[0, 4]);
-    assert_eq!(scene.mirrors[0].asked(&namespace), 4);
+    scene.assert_requests("option", &[0, 4]);
+    assert_eq!(scene.mirrors[0].requests_to(&namespace), 4);
 
-    scene.forget();
+    scene.clear_log();
     scene.pull().exits(0);
-    scene.asked("nothing", &[4, 0]);
+    scene.assert_requests("nothing", &[4, 0]);
 }
 
 #[test]
@@ -50,16 +50,16 @@ fn docker_hub_has_the_mirrors_of_daemon_json() {
     let etc = home.etc(&[("docker/daemon.json", &daemon)]);
     home.pullet(&["pull", "-v", "alpine:3"]).with_etc(&etc).run().exits(0).says("/etc/docker/daemon.json");
     assert_eq!(mirror.log().len(), 3, "{}", mirror.log().join("\n"));
-    assert_eq!(mirror.asked("ns="), 0, "dockerd names no registry to its mirrors");
+    assert_eq!(mirror.requests_to("ns="), 0, "dockerd names no registry to its mirrors");
     assert_eq!(home.names(), ["docker.io/library/alpine:3"]);
 
     // And so with the option; other registries have none of it.
-    mirror.forget();
+    mirror.clear_log();
     let option = format!("--registry-mirror={}", mirror.url(""));
     let _ = fs::remove_dir_all(home.store());
     home.run(&["pull", &option, "alpine:3"]).exits(0);
     assert_eq!(mirror.log().len(), 3);
-    mirror.forget();
+    mirror.clear_log();
     let origin = Registry::plain();
     let name = image.push(&origin, "library/alpine", "3");
     home.pullet(&["pull", &option, &name]).with_etc(&etc).run().exits(0);
@@ -79,10 +79,10 @@ fn a_small_configuration_is_looked_for_in_etc_too() {
         ("containers/registries.conf".to_string(), &format!("{location}{mirror}")),
         ("containers/registries.conf.d/x.conf".to_string(), &format!("{location}{mirror}")),
     ] {
-        scene.forget();
+        scene.clear_log();
         let etc = scene.home.etc(&[(&path, text)]);
         scene.home.pullet(&["pull", "-v", &scene.name]).with_etc(&etc).run().exits_in(&path, 0).says(&path);
-        scene.asked(&path, &[0, 4]);
+        scene.assert_requests(&path, &[0, 4]);
     }
 }
 
@@ -135,13 +135,13 @@ fn only_who_may_resolve_is_asked_what_a_tag_means() {
         let blobs = if is_believed { 3 } else { 2 };
         let tag = usize::from(is_believed);
         match said.contains("push") {
-            true => scene.asked(&case, &[3, 0]),
-            false => scene.asked(&case, &[1 - tag, tag + blobs]),
+            true => scene.assert_requests(&case, &[3, 0]),
+            false => scene.assert_requests(&case, &[1 - tag, tag + blobs]),
         }
         // Tags are listed by who may say what they mean.
-        scene.forget();
+        scene.clear_log();
         scene.run(&["tags", &scene.origin.name("ns/app")]).exits_in(&case, 0);
-        scene.asked(&case, &[1 - tag, tag]);
+        scene.assert_requests(&case, &[1 - tag, tag]);
     }
 }
 
@@ -153,13 +153,13 @@ fn a_digest_is_asked_of_mirrors_for_digests() {
         let scene = Scene::new(1);
         scene.registries("", &[&format!("location = \"{}\"\n{said}", scene.mirrors[0].host())]);
         scene.run(&["pull", &format!("{}@{}", scene.origin.name("ns/app"), scene.image.digest())]).exits_in(said, 0);
-        scene.asked(said, &[4 - of_mirror, of_mirror]);
+        scene.assert_requests(said, &[4 - of_mirror, of_mirror]);
     }
     let scene = Scene::new(1);
     let mirror = format!("location = \"{}\"", scene.mirrors[0].host());
     scene.registries("mirror-by-digest-only = true", &[&mirror]);
     scene.pull().exits(0);
-    scene.asked("mirror-by-digest-only", &[1, 3]);
+    scene.assert_requests("mirror-by-digest-only", &[1, 3]);
 }
 
 #[test]
@@ -168,9 +168,9 @@ fn nobody_who_may_resolve_is_an_end() {
     let text = format!("capabilities = [\"pull\"]\n[host.\"{}\"]\ncapabilities = [\"pull\"]", scene.mirrors[0].url(""));
     scene.config(&format!("containerd/certs.d/{}/hosts.toml", scene.origin.host()), &text);
     scene.pull().exits(4).fails_in_one_line().says("hint: give the name with a digest");
-    scene.asked("nobody", &[0, 0]);
+    scene.assert_requests("nobody", &[0, 0]);
     scene.run(&["pull", &format!("{}@{}", scene.origin.name("ns/app"), scene.image.digest())]).exits(0);
-    scene.asked("by digest", &[0, 4]);
+    scene.assert_requests("by digest", &[0, 4]);
 }
 
 #[test]
@@ -189,7 +189,7 @@ fn what_is_blocked_is_not_asked_for() {
     }
     let login = ["login", "-u", "u", "--password-stdin", &scene.origin.host()];
     scene.home.pullet(&login).stdin(b"p").run().exits(4).says("is blocked by");
-    scene.asked("blocked", &[0, 0]);
+    scene.assert_requests("blocked", &[0, 0]);
     // One namespace alone.
     let text = format!("[[registry]]\nlocation = \"{}/ns\"\nblocked = true\n", scene.origin.host());
     fs::write(&file, text).unwrap();
@@ -208,14 +208,14 @@ fn a_location_moves_a_repository() {
     );
     scene.config("containers/registries.conf", &text);
     scene.run(&["pull", "moved.example/team/app"]).exits(0);
-    scene.asked("moved", &[0, 4]);
+    scene.assert_requests("moved", &[0, 4]);
     assert_eq!(scene.home.names(), ["moved.example/team/app:latest"]);
     let wildcard = text.replace("moved.example/team", "*.moved.example");
     scene.config("containers/registries.conf", &wildcard);
     scene.mirrors[0].fault(on("/v2/").status(500).body(""));
-    scene.forget();
+    scene.clear_log();
     scene.run(&["pull", "x.moved.example/app"]).exits(0);
-    scene.asked("wildcard", &[4, 1]);
+    scene.assert_requests("wildcard", &[4, 1]);
 }
 
 #[test]
@@ -236,7 +236,7 @@ fn a_mirror_may_stand_below_a_path() {
         mirror.serve(&format!("{api}/ns/app/blobs/{}", image.config_digest()), &image.config_bytes);
         scene.hosts(&[(&mirror.url(path), said)]);
         scene.pull().exits_in(&case, 0);
-        scene.asked(&case, &[0, 4]);
+        scene.assert_requests(&case, &[0, 4]);
         let namespace = format!("?ns={}", scene.origin.host());
         assert!(mirror.log().iter().all(|line| line.contains(api) && line.contains(&namespace)), "{:?}", mirror.log());
     }
@@ -249,12 +249,12 @@ fn the_server_of_hosts_toml_stands_for_the_registry() {
     scene.config(&format!("containerd/certs.d/{}/hosts.toml", scene.origin.host()), &text);
     scene.mirrors[0].fault(on(scene.layer(0)).status(404).body(r#"{"errors":[{"code":"X"}]}"#));
     scene.pull().exits(0);
-    scene.asked("server", &[0, 4, 1]);
+    scene.assert_requests("server", &[0, 4, 1]);
     scene.mirrors[0].fault(on("/v2/").status(500).body(""));
     scene.mirrors[1].fault(on("/v2/").status(500).body(""));
-    scene.forget();
+    scene.clear_log();
     scene.pull().exits(5).fails_in_one_line();
-    scene.asked("both down", &[0, 1, 1]);
+    scene.assert_requests("both down", &[0, 1, 1]);
 }
 
 #[test]
@@ -303,7 +303,7 @@ fn a_malformed_file_is_told_and_nothing_is_asked() {
         let path = scene.config("containers/registries.conf", text);
         let outcome = scene.pull().exits_in(said, 2).fails_in_one_line().says(&path).says(said).hides("\u{1b}");
         assert!(outcome.stderr.len() < 1000, "{outcome}");
-        scene.asked(said, &[0]);
+        scene.assert_requests(said, &[0]);
     }
     for (text, said) in [
         ("server = [", "line 1"),
@@ -318,7 +318,7 @@ fn a_malformed_file_is_told_and_nothing_is_asked() {
         let scene = Scene::new(0);
         let path = scene.config(&hosts(&scene), text);
         scene.pull().exits_in(text, 2).fails_in_one_line().says(&path).says(said).hides("s3cret").hides("\u{1b}");
-        scene.asked(said, &[0]);
+        scene.assert_requests(said, &[0]);
     }
     for (text, said) in [("{\n\"registry-mirrors\": 7}", "line 2"), ("[", "line 1"), (&"[".repeat(100_000), "limit")] {
         let scene = Scene::new(0);
@@ -330,6 +330,6 @@ fn a_malformed_file_is_told_and_nothing_is_asked() {
         let option = format!("--registry-mirror={bad}");
         let outcome = scene.run(&["pull", &option, &scene.name]).exits_in(bad, 2).fails_in_one_line();
         outcome.says("malformed registry mirror").hides("s3cret");
-        scene.asked(bad, &[0]);
+        scene.assert_requests(bad, &[0]);
     }
 }

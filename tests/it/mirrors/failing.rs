@@ -30,7 +30,7 @@ fn a_mirror_that_fails_is_left_for_the_next() {
         let scene = Scene::new(1);
         break_it(&scene.mirrors[0]);
         scene.pull_with_options().exits_in(case, 0);
-        scene.asked(case, &[origin, mirror]);
+        scene.assert_requests(case, &[origin, mirror]);
         scene.whole(case);
     }
 }
@@ -44,7 +44,7 @@ fn a_mirror_that_is_not_there_costs_no_patience() {
     let outcome = scene.run(&["pull", "--retries", "5", &option, &scene.name]).exits(0).says("connection refused");
     assert_eq!(outcome.stderr.matches("connection refused").count(), 1, "{outcome}");
     assert!(!outcome.stderr.contains("again in"), "{outcome}");
-    scene.asked("gone", &[4]);
+    scene.assert_requests("gone", &[4]);
 }
 
 #[test]
@@ -86,7 +86,7 @@ fn a_wrong_blob_of_a_mirror_is_not_the_end() {
         scene.pull_with_options().exits_in(case, 0).says("passed over");
         scene.whole(case);
         assert_eq!(ranges(&scene.origin, &layer), [(200, None)], "{case}");
-        scene.asked(case, &[1, 4]);
+        scene.assert_requests(case, &[1, 4]);
     }
     // Half of a good blob and half of a bad one: whose fault it was cannot be told, so all of it comes anew.
     let scene = Scene::new(2);
@@ -111,7 +111,7 @@ fn a_wrong_manifest_of_a_mirror_is_not_the_end() {
     scene.mirrors[0].put_manifest_as("ns/app", &digest, &scene.image.media_type, b"{}");
     let args = [vec!["pull".to_string()], scene.options(), vec![pinned]].concat();
     scene.home.run(&args).exits(0).says("digest mismatch");
-    scene.asked("pinned", &[1, 4]);
+    scene.assert_requests("pinned", &[1, 4]);
 
     // The manifest that an index names.
     let scene = Scene::new(1);
@@ -120,7 +120,7 @@ fn a_wrong_manifest_of_a_mirror_is_not_the_end() {
     scene.mirrors[0].put_manifest_as("ns/app", &scene.image.digest(), &scene.image.media_type, b"{}");
     let args = [vec!["pull".to_string(), "--platform=linux/amd64".to_string()], scene.options(), vec![name]].concat();
     scene.home.run(&args).exits(0);
-    scene.asked("index", &[1, 5]);
+    scene.assert_requests("index", &[1, 5]);
 }
 
 #[test]
@@ -134,10 +134,10 @@ fn when_all_are_down_the_registry_has_the_last_word() {
     let outcome = scene.home.run(&args).exits(5).fails_in_one_line();
     let last = outcome.stderr.lines().rfind(|line| line.starts_with("pullet: ")).unwrap();
     assert!(last.contains(&scene.origin.url("/v2/ns/app/manifests/latest")), "{outcome}");
-    scene.asked("down", &[3, 1, 1]);
+    scene.assert_requests("down", &[3, 1, 1]);
     // Not found by anybody is not found.
     let scene = Scene::new(1);
     let args = [vec!["pull".into()], scene.options(), vec![scene.origin.name("ns/app:gone")]].concat();
     scene.home.run(&args).exits(3).fails_in_one_line();
-    scene.asked("gone", &[1, 1]);
+    scene.assert_requests("gone", &[1, 1]);
 }

@@ -9,6 +9,7 @@ use std::fs;
 use kit::archive::file;
 use kit::home::Home;
 use kit::image::{Image, Layer};
+use kit::noise::Noise;
 use kit::process::Finished;
 use kit::registry::Registry;
 
@@ -21,24 +22,13 @@ struct Scene {
     name: String,
 }
 
-fn noise(seed: u64, size: usize) -> Vec<u8> {
-    let mut state = seed | 1;
-    let words = std::iter::repeat_with(|| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state.to_le_bytes()
-    });
-    words.take(size / 8).flatten().collect()
-}
-
 impl Scene {
     fn new(mirrors: usize) -> Scene {
         Scene::of((0..mirrors).map(|_| Registry::plain()).collect())
     }
 
     fn of(mirrors: Vec<Registry>) -> Scene {
-        let layers = (1..=2).map(|n| Layer::of(&[file(format!("noise-{n}"), noise(n, 600_000))])).collect();
+        let layers = (1..=2).map(|n| Layer::of(&[file(format!("noise-{n}"), Noise::new(n).bytes(600_000))])).collect();
         let (origin, image) = (Registry::plain(), Image::new(layers));
         let name = image.push(&origin, "ns/app", "latest");
         mirrors.iter().for_each(|mirror| drop(image.push(mirror, "ns/app", "latest")));
@@ -93,7 +83,7 @@ impl Scene {
 
     /// How many requests the origin had, then each mirror.
     #[track_caller]
-    fn asked(&self, case: &str, expected: &[usize]) {
+    fn assert_requests(&self, case: &str, expected: &[usize]) {
         let all = || std::iter::once(&self.origin).chain(&self.mirrors);
         let asked: Vec<usize> = all().map(|registry| registry.log().len()).collect();
         let logs: Vec<String> = all().map(|registry| registry.log().join("\n")).collect();
@@ -108,9 +98,9 @@ impl Scene {
         assert_eq!(self.home.names(), std::slice::from_ref(&self.name), "{case}");
     }
 
-    fn forget(&self) {
-        self.origin.forget();
-        self.mirrors.iter().for_each(Registry::forget);
+    fn clear_log(&self) {
+        self.origin.clear_log();
+        self.mirrors.iter().for_each(Registry::clear_log);
         let _ = fs::remove_dir_all(self.home.store());
     }
 }

@@ -36,21 +36,21 @@ fn credentials_stay_with_whom_they_are_for() {
     assert!(shown(mirror).iter().all(|header| *header == of_mirror) && !shown(mirror).is_empty());
 
     // Those that were typed are the registry's alone: the mirror, which wants some, is passed over.
-    scene.forget();
+    scene.clear_log();
     pull(&["--creds", "origin:o-s3cret"]).exits(0);
     assert!(shown(mirror).is_empty(), "{:?}", shown(mirror));
     assert_eq!(mirror.log().len(), 1);
     scene.whole("typed");
 
     // A mirror that asks for a token at the registry's own endpoint, or the other way about, has none of the other's.
-    scene.forget();
+    scene.clear_log();
     mirror.clear_faults();
     let challenge = format!(r#"Bearer realm="{}",service="s",scope="x""#, origin.url("/token"));
     mirror.require("Bearer t0ken", &[&challenge]);
     origin.tokens(None, r#"{"token":"t0ken"}"#);
     pull(&["--authfile", &authfile]).exits(0);
-    assert_eq!(origin.asked("/token"), 0, "{}", origin.log().join("\n"));
-    scene.forget();
+    assert_eq!(origin.requests_to("/token"), 0, "{}", origin.log().join("\n"));
+    scene.clear_log();
     pull(&["--creds", "origin:o-s3cret"]).exits(0);
     let tokens = origin.calls().into_iter().filter(|call| call.request.path() == "/token");
     assert!(tokens.into_iter().all(|call| call.request.header("authorization").is_none()), "{:?}", origin.log());
@@ -97,21 +97,21 @@ fn tls_of_one_endpoint_is_its_own() {
         (2, "ca = \"ca.crt\"\nclient = \"both.pem\"", true),
     ] {
         let case = format!("{mirror}: {said}");
-        scene.forget();
+        scene.clear_log();
         scene.hosts(&[(&scene.mirrors[mirror].url(""), said)]);
         scene.pull().exits_in(&case, 0);
         let asked = scene.mirrors[mirror].log().len();
         assert_eq!((scene.origin.log().len(), asked), if is_asked { (0, 4) } else { (4, 0) }, "{case}");
     }
     // What one host may, another may not.
-    scene.forget();
+    scene.clear_log();
     scene.hosts(&[(&scene.mirrors[0].url(""), "skip_verify = true"), (&scene.mirrors[1].url(""), "")]);
     scene.mirrors[0].fault(on("/v2/").redirect(307, scene.mirrors[1].url("/v2/")));
     scene.pull().exits(0);
-    scene.asked("redirected", &[4, 1, 0, 0]);
+    scene.assert_requests("redirected", &[4, 1, 0, 0]);
     scene.mirrors[0].clear_faults();
     // A user's own certificate is for the registry that is named and not for its mirrors.
-    scene.forget();
+    scene.clear_log();
     let (certificate, key) =
         (scene.home.arg(&format!("{folder}/client.pem")), scene.home.arg(&format!("{folder}/client.key")));
     scene.hosts(&[(&scene.mirrors[2].url(""), ca)]);
@@ -126,20 +126,20 @@ fn insecure_locations_and_networks_are_not_verified() {
     let location = format!("location = \"{}\"", scene.mirrors[0].host());
     scene.registries("", &[&location]);
     scene.pull().exits(0);
-    scene.asked("verified", &[4, 0]);
-    scene.forget();
+    scene.assert_requests("verified", &[4, 0]);
+    scene.clear_log();
     scene.registries("", &[&format!("{location}\ninsecure = true")]);
     scene.pull().exits(0);
-    scene.asked("insecure", &[0, 4]);
-    scene.forget();
+    scene.assert_requests("insecure", &[0, 4]);
+    scene.clear_log();
     scene.registries("", &[&location]);
     for list in ["127.0.0.0/8".to_string(), scene.mirrors[0].host()] {
         let daemon = scene.config("docker/daemon.json", &format!(r#"{{"insecure-registries":["{list}"]}}"#));
         scene.run(&["pull", "-v", &scene.name]).exits(0).says(&daemon);
-        scene.asked(&list, &[0, 4]);
-        scene.forget();
+        scene.assert_requests(&list, &[0, 4]);
+        scene.clear_log();
     }
     scene.config("docker/daemon.json", r#"{"insecure-registries":["10.0.0.0/8"]}"#);
     scene.pull().exits(0);
-    scene.asked("another network", &[4, 0]);
+    scene.assert_requests("another network", &[4, 0]);
 }

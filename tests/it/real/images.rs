@@ -2,7 +2,8 @@
 
 use super::{layers, model, oddities, source};
 use kit::debian::{self, Registry, Scratch, run};
-use kit::tree::{Tree, hex};
+use kit::digest::hex;
+use kit::tree::Tree;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use std::fs;

@@ -7,7 +7,8 @@
 
 use super::tar_reader::{self, Entry};
 use kit::debian;
-use kit::tree::{Kind, Node, Tree, hex};
+use kit::digest::hex;
+use kit::tree::{Kind, Node, Tree};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! A certificate authority for one test: its PEM is what `--ca-file` gets, its leaf is what the TLS registry shows.
+//! A certificate authority for one test, and the registry over HTTPS.
 
 use std::io::Write;
 use std::net::{Shutdown, TcpStream};
@@ -10,15 +10,16 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
 
+use crate::http::Connection;
 use crate::registry::Registry;
-use crate::wire::Wire;
 
-/// A root of trust that nobody but the test knows.
+/// A root certificate with its key, which no machine trusts by itself.
 pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
 }
 
 impl Authority {
+    /// Creates an authority with a new key.
     pub fn new() -> Authority {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.distinguished_name.push(DnType::CommonName, "pullet test authority");
@@ -28,22 +29,22 @@ impl Authority {
         Authority { issuer: CertifiedIssuer::self_signed(params, key).unwrap() }
     }
 
-    /// The root as `--ca-file` wants it.
+    /// Returns the root certificate in PEM, for `--ca-file`.
     pub fn pem(&self) -> String {
         self.issuer.pem()
     }
 
-    /// A server's side of TLS with a leaf for these names (DNS names or addresses).
+    /// Returns the configuration of a server with a certificate for these DNS names or addresses.
     pub fn server(&self, names: &[&str]) -> Arc<ServerConfig> {
         self.issue(names).server(None)
     }
 
-    /// A leaf for these names that is valid now and long after.
+    /// Issues a certificate for these names, which is valid from 2000 to 4000.
     pub fn issue(&self, names: &[&str]) -> Leaf {
         self.issue_for(names, 2000, 4000)
     }
 
-    /// A leaf that is valid from the first day of one year to that of another.
+    /// Issues a certificate that is valid from the first day of one year to the first day of another.
     pub fn issue_for(&self, names: &[&str], from: i32, to: i32) -> Leaf {
         let names: Vec<String> = names.iter().map(|name| name.to_string()).collect();
         let key = KeyPair::generate().unwrap();
@@ -54,31 +55,35 @@ impl Authority {
         Leaf { certificate: leaf.pem(), key: key.serialize_pem() }
     }
 
-    /// A certificate that is signed by itself and that of an authority, as `openssl req -x509` makes it.
+    /// Returns a self-signed certificate that is also marked as an authority, as `openssl req -x509` makes it.
     pub fn self_signed(names: &[&str]) -> Leaf {
         let names: Vec<String> = names.iter().map(|name| name.to_string()).collect();
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(names).unwrap();
-        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         Leaf { certificate: params.self_signed(&key).unwrap().pem(), key: key.serialize_pem() }
     }
 }
 
 /// A certificate and its key, in PEM.
 pub struct Leaf {
+    /// The certificate.
     pub certificate: String,
+    /// The private key.
     pub key: String,
 }
 
-/// What a server does about the certificates of its clients, and by whom they must be issued.
+/// Whether a server wants a certificate from its clients, and the authority that must have issued it.
 #[derive(Clone, Copy)]
 pub enum Clients<'a> {
+    /// Asks for a certificate, and serves clients without one too.
     Asked(&'a Authority),
+    /// Refuses clients without a certificate.
     Required(&'a Authority),
 }
 
 impl Leaf {
-    /// A server's side of TLS that shows this leaf.
+    /// Returns the configuration of a server with this certificate.
     pub fn server(&self, clients: Option<Clients<'_>>) -> Arc<ServerConfig> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider));
@@ -103,32 +108,33 @@ impl Leaf {
     }
 }
 
+/// Over HTTPS.
 impl Registry {
-    /// Over HTTPS, for `localhost` and 127.0.0.1.
+    /// Starts a registry over HTTPS, for `localhost` and 127.0.0.1.
     pub fn tls(authority: &Authority) -> Registry {
-        Registry::tls_with(authority.server(&["localhost", "127.0.0.1"]))
+        Registry::tls_for(authority, &["localhost", "127.0.0.1"])
     }
 
-    /// Over HTTPS with a leaf for other names.
+    /// Starts a registry over HTTPS with a certificate for other names.
     pub fn tls_for(authority: &Authority, names: &[&str]) -> Registry {
         Registry::tls_with(authority.server(names))
     }
 
-    /// Over HTTPS with any server's side of it.
+    /// Starts a registry over HTTPS with this configuration.
     pub fn tls_with(config: Arc<ServerConfig>) -> Registry {
         Registry::tls_at("127.0.0.1", config)
     }
 
-    /// Over HTTPS at another address of loopback, as a URL has it.
+    /// Starts a registry over HTTPS at another address of loopback, as a URL has it.
     pub fn tls_at(host: &str, config: Arc<ServerConfig>) -> Registry {
-        let handshake = move |stream| -> Box<dyn Wire> {
+        let handshake = move |stream| -> Box<dyn Connection> {
             Box::new(StreamOwned::new(ServerConnection::new(Arc::clone(&config)).unwrap(), stream))
         };
         Registry::with_handshake(host, "https", Box::new(handshake))
     }
 }
 
-impl Wire for StreamOwned<ServerConnection, TcpStream> {
+impl Connection for StreamOwned<ServerConnection, TcpStream> {
     fn finish(&mut self) {
         self.conn.send_close_notify();
         let _ = self.flush();

@@ -1,4 +1,13 @@
-//! A registry and a home together, and the one-liners that most tests begin with.
+//! A test bench: a registry and a home together, and the checks of unpacked trees.
+//!
+//! ```no_run
+//! use kit::archive::{dir, file, whiteout};
+//! use kit::bench::{check_refused, check_tree};
+//!
+//! let lower = [dir("etc"), file("etc/a", "1"), file("etc/b", "2")];
+//! check_tree("a whiteout", &[&lower, &[whiteout("etc/a")]], "d 0755 etc\nf 0644 etc/b \"2\"");
+//! check_refused("a path out of the target", &[&[file("../a", "1")]], 11);
+//! ```
 
 use std::fs;
 use std::path::PathBuf;
@@ -10,13 +19,16 @@ use crate::listing::{assert_same, listing};
 use crate::process::Finished;
 use crate::registry::Registry;
 
-/// A plain registry and a place to pull to.
+/// A registry over plain HTTP and a home.
 pub struct Bench {
+    /// The registry.
     pub registry: Registry,
+    /// The home that pullet runs in.
     pub home: Home,
 }
 
 impl Bench {
+    /// Starts a registry and creates a home.
     pub fn new() -> Bench {
         Bench { registry: Registry::plain(), home: Home::new() }
     }
@@ -27,10 +39,10 @@ impl Bench {
         self.home.run(&["pull", &name])
     }
 
-    /// Pushes an image and unpacks it into `root`, beside a canary.
+    /// Pushes an image and unpacks it into `root`, next to a canary.
     pub fn unpack_beside_canary(self, image: &Image, options: &[&str]) -> Unpacked {
         let name = image.push(&self.registry, "app", "latest");
-        plant_canary(&self.home);
+        create_canary(&self.home);
         let target = self.home.arg("root");
         let args = [&["unpack"], options, &[&name, &target]].concat();
         let outcome = self.home.run(&args);
@@ -38,44 +50,47 @@ impl Bench {
         Unpacked { bench: self, outcome, root }
     }
 
-    /// Asserts that a failed pull left no image in the index and asked for no layer of this image.
+    /// Asserts that a failed pull left no image in the index and requested no layer of this image.
     #[track_caller]
-    pub fn assert_no_layer_moved(&self, case: &str, image: &Image) {
+    pub fn assert_no_layer_requested(&self, case: &str, image: &Image) {
         assert!(self.home.index().is_empty(), "{case}: the index has {:?}", self.home.index());
         for layer in &image.layers {
             let digest = layer.digest();
             assert!(
-                self.registry.asked(&digest) == 0,
-                "{case}: a layer was asked for\n{}",
+                self.registry.requests_to(&digest) == 0,
+                "{case}: a layer was requested\n{}",
                 self.registry.log().join("\n")
             );
         }
     }
 }
 
-/// What an unpack of some layers came to.
+/// An image that was unpacked, or not, next to a canary.
 pub struct Unpacked {
+    /// The bench.
     pub bench: Bench,
+    /// The run of pullet.
     pub outcome: Finished,
+    /// The target.
     pub root: PathBuf,
 }
 
-/// Unpacks gzip layers of these entries into a fresh folder.
+/// Unpacks gzip layers of these entries into a new folder.
 pub fn unpack(layers: &[&[Entry]]) -> Unpacked {
     unpack_image(&Image::new(layers.iter().map(|entries| Layer::of(entries)).collect()), &[])
 }
 
-/// Unpacks one layer with exactly this tar.
+/// Unpacks one layer with exactly this archive.
 pub fn unpack_tar(tar: &[u8]) -> Unpacked {
     unpack_image(&Image::new(vec![Layer::gzip(tar)]), &[])
 }
 
-/// Unpacks an image with more options; a canary stands beside the target.
+/// Unpacks an image with more options.
 pub fn unpack_image(image: &Image, options: &[&str]) -> Unpacked {
     Bench::new().unpack_beside_canary(image, options)
 }
 
-/// Asserts that these layers give this tree.
+/// Asserts that these layers unpack to this [listing].
 #[track_caller]
 pub fn check_tree(case: &str, layers: &[&[Entry]], expected: &str) {
     let unpacked = unpack(layers).done(case);
@@ -83,14 +98,14 @@ pub fn check_tree(case: &str, layers: &[&[Entry]], expected: &str) {
     assert_same(case, &expected.join("\n"), &listing(&unpacked.root));
 }
 
-/// Asserts that these layers are refused with this exit code, and that nothing of them is to be seen anywhere.
+/// Asserts that these layers are refused with this exit code, and that nothing of them is left anywhere.
 #[track_caller]
 pub fn check_refused(case: &str, layers: &[&[Entry]], code: i32) {
     let tars: Vec<Vec<u8>> = layers.iter().map(|entries| archive(entries)).collect();
     check_tars_refused(case, &tars, code);
 }
 
-/// As [`check_refused`] for whole archives.
+/// As [`check_refused`], for whole archives.
 #[track_caller]
 pub fn check_tars_refused(case: &str, tars: &[Vec<u8>], code: i32) {
     let image = Image::new(tars.iter().map(|tar| Layer::gzip(tar)).collect());
@@ -107,18 +122,18 @@ impl Unpacked {
         Unpacked { outcome, ..self }
     }
 
-    /// Asserts the exit code, no target, no leftover beside it, and an untouched canary.
+    /// Asserts the exit code, no target, nothing left over next to it, and an untouched canary.
     #[track_caller]
     pub fn refused(self, case: &str, code: i32) -> Unpacked {
         self.assert_canary(case);
         let outcome = self.outcome.exits_in(case, code).fails_in_one_line();
-        assert!(self.root.symlink_metadata().is_err(), "{case}: the target is there\n{outcome}");
-        let mut beside: Vec<String> = fs::read_dir(self.bench.home.path(""))
+        assert!(self.root.symlink_metadata().is_err(), "{case}: the target exists\n{outcome}");
+        let mut names: Vec<String> = fs::read_dir(self.bench.home.path(""))
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
             .collect();
-        beside.sort();
-        assert_same(&format!("{case}: what stands beside the target"), "canary\nhome\nstore", &beside.join("\n"));
+        names.sort();
+        assert_same(&format!("{case}: the names next to the target"), "canary\nhome\nstore", &names.join("\n"));
         Unpacked { outcome, ..self }
     }
 
@@ -129,14 +144,14 @@ impl Unpacked {
     }
 }
 
-const CANARY: &str = "d 0755 cage\nf 0644 cage/bird \"alive\"\nf 0600 secret \"untold\"";
+const CANARY: &str = "d 0755 cage\nf 0644 cage/bird \"alive\"\nf 0600 secret \"kept\"";
 
-fn plant_canary(home: &Home) {
+fn create_canary(home: &Home) {
     use std::os::unix::fs::PermissionsExt;
     let mode = |path: &str, mode| fs::set_permissions(home.path(path), fs::Permissions::from_mode(mode)).unwrap();
     fs::create_dir_all(home.path("canary/cage")).unwrap();
     home.write("canary/cage/bird", "alive");
-    home.write("canary/secret", "untold");
+    home.write("canary/secret", "kept");
     mode("canary/cage", 0o755);
     mode("canary/cage/bird", 0o644);
     mode("canary/secret", 0o600);

@@ -1,6 +1,6 @@
-//! Debian's own programs as the other side of a test: skopeo, umoci, docker-registry, debootstrap, tar.
+//! Runs Debian's programs, such as skopeo, umoci, docker-registry, debootstrap and tar, which tests compare pullet with.
 //!
-//! A test that needs one of them fails without it and names the command that installs it; it never passes by not running.
+//! A test that needs a missing program fails and names the command that installs it. No test is skipped.
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -11,7 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Every program that the tests run, and the package that has it.
+/// The programs that tests run, and the packages that have them.
 const PACKAGES: [(&str, &str); 10] = [
     ("debootstrap", "debootstrap"),
     ("docker-registry", "docker-registry"),
@@ -25,11 +25,11 @@ const PACKAGES: [(&str, &str); 10] = [
     ("zstd", "zstd"),
 ];
 
-/// How long a registry may take until it listens, and a line until it is in its log: far above what either needs.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// After this time a wait for a server counts as hung. No server takes a tenth of it.
+const TIMEOUT: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(20);
 
-/// Where the program lies; without it the test fails, and says what to install.
+/// Returns the path of a program. Panics with the command that installs it if it is missing.
 pub fn program(name: &str) -> PathBuf {
     let path = std::env::var("PATH").unwrap_or_default();
     path.split(':')
@@ -39,50 +39,53 @@ pub fn program(name: &str) -> PathBuf {
         .unwrap_or_else(|| missing(name))
 }
 
-/// A command for [`run`].
+/// Returns a command for [`run`].
 pub fn command(name: &str) -> Command {
     Command::new(program(name))
 }
 
-/// What a finished program left.
-pub struct Ran {
+/// What a program left when it ended.
+pub struct Output {
     /// The exit code; `None` after a signal.
     pub code: Option<i32>,
+    /// Standard output.
     pub stdout: String,
+    /// Standard error.
     pub stderr: String,
     shown: String,
 }
 
-/// Runs the command to its end with nothing on stdin.
-pub fn run(command: &mut Command) -> Ran {
+/// Runs a command to its end, with an empty standard input.
+pub fn run(command: &mut Command) -> Output {
     let shown = format!("{command:?}");
     let output = command.stdin(Stdio::null()).output().unwrap_or_else(|e| panic!("run {shown}: {e}"));
     let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-    Ran { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr), shown }
+    Output { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr), shown }
 }
 
-impl Ran {
-    /// Panics with everything that the program said unless it ended with this code.
+impl Output {
+    /// Asserts the exit code, and shows all output if it is another one.
     #[track_caller]
-    pub fn expect(self, code: i32) -> Ran {
+    pub fn expect(self, code: i32) -> Output {
         if self.code != Some(code) {
-            let Ran { shown, stdout, stderr, code: found } = &self;
+            let Output { shown, stdout, stderr, code: found } = &self;
             panic!("{shown}\nexit {found:?}, expected {code}\n--- stdout\n{stdout}--- stderr\n{stderr}---");
         }
         self
     }
 }
 
-/// A folder that goes away with the test process, however that ends.
+/// A folder that is removed when the test process ends, however it ends.
 ///
-/// Statics are not dropped, so the folder is kept by a shell that waits for the end of its stdin and then removes it.
+/// It is for statics, which are not dropped: a shell waits for the end of its standard input and then removes the folder.
 pub struct Scratch {
+    /// The path of the folder.
     pub path: PathBuf,
     keeper: Child,
 }
 
 impl Scratch {
-    /// Under the system's folder for temporary files, which every user can reach.
+    /// Creates the folder in the system's temporary folder, which every user can reach.
     pub fn new(name: &str) -> Scratch {
         let path = std::env::temp_dir().join(format!("pullet-{name}-{}", std::process::id()));
         fs::create_dir(&path).unwrap_or_else(|e| panic!("create {}: {e}", path.display()));
@@ -105,24 +108,24 @@ impl Drop for Scratch {
     }
 }
 
-/// Debian's docker-registry on a loopback port of its own, without TLS and without accounts.
+/// Debian's docker-registry on a free port of loopback, without TLS and without accounts.
+///
+/// It stops when the value is dropped or the test process ends.
 pub struct Registry {
     /// `127.0.0.1:PORT`.
     pub host: String,
-    /// Its log, and its blobs unless they are another one's.
+    /// The folder with the log, and with the blobs unless another folder has them.
     pub folder: PathBuf,
     _server: Server,
 }
 
 impl Registry {
-    /// Starts one that keeps its blobs and its log in `folder`, and waits until it answers.
-    ///
-    /// It ends with this value, and with the test process too: the shell that started it ends it when its own stdin does.
+    /// Starts a registry that keeps its blobs and its log in `folder`.
     pub fn start(folder: &Path) -> Registry {
         Registry::start_with(folder, &folder.join("blobs"), "")
     }
 
-    /// As [`Registry::start`], with blobs that may be another one's, and with more in its configuration.
+    /// Starts a registry with these blobs, which another registry may use too, and with more in its configuration.
     pub fn start_with(folder: &Path, blobs: &Path, more: &str) -> Registry {
         fs::create_dir_all(folder).unwrap();
         let (server, port) = Server::start("docker-registry", folder, |port, file| {
@@ -132,16 +135,17 @@ impl Registry {
         Registry { host: format!("127.0.0.1:{port}"), folder: folder.to_owned(), _server: server }
     }
 
-    /// What pullet asked of one repository since the log was this long, such as `GET /v2/a/manifests/b`.
+    /// Returns pullet's requests to one repository since the log had this length, such as `GET /v2/a/manifests/b`.
     ///
-    /// Other programs' requests do not count: a push elsewhere looks here for blobs that it could mount. The log is written after
-    /// the answer, so a marker is asked for and waited for first.
+    /// The requests of other programs are left out, because a push to another repository looks here for blobs to mount.
+    ///
+    /// The registry logs a request after its response. So this sends a request of its own first and waits for it in the log.
     pub fn requests(&self, since: usize, repository: &str) -> Vec<String> {
         let marker = format!("/v2/marker{}/tags/list", self.position());
-        self.ask(&marker);
+        self.send_request(&marker);
         let started = Instant::now();
         while !self.read_log().contains(&marker) {
-            assert!(started.elapsed() < PATIENCE, "docker-registry writes no access log");
+            assert!(started.elapsed() < TIMEOUT, "docker-registry writes no access log");
             thread::sleep(POLL);
         }
         let prefix = format!("/v2/{repository}/");
@@ -149,16 +153,16 @@ impl Registry {
         // Apache's combined format: the request, the referrer and the user agent are in quotes.
         let quoted = log[since..].lines().map(|line| line.split('"').skip(1).step_by(2).collect::<Vec<_>>());
         let ours = quoted.filter(|fields| fields.last().is_some_and(|agent| agent.starts_with("pullet/")));
-        let asked = ours.filter_map(|fields| fields[0].rsplit_once(" HTTP/").map(|(asked, _)| asked.to_owned()));
-        asked.filter(|asked| asked.contains(&prefix)).collect()
+        let requests = ours.filter_map(|fields| fields[0].rsplit_once(" HTTP/").map(|(line, _)| line.to_owned()));
+        requests.filter(|line| line.contains(&prefix)).collect()
     }
 
-    /// How long the access log is now.
+    /// Returns the length of the access log.
     pub fn position(&self) -> usize {
         self.read_log().len()
     }
 
-    fn ask(&self, path: &str) {
+    fn send_request(&self, path: &str) {
         let mut stream = TcpStream::connect(&self.host).unwrap();
         write!(stream, "GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.host).unwrap();
         stream.read_to_end(&mut Vec::new()).unwrap();
@@ -169,14 +173,18 @@ impl Registry {
     }
 }
 
-/// One of Debian's servers on a loopback port of its own; it ends with this value, and with the test process too.
+/// A server of Debian on a free port of loopback.
+///
+/// It is started by a shell that ends it when its own standard input ends: when the value is dropped, or at the latest when
+/// the test process ends.
 pub struct Server {
     keeper: Child,
 }
 
 impl Server {
-    /// Starts the program with the words that `configure` gives for a port and the file `folder/config`, and waits until
-    /// it listens there. What it says goes to `folder/log`.
+    /// Starts a program and waits until it listens. Returns the server and its port.
+    ///
+    /// `configure` gets a port and the path `folder/config`, and returns the arguments. The output goes to `folder/log`.
     pub fn start(name: &str, folder: &Path, configure: impl Fn(u16, &Path) -> Vec<String>) -> (Server, u16) {
         // Another process may take the free port before the server does; the server then ends, and the next port is tried.
         for _ in 0..5 {
@@ -205,7 +213,7 @@ impl Server {
         let started = Instant::now();
         while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
             let said = fs::read_to_string(&log).unwrap().to_lowercase();
-            if said.contains("address already in use") || started.elapsed() > PATIENCE {
+            if said.contains("address already in use") || started.elapsed() > TIMEOUT {
                 return None;
             }
             thread::sleep(POLL);
@@ -221,7 +229,7 @@ impl Drop for Server {
     }
 }
 
-/// A port of loopback that nobody listened at a moment ago.
+/// Returns a port of loopback that was free a moment ago.
 pub fn free_port() -> u16 {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }

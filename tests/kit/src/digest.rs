@@ -1,23 +1,28 @@
-//! Digests as the registry's documents write them, and the few number formats that the tests need.
+//! Digests as the documents of a registry write them, and base64.
 
 use sha2::{Digest, Sha256, Sha512};
 
-/// `sha256:<hex>` of some bytes.
+/// Returns the digest `sha256:<hex>` of some bytes.
 pub fn sha256(bytes: &[u8]) -> String {
     format!("sha256:{}", hex(&Sha256::digest(bytes)))
 }
 
-/// `sha512:<hex>` of some bytes.
+/// Returns the digest `sha512:<hex>` of some bytes.
 pub fn sha512(bytes: &[u8]) -> String {
     format!("sha512:{}", hex(&Sha512::digest(bytes)))
 }
 
-/// The first twelve digits of a digest's hex part, as the status lines show it.
+/// Returns the first twelve hex digits of a SHA-256 digest, as status lines show it.
 pub fn short(digest: &str) -> &str {
     &digest["sha256:".len()..][..12]
 }
 
-/// Standard base64 with padding, for `Authorization: Basic`.
+/// Returns bytes in lower-case hex.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Returns bytes in base64 with padding, as in `Authorization: Basic`.
 pub fn base64(bytes: &[u8]) -> String {
     const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::new();
@@ -29,8 +34,4 @@ pub fn base64(bytes: &[u8]) -> String {
         }
     }
     text
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,7 +1,8 @@
-//! A folder as text, for golden comparisons: one line a path, sorted by name.
+//! A folder as text to compare with an expected one: a line for each path, sorted by name.
 //!
-//! `d 0755 etc`, `f 0644 etc/a "text"`, `l etc/b -> a`, `p 0644 pipe`, `c 0600 1,3 null`, `b 0600 7,0 loop`; a path that is
-//! the same file as an earlier one is `h etc/c = etc/a`.
+//! The lines are `d 0755 etc`, `f 0644 etc/a "text"`, `l etc/b -> a`, `p 0644 pipe`, `c 0600 1,3 null` and
+//! `b 0600 7,0 loop`. A hard link to an earlier path is `h etc/c = etc/a`. For owners, times and extended attributes see
+//! [`crate::tree`].
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,7 +10,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
-/// The tree below `root`, or one line that says what stands there instead.
+/// Returns the lines for the paths below `root`, or one line that says that `root` is no folder.
 pub fn listing(root: &Path) -> String {
     if !root.is_dir() {
         return format!("{} is not a folder", root.display());
@@ -19,7 +20,7 @@ pub fn listing(root: &Path) -> String {
     lines.join("\n")
 }
 
-/// Fails with both texts between rulers when they differ.
+/// Asserts that two texts are the same, and shows both if they are not.
 #[track_caller]
 pub fn assert_same(what: &str, expected: &str, got: &str) {
     let (expected, got) = (expected.trim(), got.trim());

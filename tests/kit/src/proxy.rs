@@ -1,5 +1,7 @@
-//! A proxy on loopback: CONNECT with or without a login, or SOCKS5. Whatever host is asked for, it leads to loopback, as if
-//! it alone could resolve names, and it writes down what it was asked.
+//! A proxy on loopback: HTTP CONNECT or SOCKS5, with or without a login.
+//!
+//! It connects to the requested port of loopback whatever the requested host is, as if it alone could resolve the name.
+//! It logs the requests.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -7,7 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-/// A running proxy.
+use crate::link::relay;
+
+/// A running proxy. It stops when the value is dropped.
 pub struct Proxy {
     shared: Arc<Shared>,
     address: SocketAddr,
@@ -16,53 +20,53 @@ pub struct Proxy {
 
 struct Shared {
     is_socks: bool,
-    /// The value of `Proxy-Authorization`, or the login of SOCKS as `USER:PASSWORD`, that is wanted.
+    /// The required value of `Proxy-Authorization`, or for SOCKS `USER:PASSWORD`.
     login: Option<String>,
-    /// What CONNECT is answered instead of being obeyed.
-    answer: Option<&'static str>,
+    /// The status line with which every CONNECT is refused.
+    refusal: Option<&'static str>,
     closing: AtomicBool,
     log: Mutex<Vec<String>>,
     open: Mutex<Vec<TcpStream>>,
 }
 
 impl Proxy {
-    /// Obeys CONNECT.
+    /// Starts a proxy for CONNECT.
     pub fn connect() -> Proxy {
         Proxy::start(false, None, None)
     }
 
-    /// Obeys CONNECT from who comes with this `Proxy-Authorization`.
+    /// Starts a proxy for CONNECT that requires this value of `Proxy-Authorization`.
     pub fn with_login(login: &str) -> Proxy {
         Proxy::start(false, Some(login.to_string()), None)
     }
 
-    /// Answers CONNECT with this, and does nothing.
-    pub fn answering(answer: &'static str) -> Proxy {
-        Proxy::start(false, None, Some(answer))
+    /// Starts a proxy that refuses every CONNECT with this status line.
+    pub fn refusing(refusal: &'static str) -> Proxy {
+        Proxy::start(false, None, Some(refusal))
     }
 
-    /// Speaks SOCKS5, with a login if one is given.
+    /// Starts a proxy for SOCKS5. If there is a login, as `USER:PASSWORD`, it is required.
     pub fn socks(login: Option<&str>) -> Proxy {
         Proxy::start(true, login.map(str::to_string), None)
     }
 
-    /// `127.0.0.1:PORT`.
+    /// Returns `127.0.0.1:PORT`.
     pub fn host(&self) -> String {
         self.address.to_string()
     }
 
-    /// Where it was asked to lead, in order: `HOST:PORT`.
+    /// Returns the requested targets in their order, as `HOST:PORT`.
     pub fn log(&self) -> Vec<String> {
         self.shared.log.lock().unwrap().clone()
     }
 
-    fn start(is_socks: bool, login: Option<String>, answer: Option<&'static str>) -> Proxy {
+    fn start(is_socks: bool, login: Option<String>, refusal: Option<&'static str>) -> Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a loopback address to listen on");
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
             is_socks,
             login,
-            answer,
+            refusal,
             closing: AtomicBool::new(false),
             log: Mutex::default(),
             open: Mutex::default(),
@@ -91,25 +95,25 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
         }
         let ours = Arc::clone(shared);
         ours.open.lock().unwrap().push(stream.try_clone().unwrap());
-        threads.push(std::thread::spawn(move || converse(stream, &ours)));
+        threads.push(std::thread::spawn(move || serve(stream, &ours)));
     }
     shared.open.lock().unwrap().iter().for_each(|stream| drop(stream.shutdown(Shutdown::Both)));
     threads.into_iter().for_each(|thread| drop(thread.join()));
 }
 
-/// A client that goes away at any moment has the right to.
-fn converse(client: TcpStream, shared: &Shared) {
-    let greeted = if shared.is_socks { greet_socks(&client, shared) } else { greet_connect(&client, shared) };
-    if let Ok(Some(port)) = greeted {
+/// Serves one connection. Errors are ignored, because a client may go away at any time.
+fn serve(client: TcpStream, shared: &Shared) {
+    let port = if shared.is_socks { accept_socks(&client, shared) } else { accept_connect(&client, shared) };
+    if let Ok(Some(port)) = port {
         let _ = tunnel(&client, port, shared);
     }
     let _ = client.shutdown(Shutdown::Both);
 }
 
-/// Reads one CONNECT and answers it; the port to lead to if it is obeyed.
-fn greet_connect(mut client: &TcpStream, shared: &Shared) -> io::Result<Option<u16>> {
+/// Reads one CONNECT and responds to it. Returns the port to connect to unless it was refused.
+fn accept_connect(mut client: &TcpStream, shared: &Shared) -> io::Result<Option<u16>> {
     let mut lines = Vec::new();
-    // A client waits for the answer before it sends more, so nothing is lost in the reader.
+    // The client waits for the response before it sends more, so no byte is lost in the reader.
     for line in BufReader::new(client).lines() {
         match line? {
             end if end.is_empty() => break,
@@ -122,8 +126,8 @@ fn greet_connect(mut client: &TcpStream, shared: &Shared) -> io::Result<Option<u
     };
     shared.log.lock().unwrap().push(target.clone());
     let login = lines.iter().find_map(|line| line.strip_prefix("Proxy-Authorization: "));
-    let refusal = match (&shared.login, shared.answer) {
-        (_, Some(answer)) => Some(answer),
+    let refusal = match (&shared.login, shared.refusal) {
+        (_, Some(refusal)) => Some(refusal),
         (Some(wanted), _) if login != Some(wanted) => Some("407 Proxy Authentication Required"),
         _ => None,
     };
@@ -135,8 +139,8 @@ fn greet_connect(mut client: &TcpStream, shared: &Shared) -> io::Result<Option<u
     Ok(target.rsplit_once(':').and_then(|(_, port)| port.parse().ok()))
 }
 
-/// RFC 1928 and 1929, with a host name for the target.
-fn greet_socks(mut client: &TcpStream, shared: &Shared) -> io::Result<Option<u16>> {
+/// Does the handshake of SOCKS5 (RFC 1928 and 1929), whose target must be a host name. Returns the port to connect to.
+fn accept_socks(mut client: &TcpStream, shared: &Shared) -> io::Result<Option<u16>> {
     let take = |mut client: &TcpStream, count: usize| {
         let mut bytes = vec![0; count];
         client.read_exact(&mut bytes).map(|()| bytes)
@@ -160,7 +164,7 @@ fn greet_socks(mut client: &TcpStream, shared: &Shared) -> io::Result<Option<u16
             }
         }
     }
-    assert_eq!(take(client, 4)?, [5, 1, 0, 3], "a connection to a host by its name");
+    assert_eq!(take(client, 4)?, [5, 1, 0, 3], "CONNECT to a host name");
     let host = take_text(client)?;
     let port = u16::from_be_bytes(take(client, 2)?.try_into().unwrap());
     shared.log.lock().unwrap().push(format!("{host}:{port}"));
@@ -168,18 +172,8 @@ fn greet_socks(mut client: &TcpStream, shared: &Shared) -> io::Result<Option<u16
     Ok(Some(port))
 }
 
-/// Copies both ways until both are at their end.
 fn tunnel(client: &TcpStream, port: u16, shared: &Shared) -> io::Result<()> {
     let server = TcpStream::connect(("127.0.0.1", port))?;
     shared.open.lock().unwrap().push(server.try_clone()?);
-    let (mut from_client, mut to_server) = (client.try_clone()?, server.try_clone()?);
-    let upward = std::thread::spawn(move || {
-        let _ = io::copy(&mut from_client, &mut to_server);
-        let _ = to_server.shutdown(Shutdown::Write);
-    });
-    let (mut from_server, mut to_client) = (server, client.try_clone()?);
-    let _ = io::copy(&mut from_server, &mut to_client);
-    let _ = to_client.shutdown(Shutdown::Write);
-    let _ = upward.join();
-    Ok(())
+    relay(client, &server)
 }

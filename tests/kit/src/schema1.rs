@@ -1,4 +1,4 @@
-//! Images of Docker's schema 1 from code: fsLayers and v1 configs, top first, and the form in which they were signed.
+//! Manifests of Docker's schema 1, plain and signed. They list fsLayers and v1 configs from the top layer down.
 
 use serde_json::{Value, json};
 
@@ -6,21 +6,24 @@ use crate::digest::{base64, sha256};
 use crate::image::{Layer, architecture};
 use crate::registry::Registry;
 
+/// The media type of an unsigned manifest.
 pub const SCHEMA_1: &str = "application/vnd.docker.distribution.manifest.v1+json";
+/// The media type of a signed manifest.
 pub const SIGNED: &str = "application/vnd.docker.distribution.manifest.v1+prettyjws";
-/// The empty layer that Docker put in for steps without files: its digest is known to everybody.
+/// The digest of the empty layer, which Docker listed for steps without files.
 pub const EMPTY: &str = "sha256:a3ed95caeb02ffe68cdd9fd84406680ae93d633cb16422d00e8a7c22955b46d4";
 
-/// One step of an image, from the base up.
+/// A step of an image.
 pub enum Step<'a> {
+    /// A step with files.
     Layer(&'a Layer),
-    /// A step without files, as Docker 1.10 and later wrote it.
+    /// A step without files, as Docker 1.10 and later wrote it: marked `throwaway`.
     Throwaway,
-    /// The same as older ones did: only the known digest tells.
+    /// A step without files, as older versions wrote it: only the digest of the layer shows it.
     Empty,
 }
 
-/// A manifest of these steps, from the base up; every member is right.
+/// Returns a correct manifest of these steps, which are in the order from the base up.
 pub fn manifest(steps: &[Step<'_>]) -> Value {
     let (mut layers, mut history) = (Vec::new(), Vec::new());
     for (index, step) in steps.iter().enumerate() {
@@ -59,12 +62,12 @@ pub fn manifest(steps: &[Step<'_>]) -> Value {
     })
 }
 
-/// The ID of a step: as good as any.
+/// Returns an ID for a step.
 pub fn id(index: usize) -> String {
     sha256(format!("step {index}").as_bytes())["sha256:".len()..].to_string()
 }
 
-/// Changes the v1 config of one line, counted from the top.
+/// Edits a v1 config. Line 0 is that of the top layer.
 pub fn edit_v1(manifest: &mut Value, line: usize, edit: impl FnOnce(&mut Value)) {
     let text = manifest["history"][line]["v1Compatibility"].as_str().unwrap();
     let mut v1: Value = serde_json::from_str(text).unwrap();
@@ -72,7 +75,7 @@ pub fn edit_v1(manifest: &mut Value, line: usize, edit: impl FnOnce(&mut Value))
     manifest["history"][line]["v1Compatibility"] = json!(v1.to_string());
 }
 
-/// What is signed: three blanks of indentation, as Docker's.
+/// Returns the bytes that are signed: JSON with an indentation of three spaces, as Docker wrote it.
 pub fn payload(manifest: &Value) -> Vec<u8> {
     let mut bytes = Vec::new();
     let indent = serde_json::ser::PrettyFormatter::with_indent(b"   ");
@@ -81,7 +84,7 @@ pub fn payload(manifest: &Value) -> Vec<u8> {
     bytes
 }
 
-/// The signed form of a payload, with these words on where it ends.
+/// Returns the signed form of a payload, with one signature for each of these protected headers.
 pub fn signed_as(payload: &[u8], protected: &[Value]) -> Vec<u8> {
     let header = json!({ "jwk": { "crv": "P-256", "kid": "X", "kty": "EC", "x": "x", "y": "y" }, "alg": "ES256" });
     let signature = |protected: &Value| json!({ "header": header, "signature": "c2ln", "protected": base64url(protected.to_string().as_bytes()) });
@@ -90,17 +93,17 @@ pub fn signed_as(payload: &[u8], protected: &[Value]) -> Vec<u8> {
     [head, b",\n   \"signatures\": ", json!(signatures).to_string().as_bytes(), b"\n}"].concat()
 }
 
-/// The signed form of a payload.
+/// Returns the signed form of a payload, with a correct protected header. The signature itself is not valid.
 pub fn signed(payload: &[u8]) -> Vec<u8> {
     signed_as(payload, &[protected(payload.len() - 2, b"\n}")])
 }
 
-/// A signature's words on where the payload ends.
+/// Returns a protected header: how long the payload is without its tail, and the tail.
 pub fn protected(length: usize, tail: &[u8]) -> Value {
     json!({ "formatLength": length, "formatTail": base64url(tail), "time": "2015-01-01T00:00:00Z" })
 }
 
-/// Puts the layers and a manifest there; returns the name to pull.
+/// Pushes the layers and a manifest. Returns the full name.
 pub fn push(registry: &Registry, tag: &str, media_type: &str, bytes: &[u8], layers: &[&Layer]) -> String {
     layers.iter().for_each(|layer| drop(registry.put_blob("app", &layer.blob)));
     registry.put_manifest_as("app", tag, media_type, bytes);

@@ -1,25 +1,27 @@
-//! Sparse files in the four shapes that archivers have written: old GNU, and pax 0.0, 0.1 and 1.0.
+//! Sparse files in the four formats that archivers have written: old GNU, and pax 0.0, 0.1 and 1.0.
 
 use crate::archive::{Entry, base256, file, number, padded};
 
-/// Where one piece of data belongs in the file, and the data. All but the last are whole blocks, as archivers write them:
-/// readers do not agree on where the next piece begins behind a broken one.
+/// The offset of a piece of data in the file, and the data.
+///
+/// All but the last piece must be whole blocks, as archivers write them, because readers do not agree on where the next
+/// piece begins after a part of a block.
 pub type Piece<'a> = (u64, &'a [u8]);
 
-/// Makes the entry of a file by its name, its pieces and its size with holes.
-pub type Shape = fn(&str, &[Piece], u64) -> Entry;
+/// Makes the entry of a sparse file from its name, its pieces and its size with holes.
+pub type Format = fn(&str, &[Piece], u64) -> Entry;
 
-/// All the forms that a sparse file has in archives.
-pub const SHAPES: [(&str, Shape); 4] =
+/// All formats with their names.
+pub const FORMATS: [(&str, Format); 4] =
     [("old GNU", old_gnu), ("pax 0.0", pax_0_0), ("pax 0.1", pax_0_1), ("pax 1.0", pax_1_0)];
 
-/// Old GNU: type `S`, four pieces in the header, more in extension blocks behind it.
+/// Makes an entry of old GNU: type `S`, four pieces in the header, more in extension blocks behind it.
 pub fn old_gnu(name: &str, pieces: &[Piece], real_size: u64) -> Entry {
     let data: Vec<u8> = pieces.iter().flat_map(|(_, bytes)| bytes.to_vec()).collect();
     let slots: Vec<Vec<u8>> = map(pieces, real_size).iter().map(|(offset, size)| slot(*offset, *size)).collect();
     let (inside, behind) = slots.split_at(slots.len().min(4));
     let mut entry = file(name, "").kind(b'S').size(data.len() as i64).patch(257, b"ustar  \0");
-    // The pax header of a long name must not come between: names here are short by intention.
+    // The name must be short, because a pax header for a long one would stand between the entry and its map.
     for (place, bytes) in inside.iter().enumerate() {
         entry = entry.patch(386 + 24 * place, bytes);
     }
@@ -36,7 +38,7 @@ pub fn old_gnu(name: &str, pieces: &[Piece], real_size: u64) -> Entry {
     entry.body(body)
 }
 
-/// pax 0.0: a record pair for each piece, so the keys repeat.
+/// Makes an entry of pax 0.0: two records for each piece, so the keys repeat.
 pub fn pax_0_0(name: &str, pieces: &[Piece], real_size: u64) -> Entry {
     let map = map(pieces, real_size);
     let entry = data_entry(name, pieces)
@@ -47,7 +49,7 @@ pub fn pax_0_0(name: &str, pieces: &[Piece], real_size: u64) -> Entry {
     })
 }
 
-/// pax 0.1: the map in one record, the real name in another.
+/// Makes an entry of pax 0.1: the map in one record, the real name in another.
 pub fn pax_0_1(name: &str, pieces: &[Piece], real_size: u64) -> Entry {
     let map = map(pieces, real_size);
     let numbers: Vec<String> = map.iter().map(|(offset, size)| format!("{offset},{size}")).collect();
@@ -58,7 +60,7 @@ pub fn pax_0_1(name: &str, pieces: &[Piece], real_size: u64) -> Entry {
         .pax("GNU.sparse.name", name)
 }
 
-/// pax 1.0: the map as lines at the start of the data.
+/// Makes an entry of pax 1.0: the map as lines of text before the data.
 pub fn pax_1_0(name: &str, pieces: &[Piece], real_size: u64) -> Entry {
     let map = map(pieces, real_size);
     let mut lines = format!("{}\n", map.len());
@@ -68,7 +70,7 @@ pub fn pax_1_0(name: &str, pieces: &[Piece], real_size: u64) -> Entry {
     pax_1_0_raw(name, &body, real_size)
 }
 
-/// pax 1.0 with any body, map included.
+/// Makes an entry of pax 1.0 with any body, which includes the map.
 pub fn pax_1_0_raw(name: &str, body: &[u8], real_size: u64) -> Entry {
     file(format!("GNUSparseFile.1/{name}"), body)
         .pax("GNU.sparse.major", "1")
@@ -77,7 +79,7 @@ pub fn pax_1_0_raw(name: &str, body: &[u8], real_size: u64) -> Entry {
         .pax("GNU.sparse.realsize", real_size.to_string())
 }
 
-/// The whole content that a reader must see.
+/// Returns the content of the file, holes included.
 pub fn expanded(pieces: &[Piece], real_size: u64) -> Vec<u8> {
     let mut bytes = vec![0; real_size as usize];
     for (offset, data) in pieces {
@@ -91,7 +93,7 @@ fn data_entry(name: &str, pieces: &[Piece]) -> Entry {
     file(name, data)
 }
 
-/// Offsets and lengths; a hole at the end is told by an empty last piece, as GNU tar does it.
+/// Offsets and lengths. An empty piece marks a hole at the end, as in GNU tar.
 fn map(pieces: &[Piece], real_size: u64) -> Vec<(u64, u64)> {
     let mut map: Vec<(u64, u64)> = pieces.iter().map(|(offset, bytes)| (*offset, bytes.len() as u64)).collect();
     if map.last().is_none_or(|(offset, size)| offset + size < real_size) {
@@ -101,6 +103,6 @@ fn map(pieces: &[Piece], real_size: u64) -> Vec<(u64, u64)> {
 }
 
 fn slot(offset: u64, size: u64) -> Vec<u8> {
-    // Base-256 in one of the two fields: both ways to write a number belong to the format.
+    // One field is octal and one base-256, because readers must take both.
     [number(offset as i64, 12), base256(size as i64, 12)].concat()
 }

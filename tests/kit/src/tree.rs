@@ -1,8 +1,8 @@
-//! A folder as a sorted list of facts, and the comparison of two such lists.
+//! Reads all metadata of a folder, and compares it with that of another.
 //!
-//! Everything that a layer can say about a path is kept: type, mode with the setuid bits, owner, time to the nanosecond, content,
-//! link target, device number, extended attributes, and which paths are one inode. What only the filesystem decides is left out: inode
-//! numbers, block counts, and the sizes and link counts of folders.
+//! A tree has everything that a layer can say about a path: type, mode with the setuid bits, owner, time to the nanosecond,
+//! content, link target, device number, extended attributes, and which paths are one inode. It does not have what the file
+//! system decides: inode numbers, block counts, and the sizes and link counts of folders.
 
 use rustix::fs::{lgetxattr, llistxattr, major, minor};
 use sha2::{Digest as _, Sha256};
@@ -14,44 +14,62 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::Path;
 
-/// How many differing lines a failed comparison shows.
+use crate::digest::hex;
+
+/// The number of differing lines that a failed assertion shows.
 const SHOWN: usize = 20;
 
-/// Paths as they are in the archive, without a leading slash; the root itself is `.`.
+/// The paths of a tree, as in an archive, without a leading slash. The root is `.`.
 #[derive(Clone, Debug, Default)]
 pub struct Tree(pub BTreeMap<Vec<u8>, Node>);
 
 /// One path of a tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
+    /// The type.
     pub kind: Kind,
     /// The twelve permission bits.
     pub mode: u32,
+    /// The owner.
     pub uid: u32,
+    /// The group.
     pub gid: u32,
-    /// Seconds and nanoseconds; `None` where nothing says what it must be, such as a folder that no entry names.
+    /// Seconds and nanoseconds; `None` if the time is not known and is not to be compared.
     pub mtime: Option<(i64, u32)>,
+    /// The extended attributes.
     pub xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
-    /// How many names the inode has; 1 for every folder.
+    /// The number of names of the inode; 1 for every folder.
     pub nlink: u64,
-    /// The smallest path that is the same inode, if there is another than this one.
+    /// The first path of the same inode in the order of bytes, unless it is this one.
     pub same_as: Option<Vec<u8>>,
 }
 
-/// What a path is, with what only that type has.
+/// The type of a path, with the properties of that type.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
+    /// A block device with its numbers.
     Block(u32, u32),
+    /// A character device with its numbers.
     Char(u32, u32),
+    /// A folder.
     Dir,
+    /// A named pipe.
     Fifo,
-    File { size: u64, sha256: String },
+    /// A regular file.
+    File {
+        /// The size in bytes.
+        size: u64,
+        /// The SHA-256 digest of the content in hex.
+        sha256: String,
+    },
+    /// A socket.
     Socket,
+    /// A symbolic link with its target.
     Symlink(Vec<u8>),
 }
 
 impl Tree {
-    /// Reads the folder, following no link.
+    /// Reads a folder. Follows no link.
     pub fn read(root: &Path) -> Tree {
         let mut tree = Tree::default();
         let mut first_names: HashMap<(u64, u64), Vec<u8>> = HashMap::new();
@@ -73,19 +91,33 @@ impl Tree {
         tree
     }
 
-    /// The same tree after `change` on every node; a node for which it answers false is left out.
+    /// Returns the tree after `change` on every node, without the nodes for which it returns false.
     pub fn map(&self, mut change: impl FnMut(&[u8], &mut Node) -> bool) -> Tree {
         let mut nodes = self.0.clone();
         nodes.retain(|path, node| change(path, node));
         Tree(nodes)
     }
 
-    /// Panics with the differing lines between two rulers, `-` for what was expected and `+` for what came.
+    /// Returns a line `- …` for each path of this tree that differs, and a line `+ …` for each of the other tree.
     ///
-    /// A time that one side does not state is not compared.
+    /// A time that is `None` on one side is not compared.
+    pub fn differences(&self, found: &Tree) -> Vec<String> {
+        let paths: BTreeSet<&Vec<u8>> = self.0.keys().chain(found.0.keys()).collect();
+        let mut lines = Vec::new();
+        for path in paths {
+            let (old, new) = (self.0.get(path), found.0.get(path));
+            if !same(old, new) {
+                lines.extend(old.map(|node| format!("- {}", line(path, node))));
+                lines.extend(new.map(|node| format!("+ {}", line(path, node))));
+            }
+        }
+        lines
+    }
+
+    /// Asserts that there are no [differences](Tree::differences), and shows the first ones if there are.
     #[track_caller]
     pub fn assert_same(&self, found: &Tree, what: &str) {
-        let differing = differences(self, found);
+        let differing = self.differences(found);
         if differing.is_empty() {
             return;
         }
@@ -108,7 +140,7 @@ impl Tree {
     }
 }
 
-/// The bytes of a path or a value, printable: everything but plain ASCII as `\xNN`, so that a blank or an escape is seen.
+/// Returns bytes as printable text. All but visible ASCII characters become `\xNN`, so that spaces are seen.
 pub fn escaped(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for &byte in bytes {
@@ -119,14 +151,6 @@ pub fn escaped(bytes: &[u8]) -> String {
         }
     }
     text
-}
-
-/// A digest in lower-case hex.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        write!(text, "{byte:02x}").unwrap();
-        text
-    })
 }
 
 fn children(folder: &Path, path: &[u8]) -> Vec<Vec<u8>> {
@@ -219,19 +243,6 @@ fn line(path: &[u8], node: &Node) -> String {
         write!(text, " {}={}", escaped(name), escaped(value)).unwrap();
     }
     text
-}
-
-fn differences(expected: &Tree, found: &Tree) -> Vec<String> {
-    let paths: BTreeSet<&Vec<u8>> = expected.0.keys().chain(found.0.keys()).collect();
-    let mut lines = Vec::new();
-    for path in paths {
-        let (old, new) = (expected.0.get(path), found.0.get(path));
-        if !same(old, new) {
-            lines.extend(old.map(|node| format!("- {}", line(path, node))));
-            lines.extend(new.map(|node| format!("+ {}", line(path, node))));
-        }
-    }
-    lines
 }
 
 fn same(old: Option<&Node>, new: Option<&Node>) -> bool {

@@ -1,5 +1,4 @@
-//! Something at a port that is no registry: it says the same to everybody, whatever was asked and in whatever protocol,
-//! and hangs up.
+//! A server that is no registry: it sends the same bytes to every client, in any protocol, and closes the connection.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -7,47 +6,48 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
-/// How a conversation ends.
+/// How the server closes a connection.
 #[derive(Clone, Copy, Debug)]
-pub enum HangUp {
-    /// With a FIN, when the other side has said all.
-    Politely,
-    /// With a RST: what the other side said was never read.
-    Rudely,
+pub enum Close {
+    /// With a FIN, after it has read all that the client sends.
+    Gracefully,
+    /// With a RST, because the rest of what the client sent is not read.
+    Abruptly,
 }
 
-/// The listener. It ends with the test that made it.
-pub struct Blunt {
+/// The server. It stops when the value is dropped.
+pub struct CannedServer {
     address: SocketAddr,
     closing: Arc<AtomicBool>,
     acceptor: Option<JoinHandle<()>>,
 }
 
-impl Blunt {
-    pub fn new(saying: impl Into<Vec<u8>>, hang_up: HangUp) -> Blunt {
+impl CannedServer {
+    /// Starts a server that sends these bytes.
+    pub fn new(bytes: impl Into<Vec<u8>>, close: Close) -> CannedServer {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a loopback address to listen on");
         let address = listener.local_addr().unwrap();
-        let (saying, closing) = (saying.into(), Arc::new(AtomicBool::new(false)));
+        let (bytes, closing) = (bytes.into(), Arc::new(AtomicBool::new(false)));
         let ours = Arc::clone(&closing);
         let acceptor = std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 if ours.load(Ordering::SeqCst) {
                     break;
                 }
-                // That the other side goes away in the middle is its right.
-                let _ = converse(stream, &saying, hang_up);
+                // An error means that the client has gone away, which it may do at any time.
+                let _ = serve(stream, &bytes, close);
             }
         });
-        Blunt { address, closing, acceptor: Some(acceptor) }
+        CannedServer { address, closing, acceptor: Some(acceptor) }
     }
 
-    /// The full name of an image that is not there.
+    /// Returns a full image name at this server.
     pub fn name(&self, rest: &str) -> String {
         format!("{}/{rest}", self.address)
     }
 }
 
-impl Drop for Blunt {
+impl Drop for CannedServer {
     fn drop(&mut self) {
         self.closing.store(true, Ordering::SeqCst);
         let _ = TcpStream::connect(self.address);
@@ -57,13 +57,13 @@ impl Drop for Blunt {
     }
 }
 
-fn converse(mut stream: TcpStream, saying: &[u8], hang_up: HangUp) -> io::Result<()> {
-    // With one byte the rest is there too, and a socket that is closed with something unread is reset.
+fn serve(mut stream: TcpStream, bytes: &[u8], close: Close) -> io::Result<()> {
+    // Once one byte is here the rest is too. Closing a socket that has unread bytes resets the connection.
     stream.read_exact(&mut [0])?;
-    stream.write_all(saying)?;
-    match hang_up {
-        HangUp::Rudely => Ok(()),
-        HangUp::Politely => {
+    stream.write_all(bytes)?;
+    match close {
+        Close::Abruptly => Ok(()),
+        Close::Gracefully => {
             stream.shutdown(Shutdown::Write)?;
             io::copy(&mut stream, &mut io::sink()).map(drop)
         }
