@@ -49,7 +49,7 @@ fn the_configuration_of_the_machine_can_be_switched_off() {
         .output()
         .unwrap();
     assert!(child.status.success(), "{}", String::from_utf8_lossy(&child.stdout));
-    assert!(registry.asked("manifests") > 0, "the child sent no request");
+    assert!(registry.requests_to("manifests") > 0, "the child sent no request");
 }
 
 #[test]
