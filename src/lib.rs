@@ -139,7 +139,7 @@ pub fn default_store() -> Option<std::path::PathBuf> {
 pub fn qualified(name: &str) -> Result<String> {
     name.parse::<Reference>()?;
     let registry = match oci::reference::is_short(name) {
-        true => host::Mirrors::of_environment().search()?,
+        true => host::Mirrors::of_environment().unqualified_search()?,
         false => None,
     };
     let Some(registry) = registry else { return Ok(name.to_owned()) };

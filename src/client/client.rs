@@ -42,7 +42,11 @@ impl Client {
     pub fn new(mut options: Options) -> Result<Self> {
         let platform = options.platform.clone().unwrap_or_else(host::platform);
         let connections = Connections::new(options.take_connection_config())?;
-        let credential_store = CredentialStore::new(options.authfile.clone(), options.cancel.clone());
+        let credential_store = if options.system_configuration || options.authfile.is_some() {
+            CredentialStore::new(options.authfile.clone(), options.cancel.clone())
+        } else {
+            CredentialStore::none(options.cancel.clone())
+        };
         Ok(Self { options, platform, credential_store: Arc::new(credential_store), connections })
     }
 
@@ -78,11 +82,6 @@ impl Client {
             credential_store: Arc::clone(&self.credential_store),
             connections,
         }
-    }
-
-    /// Whether credentials are looked up in files and with credential helpers.
-    pub(crate) fn uses_stored_credentials(&self) -> bool {
-        self.options.system_configuration || self.options.authfile.is_some()
     }
 
     /// Opens a session. No request is sent yet.
@@ -124,7 +123,6 @@ impl CredentialProvider for Client {
     fn credentials(&self, name: &Reference, is_named: bool, progress: &dyn Progress) -> Result<Option<Credentials>> {
         match &self.options.credentials {
             Some(given) if is_named => Ok(Some(given.clone())),
-            _ if !self.uses_stored_credentials() => Ok(None),
             _ => self.credential_store.find(name, progress),
         }
     }

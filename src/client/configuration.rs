@@ -30,8 +30,7 @@ impl Client {
             for planned in planned {
                 let whose = match &self.options.credentials {
                     Some(given) if planned.is_named => format!("{} (given explicitly)", given.whose()),
-                    _ if !self.uses_stored_credentials() => "none".to_owned(),
-                    _ => self.credential_store.whose(&planned.name, progress)?.unwrap_or_else(|| "none".to_owned()),
+                    _ => self.credential_store.describe(&planned.name, progress)?.unwrap_or_else(|| "none".to_owned()),
                 };
                 endpoints.push((planned, whose));
             }

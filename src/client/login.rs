@@ -22,21 +22,21 @@ impl Client {
         let context = |e: Error| e.context(format!("log in to {}", name.domain()));
         let check = || self.connections.check(&name, credentials.clone(), progress);
         self.retry(progress).run(check).map_err(context)?;
-        self.credential_store.keep(name.domain(), credentials, progress).map_err(context)?;
+        self.credential_store.store(name.domain(), credentials, progress).map_err(context)?;
         self.connections.forget();
         Ok(())
     }
 
     /// The file that [`login`](Self::login) changes for a registry. `None` if a credential helper stores the credentials.
     pub fn login_file(&self, registry: &str) -> Result<Option<PathBuf>> {
-        self.credential_store.changed_for(registry_named(registry)?.domain())
+        self.credential_store.file_to_change(registry_named(registry)?.domain())
     }
 
     /// Removes the credentials that [`login`](Self::login) stored, and returns whether there were any.
     pub fn logout(&self, registry: &str) -> Result<bool> {
         let name = registry_named(registry)?;
         let context = |e: Error| e.context(format!("log out of {}", name.domain()));
-        let was_there = self.credential_store.forget(name.domain()).map_err(context)?;
+        let was_there = self.credential_store.erase(name.domain()).map_err(context)?;
         self.connections.forget();
         Ok(was_there)
     }

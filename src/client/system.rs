@@ -13,7 +13,9 @@ use crate::error::Result;
 use crate::error::{Error, ErrorKind};
 use crate::host::{Mirrors, Proxies};
 #[cfg(feature = "tls")]
-use crate::host::{Pem, certificates_in, certificates_of, is_random, now, roots, wait_for_randomness};
+use crate::host::{
+    PemFile, is_random, now, registry_certificates, root_certificates, route_certificates, wait_for_randomness,
+};
 use crate::oci::proxy::Proxy;
 use crate::oci::reference::Reference;
 use crate::oci::route::Route;
@@ -46,9 +48,9 @@ impl HostSystem {
 impl System for HostSystem {
     #[cfg(feature = "tls")]
     fn roots(&self, take: &mut dyn FnMut(&mut dyn Read) -> usize) -> Vec<Notice> {
-        let found = roots(take);
+        let found = root_certificates(take);
         let configured = |from| Notice::Configured { what: "TLS roots".to_owned(), from };
-        found.notes.into_iter().map(Notice::Note).chain(found.place.map(configured)).collect()
+        found.notes.into_iter().map(Notice::Note).chain(found.path.map(configured)).collect()
     }
 
     #[cfg(feature = "tls")]
@@ -56,8 +58,8 @@ impl System for HostSystem {
         let mut certificates = Certificates::default();
         let mut notices = Vec::new();
         // Files that a mirror's configuration names come before those in `certs.d`.
-        for found in [certificates_in(files)?, certificates_of(names)?].into_iter().flatten() {
-            let named = |pem: Pem| (pem.path.display().to_string(), pem.bytes);
+        for found in [route_certificates(files)?, registry_certificates(names)?].into_iter().flatten() {
+            let named = |pem: PemFile| (pem.path.display().to_string(), pem.bytes);
             let what = match (found.authorities.len(), &found.client) {
                 (count, None) => format!("{count} CA files"),
                 (count, Some(_)) => format!("{count} CA files and a client certificate"),
@@ -65,7 +67,7 @@ impl System for HostSystem {
             notices.extend(found.notes.into_iter().map(Notice::Note));
             notices.push(Notice::Configured { what, from: found.from });
             certificates.authorities.extend(found.authorities.into_iter().map(named));
-            let client = found.client.map(|(certificate, key)| [named(certificate), named(key)]);
+            let client = found.client.map(|client| [named(client.certificate), named(client.key)]);
             certificates.client = certificates.client.or(client);
         }
         Ok((certificates, notices))
@@ -90,7 +92,7 @@ impl System for HostSystem {
     }
 
     fn proxy(&self, https: bool, host: &str, port: u16) -> Result<Option<Proxy>> {
-        self.proxies.of(https, host, port)
+        self.proxies.find(https, host, port)
     }
 }
 
@@ -136,7 +138,7 @@ impl System for NoSystem {
     }
 
     fn proxy(&self, https: bool, host: &str, port: u16) -> Result<Option<Proxy>> {
-        self.proxies.of(https, host, port)
+        self.proxies.find(https, host, port)
     }
 }
 

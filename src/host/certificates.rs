@@ -1,25 +1,24 @@
-//! Where this machine keeps certificates: the roots that it trusts, and what its administrator configured for one
-//! registry (`certs.d`). Reads files with a bound and judges none of them: whoever asks knows what a certificate is.
+//! Certificates of this machine: the root certificates that it trusts, and those that its administrator configured for one
+//! registry (`certs.d`). Reads files with bounds, but does not parse certificates: the caller does.
 
 use std::env;
-use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use super::environment::Environment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::read_capped;
 use crate::oci::route::TlsFiles;
 
-/// Bytes of a bundle that are read: Mozilla's has 220 KB.
+/// Maximum number of bytes read of a file with root certificates; Mozilla's bundle has 220 KB.
 const BUNDLE_LIMIT: u64 = 8 << 20;
-/// Bytes of one file in `certs.d`.
+/// Maximum size in bytes of a file in `certs.d`.
 const FILE_LIMIT: usize = 1 << 20;
-/// Files of a folder that are looked at.
+/// Maximum number of files read in a folder.
 const FOLDER_LIMIT: usize = 4096;
 
-/// One file with all roots. The first is where Debian, Alpine, Buildroot and OpenWrt have it, then Fedora, SUSE, RHEL,
-/// and Alpine again.
+/// Files with all root certificates: of Debian, Alpine, Buildroot and OpenWrt, then of Fedora, SUSE, RHEL, and Alpine.
 const BUNDLES: [&str; 6] = [
     "etc/ssl/certs/ca-certificates.crt",
     "etc/pki/tls/certs/ca-bundle.crt",
@@ -28,59 +27,67 @@ const BUNDLES: [&str; 6] = [
     "etc/ssl/cert.pem",
     "etc/pki/tls/cacert.pem",
 ];
-/// One file for each root.
+/// Folders with one file for each root certificate.
 const FOLDERS: [&str; 2] = ["etc/ssl/certs", "etc/pki/tls/certs"];
-/// Below these a folder has the name of a registry; the user's own stands before them.
+/// Folders with a subfolder for each registry. The folder in the user's configuration comes before these.
 const CERTS_D: [&str; 2] = ["etc/containers/certs.d", "etc/docker/certs.d"];
 
-/// Takes a file of certificates in PEM and tells how many good ones were in it.
-pub(crate) type Take<'a> = dyn FnMut(&mut dyn Read) -> usize + 'a;
+/// Takes the content of a PEM file with certificates, and returns the number of valid ones.
+pub(crate) type AddRoots<'a> = dyn FnMut(&mut dyn Read) -> usize + 'a;
 
-/// Where roots were found.
+/// Where root certificates were found.
 #[derive(Debug, Default)]
-pub(crate) struct Roots {
-    /// The file or folder, if one had any.
-    pub(crate) place: Option<String>,
-    /// What was passed over, for people.
+pub(crate) struct RootSource {
+    /// The file or folder, and the variables that name it; `None` if no certificate was found.
+    pub(crate) path: Option<String>,
+    /// Messages about files that were skipped.
     pub(crate) notes: Vec<String>,
 }
 
-/// What is configured for one registry.
+/// The certificates that are configured for one registry.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Configured {
+pub(crate) struct RegistryCertificates {
     /// The folder or the files.
     pub(crate) from: String,
-    /// `*.crt`: certificates that are trusted for it, in PEM.
-    pub(crate) authorities: Vec<Pem>,
-    /// `*.cert` and the `*.key` of the same name: what is shown to it.
-    pub(crate) client: Option<(Pem, Pem)>,
-    /// What was passed over, for people.
+    /// Certificates of authorities that are trusted for the registry: `*.crt` of a folder.
+    pub(crate) authorities: Vec<PemFile>,
+    /// The client certificate: a `*.cert` of a folder, with the `*.key` of the same name.
+    pub(crate) client: Option<ClientCertificate>,
+    /// Messages about files that were skipped.
     pub(crate) notes: Vec<String>,
 }
 
-/// A file in PEM.
+/// A client certificate and its private key.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Pem {
+pub(crate) struct ClientCertificate {
+    pub(crate) certificate: PemFile,
+    pub(crate) key: PemFile,
+}
+
+/// The content of a PEM file, not parsed.
+#[derive(Debug, PartialEq)]
+pub(crate) struct PemFile {
     pub(crate) path: PathBuf,
     pub(crate) bytes: Vec<u8>,
 }
 
-/// The machine's roots: those of `$SSL_CERT_FILE` and `$SSL_CERT_DIR`, else of the first usual place that has any.
-pub(crate) fn roots(take: &mut Take<'_>) -> Roots {
-    Machine::this().roots(take)
+/// Passes the root certificates of this machine to `add`: those of `$SSL_CERT_FILE` and `$SSL_CERT_DIR`, else those of
+/// the first usual file or folder with valid ones.
+pub(crate) fn root_certificates(add: &mut AddRoots<'_>) -> RootSource {
+    find_roots(Environment::of_process(), add)
 }
 
-/// What is configured for the registry that goes by one of these names (`HOST[:PORT]`, as it stands in an image's
-/// name). The first folder that is there decides, and the others are not looked at, as with containers.
-pub(crate) fn certificates_of(names: &[&str]) -> Result<Option<Configured>> {
-    Machine::this().of_registry(names)
+/// Reads the `certs.d` folder of a registry with one of these names (`HOST[:PORT]`, as in image names). The first folder
+/// that exists is used and the others are ignored, as in containers.
+pub(crate) fn registry_certificates(names: &[&str]) -> Result<Option<RegistryCertificates>> {
+    read_certs_d(Environment::of_process(), names)
 }
 
-/// What these files have; `None` where there are none. All that are named must be there.
-pub(crate) fn certificates_in(files: &TlsFiles) -> Result<Option<Configured>> {
+/// Reads the files that a mirror configuration names. Returns `None` if it names none. All of them must exist.
+pub(crate) fn route_certificates(files: &TlsFiles) -> Result<Option<RegistryCertificates>> {
     if let Some(folder) = &files.folder {
-        let entries = read_folder(folder).map_err(|e| unreadable(folder, &e))?;
-        return configured(folder.clone(), &entries).map(Some);
+        let paths = read_folder(folder).map_err(|e| unreadable(folder, &e))?;
+        return parse_folder(folder, &paths).map(Some);
     }
     if *files == TlsFiles::default() {
         return Ok(None);
@@ -88,162 +95,171 @@ pub(crate) fn certificates_in(files: &TlsFiles) -> Result<Option<Configured>> {
     let authorities = files.authorities.iter().map(|path| read(path)).collect::<Result<Vec<_>>>()?;
     let client = match &files.client {
         None => None,
-        Some((certificate, key)) => Some((read(certificate)?, read(key.as_ref().unwrap_or(certificate))?)),
+        Some((certificate, key)) => Some(ClientCertificate {
+            certificate: read(certificate)?,
+            // Without a key file, the file with the certificate contains the key too.
+            key: read(key.as_ref().unwrap_or(certificate))?,
+        }),
     };
-    let shown = authorities.iter().chain(client.iter().map(|(certificate, _)| certificate));
-    let from = shown.map(|pem| pem.path.display().to_string()).collect::<Vec<_>>().join(", ");
-    Ok(Some(Configured { from, authorities, client, notes: Vec::new() }))
+    let mut paths: Vec<String> = authorities.iter().map(|pem| pem.path.display().to_string()).collect();
+    if let Some(client) = &client {
+        paths.push(client.certificate.path.display().to_string());
+    }
+    Ok(Some(RegistryCertificates { from: paths.join(", "), authorities, client, notes: Vec::new() }))
 }
 
-/// Environment and root folder, so that a test can have its own.
-struct Machine<'a> {
-    variable: &'a dyn Fn(&str) -> Option<OsString>,
-    root: &'a Path,
+fn find_roots(environment: Environment<'_>, add: &mut AddRoots<'_>) -> RootSource {
+    let mut source = RootSource::default();
+    source.add_from_variables(environment, add);
+    for bundle in BUNDLES.map(|bundle| environment.in_root(bundle)) {
+        if source.path.is_none() && bundle.exists() {
+            source.add_file(&bundle, add);
+        }
+    }
+    for folder in FOLDERS.map(|folder| environment.in_root(folder)) {
+        if source.path.is_none() && folder.exists() {
+            source.add_folder(&folder, add);
+        }
+    }
+    source
 }
 
-impl Machine<'_> {
-    fn this() -> Machine<'static> {
-        Machine { variable: &|name| env::var_os(name), root: Path::new("/") }
-    }
-
-    fn variable(&self, name: &str) -> Option<OsString> {
-        (self.variable)(name).filter(|value| !value.is_empty())
-    }
-
-    fn roots(&self, take: &mut Take<'_>) -> Roots {
-        let mut found = Roots::default();
-        self.roots_of_environment(take, &mut found);
-        for bundle in BUNDLES.iter().map(|bundle| self.root.join(bundle)) {
-            if found.place.is_none() && bundle.exists() {
-                found.take_file(&bundle, take);
-            }
-        }
-        for folder in FOLDERS.iter().map(|folder| self.root.join(folder)) {
-            if found.place.is_none() && folder.exists() {
-                found.take_folder(&folder, take);
-            }
-        }
-        found
-    }
-
-    /// Both variables count where both are set, as with OpenSSL and Go.
-    fn roots_of_environment(&self, take: &mut Take<'_>, found: &mut Roots) {
-        let mut named = Vec::new();
-        if let Some(file) = self.variable("SSL_CERT_FILE")
-            && found.take_file(Path::new(&file), take)
+impl RootSource {
+    /// If both variables are set, both are used, as in OpenSSL and Go.
+    fn add_from_variables(&mut self, environment: Environment<'_>, add: &mut AddRoots<'_>) {
+        let mut variables = Vec::new();
+        if let Some(file) = environment.path("SSL_CERT_FILE")
+            && self.add_file(&file, add)
         {
-            named.push("$SSL_CERT_FILE");
+            variables.push("$SSL_CERT_FILE");
         }
-        for folder in self.variable("SSL_CERT_DIR").iter().flat_map(|list| env::split_paths(list)) {
-            if found.take_folder(&folder, take) {
-                named.push("$SSL_CERT_DIR");
-            } else {
-                found.notes.push(format!("there is no certificate in {}", folder.display()));
+        if let Some(list) = environment.variable("SSL_CERT_DIR") {
+            for folder in env::split_paths(&list) {
+                if self.add_folder(&folder, add) {
+                    variables.push("$SSL_CERT_DIR");
+                } else {
+                    self.notes.push(format!("there is no certificate in {}", folder.display()));
+                }
             }
         }
-        named.dedup();
-        if let Some(place) = &mut found.place {
-            *place = format!("{} ({place})", named.join(" and "));
+        variables.dedup();
+        if let Some(path) = &mut self.path {
+            *path = format!("{} ({path})", variables.join(" and "));
         }
     }
 
-    fn of_registry(&self, names: &[&str]) -> Result<Option<Configured>> {
-        let config = self.variable("XDG_CONFIG_HOME").map(PathBuf::from);
-        let config = config.or_else(|| self.variable("HOME").map(|home| Path::new(&home).join(".config")));
-        let own = config.map(|config| config.join("containers/certs.d"));
-        let bases = own.into_iter().chain(CERTS_D.iter().map(|base| self.root.join(base)));
-        let folders = bases.flat_map(|base| names.iter().map(move |name| base.join(name)));
-        for folder in folders {
-            match read_folder(&folder) {
-                Ok(files) => return configured(folder, &files).map(Some),
-                Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
-                Err(e) => return Err(unreadable(&folder, &e)),
+    /// Returns true if the file contains a valid certificate; else adds a note.
+    fn add_file(&mut self, path: &Path, add: &mut AddRoots<'_>) -> bool {
+        let file = match open(path) {
+            Ok(file) => file,
+            Err(e) => {
+                self.notes.push(format!("read certificates in {}: {e}", path.display()));
+                return false;
             }
+        };
+        if add(&mut file.take(BUNDLE_LIMIT)) == 0 {
+            self.notes.push(format!("there is no valid certificate in {}", path.display()));
+            return false;
         }
-        Ok(None)
-    }
-}
-
-impl Roots {
-    /// Whether the file had any certificate; a note says why it had none.
-    fn take_file(&mut self, path: &Path, take: &mut Take<'_>) -> bool {
-        let shown = path.display();
-        match open(path).map(|file| take(&mut file.take(BUNDLE_LIMIT))) {
-            Ok(0) => self.notes.push(format!("there is no good certificate in {shown}")),
-            Ok(_) => {
-                self.place.get_or_insert_with(|| shown.to_string());
-                return true;
-            }
-            Err(e) => self.notes.push(format!("read certificates in {shown}: {e}")),
-        }
-        false
+        self.path.get_or_insert_with(|| path.display().to_string());
+        true
     }
 
-    /// Whether any file of the folder had a certificate. Other things may lie there too, so no file gets a note.
-    fn take_folder(&mut self, folder: &Path, take: &mut Take<'_>) -> bool {
+    /// Returns true if a file of the folder contains a valid certificate. Adds no notes, because the folder may contain
+    /// other files.
+    fn add_folder(&mut self, folder: &Path, add: &mut AddRoots<'_>) -> bool {
         let mut count = 0;
         for path in read_folder(folder).unwrap_or_default() {
-            // OpenSSL's names by hash are links to what is there already.
-            let is_alias = fs::read_link(&path).is_ok_and(|target| target.components().count() == 1);
-            if let Some(file) = (!is_alias).then(|| open(&path).ok()).flatten() {
-                count += take(&mut file.take(BUNDLE_LIMIT));
+            // OpenSSL adds links named by hash to files in the same folder: reading them would read each file twice.
+            if fs::read_link(&path).is_ok_and(|target| target.components().count() == 1) {
+                continue;
+            }
+            if let Ok(file) = open(&path) {
+                count += add(&mut file.take(BUNDLE_LIMIT));
             }
         }
         if count > 0 {
-            self.place.get_or_insert_with(|| folder.display().to_string());
+            self.path.get_or_insert_with(|| folder.display().to_string());
         }
         count > 0
     }
 }
 
-/// A regular file: to open a FIFO would be to wait for its writer.
-fn open(path: &Path) -> io::Result<File> {
-    match fs::metadata(path)?.is_file() {
-        true => File::open(path),
-        false => Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")),
+fn read_certs_d(environment: Environment<'_>, names: &[&str]) -> Result<Option<RegistryCertificates>> {
+    let user = environment.config_folder().map(|config| config.join("containers/certs.d"));
+    let machine = CERTS_D.map(|folder| environment.in_root(folder));
+    for certs_d in user.into_iter().chain(machine) {
+        for name in names {
+            let folder = certs_d.join(name);
+            match read_folder(&folder) {
+                Ok(paths) => return parse_folder(&folder, &paths).map(Some),
+                Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
+                Err(e) => return Err(unreadable(&folder, &e)),
+            }
+        }
     }
+    Ok(None)
 }
 
-/// The folder's entries in the order of their names.
+/// Opens a regular file. Opening a FIFO would block until another process writes to it.
+fn open(path: &Path) -> io::Result<File> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+    }
+    File::open(path)
+}
+
+/// Returns the paths in a folder, sorted by name.
 fn read_folder(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    let entries = fs::read_dir(folder)?.take(FOLDER_LIMIT);
-    let mut paths = entries.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<PathBuf>>>()?;
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(folder)?.take(FOLDER_LIMIT) {
+        paths.push(entry?.path());
+    }
     paths.sort();
     Ok(paths)
 }
 
-/// Sorts what lies in a registry's folder, as Docker does: half a client certificate is an error, because without it
-/// the registry would refuse with less to go by.
-fn configured(folder: PathBuf, files: &[PathBuf]) -> Result<Configured> {
-    let with = |wanted: &'static str| {
-        files.iter().filter(move |path| path.extension().is_some_and(|extension| extension == wanted))
+/// Reads the files of a registry's folder by their extensions, as Docker does. A client certificate without a key, or a
+/// key without a certificate, is an error; ignoring it would only make the registry reject the requests later.
+fn parse_folder(folder: &Path, paths: &[PathBuf]) -> Result<RegistryCertificates> {
+    let mut found = RegistryCertificates {
+        from: folder.display().to_string(),
+        authorities: Vec::new(),
+        client: None,
+        notes: Vec::new(),
     };
-    let incomplete = |path: &Path, lacks: &str| {
-        let text = format!("{} has no {lacks} of the same name beside it", path.display());
-        Err(Error::new(ErrorKind::Tls, text).with_hint("CA certificates have the extension .crt"))
-    };
-    let mut client = None;
-    let mut notes = Vec::new();
-    for certificate in with("cert") {
-        let key = certificate.with_extension("key");
-        match (files.contains(&key), &client) {
-            (false, _) => return incomplete(certificate, ".key"),
-            (true, None) => client = Some((read(certificate)?, read(&key)?)),
-            (true, Some(_)) => notes.push(format!("{} is not used: one is enough", certificate.display())),
+    for path in paths {
+        match path.extension().and_then(|extension| extension.to_str()) {
+            Some("crt") => found.authorities.push(read(path)?),
+            Some("key") if !paths.contains(&path.with_extension("cert")) => return Err(incomplete(path, ".cert")),
+            Some("cert") => {
+                let key = path.with_extension("key");
+                if !paths.contains(&key) {
+                    return Err(incomplete(path, ".key"));
+                }
+                if found.client.is_some() {
+                    found.notes.push(format!("{} is not used: the folder has another one", path.display()));
+                } else {
+                    found.client = Some(ClientCertificate { certificate: read(path)?, key: read(&key)? });
+                }
+            }
+            _ => {}
         }
     }
-    if let Some(key) = with("key").find(|key| !files.contains(&key.with_extension("cert"))) {
-        return incomplete(key, ".cert");
-    }
-    let authorities = with("crt").map(|path| read(path)).collect::<Result<_>>()?;
-    Ok(Configured { from: folder.display().to_string(), authorities, client, notes })
+    Ok(found)
 }
 
-fn read(path: &Path) -> Result<Pem> {
+fn incomplete(path: &Path, missing: &str) -> Error {
+    let text = format!("{} has no {missing} of the same name next to it", path.display());
+    Error::new(ErrorKind::Tls, text).with_hint("CA certificates have the extension .crt")
+}
+
+fn read(path: &Path) -> Result<PemFile> {
     let bytes = open(path).and_then(|file| read_capped(file, FILE_LIMIT)).map_err(|e| unreadable(path, &e))?;
-    let bytes = bytes
-        .ok_or_else(|| Error::new(ErrorKind::Tls, format!("read {}: more than {FILE_LIMIT} bytes", path.display())))?;
-    Ok(Pem { path: path.to_owned(), bytes })
+    let Some(bytes) = bytes else {
+        return Err(Error::new(ErrorKind::Tls, format!("read {}: more than {FILE_LIMIT} bytes", path.display())));
+    };
+    Ok(PemFile { path: path.to_owned(), bytes })
 }
 
 fn unreadable(path: &Path, cause: &io::Error) -> Error {
@@ -253,101 +269,66 @@ fn unreadable(path: &Path, cause: &io::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::test_root::TestRoot;
 
-    /// A root folder of the test's own with these files.
-    struct Scene {
-        root: PathBuf,
-        variables: Vec<(&'static str, OsString)>,
-    }
-
-    impl Scene {
-        fn new(name: &str, files: &[(&str, &str)]) -> Self {
-            let root = env::temp_dir().join(format!("pullet-certificates-{}-{name}", std::process::id()));
-            fs::create_dir_all(&root).unwrap();
-            for (path, text) in files {
-                let path = root.join(path);
-                fs::create_dir_all(path.parent().unwrap()).unwrap();
-                fs::write(path, text).unwrap();
-            }
-            Self { root, variables: Vec::new() }
-        }
-
-        /// Sets a variable to a path below the root.
-        fn with(mut self, name: &'static str, path: &str) -> Self {
-            self.variables.push((name, self.root.join(path).into_os_string()));
-            self
-        }
-
-        fn machine<T>(&self, work: impl FnOnce(&Machine<'_>) -> T) -> T {
-            let variable =
-                |name: &str| self.variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone());
-            work(&Machine { variable: &variable, root: &self.root })
-        }
-
-        /// Which files were taken (those that say "good" count as certificates), from where, and how many notes.
-        fn roots(&self) -> (String, Option<String>, usize) {
-            let mut taken = Vec::new();
-            let mut take = |file: &mut dyn Read| {
-                let mut text = String::new();
-                file.read_to_string(&mut text).unwrap();
-                let count = text.matches("good").count();
-                taken.push(text);
-                count
-            };
-            let found = self.machine(|machine| machine.roots(&mut take));
-            let shown = self.root.display().to_string();
-            (taken.join(" "), found.place.map(|place| place.replace(&shown, "")), found.notes.len())
-        }
-    }
-
-    impl Drop for Scene {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.root);
-        }
-    }
-
+    /// Files that contain "good" count as certificates. Compares the files that were read, their place, and the number of
+    /// notes.
     #[track_caller]
-    fn check(scene: &Scene, taken: &str, place: Option<&str>, notes: usize) {
-        assert_eq!(scene.roots(), (taken.to_owned(), place.map(str::to_owned), notes));
+    fn check(root: &TestRoot, files: &str, path: Option<&str>, notes: usize) {
+        let mut added = Vec::new();
+        let mut add = |file: &mut dyn Read| {
+            let mut text = String::new();
+            file.read_to_string(&mut text).unwrap();
+            let count = text.matches("good").count();
+            added.push(text);
+            count
+        };
+        let source = root.enter(|environment| find_roots(environment, &mut add));
+        assert_eq!(added.join(" "), files);
+        assert_eq!(source.path.map(|path| root.without_root(&path)).as_deref(), path);
+        assert_eq!(source.notes.len(), notes);
     }
 
     #[test]
-    fn the_first_place_with_a_good_certificate_gives_the_roots() {
+    fn uses_the_first_place_with_a_valid_certificate() {
         let (debian, fedora, alpine) = (BUNDLES[0], BUNDLES[1], BUNDLES[4]);
-        check(&Scene::new("none", &[]), "", None, 0);
-        let scene = Scene::new("debian", &[(debian, "good1"), (fedora, "good2"), ("etc/ssl/certs/a.pem", "good3")]);
-        check(&scene, "good1", Some("/etc/ssl/certs/ca-certificates.crt"), 0);
-        let scene = Scene::new("empty", &[(debian, "bad"), (alpine, "good")]);
-        check(&scene, "bad good", Some("/etc/ssl/cert.pem"), 1);
-        let scene = Scene::new("folder", &[("etc/ssl/certs/b.pem", "good"), ("etc/ssl/certs/a", "bad")]);
-        std::os::unix::fs::symlink("b.pem", scene.root.join("etc/ssl/certs/01234567.0")).unwrap();
-        std::os::unix::fs::symlink("gone.pem", scene.root.join("etc/ssl/certs/01234568.0")).unwrap();
-        check(&scene, "bad good", Some("/etc/ssl/certs"), 0);
-        let scene = Scene::new("odd", &[(alpine, "good")]);
-        fs::create_dir_all(scene.root.join(debian)).unwrap();
-        // A folder and a FIFO are no bundles, and the latter must not be waited for.
-        fs::create_dir_all(scene.root.join("etc/pki/tls/certs")).unwrap();
-        let fifo = scene.root.join(fedora);
+        check(&TestRoot::new("certificates-none", &[]), "", None, 0);
+        let root = TestRoot::new(
+            "certificates-debian",
+            &[(debian, "good1"), (fedora, "good2"), ("etc/ssl/certs/a.pem", "good3")],
+        );
+        check(&root, "good1", Some("/etc/ssl/certs/ca-certificates.crt"), 0);
+        let root = TestRoot::new("certificates-empty", &[(debian, "bad"), (alpine, "good")]);
+        check(&root, "bad good", Some("/etc/ssl/cert.pem"), 1);
+        let root = TestRoot::new("certificates-folder", &[("etc/ssl/certs/b.pem", "good"), ("etc/ssl/certs/a", "bad")]);
+        std::os::unix::fs::symlink("b.pem", root.root.join("etc/ssl/certs/01234567.0")).unwrap();
+        std::os::unix::fs::symlink("gone.pem", root.root.join("etc/ssl/certs/01234568.0")).unwrap();
+        check(&root, "bad good", Some("/etc/ssl/certs"), 0);
+        let root = TestRoot::new("certificates-odd", &[(alpine, "good")]);
+        fs::create_dir_all(root.root.join(debian)).unwrap();
+        // A folder and a FIFO are not bundles, and opening the FIFO would block.
+        fs::create_dir_all(root.root.join("etc/pki/tls/certs")).unwrap();
+        let fifo = root.root.join(fedora);
         rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
-        check(&scene, "good", Some("/etc/ssl/cert.pem"), 2);
+        check(&root, "good", Some("/etc/ssl/cert.pem"), 2);
     }
 
     #[test]
-    fn the_environment_comes_first() {
+    fn prefers_the_variables() {
         let files = [(BUNDLES[0], "good-system"), ("my.pem", "good-my"), ("dir/a.pem", "good-dir"), ("bad.pem", "x")];
-        let scene = || Scene::new("environment", &files);
-        let of_file = Some("$SSL_CERT_FILE (/my.pem)");
-        check(&scene().with("SSL_CERT_FILE", "my.pem"), "good-my", of_file, 0);
-        check(&scene().with("SSL_CERT_DIR", "dir"), "good-dir", Some("$SSL_CERT_DIR (/dir)"), 0);
-        let both = scene().with("SSL_CERT_FILE", "my.pem").with("SSL_CERT_DIR", "dir");
+        let root = || TestRoot::new("certificates-environment", &files);
+        let from_file = Some("$SSL_CERT_FILE (/my.pem)");
+        check(&root().with("SSL_CERT_FILE", "my.pem"), "good-my", from_file, 0);
+        check(&root().with("SSL_CERT_DIR", "dir"), "good-dir", Some("$SSL_CERT_DIR (/dir)"), 0);
+        let both = root().with("SSL_CERT_FILE", "my.pem").with("SSL_CERT_DIR", "dir");
         check(&both, "good-my good-dir", Some("$SSL_CERT_FILE and $SSL_CERT_DIR (/my.pem)"), 0);
         let system = Some("/etc/ssl/certs/ca-certificates.crt");
-        check(&scene().with("SSL_CERT_FILE", "bad.pem"), "x good-system", system, 1);
-        check(&scene().with("SSL_CERT_FILE", "gone.pem").with("SSL_CERT_DIR", "gone"), "good-system", system, 2);
+        check(&root().with("SSL_CERT_FILE", "bad.pem"), "x good-system", system, 1);
+        check(&root().with("SSL_CERT_FILE", "gone.pem").with("SSL_CERT_DIR", "gone"), "good-system", system, 2);
     }
 
     #[test]
-    fn a_registry_has_a_folder() {
+    fn reads_the_folder_of_a_registry() {
         let files = [
             ("etc/docker/certs.d/r.io/ca.crt", "docker"),
             ("etc/docker/certs.d/r.io:5000/ca.crt", "a"),
@@ -365,7 +346,7 @@ mod tests {
             ("etc/docker/certs.d/two.io/b.cert", ""),
             ("etc/docker/certs.d/two.io/b.key", ""),
         ];
-        let scene = Scene::new("certs.d", &files).with("HOME", "home");
+        let root = TestRoot::new("certs.d", &files).with("HOME", "home");
         for (names, expected) in [
             (&["r.io"][..], "docker"),
             (&["r.io:5000"], "a+b+c"),
@@ -374,21 +355,23 @@ mod tests {
             (&["home.io"], "f"),
             (&["file.io"], "none"),
             (&["two.io"], "+1+2 1 notes"),
-            (&["no-key.io"], "/etc/docker/certs.d/no-key.io/client.cert has no .key of the same name beside it"),
-            (&["no-cert.io"], "/etc/docker/certs.d/no-cert.io/client.key has no .cert of the same name beside it"),
+            (&["no-key.io"], "/etc/docker/certs.d/no-key.io/client.cert has no .key of the same name next to it"),
+            (&["no-cert.io"], "/etc/docker/certs.d/no-cert.io/client.key has no .cert of the same name next to it"),
         ] {
-            let text = |pem: &Pem| String::from_utf8(pem.bytes.clone()).unwrap();
-            let found = match scene.machine(|machine| machine.of_registry(names)) {
+            let text = |pem: &PemFile| String::from_utf8(pem.bytes.clone()).unwrap();
+            let found = match root.enter(|environment| read_certs_d(environment, names)) {
                 Ok(None) => "none".to_owned(),
                 Ok(Some(found)) => {
-                    let mut shown: String = found.authorities.iter().map(text).collect();
-                    found.client.iter().for_each(|(cert, key)| shown += &format!("+{}+{}", text(cert), text(key)));
-                    if !found.notes.is_empty() {
-                        shown += &format!(" {} notes", found.notes.len());
+                    let mut texts: String = found.authorities.iter().map(text).collect();
+                    if let Some(client) = &found.client {
+                        texts += &format!("+{}+{}", text(&client.certificate), text(&client.key));
                     }
-                    shown
+                    if !found.notes.is_empty() {
+                        texts += &format!(" {} notes", found.notes.len());
+                    }
+                    texts
                 }
-                Err(error) => error.to_string().replace(&scene.root.display().to_string(), ""),
+                Err(error) => root.without_root(&error.to_string()),
             };
             assert_eq!(found, expected, "{names:?}");
         }

@@ -1,6 +1,7 @@
-//! Gives up what this process does not need of the file system, with Linux's Landlock. The only file that names the crate
-//! of that name. Decides nothing: which folders stay writable is the caller's choice.
+//! Restricts this process's access to the file system with Linux's Landlock. The only file that uses the crate
+//! `landlock`. The caller decides which folders stay writable.
 
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
 use landlock::{
@@ -9,16 +10,15 @@ use landlock::{
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// From now on nothing but what is below these folders is written, made, removed or renamed by this thread and the
-/// threads and programs that it starts, nothing is executed, and no program gains rights by being run. Files that are
-/// open stay open.
+/// Restricts this thread, and the threads and programs that it starts: they can write, create, remove and rename only
+/// below these folders, execute nothing, and gain no privileges from set-user-ID programs. Open files stay open.
 ///
-/// Renames between folders are needed, for blobs and for trees: a kernel whose Landlock forbids them all (before 5.19)
-/// is not asked.
+/// Blobs and trees are renamed from folder to folder. Landlock before Linux 5.19 forbids all such renames, so it is not
+/// used there.
 pub(crate) fn confine(folders: &[PathBuf]) -> Result<()> {
-    // Old kernels have this alone.
-    rustix::thread::set_no_new_privs(true).map_err(|e| unable(&e))?;
-    restrict(folders).map_err(|e| unable(&e))
+    // Kernels without Landlock support this part.
+    rustix::thread::set_no_new_privs(true).map_err(|e| unsupported(&e))?;
+    restrict(folders).map_err(|e| unsupported(&e))
 }
 
 fn restrict(folders: &[PathBuf]) -> std::result::Result<(), RulesetError> {
@@ -29,18 +29,22 @@ fn restrict(folders: &[PathBuf]) -> std::result::Result<(), RulesetError> {
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(writing | AccessFs::Execute)?
         .create()?;
-    for folder in folders.iter().filter_map(|folder| nearest(folder)) {
-        rules = rules.add_rule(PathBeneath::new(folder, writing))?;
+    for folder in folders {
+        if let Some(existing) = open_nearest(folder) {
+            rules = rules.add_rule(PathBeneath::new(existing, writing))?;
+        }
     }
-    rules.restrict_self().map(drop)
+    rules.restrict_self()?;
+    Ok(())
 }
 
-/// The folder, or the first above it that is there: in that one it would be made. None of them is for nobody to write.
-fn nearest(folder: &Path) -> Option<PathFd> {
+/// Opens the folder, or if it is missing its nearest existing ancestor, because the folder will be created there.
+/// Returns `None` if none of them can be opened: then nothing can be written there anyway.
+fn open_nearest(folder: &Path) -> Option<PathFd> {
     let absolute = std::path::absolute(folder).ok()?;
     absolute.ancestors().find_map(|folder| PathFd::new(folder).ok())
 }
 
-fn unable(why: &dyn std::fmt::Display) -> Error {
-    Error::new(ErrorKind::Unsupported, format!("restrict writing: {why}"))
+fn unsupported(cause: &dyn Display) -> Error {
+    Error::new(ErrorKind::Unsupported, format!("restrict file system access: {cause}"))
 }

@@ -1,5 +1,5 @@
-//! What the machine says of itself, and what its users configured for other tools. The only room that reads the
-//! environment: here the choices of the user's shell and of the kernel become values that the rest is given.
+//! The configuration of the machine and of other tools: credentials, mirrors, certificates, proxies. The only module of
+//! the library that reads environment variables.
 
 #[cfg(feature = "tls")]
 mod certificates;
@@ -16,6 +16,9 @@ mod proxy;
 #[cfg(feature = "tls")]
 mod randomness;
 mod terminal;
+#[cfg(test)]
+#[cfg(any(feature = "tls", feature = "toml"))]
+mod test_root;
 
 use std::env;
 use std::path::PathBuf;
@@ -24,7 +27,7 @@ use std::path::PathBuf;
 use rustix::time::{ClockId, clock_gettime};
 
 #[cfg(feature = "tls")]
-pub(crate) use self::certificates::{Pem, certificates_in, certificates_of, roots};
+pub(crate) use self::certificates::{PemFile, registry_certificates, root_certificates, route_certificates};
 pub(crate) use self::credentials::CredentialStore;
 #[cfg(feature = "sandbox")]
 pub(crate) use self::landlock::confine;
@@ -39,40 +42,41 @@ pub use self::{
     fuzzing::proxy_for,
 };
 
+use self::environment::Environment;
 #[cfg(not(feature = "sandbox"))]
 use crate::error::{Error, ErrorKind, Result};
 use crate::oci::platform::Platform;
 
-/// Without the feature `sandbox`.
+/// Fails, because the feature `sandbox` is missing.
 #[cfg(not(feature = "sandbox"))]
 pub(crate) fn confine(_: &[PathBuf]) -> Result<()> {
-    Err(Error::new(ErrorKind::Unsupported, "this pullet was built without a sandbox"))
+    Err(Error::new(ErrorKind::Unsupported, "this pullet was built without the feature \"sandbox\""))
 }
 
-/// The platform on which this program runs; on ARM with the variant that the kernel reports.
+/// Returns the platform of this machine. On ARM it has the variant that the kernel reports.
 pub(crate) fn platform() -> Platform {
     let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").ok();
     let machine = rustix::system::uname().machine().to_string_lossy().into_owned();
     Platform::of_machine(env::consts::ARCH, cpuinfo.as_deref(), &machine)
 }
 
-/// Seconds since 1970. Not std's clock: where a word has 32 bits that ends the program after 2038, for musl's old call
-/// has no room for the answer.
+/// Returns the time in seconds since 1970. `std::time::SystemTime` panics on 32-bit musl after 2038, because musl's old
+/// system call cannot return such a time.
 #[cfg(feature = "tls")]
 pub(crate) fn now() -> u64 {
     u64::try_from(clock_gettime(ClockId::Realtime).tv_sec).unwrap_or_default()
 }
 
-/// The default store: `$PULLET_STORE`, else `/var/lib/pullet` for root, else `$XDG_DATA_HOME/pullet`
-/// (`~/.local/share/pullet`). `None` where none of them can be told.
+/// Returns the folder of the default store: `$PULLET_STORE`, else `/var/lib/pullet` for root, else
+/// `$XDG_DATA_HOME/pullet` (`~/.local/share/pullet`). Returns `None` if none of these is set.
 pub(crate) fn store_folder() -> Option<PathBuf> {
-    if let Some(store) = environment::path("PULLET_STORE") {
+    let environment = Environment::of_process();
+    if let Some(store) = environment.path("PULLET_STORE") {
         return Some(store);
     }
     if rustix::process::geteuid().is_root() {
         return Some(PathBuf::from("/var/lib/pullet"));
     }
-    let data =
-        environment::path("XDG_DATA_HOME").or_else(|| environment::path("HOME").map(|home| home.join(".local/share")));
-    data.map(|data| data.join("pullet"))
+    let data = environment.path("XDG_DATA_HOME").or_else(|| environment.in_home(".local/share"))?;
+    Some(data.join("pullet"))
 }

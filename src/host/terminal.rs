@@ -1,5 +1,5 @@
-//! A line typed at the terminal without being shown. Signals of the keyboard are read as keys meanwhile, so that no
-//! interruption leaves the terminal without its echo.
+//! Reads a line from the terminal without echoing it. Signal keys (Ctrl-C) are read as ordinary keys meanwhile, so that a
+//! signal cannot end the program while the echo is off.
 
 use std::io;
 
@@ -10,12 +10,12 @@ use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr
 use crate::cancel::Cancel;
 use crate::error::{Error, ErrorKind, Result};
 
-/// Bytes of a line; nobody types a longer password.
+/// Maximum length of a line in bytes.
 const LINE_LIMIT: usize = 4096;
-/// The longest wait for a key in one piece.
-const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
+/// Longest wait for a key before the cancel flag is checked again.
+const POLL_INTERVAL: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
 
-/// A terminal at standard input that shows nothing of what is typed, until this is dropped.
+/// The terminal at standard input with its echo off. Dropping this turns the echo on again.
 ///
 /// ```no_run
 /// let hidden = pullet::HiddenInput::begin()?;
@@ -25,32 +25,32 @@ const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
 /// ```
 #[derive(Debug)]
 pub struct HiddenInput {
-    before: Termios,
+    saved: Termios,
 }
 
 impl HiddenInput {
-    /// Turns the echo off. Fails with [`ErrorKind::Usage`] if standard input is no terminal.
+    /// Turns the echo off. Fails with [`ErrorKind::Usage`] if standard input is not a terminal.
     pub fn begin() -> Result<Self> {
-        let before = tcgetattr(io::stdin())
-            .map_err(|_| Error::new(ErrorKind::Usage, "read a line: standard input is no terminal"))?;
-        let mut hidden = before.clone();
+        let saved = tcgetattr(io::stdin())
+            .map_err(|_| Error::new(ErrorKind::Usage, "read a line: standard input is not a terminal"))?;
+        let mut hidden = saved.clone();
         hidden.local_modes -= LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG;
-        let failed = |e| Error::new(ErrorKind::Internal, format!("turn the terminal's echo off: {e}"));
+        let failed = |e| Error::new(ErrorKind::Internal, format!("turn off the terminal's echo: {e}"));
         tcsetattr(io::stdin(), OptionalActions::Now, &hidden).map_err(failed)?;
-        Ok(Self { before })
+        Ok(Self { saved })
     }
 
-    /// Reads up to the end of the line. Fails with [`ErrorKind::Interrupted`] at Ctrl-C or when it is cancelled, and
-    /// with [`ErrorKind::Usage`] at the end of the input.
+    /// Reads a line. Fails with [`ErrorKind::Interrupted`] on Ctrl-C or when cancelled, and with [`ErrorKind::Usage`] at
+    /// the end of the input.
     pub fn line(self, cancel: &Cancel) -> Result<String> {
         let mut line = Vec::new();
         loop {
-            match key(cancel)? {
+            match read_key(cancel)? {
                 None => return Err(Error::new(ErrorKind::Usage, "read a line: the input ended")),
                 Some(b'\r' | b'\n') => {
                     return String::from_utf8(line).map_err(|_| Error::new(ErrorKind::Usage, "read a line: not UTF-8"));
                 }
-                Some(key) => take(key, &mut line)?,
+                Some(key) => edit(&mut line, key)?,
             }
         }
     }
@@ -58,18 +58,18 @@ impl HiddenInput {
 
 impl Drop for HiddenInput {
     fn drop(&mut self) {
-        let _ = tcsetattr(io::stdin(), OptionalActions::Now, &self.before);
+        let _ = tcsetattr(io::stdin(), OptionalActions::Now, &self.saved);
     }
 }
 
-/// The next key, waited for in pieces: a signal must find the way out, for the echo is off. Read past `std`, which takes
-/// more than it gives, and then nothing would come to be waited for.
-fn key(cancel: &Cancel) -> Result<Option<u8>> {
+/// Reads one byte, or `None` at the end of the input. Checks the cancel flag while waiting. Does not use
+/// `std::io::Stdin`, because it buffers: `poll` would then wait although bytes are in the buffer.
+fn read_key(cancel: &Cancel) -> Result<Option<u8>> {
     let failed = |e: Errno| Error::disk("read", "standard input", e);
     let mut key = [0];
     loop {
         cancel.check()?;
-        match poll(&mut [PollFd::new(&io::stdin(), PollFlags::IN)], Some(&LOOK)) {
+        match poll(&mut [PollFd::new(&io::stdin(), PollFlags::IN)], Some(&POLL_INTERVAL)) {
             Ok(0) | Err(Errno::INTR) => continue,
             Ok(_) => {}
             Err(e) => return Err(failed(e)),
@@ -83,13 +83,13 @@ fn key(cancel: &Cancel) -> Result<Option<u8>> {
     }
 }
 
-/// What the terminal's own line editing would do with a key: Ctrl-C, Ctrl-D, erase, Ctrl-U.
-fn take(key: u8, line: &mut Vec<u8>) -> Result<()> {
+/// Applies a key to the line as the terminal's own line editing does: Ctrl-C, Ctrl-D, erase, Ctrl-U.
+fn edit(line: &mut Vec<u8>, key: u8) -> Result<()> {
     match key {
         0x03 => return Err(Error::new(ErrorKind::Interrupted, "interrupted")),
         0x04 => return Err(Error::new(ErrorKind::Usage, "read a line: the input ended")),
         0x08 | 0x7f => {
-            // A character may have more bytes than one.
+            // Remove the whole UTF-8 character.
             while line.pop().is_some_and(|byte| byte & 0xc0 == 0x80) {}
         }
         0x15 => line.clear(),
@@ -109,8 +109,8 @@ mod tests {
     fn edits_a_line_as_a_terminal_does() {
         let typed = |keys: &str| {
             let mut line = Vec::new();
-            let taken: Result<()> = keys.bytes().try_for_each(|key| take(key, &mut line));
-            taken.map(|()| String::from_utf8_lossy(&line).into_owned())
+            let edited: Result<()> = keys.bytes().try_for_each(|key| edit(&mut line, key));
+            edited.map(|()| String::from_utf8_lossy(&line).into_owned())
         };
         assert_eq!(typed("abc").ok().as_deref(), Some("abc"));
         assert_eq!(typed("a\u{e4}\u{7f}b\u{8}\u{7f}\u{7f}c").ok().as_deref(), Some("c"));

@@ -98,7 +98,7 @@ fn nobody_is_asked_and_nothing_is_run() {
     let option = format!("--registry-mirror={}={}", registry.host(), mirror.url(""));
     let path = home.arg("home/bin");
     let outcome = config(&home, &[&option, &name], &[("PATH", &path)]).exits(0);
-    let whose = format!("  credentials: what docker-credential-touch has ({docker}), else robot ({docker})\n");
+    let whose = format!("  credentials: docker-credential-touch ({docker}), else robot ({docker})\n");
     assert!(outcome.stdout.ends_with(&whose), "{outcome}");
     assert!(!home.path("touched").exists() && !home.store().exists());
     assert_eq!((registry.connections(), mirror.connections()), (0, 0));

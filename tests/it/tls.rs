@@ -122,13 +122,13 @@ fn the_machines_bundle_is_found() {
         let scene = Scene::new();
         let bundle = format!("# a comment\n{bad}{}{}{bad}", Authority::new().pem(), scene.authority.pem());
         let outcome = scene.pull_etc(&[(place, &bundle)], &[]).exits_in(place, 0);
-        outcome.says("TLS roots: from /etc/").hides("no good certificate");
+        outcome.says("TLS roots: from /etc/").hides("no valid certificate");
     }
     let scene = Scene::new();
     let ours = scene.authority.pem();
     // A bundle without any is passed over with a note, and the next one counts.
     let files = [("ssl/certs/ca-certificates.crt", bad), ("ssl/cert.pem", &*ours)];
-    scene.pull_etc(&files, &[]).exits(0).says("there is no good certificate in /etc/ssl/certs/ca-certificates.crt");
+    scene.pull_etc(&files, &[]).exits(0).says("there is no valid certificate in /etc/ssl/certs/ca-certificates.crt");
     let files = [("ssl/certs/ca-certificates.crt", &*Authority::new().pem()), ("ssl/cert.pem", &ours)];
     scene.pull_etc(&files, &[]).exits_in("the first bundle decides", 7);
     let nowhere = scene.home.arg("nowhere");

@@ -1,101 +1,111 @@
-//! The JSON of Docker's `config.json` and containers' `auth.json`: whose credentials for which name, and which program
-//! has them. Kept as it came, so that what is not ours is written back. No error quotes any of it: it is full of secrets.
+//! The JSON of Docker's `config.json` and containers' `auth.json`: credentials by name, and the names of credential
+//! helpers. Unknown members are kept, so that a changed file loses nothing. Errors never quote the file, because it
+//! contains secrets.
 
+use serde::Serialize as _;
 use serde_json::ser::{PrettyFormatter, Serializer};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::oci::credentials::{Credentials, Secret};
 use crate::oci::reference::Reference;
 
-/// Docker Hub's domain, and the key that Docker keeps its credentials under.
-const HUB: (&str, &str) = ("docker.io", "https://index.docker.io/v1/");
-/// Docker Hub by other names.
+/// The domain of Docker Hub in image names.
+const HUB_DOMAIN: &str = "docker.io";
+/// The key under which Docker stores the credentials for Docker Hub.
+const HUB_SERVER: &str = "https://index.docker.io/v1/";
+/// Other host names of Docker Hub that appear in keys.
 const HUB_HOSTS: [&str; 2] = ["index.docker.io", "registry-1.docker.io"];
 
 /// A parsed file.
 #[derive(Default)]
 pub(super) struct AuthFile(Map<String, Value>);
 
-/// How a registry is called in files and by the programs that keep credentials.
-pub(super) fn server(domain: &str) -> &str {
-    if domain == HUB.0 { HUB.1 } else { domain }
+/// Returns the name of a registry as files and credential helpers use it.
+pub(super) fn server_of(domain: &str) -> &str {
+    if domain == HUB_DOMAIN { HUB_SERVER } else { domain }
 }
 
 impl AuthFile {
-    /// An empty file is one without entries. The error says what is wrong and quotes nothing.
+    /// Parses a file. An empty file has no entries.
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, String> {
         if bytes.iter().all(u8::is_ascii_whitespace) {
             return Ok(Self::default());
         }
         let value: Value = serde_json::from_slice(bytes)
             .map_err(|e| format!("malformed JSON at line {} column {}", e.line(), e.column()))?;
-        let Value::Object(members) = value else { return Err("the JSON is no object".to_owned()) };
+        let Value::Object(members) = value else { return Err("the JSON is not an object".to_owned()) };
         for name in ["auths", "credHelpers"] {
             if members.get(name).is_some_and(|member| !member.is_object() && !member.is_null()) {
-                return Err(format!("\"{name}\" is no object"));
+                return Err(format!("\"{name}\" is not an object"));
             }
         }
         Ok(Self(members))
     }
 
-    /// The program that keeps the credentials of a registry: its own, else the one for all.
-    pub(super) fn program(&self, domain: &str) -> Option<&str> {
-        let own = self.table("credHelpers").and_then(|table| key_for(table, domain).and_then(|key| table.get(key)));
-        own.or_else(|| self.0.get("credsStore")).and_then(Value::as_str).filter(|name| !name.is_empty())
+    /// Returns the name of the credential helper for a registry: from `credHelpers`, else `credsStore`.
+    pub(super) fn helper(&self, domain: &str) -> Option<&str> {
+        let helper = match self.helper_of_registry(domain) {
+            Some(helper) => helper,
+            None => self.0.get("credsStore")?,
+        };
+        helper.as_str().filter(|name| !name.is_empty())
     }
 
-    /// The credentials for a name: containers' keys, the longest path first, then Docker's. An entry without any is none.
+    fn helper_of_registry(&self, domain: &str) -> Option<&Value> {
+        let helpers = self.table("credHelpers")?;
+        if let Some(helper) = helpers.get(domain) {
+            return Some(helper);
+        }
+        let key = docker_keys(helpers, domain).into_iter().next()?;
+        helpers.get(key)
+    }
+
+    /// Returns the credentials for a name. Keys in containers' form (`host/path`) come first, the longest path first of
+    /// all, then keys in Docker's forms. Entries without credentials are skipped.
     pub(super) fn find(&self, name: &Reference) -> Result<Option<Credentials>, Error> {
-        let Some(table) = self.table("auths") else { return Ok(None) };
-        let paths = paths_of(name).into_iter().filter_map(|key| table.get(&key));
-        for entry in paths.chain(docker_keys(table, name.domain()).filter_map(|key| table.get(key))) {
-            if let Some(found) = credentials(entry)? {
+        let Some(entries) = self.table("auths") else { return Ok(None) };
+        let repository = name.repository();
+        let mut keys = repository_prefixes(&repository);
+        keys.extend(docker_keys(entries, name.domain()));
+        for key in keys {
+            let Some(entry) = entries.get(key) else { continue };
+            if let Some(found) = parse_entry(entry)? {
                 return Ok(Some(found));
             }
         }
         Ok(None)
     }
 
-    /// Puts credentials for a registry in the place of those that it had.
+    /// Replaces the credentials for a registry.
     pub(super) fn insert(&mut self, domain: &str, credentials: &Credentials) {
         self.remove(domain);
-        let mut entry = Map::new();
-        let mut put = |name: &str, value: &str| entry.insert(name.to_owned(), Value::from(value));
-        match credentials.secret() {
-            Secret::Password(_) => drop(put("auth", &credentials.encoded().unwrap_or_default())),
-            Secret::IdentityToken(token) => {
-                put("identitytoken", token);
-                put("username", credentials.user());
-            }
-            Secret::RegistryToken(token) => drop(put("registrytoken", token)),
+        let entries = self.0.entry("auths").or_insert_with(|| Value::Object(Map::new()));
+        if entries.is_null() {
+            *entries = Value::Object(Map::new());
         }
-        let table = self.0.entry("auths").or_insert_with(|| Value::Object(Map::new()));
-        if table.is_null() {
-            *table = Value::Object(Map::new());
-        }
-        if let Value::Object(table) = table {
-            table.insert(server(domain).to_owned(), Value::Object(entry));
+        // `parse` has checked that the member is an object or null.
+        if let Value::Object(entries) = entries {
+            entries.insert(server_of(domain).to_owned(), entry_of(credentials));
         }
     }
 
-    /// Removes the entries for a whole registry, and says whether there were any. Those for paths in it stay.
+    /// Removes the entries for a whole registry; those for paths in it stay. Returns true if there were any.
     pub(super) fn remove(&mut self, domain: &str) -> bool {
-        let Some(Value::Object(table)) = self.0.get_mut("auths") else { return false };
-        let before = table.len();
-        table.retain(|key, _| key != domain && domain_of(key).is_none_or(|of| !of.eq_ignore_ascii_case(domain)));
-        table.len() < before
+        let Some(Value::Object(entries)) = self.0.get_mut("auths") else { return false };
+        let count = entries.len();
+        entries.retain(|key, _| key != domain && !is_key_for(key, domain));
+        entries.len() < count
     }
 
-    /// The file's bytes, indented as Docker does it.
-    pub(super) fn to_bytes(&self) -> Vec<u8> {
-        use serde::Serialize as _;
+    /// Returns the file as text, indented as Docker does it.
+    pub(super) fn to_bytes(&self) -> Result<Vec<u8>, Error> {
         let mut bytes = Vec::new();
-        let mut out = Serializer::with_formatter(&mut bytes, PrettyFormatter::with_indent(b"\t"));
-        // A map of values into memory: there is nothing that could fail.
-        let _ = self.0.serialize(&mut out);
+        let mut serializer = Serializer::with_formatter(&mut bytes, PrettyFormatter::with_indent(b"\t"));
+        let written = self.0.serialize(&mut serializer);
+        written.map_err(|e| Error::new(ErrorKind::Internal, format!("serialize credentials: {e}")))?;
         bytes.push(b'\n');
-        bytes
+        Ok(bytes)
     }
 
     fn table(&self, name: &str) -> Option<&Map<String, Value>> {
@@ -103,62 +113,75 @@ impl AuthFile {
     }
 }
 
-/// `host/ns/repo`, `host/ns`, `host`.
-fn paths_of(name: &Reference) -> Vec<String> {
-    let whole = name.repository();
-    let mut keys = vec![whole.clone()];
-    let mut rest = whole.as_str();
+/// Returns `host/ns/repo`, `host/ns`, `host` for `host/ns/repo`.
+fn repository_prefixes(repository: &str) -> Vec<&str> {
+    let mut prefixes = vec![repository];
+    let mut rest = repository;
     while let Some((shorter, _)) = rest.rsplit_once('/') {
-        keys.push(shorter.to_owned());
+        prefixes.push(shorter);
         rest = shorter;
     }
+    prefixes
+}
+
+/// Returns the keys in Docker's forms for a registry. Those with the scheme `http` come last.
+fn docker_keys<'a>(entries: &'a Map<String, Value>, domain: &str) -> Vec<&'a str> {
+    let mut keys: Vec<&str> = entries.keys().map(String::as_str).filter(|key| is_key_for(key, domain)).collect();
+    keys.sort_by_key(|key| key.starts_with("http:"));
     keys
 }
 
-/// The key of a table that is for this registry as a whole.
-fn key_for<'a>(table: &'a Map<String, Value>, domain: &str) -> Option<&'a str> {
-    let exact = table.get_key_value(domain).map(|(key, _)| key.as_str());
-    exact.or_else(|| docker_keys(table, domain).next())
+fn is_key_for(key: &str, domain: &str) -> bool {
+    registry_of(key).is_some_and(|registry| registry.eq_ignore_ascii_case(domain))
 }
 
-/// The keys in Docker's forms that are for this registry; those that say `http:` come last.
-fn docker_keys<'a>(table: &'a Map<String, Value>, domain: &str) -> impl Iterator<Item = &'a str> {
-    let fits = |key: &&str| domain_of(key).is_some_and(|of| of.eq_ignore_ascii_case(domain));
-    let mut keys: Vec<&str> = table.keys().map(String::as_str).filter(fits).collect();
-    keys.sort_by_key(|key| key.starts_with("http:"));
-    keys.into_iter()
-}
-
-/// The registry that a key in one of Docker's forms is for: a host, with scheme and path behind it or `/v1/` alone.
-/// A path without scheme is a namespace, and for nothing else. Compared whole: a host that begins alike is another.
-fn domain_of(key: &str) -> Option<&str> {
-    let bare = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://"));
-    let host = match bare {
-        Some(bare) => bare.split('/').next().unwrap_or_default(),
+/// Returns the registry of a key in one of Docker's forms: `HOST`, `HOST/v1/`, `HOST/v2/` or `SCHEME://HOST[/PATH]`. A
+/// path without a scheme is a namespace, which is not such a form. Hosts are compared whole, because a host with the same
+/// beginning is a different one.
+fn registry_of(key: &str) -> Option<&str> {
+    let without_scheme = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://"));
+    let host = match without_scheme {
+        Some(url) => url.split('/').next()?,
         None => key.strip_suffix("/v1/").or_else(|| key.strip_suffix("/v2/")).unwrap_or(key),
     };
-    match host {
-        "" => None,
-        hub if HUB_HOSTS.contains(&hub) => Some(HUB.0),
-        host if host.contains('/') => None,
-        host => Some(host),
+    if host.is_empty() || host.contains('/') {
+        return None;
     }
+    if HUB_HOSTS.contains(&host) {
+        return Some(HUB_DOMAIN);
+    }
+    Some(host)
 }
 
-/// What an entry says: a token before a password, as in Docker and containers.
-fn credentials(entry: &Value) -> Result<Option<Credentials>, Error> {
+/// Parses an entry of `auths`. As in Docker and containers, a token wins over a password.
+fn parse_entry(entry: &Value) -> Result<Option<Credentials>, Error> {
     let member = |name: &str| entry.get(name).and_then(Value::as_str).filter(|value| !value.is_empty());
     let (user, password) = match member("auth") {
         Some(auth) => Credentials::decoded(auth)?,
         None => (member("username").unwrap_or_default().to_owned(), member("password").unwrap_or_default().to_owned()),
     };
-    let found = match (member("registrytoken"), member("identitytoken")) {
-        (Some(token), _) => Credentials::registry_token(token)?,
-        (None, Some(token)) => Credentials::identity_token(user, token)?,
-        (None, None) if user.is_empty() && password.is_empty() => return Ok(None),
-        (None, None) => Credentials::new(user, password)?,
-    };
-    Ok(Some(found))
+    if let Some(token) = member("registrytoken") {
+        return Credentials::registry_token(token).map(Some);
+    }
+    if let Some(token) = member("identitytoken") {
+        return Credentials::identity_token(user, token).map(Some);
+    }
+    if user.is_empty() && password.is_empty() {
+        return Ok(None);
+    }
+    Credentials::new(user, password).map(Some)
+}
+
+/// Returns the entry for credentials in the form in which Docker writes it.
+fn entry_of(credentials: &Credentials) -> Value {
+    if let Some(encoded) = credentials.encoded() {
+        return json!({ "auth": encoded });
+    }
+    match credentials.secret() {
+        Secret::Password(password) => json!({ "username": credentials.user(), "password": password }),
+        Secret::IdentityToken(token) => json!({ "identitytoken": token, "username": credentials.user() }),
+        Secret::RegistryToken(token) => json!({ "registrytoken": token }),
+    }
 }
 
 #[cfg(test)]
@@ -169,14 +192,14 @@ mod tests {
         AuthFile::parse(json.as_bytes()).unwrap_or_else(|e| panic!("{json}: {e}"))
     }
 
-    /// An entry of its own user for each key.
-    fn of_keys(keys: &[&str]) -> AuthFile {
+    /// A file with these keys; the user of each entry is its key.
+    fn with_keys(keys: &[&str]) -> AuthFile {
         let entry = |key: &&str| format!(r#""{key}":{{"username":"{}","password":"p"}}"#, key.replace(':', "%"));
         file(&format!(r#"{{"auths":{{{}}}}}"#, keys.iter().map(entry).collect::<Vec<_>>().join(",")))
     }
 
     #[test]
-    fn the_longest_path_comes_first_and_dockers_forms_last() {
+    fn prefers_the_longest_path_and_then_dockers_forms() {
         let all = ["r.io/a/b", "r.io/a", "r.io", "https://r.io/v1/", "http://r.io"];
         for (keys, name, expected) in [
             (&all[..], "r.io/a/b:1", Some("r.io/a/b")),
@@ -210,13 +233,13 @@ mod tests {
             (&["", "https://", "/", "/v1/"], "r.io/a", None),
         ] {
             let name = name.parse().unwrap_or_else(|e| panic!("{name}: {e}"));
-            let found = of_keys(keys).find(&name).ok().flatten().map(|found| found.user().replace('%', ":"));
+            let found = with_keys(keys).find(&name).ok().flatten().map(|found| found.user().replace('%', ":"));
             assert_eq!(found.as_deref(), expected, "{keys:?} {name}");
         }
     }
 
     #[test]
-    fn an_entry_is_read_in_all_its_forms() {
+    fn parses_all_forms_of_an_entry() {
         let check = |entry: &str, expected: &str| {
             let file = file(&format!(r#"{{"auths":{{"r.io":{entry}}}}}"#));
             let found = match file.find(&"r.io/a".parse().unwrap_or_else(|e| panic!("{e}"))) {
@@ -247,25 +270,25 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_entry_leaves_it_to_the_next() {
+    fn skips_an_empty_entry() {
         let file = file(r#"{"auths":{"r.io/a":{},"https://r.io":{"auth":"dTpw"}}}"#);
         let found = "r.io/a".parse().ok().and_then(|name| file.find(&name).ok().flatten());
         assert_eq!(found.map(|found| found.user().to_owned()).as_deref(), Some("u"));
     }
 
     #[test]
-    fn a_registrys_own_program_comes_before_the_one_for_all() {
+    fn prefers_the_helper_of_the_registry() {
         let helpers = file(r#"{"credsStore":"all","credHelpers":{"r.io":"own","https://index.docker.io/v1/":"hub"}}"#);
-        assert_eq!(helpers.program("r.io"), Some("own"));
-        assert_eq!(helpers.program("docker.io"), Some("hub"));
-        assert_eq!(helpers.program("x.io"), Some("all"));
-        assert_eq!(file(r#"{"credHelpers":{"r.io":"own"}}"#).program("r.io.evil.io"), None);
-        assert_eq!(file(r#"{"credsStore":""}"#).program("r.io"), None);
-        assert_eq!(file("{}").program("r.io"), None);
+        assert_eq!(helpers.helper("r.io"), Some("own"));
+        assert_eq!(helpers.helper("docker.io"), Some("hub"));
+        assert_eq!(helpers.helper("x.io"), Some("all"));
+        assert_eq!(file(r#"{"credHelpers":{"r.io":"own"}}"#).helper("r.io.evil.io"), None);
+        assert_eq!(file(r#"{"credsStore":""}"#).helper("r.io"), None);
+        assert_eq!(file("{}").helper("r.io"), None);
     }
 
     #[test]
-    fn what_is_malformed_is_said_without_quoting_it() {
+    fn errors_do_not_quote_the_file() {
         for bad in ["{", "s3cret", r#""s3cret""#, "[]", r#"{"auths":["s3cret"]}"#, r#"{"credHelpers":7}"#, "{}{}"] {
             let error = AuthFile::parse(bad.as_bytes()).map(|_| ()).unwrap_err();
             assert!(!error.contains("s3cret"), "{error}");
@@ -277,13 +300,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_ours_is_kept() {
+    fn keeps_unknown_members_and_other_entries() {
         let mut kept = file(
             r#"{"HttpHeaders":{"X":"y"},"auths":{"x.io":{"auth":"eDp4"},"docker.io":{"auth":"b2xkOm8="},"docker.io/ns":{}}}"#,
         );
         let Ok(new) = Credentials::new("u", "p") else { panic!("credentials") };
         kept.insert("docker.io", &new);
-        let text = String::from_utf8(kept.to_bytes()).unwrap_or_default();
+        let text = String::from_utf8(kept.to_bytes().unwrap()).unwrap();
         let expected = serde_json::json!({
             "HttpHeaders": { "X": "y" },
             "auths": { "x.io": { "auth": "eDp4" }, "docker.io/ns": {}, "https://index.docker.io/v1/": { "auth": "dTpw" } },

@@ -1,10 +1,10 @@
-//! A program that keeps credentials (docker-credential-helpers): one verb as its argument, the question on its standard
-//! input, the answer on its standard output. What it says is bounded in size and time; no secret of it is in any error.
+//! Credential helpers: programs that store credentials (docker-credential-helpers). The verb is the argument, the request
+//! is on standard input and the response on standard output. Output and run time are bounded. Errors contain no secret.
 
 use std::fs;
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -12,233 +12,252 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use serde_json::{Value, json};
 
+use super::Environment;
 use crate::cancel::Cancel;
 use crate::oci::credentials::{Credentials, Secret};
 
-/// Longest wait for an answer: some ask a service in a cloud, some a person.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// Between two looks at whether the program has ended.
-const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
-/// Bytes of an answer; tokens have a few thousand.
-const ANSWER_LIMIT: usize = 64 << 10;
-/// Bytes that a pipe takes at once, so that writing them never waits.
-const QUESTION_LIMIT: usize = 32 << 10;
-/// The user name that says that the secret is an identity token.
+/// Longest run time of a helper. Some ask a cloud service, some ask the user.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest wait for output before the exit status and the cancel flag are checked again.
+const POLL_INTERVAL: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
+/// Maximum size of the output in bytes; tokens have a few thousand.
+const OUTPUT_LIMIT: usize = 64 << 10;
+/// Maximum size of the input in bytes. The buffer of a pipe is larger, so writing the input never blocks.
+const INPUT_LIMIT: usize = 32 << 10;
+/// Characters of a helper's error message that are shown.
+const MESSAGE_LIMIT: usize = 200;
+/// The user name that marks the secret as an identity token.
 const TOKEN_USER: &str = "<token>";
-/// What all of them say where there is nothing ("credentials not found in native keychain").
+/// Part of the message of all helpers for missing credentials ("credentials not found in native keychain").
 const NOT_FOUND: &str = "credentials not found";
 
-/// A program, found on `$PATH`.
+/// A helper program, found on `$PATH`.
 #[derive(Debug)]
 pub(super) struct CredentialHelper {
     name: String,
-    program: PathBuf,
+    path: PathBuf,
     cancel: Cancel,
 }
 
-/// What a program said.
+/// What a helper printed, and how it ended.
 struct HelperOutput {
     status: ExitStatus,
-    bytes: Vec<u8>,
+    stdout: Vec<u8>,
 }
 
 impl CredentialHelper {
-    /// The program `docker-credential-NAME`. A name that is no plain word could be a path to anything; a folder of
-    /// `$PATH` that is relative could be anybody's.
-    pub(super) fn named(name: &str, cancel: &Cancel) -> Result<Self, String> {
+    /// Finds the program `docker-credential-NAME`. Names with other characters than those of a word are rejected, because
+    /// they could be paths. Relative folders of `$PATH` are skipped, because anybody may be able to write there.
+    pub(super) fn find_program(name: &str, cancel: &Cancel) -> Result<Self, String> {
         let is_word = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
         if name.starts_with(['-', '.']) || name.is_empty() || !name.bytes().all(is_word) {
             return Err(format!("credential helper \"{name}\": not a plain word"));
         }
         let name = format!("docker-credential-{name}");
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let folders = std::env::split_paths(&path).filter(|folder| folder.is_absolute());
-        let found = folders.map(|folder| folder.join(&name)).find(is_program);
-        found
-            .map(|program| Self { program, name: name.clone(), cancel: cancel.clone() })
-            .ok_or_else(|| format!("{name}: not found on PATH"))
-    }
-
-    pub(super) fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// The credentials for a server, or none if it knows none.
-    pub(super) fn find(&self, server: &str) -> Result<Option<Credentials>, String> {
-        match self.run("get", server)? {
-            answer if answer.status.success() => parse(&answer.bytes).map_err(|what| format!("{}: {what}", self.name)),
-            answer if answer.says_not_found() => Ok(None),
-            answer => Err(self.failure("get", &answer)),
+        let folders = Environment::of_process().variable("PATH").unwrap_or_default();
+        for folder in std::env::split_paths(&folders).filter(|folder| folder.is_absolute()) {
+            let path = folder.join(&name);
+            if is_program(&path) {
+                return Ok(Self { name, path, cancel: cancel.clone() });
+            }
         }
+        Err(format!("{name}: not found on PATH"))
     }
 
-    pub(super) fn keep(&self, server: &str, credentials: &Credentials) -> Result<(), String> {
+    /// Returns the credentials for a server, or `None` if the helper has none.
+    pub(super) fn get(&self, server: &str) -> Result<Option<Credentials>, String> {
+        let output = self.run("get", server)?;
+        if output.status.success() {
+            return parse(&output.stdout).map_err(|what| format!("{}: {what}", self.name));
+        }
+        if output.is_not_found() {
+            return Ok(None);
+        }
+        Err(self.failure("get", &output))
+    }
+
+    /// Stores credentials for a server.
+    pub(super) fn store(&self, server: &str, credentials: &Credentials) -> Result<(), String> {
         let (user, secret) = match credentials.secret() {
             Secret::Password(password) => (credentials.user(), password),
             Secret::IdentityToken(token) => (TOKEN_USER, token),
-            Secret::RegistryToken(_) => return Err(format!("{}: it takes no registry tokens", self.name)),
+            Secret::RegistryToken(_) => return Err(format!("{}: cannot store registry tokens", self.name)),
         };
-        let entry = json!({ "ServerURL": server, "Username": user, "Secret": secret });
-        if entry.to_string().len() > QUESTION_LIMIT {
-            return Err(format!("{}: more than {QUESTION_LIMIT} bytes of secret", self.name));
+        let input = json!({ "ServerURL": server, "Username": user, "Secret": secret }).to_string();
+        if input.len() > INPUT_LIMIT {
+            return Err(format!("{}: the credentials have more than {INPUT_LIMIT} bytes", self.name));
         }
-        match self.run("store", &entry.to_string())? {
-            answer if answer.status.success() => Ok(()),
-            answer => Err(self.failure("store", &answer)),
-        }
+        let output = self.run("store", &input)?;
+        if output.status.success() { Ok(()) } else { Err(self.failure("store", &output)) }
     }
 
-    /// Whether there was something to erase.
-    pub(super) fn forget(&self, server: &str) -> Result<bool, String> {
-        match self.run("erase", server)? {
-            answer if answer.status.success() => Ok(true),
-            answer if answer.says_not_found() => Ok(false),
-            answer => Err(self.failure("erase", &answer)),
+    /// Erases the credentials for a server. Returns true if there were any.
+    pub(super) fn erase(&self, server: &str) -> Result<bool, String> {
+        let output = self.run("erase", server)?;
+        if output.status.success() {
+            return Ok(true);
         }
+        if output.is_not_found() {
+            return Ok(false);
+        }
+        Err(self.failure("erase", &output))
     }
 
-    fn run(&self, verb: &str, question: &str) -> Result<HelperOutput, String> {
-        ask(Command::new(&self.program).arg(verb), question, PATIENCE, &self.cancel)
-            .map_err(|what| format!("{}: {what}", self.name))
+    fn run(&self, verb: &str, input: &str) -> Result<HelperOutput, String> {
+        let mut command = Command::new(&self.path);
+        run(command.arg(verb), input, TIMEOUT, &self.cancel).map_err(|what| format!("{}: {what}", self.name))
     }
 
-    /// Programs that fail say why on their standard output. What looks like an answer is not shown: it has the secret.
-    fn failure(&self, verb: &str, answer: &HelperOutput) -> String {
-        let text = String::from_utf8_lossy(&answer.bytes);
-        let said = text.trim().lines().next().filter(|line| !text.contains(['{', '"']) && !line.is_empty());
-        let said: String = said.unwrap_or("it says not why").chars().take(200).collect();
-        format!("{} {verb}: {said} ({})", self.name, answer.status)
+    /// Helpers print their error message on standard output. It is not shown if it may be JSON with a secret.
+    fn failure(&self, verb: &str, output: &HelperOutput) -> String {
+        let text = String::from_utf8_lossy(&output.stdout);
+        let first_line = text.trim().lines().next().unwrap_or_default();
+        let message: String = if first_line.is_empty() || text.contains(['{', '"']) {
+            "no error message".to_owned()
+        } else {
+            first_line.chars().take(MESSAGE_LIMIT).collect()
+        };
+        format!("{} {verb}: {message} ({})", self.name, output.status)
     }
 }
 
 impl HelperOutput {
-    fn says_not_found(&self) -> bool {
-        String::from_utf8_lossy(&self.bytes).to_ascii_lowercase().contains(NOT_FOUND)
+    fn is_not_found(&self) -> bool {
+        String::from_utf8_lossy(&self.stdout).to_ascii_lowercase().contains(NOT_FOUND)
     }
 }
 
-fn is_program(path: &PathBuf) -> bool {
+fn is_program(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0)
 }
 
-/// Runs a program that must end in time. It is killed if it does not, or if it says too much.
-fn ask(command: &mut Command, question: &str, patience: Duration, cancel: &Cancel) -> Result<HelperOutput, String> {
-    let deadline = Instant::now() + patience;
+/// Runs a helper. Kills it at the timeout, when cancelled, or if it prints too much.
+fn run(command: &mut Command, input: &str, timeout: Duration, cancel: &Cancel) -> Result<HelperOutput, String> {
     let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = command.spawn().map_err(|e| format!("run: {e}"))?;
     if let Some(mut stdin) = child.stdin.take() {
-        // At most QUESTION_LIMIT, so this does not block; a program that does not read has its reasons.
-        let _ = stdin.write_all(question.as_bytes());
+        // Does not block, because the input has at most INPUT_LIMIT bytes. A helper may exit without reading it.
+        let _ = stdin.write_all(input.as_bytes());
     }
-    let answer = listen(&mut child, deadline, patience, cancel);
-    if answer.is_err() {
+    let output = read_output(&mut child, timeout, cancel);
+    if output.is_err() {
         let _ = child.kill();
         let _ = child.wait();
     }
-    answer
+    output
 }
 
-/// Reads until the program has ended; whoever inherited its output need not end with it. One thread has to look at both,
-/// so the pipe must not block.
-fn listen(child: &mut Child, deadline: Instant, patience: Duration, cancel: &Cancel) -> Result<HelperOutput, String> {
-    let mut stdout = child.stdout.take();
-    if let Some(stdout) = &stdout {
-        let flags = fcntl_getfl(stdout).and_then(|flags| fcntl_setfl(stdout, flags | OFlags::NONBLOCK));
-        flags.map_err(|e| format!("read its answer: {e}"))?;
+/// Reads the output until the helper ends. Does not wait for the end of the output, because a background process may have
+/// inherited it. The pipe is non-blocking, so that this thread can also check the exit status.
+fn read_output(child: &mut Child, timeout: Duration, cancel: &Cancel) -> Result<HelperOutput, String> {
+    let deadline = Instant::now() + timeout;
+    let mut pipe = child.stdout.take();
+    if let Some(pipe) = &pipe {
+        let flags = fcntl_getfl(pipe).and_then(|flags| fcntl_setfl(pipe, flags | OFlags::NONBLOCK));
+        flags.map_err(|e| format!("read the output: {e}"))?;
     }
-    let mut bytes = Vec::new();
+    let mut stdout = Vec::new();
     loop {
-        // In this order: what was said before the end is there after it.
-        let ended = child.try_wait().map_err(|e| format!("wait for it: {e}"))?;
-        if stdout.as_mut().is_some_and(|stdout| matches!(drain(stdout, &mut bytes), Ok(Drained::ToItsEnd) | Err(_))) {
-            stdout = None;
+        // Check the status before reading: then everything that the helper printed is read after its end.
+        let status = child.try_wait().map_err(|e| format!("wait for the end: {e}"))?;
+        if let Some(open) = &mut pipe
+            && matches!(read_available(open, &mut stdout), Ok(PipeState::Closed) | Err(_))
+        {
+            pipe = None;
         }
-        match ended {
-            _ if bytes.len() > ANSWER_LIMIT => return Err(format!("it says more than {ANSWER_LIMIT} bytes")),
-            Some(status) => return Ok(HelperOutput { status, bytes }),
-            None if Instant::now() >= deadline => return Err(format!("no answer within {} s", patience.as_secs())),
-            None => cancel.check().map(|()| rest(stdout.as_ref())).map_err(|e| e.to_string())?,
+        if stdout.len() > OUTPUT_LIMIT {
+            return Err(format!("more than {OUTPUT_LIMIT} bytes of output"));
         }
+        if let Some(status) = status {
+            return Ok(HelperOutput { status, stdout });
+        }
+        if Instant::now() >= deadline {
+            return Err(format!("did not end within {} s", timeout.as_secs()));
+        }
+        cancel.check().map_err(|e| e.to_string())?;
+        wait_for_output(pipe.as_ref());
     }
 }
 
-enum Drained {
-    ForNow,
-    ToItsEnd,
+enum PipeState {
+    Open,
+    Closed,
 }
 
-/// Takes what there is, up to a little more than may be.
-fn drain(stdout: &mut ChildStdout, bytes: &mut Vec<u8>) -> io::Result<Drained> {
+/// Reads what is available without blocking. Stops soon after the limit is exceeded.
+fn read_available(pipe: &mut ChildStdout, stdout: &mut Vec<u8>) -> io::Result<PipeState> {
     let mut buffer = [0; 4096];
-    while bytes.len() <= ANSWER_LIMIT {
-        match stdout.read(&mut buffer) {
-            Ok(0) => return Ok(Drained::ToItsEnd),
-            Ok(n) => bytes.extend(buffer.iter().take(n)),
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(Drained::ForNow),
+    while stdout.len() <= OUTPUT_LIMIT {
+        match pipe.read(&mut buffer) {
+            Ok(0) => return Ok(PipeState::Closed),
+            Ok(count) => stdout.extend(buffer.iter().take(count)),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(PipeState::Open),
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e) => return Err(e),
         }
     }
-    Ok(Drained::ForNow)
+    Ok(PipeState::Open)
 }
 
-/// Until there is more to read, or for a moment.
-fn rest(stdout: Option<&ChildStdout>) {
-    let mut fds: Vec<PollFd<'_>> = stdout.iter().map(|stdout| PollFd::new(*stdout, PollFlags::IN)).collect();
-    // Whatever it says, the next thing is to look again.
-    let _ = poll(&mut fds, Some(&LOOK));
+/// Waits until there is more to read, for at most [`POLL_INTERVAL`].
+fn wait_for_output(pipe: Option<&ChildStdout>) {
+    let mut fds: Vec<PollFd<'_>> = pipe.iter().map(|pipe| PollFd::new(*pipe, PollFlags::IN)).collect();
+    // The result does not matter: the caller checks everything again.
+    let _ = poll(&mut fds, Some(&POLL_INTERVAL));
 }
 
-/// `{"ServerURL":…,"Username":…,"Secret":…}`, in any case, as Go reads it.
+/// Parses `{"ServerURL":…,"Username":…,"Secret":…}`. Names of members have any case, as in Go.
 pub(super) fn parse(bytes: &[u8]) -> Result<Option<Credentials>, String> {
-    let malformed = || "malformed answer".to_owned();
+    let malformed = || "malformed output".to_owned();
     let Ok(Value::Object(members)) = serde_json::from_slice(bytes) else { return Err(malformed()) };
-    let member = |name: &str| {
-        let found = members.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
-        found.map_or(Some(""), |(_, value)| value.as_str())
+    // A missing member counts as empty; one that is not a string is malformed.
+    let member = |name: &str| match members.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)) {
+        Some((_, value)) => value.as_str().ok_or_else(malformed),
+        None => Ok(""),
     };
-    let (user, secret) = member("Username").zip(member("Secret")).ok_or_else(malformed)?;
-    let found = match (user, secret) {
+    let credentials = match (member("Username")?, member("Secret")?) {
         ("", "") => return Ok(None),
         (TOKEN_USER, token) => Credentials::identity_token("", token),
         (user, password) => Credentials::new(user, password),
     };
-    found.map(Some).map_err(|e| e.to_string())
+    credentials.map(Some).map_err(|e| e.to_string())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn shell(script: &str, patience: Duration) -> Result<(bool, String), String> {
-        let answer = ask(Command::new("/bin/sh").args(["-c", script]), "r.io", patience, &Cancel::default())?;
-        Ok((answer.status.success(), String::from_utf8_lossy(&answer.bytes).into_owned()))
+    /// Runs a shell script as a helper. Returns whether it succeeded, and its output.
+    fn run_script(script: &str, timeout: Duration) -> Result<(bool, String), String> {
+        let output = run(Command::new("/bin/sh").args(["-c", script]), "r.io", timeout, &Cancel::default())?;
+        Ok((output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned()))
     }
 
     #[test]
-    fn a_program_is_asked_and_heard() {
-        assert_eq!(shell("cat; exit 1", PATIENCE), Ok((false, "r.io".to_owned())));
-        assert_eq!(shell("true", PATIENCE), Ok((true, String::new())));
-        let long = shell("head -c 65536 /dev/zero | tr '\\0' x", PATIENCE);
-        assert_eq!(long.map(|(_, text)| text.len()), Ok(ANSWER_LIMIT));
+    fn runs_a_program_with_input_and_output() {
+        assert_eq!(run_script("cat; exit 1", TIMEOUT), Ok((false, "r.io".to_owned())));
+        assert_eq!(run_script("true", TIMEOUT), Ok((true, String::new())));
+        let long = run_script("head -c 65536 /dev/zero | tr '\\0' x", TIMEOUT);
+        assert_eq!(long.map(|(_, text)| text.len()), Ok(OUTPUT_LIMIT));
     }
 
     #[test]
-    fn one_that_says_too_much_or_never_ends_is_killed() {
-        assert_eq!(shell("yes", PATIENCE), Err("it says more than 65536 bytes".to_owned()));
-        assert_eq!(shell("exec sleep 600", Duration::ZERO), Err("no answer within 0 s".to_owned()));
-        assert_eq!(shell("exec sleep 600 >&-", Duration::ZERO), Err("no answer within 0 s".to_owned()));
+    fn kills_a_program_that_prints_too_much_or_never_ends() {
+        assert_eq!(run_script("yes", TIMEOUT), Err("more than 65536 bytes of output".to_owned()));
+        assert_eq!(run_script("exec sleep 600", Duration::ZERO), Err("did not end within 0 s".to_owned()));
+        assert_eq!(run_script("exec sleep 600 >&-", Duration::ZERO), Err("did not end within 0 s".to_owned()));
     }
 
     #[test]
-    fn only_a_plain_word_names_a_program() {
+    fn rejects_names_that_are_not_plain_words() {
         for bad in ["", "../x", "/bin/sh", "a b", "a/b", "-x", ".x", "x;y", "ä", "x\0"] {
-            assert!(CredentialHelper::named(bad, &Cancel::default()).is_err_and(|e| e.contains("plain word")), "{bad}");
+            let found = CredentialHelper::find_program(bad, &Cancel::default());
+            assert!(found.is_err_and(|e| e.contains("plain word")), "{bad}");
         }
     }
 
     #[test]
-    fn an_answer_is_read_as_go_reads_it() {
+    fn parses_output_as_go_does() {
         let check = |text: &str, expected: Option<&str>| {
             let found = parse(text.as_bytes());
             let found = found.map(|found| found.map(|found| (found.user().to_owned(), found.encoded())));

@@ -1,6 +1,7 @@
-//! Whose credentials are for a name: the files that Docker, podman and skopeo share, and the programs that these name.
-//! The first place that has some decides. What is broken on the way is told and passed over, so that it never ends the
-//! pull of a public image; only a file that was named by an option must be good.
+//! Looks up, stores and removes credentials in the files that Docker, podman and skopeo share, and with the credential
+//! helpers that these files name. The first source with credentials for a name wins. A broken source is reported and
+//! skipped, so that it never prevents the pull of a public image; only a file that the user chose explicitly must be
+//! valid.
 
 mod auth_file;
 mod credential_helper;
@@ -8,9 +9,9 @@ mod credential_helper;
 mod fuzzing;
 
 use std::collections::HashMap;
-use std::env;
 use std::ffi::OsString;
 use std::fmt;
+use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -18,9 +19,10 @@ use std::sync::{Mutex, PoisonError};
 #[cfg(fuzzing)]
 pub use self::fuzzing::{auth_json, helper_output};
 
-use self::auth_file::{AuthFile, server};
+use self::auth_file::{AuthFile, server_of};
 use self::credential_helper::CredentialHelper;
-use super::{environment, private_file};
+use super::environment::Environment;
+use super::private_file;
 use crate::advice::Advice;
 use crate::cancel::Cancel;
 use crate::error::{Error, ErrorKind, Result};
@@ -28,215 +30,278 @@ use crate::oci::credentials::Credentials;
 use crate::oci::reference::Reference;
 use crate::progress::{Event, Progress};
 
-/// The places where credentials are looked for and kept.
-#[derive(Debug, Default)]
+/// Finds and stores credentials for registries.
+#[derive(Debug)]
 pub(crate) struct CredentialStore {
+    /// The only file, if the user chose one.
     authfile: Option<PathBuf>,
+    /// Whether the sources that other tools use are searched. Ignored if there is an `authfile`.
+    uses_system: bool,
     cancel: Cancel,
-    /// What was found for a repository: programs are not run, and warnings not given, once for each of its tags.
-    known: Mutex<HashMap<String, Option<Credentials>>>,
+    /// Results by repository, so that helpers run and warnings appear once and not for every tag.
+    cache: Mutex<HashMap<String, Option<Credentials>>>,
 }
 
-/// One place.
-enum Place {
-    /// A file that an option names: it must be there and be good.
-    Named(PathBuf),
+/// One source of credentials.
+enum CredentialSource {
+    /// A file that the user chose explicitly: it must exist and be valid.
+    Authfile(PathBuf),
+    /// A file that other tools use.
     File(PathBuf),
-    /// JSON in `$DOCKER_AUTH_CONFIG`.
+    /// The JSON in `$DOCKER_AUTH_CONFIG`.
     Variable(OsString),
 }
 
 impl CredentialStore {
-    /// With `authfile`, that file is the only place.
+    /// With `authfile`, that file is the only source; else the sources of Docker, podman and skopeo are used.
     pub(crate) fn new(authfile: Option<PathBuf>, cancel: Cancel) -> Self {
-        Self { authfile, cancel, known: Mutex::default() }
+        Self { authfile, uses_system: true, cancel, cache: Mutex::default() }
     }
 
-    /// The credentials for a name, if there are any. Fails only for a file that an option named.
+    /// A store without any source.
+    pub(crate) fn none(cancel: Cancel) -> Self {
+        Self { authfile: None, uses_system: false, cancel, cache: Mutex::default() }
+    }
+
+    /// Returns the credentials for a name, if there are any. Fails only for a broken `authfile`.
     pub(crate) fn find(&self, name: &Reference, progress: &dyn Progress) -> Result<Option<Credentials>> {
         let repository = name.repository();
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = known.get(&repository) {
-            return Ok(known.clone());
+        // Held during the search, so that two threads do not run the same helper.
+        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(cached) = cache.get(&repository) {
+            return Ok(cached.clone());
         }
         let found = self.search(name, progress)?;
-        known.insert(repository, found.clone());
+        cache.insert(repository, found.clone());
         Ok(found)
     }
 
-    /// Whose credentials [`find`](Self::find) would give, and where they are, without asking any program: one that would
-    /// be asked is named, with what counts if it has none.
-    pub(crate) fn whose(&self, name: &Reference, progress: &dyn Progress) -> Result<Option<String>> {
-        let mut told = Vec::new();
-        for place in self.places() {
-            let Some(file) = place.read_or_pass(progress)? else { continue };
-            if let Some(program) = file.program(name.domain()) {
-                told.push(format!("what docker-credential-{program} has ({place})"));
+    /// Describes the credentials that [`find`](Self::find) would return and their source. Runs no helper: names those
+    /// that would run, and what is used if they have no credentials.
+    pub(crate) fn describe(&self, name: &Reference, progress: &dyn Progress) -> Result<Option<String>> {
+        let mut descriptions = Vec::new();
+        for source in self.sources() {
+            let Some(file) = source.read_or_skip(progress)? else { continue };
+            if let Some(helper) = file.helper(name.domain()) {
+                descriptions.push(format!("docker-credential-{helper} ({source})"));
             }
             if let Ok(Some(found)) = file.find(name) {
-                told.push(format!("{} ({place})", found.whose()));
+                descriptions.push(format!("{} ({source})", found.whose()));
                 break;
             }
         }
-        Ok((!told.is_empty()).then(|| told.join(", else ")))
+        if descriptions.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(descriptions.join(", else ")))
     }
 
-    /// Keeps credentials for a registry: with the program that the file names for it, else in the file.
-    pub(crate) fn keep(&self, domain: &str, credentials: &Credentials, progress: &dyn Progress) -> Result<()> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        let path = self.kept_in()?;
-        let mut file = file_to_change(&path)?;
-        if let Some(program) = file.program(domain) {
-            return CredentialHelper::named(program, &self.cancel)
-                .and_then(|keychain| keychain.keep(server(domain), credentials))
-                .map_err(|what| self.failure(what, &path));
+    /// Stores credentials for a registry: with the helper that the login file names for it, else in that file.
+    pub(crate) fn store(&self, domain: &str, credentials: &Credentials, progress: &dyn Progress) -> Result<()> {
+        self.clear_cache();
+        let path = self.login_file()?;
+        let mut file = read_login_file(&path)?;
+        if let Some(name) = file.helper(domain) {
+            let helper = CredentialHelper::find_program(name, &self.cancel).map_err(|e| self.helper_error(e, &path))?;
+            return helper.store(server_of(domain), credentials).map_err(|e| self.helper_error(e, &path));
         }
         file.insert(domain, credentials);
-        private_file::replace(&path, &file.to_bytes())?;
+        private_file::replace(&path, &file.to_bytes()?)?;
         progress.report(Event::Note(&format!("the credentials are stored unencrypted in {}", path.display())));
         Ok(())
     }
 
-    /// The file that [`keep`](Self::keep) changes for a registry; `None` where it hands over to a program.
-    pub(crate) fn changed_for(&self, domain: &str) -> Result<Option<PathBuf>> {
-        let path = self.kept_in()?;
-        let has_program = file_to_change(&path)?.program(domain).is_some();
-        Ok((!has_program).then(|| std::fs::canonicalize(&path).unwrap_or(path)))
+    /// Returns the file that [`store`](Self::store) changes for a registry, or `None` if it uses a helper.
+    pub(crate) fn file_to_change(&self, domain: &str) -> Result<Option<PathBuf>> {
+        let path = self.login_file()?;
+        if read_login_file(&path)?.helper(domain).is_some() {
+            return Ok(None);
+        }
+        Ok(Some(std::fs::canonicalize(&path).unwrap_or(path)))
     }
 
-    /// Removes what [`keep`](Self::keep) keeps, and says whether there was anything.
-    pub(crate) fn forget(&self, domain: &str) -> Result<bool> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        let path = self.kept_in()?;
-        let mut file = file_to_change(&path)?;
-        let erased = match file.program(domain) {
-            None => false,
-            Some(program) => CredentialHelper::named(program, &self.cancel)
-                .and_then(|keychain| keychain.forget(server(domain)))
-                .map_err(|what| self.failure(what, &path))?,
-        };
-        // Docker leaves an empty entry in the file for what a program keeps.
+    /// Removes what [`store`](Self::store) stored. Returns true if there was anything to remove.
+    pub(crate) fn erase(&self, domain: &str) -> Result<bool> {
+        self.clear_cache();
+        let path = self.login_file()?;
+        let mut file = read_login_file(&path)?;
+        let mut erased = false;
+        if let Some(name) = file.helper(domain) {
+            let helper = CredentialHelper::find_program(name, &self.cancel).map_err(|e| self.helper_error(e, &path))?;
+            erased = helper.erase(server_of(domain)).map_err(|e| self.helper_error(e, &path))?;
+        }
+        // The file is changed too, because Docker leaves an empty entry there for credentials in a helper.
         let removed = file.remove(domain);
         if removed {
-            private_file::replace(&path, &file.to_bytes())?;
+            private_file::replace(&path, &file.to_bytes()?)?;
         }
         Ok(erased || removed)
     }
 
     fn search(&self, name: &Reference, progress: &dyn Progress) -> Result<Option<Credentials>> {
-        for place in self.places() {
-            let Some(file) = place.read_or_pass(progress)? else { continue };
-            if let Some(found) = place.search(&file, name, &self.cancel, progress)? {
+        for source in self.sources() {
+            let Some(file) = source.read_or_skip(progress)? else { continue };
+            if let Some(found) = source.search_helper(&file, name, &self.cancel, progress) {
+                return Ok(Some(found));
+            }
+            if let Some(found) = source.search_entries(&file, name, progress)? {
                 return Ok(Some(found));
             }
         }
         Ok(None)
     }
 
-    /// What a program that the file at `path` names did not do. One that was interrupted has done nothing wrong.
-    fn failure(&self, what: String, path: &Path) -> Error {
-        let failed = Error::new(ErrorKind::Disk, what).context(format!("named by {}", path.display()));
-        self.cancel.check().err().unwrap_or(failed)
-    }
-
-    fn places(&self) -> Vec<Place> {
-        if let Some(path) = &self.authfile {
-            return vec![Place::Named(path.clone())];
+    /// The error of a helper that the file at `path` names. If this was cancelled, that is the cause of the failure.
+    fn helper_error(&self, what: String, path: &Path) -> Error {
+        match self.cancel.check() {
+            Err(cancelled) => cancelled,
+            Ok(()) => Error::new(ErrorKind::Disk, what).context(format!("named by {}", path.display())),
         }
-        let runtime = environment::path("XDG_RUNTIME_DIR").map(|folder| folder.join("containers"));
-        // Where podman and skopeo log in to without a session.
-        let runtime = runtime
-            .unwrap_or_else(|| PathBuf::from(format!("/run/containers/{}", rustix::process::geteuid().as_raw())));
-        let config =
-            environment::path("XDG_CONFIG_HOME").or_else(|| environment::path("HOME").map(|home| home.join(".config")));
-        let config = config.map(|folder| folder.join("containers/auth.json"));
-        let variable = env::var_os("DOCKER_AUTH_CONFIG").map(Place::Variable);
-        let files = [Some(runtime.join("auth.json")), config, dockers_file()];
-        let named = environment::path("REGISTRY_AUTH_FILE").map(Place::File);
-        named.into_iter().chain(variable).chain(files.into_iter().flatten().map(Place::File)).collect()
     }
 
-    /// The file that is changed by logging in and out.
-    fn kept_in(&self) -> Result<PathBuf> {
-        let path = self.authfile.clone().or_else(|| environment::path("REGISTRY_AUTH_FILE")).or_else(dockers_file);
-        path.ok_or_else(|| {
-            let text = "no file for credentials can be told: $HOME is not set";
-            Error::new(ErrorKind::Usage, text).with_advice(Advice::GiveAuthFile)
-        })
+    /// All sources, in the order of precedence.
+    fn sources(&self) -> Vec<CredentialSource> {
+        if let Some(path) = &self.authfile {
+            return vec![CredentialSource::Authfile(path.clone())];
+        }
+        if !self.uses_system {
+            return Vec::new();
+        }
+        let environment = Environment::of_process();
+        let mut sources = Vec::new();
+        if let Some(path) = environment.path("REGISTRY_AUTH_FILE") {
+            sources.push(CredentialSource::File(path));
+        }
+        if let Some(json) = environment.variable("DOCKER_AUTH_CONFIG") {
+            sources.push(CredentialSource::Variable(json));
+        }
+        // Without a session, podman and skopeo log in to a folder below /run.
+        let runtime = match environment.path("XDG_RUNTIME_DIR") {
+            Some(folder) => folder.join("containers"),
+            None => PathBuf::from(format!("/run/containers/{}", rustix::process::geteuid().as_raw())),
+        };
+        sources.push(CredentialSource::File(runtime.join("auth.json")));
+        if let Some(folder) = environment.config_folder() {
+            sources.push(CredentialSource::File(folder.join("containers/auth.json")));
+        }
+        if let Some(path) = docker_config(&environment) {
+            sources.push(CredentialSource::File(path));
+        }
+        sources
+    }
+
+    /// Returns the file that logging in and out changes.
+    fn login_file(&self) -> Result<PathBuf> {
+        if let Some(path) = &self.authfile {
+            return Ok(path.clone());
+        }
+        let give_authfile = |text| Error::new(ErrorKind::Usage, text).with_advice(Advice::GiveAuthFile);
+        if !self.uses_system {
+            return Err(give_authfile("there is no file for credentials: the machine's configuration is not used"));
+        }
+        let environment = Environment::of_process();
+        environment
+            .path("REGISTRY_AUTH_FILE")
+            .or_else(|| docker_config(&environment))
+            .ok_or_else(|| give_authfile("cannot determine the file for credentials: $HOME is not set"))
+    }
+
+    fn clear_cache(&self) {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 }
 
-/// As with Docker, `$DOCKER_CONFIG` replaces `~/.docker`.
-fn dockers_file() -> Option<PathBuf> {
-    let docker =
-        environment::path("DOCKER_CONFIG").or_else(|| environment::path("HOME").map(|home| home.join(".docker")));
-    docker.map(|docker| docker.join("config.json"))
+/// Returns Docker's file. As in Docker, `$DOCKER_CONFIG` replaces `~/.docker`.
+fn docker_config(environment: &Environment<'_>) -> Option<PathBuf> {
+    let folder = environment.path("DOCKER_CONFIG").or_else(|| environment.in_home(".docker"))?;
+    Some(folder.join("config.json"))
 }
 
-fn file_to_change(path: &Path) -> Result<AuthFile> {
+/// Reads a file that is about to be changed. A missing file is an empty one.
+fn read_login_file(path: &Path) -> Result<AuthFile> {
     let bytes = private_file::read(path)?.unwrap_or_default();
     AuthFile::parse(&bytes).map_err(|what| malformed(path.display(), &what))
 }
 
-fn malformed(place: impl fmt::Display, what: &str) -> Error {
-    Error::new(ErrorKind::Usage, format!("{place}: {what}"))
+fn malformed(source: impl fmt::Display, what: &str) -> Error {
+    Error::new(ErrorKind::Usage, format!("{source}: {what}"))
 }
 
-impl Place {
-    /// `None` if there is no such file, unless an option names it.
+impl CredentialSource {
+    /// Reads the source. Returns `None` if it is a missing file, unless the user chose that file.
     fn read(&self) -> Result<Option<AuthFile>> {
         let bytes = match self {
-            Self::Named(path) | Self::File(path) => private_file::read(path)?,
-            Self::Variable(json) if json.as_bytes().len() > private_file::FILE_LIMIT => {
+            Self::Authfile(path) => match private_file::read(path)? {
+                Some(bytes) => bytes,
+                None => return Err(Error::disk("open", path, io::ErrorKind::NotFound)),
+            },
+            Self::File(path) => match private_file::read(path)? {
+                Some(bytes) => bytes,
+                None => return Ok(None),
+            },
+            Self::Variable(json) if json.len() > private_file::FILE_LIMIT => {
                 return Err(malformed(self, &format!("more than {} bytes", private_file::FILE_LIMIT)));
             }
-            Self::Variable(json) => Some(json.as_bytes().to_owned()),
+            Self::Variable(json) => json.as_bytes().to_owned(),
         };
-        match (bytes, self) {
-            (Some(bytes), _) => AuthFile::parse(&bytes).map(Some).map_err(|what| malformed(self, &what)),
-            (None, Self::Named(path)) => Err(Error::disk("open", path, std::io::ErrorKind::NotFound)),
-            (None, _) => Ok(None),
-        }
+        AuthFile::parse(&bytes).map(Some).map_err(|what| malformed(self, &what))
     }
 
-    /// The same, and `None` too for a broken file that no option names.
-    fn read_or_pass(&self, progress: &dyn Progress) -> Result<Option<AuthFile>> {
-        match (self.read(), self) {
-            (Err(error), Self::File(_) | Self::Variable(_)) => {
+    /// Reads the source. Reports and skips a broken one, unless the user chose it.
+    fn read_or_skip(&self, progress: &dyn Progress) -> Result<Option<AuthFile>> {
+        match self.read() {
+            Err(error) if !self.is_required() => {
                 progress.report(Event::Note(&format!("credentials left out: {error}")));
                 Ok(None)
             }
-            (read, _) => read,
+            other => other,
         }
     }
 
-    /// The program that the file names for the registry, then the file's own entries.
-    fn search(
+    fn is_required(&self) -> bool {
+        matches!(self, Self::Authfile(_))
+    }
+
+    /// Asks the helper that the file names for the registry, if there is one. Reports and skips a helper that fails.
+    fn search_helper(
         &self,
         file: &AuthFile,
         name: &Reference,
         cancel: &Cancel,
         progress: &dyn Progress,
-    ) -> Result<Option<Credentials>> {
+    ) -> Option<Credentials> {
         let domain = name.domain();
-        let told = |credentials: Credentials, from: &str| {
-            let what = format!("credentials for {domain} ({})", credentials.whose());
-            progress.report(Event::Configured { what: &what, from });
-            Ok(Some(credentials))
-        };
-        if let Some(program) = file.program(domain) {
-            let keychain = CredentialHelper::named(program, cancel);
-            match keychain.and_then(|keychain| keychain.find(server(domain)).map(|found| (found, keychain))) {
-                Ok((Some(found), keychain)) => return told(found, &format!("{} ({self})", keychain.name())),
-                Ok((None, _)) => {}
-                Err(what) => progress.report(Event::Note(&format!("credentials left out: {what} ({self})"))),
+        let program = file.helper(domain)?;
+        let found = CredentialHelper::find_program(program, cancel).and_then(|helper| helper.get(server_of(domain)));
+        match found {
+            Ok(Some(found)) => {
+                report_found(domain, &found, &format!("docker-credential-{program} ({self})"), progress);
+                Some(found)
+            }
+            Ok(None) => None,
+            Err(what) => {
+                progress.report(Event::Note(&format!("credentials left out: {what} ({self})")));
+                None
             }
         }
-        match (file.find(name), self) {
-            (Ok(Some(found)), _) => told(found, &self.to_string()),
-            (Ok(None), _) => Ok(None),
-            (Err(error), Self::Named(_)) => Err(error.context(format!("{self}: entry for {domain}"))),
-            (Err(error), _) => {
+    }
+
+    /// Searches the file's own entries. Reports and skips a malformed entry, unless the user chose the file.
+    fn search_entries(
+        &self,
+        file: &AuthFile,
+        name: &Reference,
+        progress: &dyn Progress,
+    ) -> Result<Option<Credentials>> {
+        let domain = name.domain();
+        match file.find(name) {
+            Ok(Some(found)) => {
+                report_found(domain, &found, &self.to_string(), progress);
+                Ok(Some(found))
+            }
+            Ok(None) => Ok(None),
+            Err(error) if self.is_required() => Err(error.context(format!("{self}: entry for {domain}"))),
+            Err(error) => {
                 progress.report(Event::Note(&format!("credentials left out: {self}: entry for {domain}: {error}")));
                 Ok(None)
             }
@@ -244,11 +309,16 @@ impl Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for CredentialSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Named(path) | Self::File(path) => path.display().fmt(f),
+            Self::Authfile(path) | Self::File(path) => path.display().fmt(f),
             Self::Variable(_) => f.write_str("$DOCKER_AUTH_CONFIG"),
         }
     }
+}
+
+fn report_found(domain: &str, credentials: &Credentials, from: &str, progress: &dyn Progress) {
+    let what = format!("credentials for {domain} ({})", credentials.whose());
+    progress.report(Event::Configured { what: &what, from });
 }

@@ -1,57 +1,60 @@
-//! Docker's `daemon.json`, pure: the mirrors of Docker Hub, and the registries whose certificates are not verified. The
-//! rest of it is the daemon's own business.
+//! Parses Docker's `daemon.json`: the mirrors of Docker Hub, and the registries whose certificates are not verified. Other
+//! members are ignored.
 
 use std::net::IpAddr;
 
 use serde::Deserialize;
 
-use crate::host::network::Network;
+use crate::host::network::{Network, without_brackets};
 use crate::oci::authority::Authority;
 use crate::oci::json;
 
-/// What is read of the file.
+/// The members that pullet uses.
 #[derive(Debug, Default, Deserialize, PartialEq)]
 #[serde(rename_all = "kebab-case")]
 pub(super) struct Daemon {
-    /// For Docker Hub alone, as with Docker.
+    /// URLs of mirrors of Docker Hub. Docker uses them for no other registry.
     #[serde(default)]
     pub(super) registry_mirrors: Vec<String>,
     #[serde(default)]
     insecure_registries: Vec<String>,
+    /// The path of the file.
+    #[serde(skip)]
+    pub(super) from: String,
 }
 
 impl Daemon {
-    /// An empty file says nothing. The error tells what is wrong and where.
-    pub(super) fn parse(bytes: &[u8]) -> Result<Self, String> {
-        match bytes.iter().all(u8::is_ascii_whitespace) {
-            true => Ok(Self::default()),
-            false => json::parse(bytes),
-        }
+    /// Parses a file. An empty file is valid and has no members.
+    pub(super) fn parse(bytes: &[u8], from: &str) -> Result<Self, String> {
+        let parsed = if bytes.iter().all(u8::is_ascii_whitespace) { Self::default() } else { json::parse(bytes)? };
+        Ok(Self { from: from.to_owned(), ..parsed })
     }
 
-    /// Whether a server is listed as insecure: by `HOST[:PORT]`, where no port is the scheme's own, or by a network. What
-    /// addresses a name has is asked only if a network is listed.
+    /// Returns true if a server is listed, as `HOST[:PORT]` or by a network. An entry without a port is for the scheme's
+    /// default port. `lookup` resolves a host name; it is called only if a network is listed.
     pub(super) fn is_insecure(&self, https: bool, host: &str, port: u16, lookup: &dyn Fn(&str) -> Vec<IpAddr>) -> bool {
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        let networks: Vec<Network> = self.insecure_registries.iter().filter_map(|entry| entry.parse().ok()).collect();
-        let is_named = self.insecure_registries.iter().any(|entry| is_at(entry, https, host, port));
-        is_named || {
-            let addresses = match (networks.is_empty(), host.parse::<IpAddr>()) {
-                (true, _) => Vec::new(),
-                (false, Ok(address)) => vec![address],
-                (false, Err(_)) => lookup(host),
-            };
-            addresses.into_iter().any(|address| networks.iter().any(|network| network.has(address)))
+        let host = without_brackets(host);
+        if self.insecure_registries.iter().any(|entry| matches_server(entry, https, host, port)) {
+            return true;
         }
+        let networks: Vec<Network> = self.insecure_registries.iter().filter_map(|entry| entry.parse().ok()).collect();
+        if networks.is_empty() {
+            return false;
+        }
+        let addresses = match host.parse::<IpAddr>() {
+            Ok(address) => vec![address],
+            Err(_) => lookup(host),
+        };
+        addresses.into_iter().any(|address| networks.iter().any(|network| network.contains(address)))
     }
 }
 
-/// dockerd takes an entry with a scheme too, and warns.
-fn is_at(entry: &str, https: bool, host: &str, port: u16) -> bool {
+/// `host` has no brackets. An entry may have a scheme; dockerd accepts that with a warning.
+fn matches_server(entry: &str, https: bool, host: &str, port: u16) -> bool {
     let entry = entry.strip_prefix("http://").or_else(|| entry.strip_prefix("https://")).unwrap_or(entry);
     let Ok(listed) = entry.trim_end_matches('/').parse::<Authority>() else { return false };
-    let default = if https { 443 } else { 80 };
-    listed.bare_host().eq_ignore_ascii_case(host) && listed.port().unwrap_or(default) == port
+    let default_port = if https { 443 } else { 80 };
+    listed.port().unwrap_or(default_port) == port && listed.bare_host().eq_ignore_ascii_case(host)
 }
 
 #[cfg(test)]
@@ -59,11 +62,11 @@ mod tests {
     use super::*;
 
     fn daemon(text: &str) -> Result<Daemon, String> {
-        Daemon::parse(text.as_bytes())
+        Daemon::parse(text.as_bytes(), "f")
     }
 
     #[test]
-    fn reads_its_two_members_and_no_other() {
+    fn parses_two_members_and_ignores_others() {
         for (text, mirrors, insecure) in [
             ("", 0, 0),
             (" \n", 0, 0),
@@ -86,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn insecure_are_hosts_and_networks() {
+    fn matches_insecure_hosts_and_networks() {
         let check = |entry: &str, https: bool, (host, port): (&str, u16), expected: bool| {
             let daemon = Daemon { insecure_registries: vec![entry.to_owned()], ..Daemon::default() };
             let lookup = |name: &str| match name {

@@ -1,35 +1,39 @@
-//! containerd's `hosts.toml`, pure: where the registry of one folder is asked for, in the order of the file. The rules
-//! are those of containerd's `remotes/docker/config`.
+//! Parses containerd's `hosts.toml`: the endpoints of one registry, in the order of the file. The rules are those of
+//! containerd's `remotes/docker/config`.
 
 use std::path::Path;
 
 use super::toml_file::{self, Table};
 use crate::oci::route::{Base, Place, Route};
 
-/// Header fields that one place may have.
+/// Maximum number of header fields of one endpoint.
 const HEADERS_LIMIT: usize = 32;
-/// What a request says itself: a file that says it too would only break it.
-const OWN_HEADERS: [&str; 9] =
+/// Maximum length of the name of a header field in bytes.
+const HEADER_NAME_LIMIT: usize = 100;
+/// Maximum length of the value of a header field in bytes.
+const HEADER_VALUE_LIMIT: usize = 4096;
+/// Header fields that requests already have: a second value would break the request.
+const RESERVED_HEADERS: [&str; 9] =
     ["accept", "accept-encoding", "connection", "content-length", "expect", "host", "range", "te", "transfer-encoding"];
 
-/// Parses the `hosts.toml` in `folder`, to which its own paths are relative. The error tells the line.
+/// Parses the `hosts.toml` in `folder`; paths in the file are relative to that folder. Errors begin with the line.
 pub(super) fn parse(text: &str, folder: &Path, from: &str) -> Result<Route, String> {
     let document = toml_file::parse(text)?;
     let root = document.root();
     let mut mirrors = Vec::new();
     if let Some(hosts) = root.table("host")? {
         for url in hosts.keys() {
-            let table = hosts.table(url)?.ok_or_else(|| hosts.complaint("a host is no table"))?;
-            mirrors.push(place(Some(url), &table, folder, from)?);
+            let table = hosts.table(url)?.ok_or_else(|| hosts.error("a host is not a table"))?;
+            mirrors.push(parse_endpoint(Some(url), &table, folder, from)?);
         }
     }
     let server = root.string("server")?.filter(|server| !server.is_empty());
-    let origin = place(server, &root, folder, from)?;
+    let origin = parse_endpoint(server, &root, folder, from)?;
     Ok(Route { mirrors, origin: Some(origin), from: from.to_owned() })
 }
 
-/// One place; without a URL it is the registry as it is named.
-fn place(url: Option<&str>, table: &Table<'_>, folder: &Path, from: &str) -> Result<Place, String> {
+/// Parses one endpoint. Without a URL, it is the registry itself.
+fn parse_endpoint(url: Option<&str>, table: &Table<'_>, folder: &Path, from: &str) -> Result<Place, String> {
     let base = match url {
         None => Base::Named,
         Some(url) => {
@@ -40,54 +44,70 @@ fn place(url: Option<&str>, table: &Table<'_>, folder: &Path, from: &str) -> Res
     let mut place = Place::new(base, from);
     place.sends_namespace = true;
     place.is_insecure = table.flag("skip_verify")?;
-    if let Some(named) = table.strings("capabilities")?.filter(|named| !named.is_empty()) {
-        if let Some(unknown) = named.iter().find(|name| !matches!(**name, "pull" | "resolve" | "push" | "referrers")) {
-            return Err(table.complaint(&format!("unknown capability \"{unknown}\"")));
+    let capabilities = table.strings("capabilities")?.unwrap_or_default();
+    for name in &capabilities {
+        if !matches!(*name, "pull" | "resolve" | "push" | "referrers") {
+            return Err(table.error(&format!("unknown capability \"{name}\"")));
         }
-        (place.resolves, place.pulls) = (named.contains(&"resolve"), named.contains(&"pull"));
     }
-    let named = table.string_or_strings("ca")?.unwrap_or_default();
-    place.files.authorities = named.into_iter().map(|path| folder.join(path)).collect();
-    place.files.client = match table.string_lists("client")?.unwrap_or_default().into_iter().next().as_deref() {
-        None => None,
-        Some([both]) => Some((folder.join(both), None)),
-        Some([certificate, key]) => {
-            Some((folder.join(certificate), Some(folder.join(key)).filter(|_| !key.is_empty())))
-        }
-        Some(_) => return Err(table.complaint("\"client\" is not a file, a list of files or a list of pairs")),
-    };
-    place.headers = headers(table)?;
+    // As in containerd, an empty list means all capabilities.
+    if !capabilities.is_empty() {
+        place.resolves = capabilities.contains(&"resolve");
+        place.pulls = capabilities.contains(&"pull");
+    }
+    for path in table.string_or_strings("ca")?.unwrap_or_default() {
+        place.files.authorities.push(folder.join(path));
+    }
+    // containerd accepts several client certificates; only the first is used here.
+    if let Some(client) = table.string_lists("client")?.and_then(|lists| lists.into_iter().next()) {
+        place.files.client = match client[..] {
+            [certificate] | [certificate, ""] => Some((folder.join(certificate), None)),
+            [certificate, key] => Some((folder.join(certificate), Some(folder.join(key)))),
+            _ => return Err(table.error("\"client\" is not a file, a list of files or a list of pairs")),
+        };
+    }
+    place.headers = parse_headers(table)?;
     Ok(place)
 }
 
-/// What no header can carry is refused here, before it stands in a request.
-fn headers(table: &Table<'_>) -> Result<Vec<(String, String)>, String> {
-    let Some(table) = table.table("header")? else { return Ok(Vec::new()) };
+/// Parses the `header` table of an endpoint, and rejects fields that cannot be sent.
+fn parse_headers(endpoint: &Table<'_>) -> Result<Vec<(String, String)>, String> {
+    let Some(table) = endpoint.table("header")? else { return Ok(Vec::new()) };
     let mut headers = Vec::new();
     for name in table.keys() {
-        let is_name = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
-        let name_is_good = !name.is_empty() && name.len() <= 100 && name.bytes().all(is_name);
-        if !name_is_good || OWN_HEADERS.contains(&name.to_ascii_lowercase().as_str()) {
-            return Err(table.complaint(&format!("\"{name:.100}\" is no header that may be set")));
+        if !is_allowed_header(name) {
+            return Err(table.error(&format!("header \"{name:.100}\" cannot be set")));
         }
         for value in table.string_or_strings(name)?.unwrap_or_default() {
-            if value.len() > 4096 || !value.bytes().all(|b| b == b' ' || b == b'\t' || b.is_ascii_graphic()) {
-                return Err(table.complaint(&format!("the value of header \"{name}\" is none")));
+            if !is_header_value(value) {
+                return Err(table.error(&format!("invalid value of header \"{name}\"")));
             }
             headers.push((name.to_owned(), value.to_owned()));
         }
     }
-    match headers.len() {
-        0..=HEADERS_LIMIT => Ok(headers),
-        _ => Err(table.complaint(&format!("limit exceeded: more than {HEADERS_LIMIT} headers"))),
+    if headers.len() > HEADERS_LIMIT {
+        return Err(table.error(&format!("limit exceeded: more than {HEADERS_LIMIT} headers")));
     }
+    Ok(headers)
+}
+
+/// Returns true for a token (RFC 9110, section 5.6.2) that is not reserved.
+fn is_allowed_header(name: &str) -> bool {
+    let is_token_character = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    let is_token = !name.is_empty() && name.bytes().all(is_token_character);
+    is_token && name.len() <= HEADER_NAME_LIMIT && !RESERVED_HEADERS.contains(&name.to_ascii_lowercase().as_str())
+}
+
+fn is_header_value(value: &str) -> bool {
+    let is_value_character = |b: u8| b == b' ' || b == b'\t' || b.is_ascii_graphic();
+    value.len() <= HEADER_VALUE_LIMIT && value.bytes().all(is_value_character)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Each place by its URL and letters: `r`esolves, `p`ulls, `i`nsecure, `w`hole URL.
+    /// Compares each place by its URL and flags (`r`: resolves, `p`: pulls, `i`: insecure, `w`: whole URL), or the error.
     fn check(text: &str, expected: &str) {
         let show = |place: &Place| {
             let (url, whole) = match &place.base {
@@ -106,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn places_stand_in_the_order_of_the_file() {
+    fn keeps_the_order_of_the_file() {
         check("", "itself rp");
         check("server = 'https://s.io'", "https://s.io rp");
         check(
@@ -118,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn certificates_and_headers() {
+    fn parses_certificates_and_headers() {
         let text = "[host.'https://a.io']\nca='ca.crt'\nclient=[['c.pem','k.pem'],['x','y']]\n\
                     [host.'https://b.io']\nca=['/x/1.crt','2.crt']\nclient='both.pem'\n\
                     [host.'https://b.io'.header]\nX-Key='v'\nX-More=['1','2']\n[host.'https://c.io']\nclient=['c',['d','']]";
@@ -134,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_malformed_is_refused_by_line() {
+    fn rejects_malformed_files_with_the_line() {
         for (text, expected) in [
             ("server = 1", "line 1"),
             ("host = 'x'", "line 1"),
@@ -143,9 +163,9 @@ mod tests {
             ("[host.'https://a.io']\nskip_verify = 'yes'", "line 2"),
             ("[host.'https://a.io']\nca = [1]", "line 2"),
             ("[host.'https://a.io']\nclient = [['a','b','c']]", "line 1"),
-            ("[header]\nHost = 'x'", "no header that may be set"),
-            ("[header]\n\"a\\r\\nb\" = 'x'", "no header that may be set"),
-            ("[header]\na = \"x\\r\\ny\"", "the value of header"),
+            ("[header]\nHost = 'x'", "header \"Host\" cannot be set"),
+            ("[header]\n\"a\\r\\nb\" = 'x'", "cannot be set"),
+            ("[header]\na = \"x\\r\\ny\"", "invalid value of header"),
             (&format!("[header]\na = [{}]", "'x',".repeat(33)), "limit exceeded"),
         ] {
             let why = parse(text, Path::new("/d"), "f").map(|_| String::new()).unwrap_or_else(|e| e);

@@ -1,54 +1,57 @@
-//! Stands in for `registries` and `hosts` where pullet is built without TOML: nothing of these files is read, and what
-//! says something is refused, for it might say that nothing may be fetched.
+//! Replaces `registries` and `hosts` in builds without TOML. A file that configures registries is rejected, because it may
+//! forbid what would otherwise be fetched.
 
 use std::path::Path;
 
 use crate::oci::reference::Reference;
 use crate::oci::route::Route;
 
-const ABSENT: &str = "this pullet is built without TOML and cannot obey it";
+const MISSING_FEATURE: &str = "this pullet was built without TOML support and cannot follow this file";
 
-/// Files of containers that say nothing of registries.
+/// A `registries.conf` that configures no registry.
 #[derive(Default)]
 pub(super) struct Registries(());
 
-/// What such files say of a name: nothing ever.
-pub(super) enum Word {
-    #[allow(dead_code, reason = "what would be said is refused before")]
-    Blocked(String),
-    #[allow(dead_code, reason = "what would be said is refused before")]
+/// The rule for a name; without TOML there is never one.
+pub(super) enum Rule {
+    #[allow(dead_code, reason = "files with rules are rejected")]
+    Blocked { from: String },
+    #[allow(dead_code, reason = "files with rules are rejected")]
     Route(Box<Route>),
 }
 
 impl Registries {
-    /// What distributions install, comments and settings of other things, is as good as no file.
+    /// Accepts the files that distributions install: comments, and settings that do not concern registries.
     pub(super) fn parse(text: &str, _: &str) -> Result<Self, String> {
-        let mut is_top = true;
-        let mut is_said = |line: &str| {
+        let mut is_top_level = true;
+        for line in text.lines() {
             let line: String = line.chars().filter(|c| !c.is_whitespace() && !matches!(c, '"' | '\'')).collect();
-            is_top &= !line.starts_with('[');
-            // A key behind a table's head is that table's own: short names have aliases of any name.
+            is_top_level &= !line.starts_with('[');
+            // Only top-level keys count: the table of aliases may have keys with any name.
             let keys = ["registry=", "registry.", "registries.", "unqualified-search-registries="];
-            (is_top && keys.iter().any(|key| line.starts_with(key)))
-                || ["[[registry]]", "[registry", "[registries"].iter().any(|head| line.starts_with(head))
-        };
-        if text.lines().any(&mut is_said) { Err(ABSENT.to_owned()) } else { Ok(Self(())) }
+            let tables = ["[[registry]]", "[registry", "[registries"];
+            let is_key = is_top_level && keys.iter().any(|key| line.starts_with(key));
+            if is_key || tables.iter().any(|table| line.starts_with(table)) {
+                return Err(MISSING_FEATURE.to_owned());
+            }
+        }
+        Ok(Self(()))
     }
 
     pub(super) fn merge(&mut self, _: Self) {}
 
-    pub(super) fn search(&self) -> Option<&str> {
+    pub(super) fn unqualified_search(&self) -> Option<&str> {
         None
     }
 
-    pub(super) fn word(&self, _: &Reference) -> Result<Option<Word>, String> {
+    pub(super) fn rule_for(&self, _: &Reference) -> Result<Option<Rule>, String> {
         Ok(None)
     }
 }
 
-/// Any `hosts.toml` says something.
+/// Rejects every `hosts.toml`.
 pub(super) fn parse(_: &str, _: &Path, _: &str) -> Result<Route, String> {
-    Err(ABSENT.to_owned())
+    Err(MISSING_FEATURE.to_owned())
 }
 
 #[cfg(test)]
@@ -56,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_says_something_is_refused() {
+    fn rejects_files_that_configure_registries() {
         for (text, is_refused) in [
             ("", false),
             ("# [[registry]]\n# location = \"r.io\"\n", false),

@@ -1,16 +1,15 @@
-//! containers' `registries.conf`, version 2, pure: which entry speaks of a name, where it leads, and what it forbids. The
-//! rules are those of containers/image. Aliases and search lists of several registries are not followed: which of them
-//! is meant, a person would have to say.
+//! Parses containers' `registries.conf`, version 2, and finds the entry for a name by the rules of containers/image.
+//! Aliases and search lists with several registries are ignored, because they would need a user to choose.
 
 use super::toml_file::{self, Table};
 use crate::oci::reference::Reference;
 use crate::oci::route::{Base, Place, Route};
 
-/// What a file and its drop-ins say together.
+/// The content of a file and its drop-ins.
 #[derive(Debug, Default)]
 pub(super) struct Registries {
     entries: Vec<RegistryTable>,
-    /// Where short names are looked for, where that was said.
+    /// `unqualified-search-registries`, if present.
     search: Option<Vec<String>>,
 }
 
@@ -18,11 +17,12 @@ pub(super) struct Registries {
 #[derive(Debug)]
 struct RegistryTable {
     prefix: String,
-    /// Empty where the name itself says it: below a wildcard.
+    /// Empty for a wildcard prefix without a location: then names stay as they are.
     location: String,
     is_insecure: bool,
     is_blocked: bool,
     mirrors: Vec<MirrorTable>,
+    /// The file with this entry.
     from: String,
 }
 
@@ -31,174 +31,197 @@ struct RegistryTable {
 struct MirrorTable {
     location: String,
     is_insecure: bool,
-    /// For names with a tag, and for names with a digest.
-    by_tag: bool,
-    by_digest: bool,
+    pull_from: PullFromMirror,
 }
 
-/// What the configuration says of a name.
+/// Which names a mirror is used for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum PullFromMirror {
+    All,
+    DigestOnly,
+    TagOnly,
+}
+
+/// The configuration for a name.
 #[derive(Debug, PartialEq)]
-pub(super) enum Word {
-    /// Nothing may be fetched; the file that says so.
-    Blocked(String),
+pub(super) enum Rule {
+    /// The name must not be fetched, because of this file.
+    Blocked {
+        from: String,
+    },
     Route(Box<Route>),
 }
 
 impl Registries {
-    /// Parses one file. The error tells the line.
+    /// Parses one file. Errors begin with the line.
     pub(super) fn parse(text: &str, from: &str) -> Result<Self, String> {
         let document = toml_file::parse(text)?;
         let root = document.root();
-        if let Some(old) = root.table("registries")? {
-            return Err(old.complaint("version 1 of the format is not supported: write [[registry]] tables"));
+        if let Some(version_1) = root.table("registries")? {
+            return Err(version_1.error("version 1 of the format is not supported: write [[registry]] tables"));
         }
-        let mut registries = Self::default();
+        let mut entries: Vec<RegistryTable> = Vec::new();
         for table in root.tables("registry")? {
-            let entry = entry(&table, from)?;
-            let conflicts = |other: &RegistryTable| {
-                other.prefix == entry.prefix
-                    && (other.is_insecure, other.is_blocked) != (entry.is_insecure, entry.is_blocked)
-            };
-            if registries.entries.iter().any(conflicts) {
-                let what = format!("\"{}\" is there twice, and not the same", entry.prefix);
-                return Err(table.complaint(&what));
+            let entry = parse_registry(&table, from)?;
+            if entries.iter().any(|other| other.conflicts_with(&entry)) {
+                return Err(table.error(&format!("conflicting entries for \"{}\"", entry.prefix)));
             }
-            registries.entries.push(entry);
+            entries.push(entry);
         }
         let search = root.strings("unqualified-search-registries")?;
-        registries.search = search.map(|list| list.into_iter().map(str::to_owned).collect());
-        Ok(registries)
+        Ok(Self { entries, search: search.map(|list| list.into_iter().map(str::to_owned).collect()) })
     }
 
-    /// A drop-in's entries take the place of those with the same prefix.
-    pub(super) fn merge(&mut self, later: Self) {
-        self.entries.retain(|entry| !later.entries.iter().any(|other| other.prefix == entry.prefix));
-        self.entries.extend(later.entries);
-        self.search = later.search.or(self.search.take());
+    /// Adds a drop-in. Its entries replace those with the same prefix, and its search list replaces the other.
+    pub(super) fn merge(&mut self, drop_in: Self) {
+        self.entries.retain(|entry| !drop_in.entries.iter().any(|other| other.prefix == entry.prefix));
+        self.entries.extend(drop_in.entries);
+        if drop_in.search.is_some() {
+            self.search = drop_in.search;
+        }
     }
 
-    /// The registry where short names are, if there is exactly one.
-    pub(super) fn search(&self) -> Option<&str> {
+    /// Returns the registry of short names, if the search list has exactly one.
+    pub(super) fn unqualified_search(&self) -> Option<&str> {
         match self.search.as_deref() {
-            Some([one]) => Some(one),
+            Some([registry]) => Some(registry),
             _ => None,
         }
     }
 
-    /// What the entry with the longest fitting prefix says of a name.
-    pub(super) fn word(&self, name: &Reference) -> Result<Option<Word>, String> {
-        let whole = name.to_string();
-        let fitting = self.entries.iter().filter_map(|entry| Some((entry, matched(&whole, &entry.prefix)?)));
-        // Of equal ones the last: it stands nearest to the end of the files.
-        let Some((entry, matched)) = fitting.max_by_key(|(entry, _)| entry.prefix.len()) else { return Ok(None) };
-        match entry.is_blocked {
-            true => Ok(Some(Word::Blocked(entry.from.clone()))),
-            false => entry.route(name, matched).map(|route| Some(Word::Route(Box::new(route)))),
+    /// Returns the rule of the entry with the longest matching prefix. Of several with the same prefix, the last one wins.
+    pub(super) fn rule_for(&self, name: &Reference) -> Result<Option<Rule>, String> {
+        let text = name.to_string();
+        let matching = self.entries.iter().filter_map(|entry| Some((entry, match_prefix(&text, &entry.prefix)?)));
+        let Some((entry, end)) = matching.max_by_key(|(entry, _)| entry.prefix.len()) else { return Ok(None) };
+        if entry.is_blocked {
+            return Ok(Some(Rule::Blocked { from: entry.from.clone() }));
         }
+        let route = entry.route(name, end)?;
+        Ok(Some(Rule::Route(Box::new(route))))
     }
 }
 
 impl RegistryTable {
-    /// The mirrors that are for this kind of name, then the location, each with what stands behind the prefix.
-    fn route(&self, name: &Reference, matched: usize) -> Result<Route, String> {
+    fn conflicts_with(&self, other: &Self) -> bool {
+        self.prefix == other.prefix && (self.is_insecure != other.is_insecure || self.is_blocked != other.is_blocked)
+    }
+
+    /// Returns the mirrors that are used for this kind of name, and then the location. In each of them, the part of the
+    /// name from byte `prefix_end` on is appended.
+    fn route(&self, name: &Reference, prefix_end: usize) -> Result<Route, String> {
         let repository = name.repository();
-        let rest = repository.get(matched..).filter(|rest| rest.is_empty() || rest.starts_with('/'));
-        let at = |location: &str| match (rest, location.split_once('/')) {
-            // A prefix without port speaks of the ports too, but no location can stand for them.
-            (None, _) => Ok(Base::Named),
-            (Some(_), None) if location.is_empty() => Ok(Base::Named),
-            (Some(""), None) => Err(format!("{}: location \"{location}\" names no repository", self.from)),
-            (Some(rest), None) => Ok(repository_at(location, rest.trim_start_matches('/'))),
-            (Some(rest), Some((host, path))) => Ok(repository_at(host, &format!("{path}{rest}"))),
-        };
-        let mut origin = Place::new(at(&self.location)?, &self.from);
+        // A prefix without a port also matches names with a port, which no location can replace.
+        let rest = repository.get(prefix_end..).filter(|rest| rest.is_empty() || rest.starts_with('/'));
+        let mut origin = Place::new(Base::Named, &self.from);
         origin.is_insecure = self.is_insecure;
-        let is_pinned = name.digest().is_some();
         let mut mirrors = Vec::new();
-        for mirror in self.mirrors.iter().filter(|mirror| rest.is_some() && (mirror.by_digest || !is_pinned)) {
-            let mut place = Place::new(at(&mirror.location)?, &self.from);
-            place.is_insecure = mirror.is_insecure;
-            place.resolves = mirror.by_tag;
-            mirrors.push(place);
+        if let Some(rest) = rest {
+            origin.base = self.base_at(&self.location, rest)?;
+            for mirror in &self.mirrors {
+                if mirror.pull_from == PullFromMirror::TagOnly && name.digest().is_some() {
+                    continue;
+                }
+                let mut place = Place::new(self.base_at(&mirror.location, rest)?, &self.from);
+                place.is_insecure = mirror.is_insecure;
+                place.resolves = mirror.pull_from != PullFromMirror::DigestOnly;
+                mirrors.push(place);
+            }
         }
         Ok(Route { mirrors, origin: Some(origin), from: self.from.clone() })
     }
+
+    /// Appends `rest`, which is empty or starts with a slash, to a location.
+    fn base_at(&self, location: &str, rest: &str) -> Result<Base, String> {
+        if location.is_empty() {
+            return Ok(Base::Named);
+        }
+        let moved = format!("{location}{rest}");
+        match moved.split_once('/') {
+            Some((host, path)) => Ok(Base::Repository { host: host.to_owned(), path: path.to_owned() }),
+            None => Err(format!("{}: location \"{location}\" names no repository", self.from)),
+        }
+    }
 }
 
-fn repository_at(host: &str, path: &str) -> Base {
-    Base::Repository { host: host.to_owned(), path: path.to_owned() }
-}
-
-/// How many bytes of a name the prefix stands for; `None` where it is another's. `*.` stands for all hosts below one.
-fn matched(name: &str, prefix: &str) -> Option<usize> {
+/// Returns the end of the part of a name that matches a prefix, in bytes, or `None` if it does not match. A prefix that
+/// starts with `*.` matches all hosts below a domain.
+fn match_prefix(name: &str, prefix: &str) -> Option<usize> {
     let end = match prefix.strip_prefix('*') {
         Some(suffix) => {
-            let start = name.find(suffix).filter(|start| !name.get(..*start).is_some_and(|host| host.contains('/')))?;
+            let start = name.find(suffix)?;
+            if name.get(..start)?.contains('/') {
+                return None;
+            }
             start + suffix.len()
         }
-        None => name.starts_with(prefix).then_some(prefix.len())?,
+        None if name.starts_with(prefix) => prefix.len(),
+        None => return None,
     };
     let rest = name.get(end..)?;
     (rest.is_empty() || rest.starts_with(['/', ':', '@'])).then_some(end)
 }
 
-fn entry(table: &Table<'_>, from: &str) -> Result<RegistryTable, String> {
-    let location = location(table, "location")?;
-    let prefix = match location_of(table, "prefix")? {
-        Some(prefix) => prefix,
-        None => location.clone().ok_or_else(|| table.complaint("there is neither a prefix nor a location"))?,
+fn parse_registry(table: &Table<'_>, from: &str) -> Result<RegistryTable, String> {
+    let location = location(table)?;
+    let Some(prefix) = host_and_path(table, "prefix")?.or_else(|| location.clone()) else {
+        return Err(table.error("there is neither a prefix nor a location"));
     };
     let is_wildcard = prefix.starts_with("*.");
     if location.is_none() && !is_wildcard {
-        return Err(table.complaint("there is no location, and the prefix is no wildcard"));
+        return Err(table.error("there is no location, and the prefix is not a wildcard"));
     }
     if prefix.get(usize::from(is_wildcard)..).is_some_and(|rest| rest.contains('*')) {
-        return Err(table.complaint("a wildcard stands as \"*.\" before a prefix and nowhere else"));
+        return Err(table.error("a wildcard is only allowed as \"*.\" at the start of a prefix"));
     }
     let digests_only = table.flag("mirror-by-digest-only")?;
-    let mirrors = table.tables("mirror")?.iter().map(|table| mirror(table, digests_only)).collect::<Result<_, _>>()?;
-    let (is_insecure, is_blocked) = (table.flag("insecure")?, table.flag("blocked")?);
+    let mut mirrors = Vec::new();
+    for mirror in table.tables("mirror")? {
+        mirrors.push(parse_mirror(&mirror, digests_only)?);
+    }
     Ok(RegistryTable {
         prefix,
         location: location.unwrap_or_default(),
-        is_insecure,
-        is_blocked,
+        is_insecure: table.flag("insecure")?,
+        is_blocked: table.flag("blocked")?,
         mirrors,
         from: from.to_owned(),
     })
 }
 
-fn mirror(table: &Table<'_>, digests_only: bool) -> Result<MirrorTable, String> {
-    let location = location(table, "location")?.ok_or_else(|| table.complaint("the mirror has no location"))?;
-    let (by_tag, by_digest) = match table.string("pull-from-mirror")? {
+fn parse_mirror(table: &Table<'_>, digests_only: bool) -> Result<MirrorTable, String> {
+    let location = location(table)?.ok_or_else(|| table.error("the mirror has no location"))?;
+    let pull_from = match table.string("pull-from-mirror")? {
         Some(_) if digests_only => {
-            return Err(table.complaint("\"pull-from-mirror\" and \"mirror-by-digest-only\" exclude each other"));
+            return Err(table.error("\"pull-from-mirror\" and \"mirror-by-digest-only\" exclude each other"));
         }
-        None | Some("") => (!digests_only, true),
-        Some("all") => (true, true),
-        Some("digest-only") => (false, true),
-        Some("tag-only") => (true, false),
-        Some(_) => return Err(table.complaint("\"pull-from-mirror\" is none of all, digest-only, tag-only")),
+        None | Some("") if digests_only => PullFromMirror::DigestOnly,
+        None | Some("" | "all") => PullFromMirror::All,
+        Some("digest-only") => PullFromMirror::DigestOnly,
+        Some("tag-only") => PullFromMirror::TagOnly,
+        Some(_) => return Err(table.error("\"pull-from-mirror\" is not one of all, digest-only, tag-only")),
     };
-    Ok(MirrorTable { location, is_insecure: table.flag("insecure")?, by_tag, by_digest })
+    Ok(MirrorTable { location, is_insecure: table.flag("insecure")?, pull_from })
 }
 
-fn location(table: &Table<'_>, key: &str) -> Result<Option<String>, String> {
-    match location_of(table, key)? {
-        Some(location) if location.contains('*') => Err(table.complaint("a location has no wildcard")),
-        other => Ok(other),
+fn location(table: &Table<'_>) -> Result<Option<String>, String> {
+    let location = host_and_path(table, "location")?;
+    if location.as_ref().is_some_and(|location| location.contains('*')) {
+        return Err(table.error("a location cannot have a wildcard"));
     }
+    Ok(location)
 }
 
-/// `HOST[:PORT][/PATH]`; empty is as good as not there.
-fn location_of(table: &Table<'_>, key: &str) -> Result<Option<String>, String> {
-    let Some(text) = table.string(key)?.map(|text| text.trim_end_matches('/')).filter(|text| !text.is_empty()) else {
+/// Returns a member with the form `HOST[:PORT][/PATH]`, or `None` if it is missing or empty.
+fn host_and_path(table: &Table<'_>, key: &str) -> Result<Option<String>, String> {
+    let text = table.string(key)?.unwrap_or_default().trim_end_matches('/');
+    if text.is_empty() {
         return Ok(None);
-    };
-    match text.contains("://") || !text.bytes().all(|byte| byte.is_ascii_graphic()) || text.contains(['?', '#', '@']) {
-        true => Err(table.complaint(&format!("\"{key}\" is not HOST[:PORT][/PATH]: \"{text}\""))),
-        false => Ok(Some(text.to_owned())),
     }
+    if text.contains("://") || text.contains(['?', '#', '@']) || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(table.error(&format!("\"{key}\" is not HOST[:PORT][/PATH]: \"{text}\"")));
+    }
+    Ok(Some(text.to_owned()))
 }
 
 #[cfg(test)]
@@ -209,8 +232,8 @@ mod tests {
         Registries::parse(text, "f").unwrap_or_else(|e| panic!("{text}: {e}"))
     }
 
-    /// `host/path` of each place with its letters: `t`ags, `i`nsecure; or what else was said.
-    fn said(registries: &Registries, name: &str) -> String {
+    /// Returns `host/path` of each place with its flags (`t`: resolves tags, `i`: insecure), or the other outcome.
+    fn rule(registries: &Registries, name: &str) -> String {
         let show = |place: &Place| {
             let at = match &place.base {
                 Base::Repository { host, path } => format!("{host}/{path}"),
@@ -220,10 +243,10 @@ mod tests {
             let insecure = if place.is_insecure { "+i" } else { "" };
             format!("{at}{tags}{insecure}")
         };
-        match registries.word(&name.parse().unwrap()) {
+        match registries.rule_for(&name.parse().unwrap()) {
             Ok(None) => "nothing".to_owned(),
-            Ok(Some(Word::Blocked(from))) => format!("blocked by {from}"),
-            Ok(Some(Word::Route(route))) => {
+            Ok(Some(Rule::Blocked { from })) => format!("blocked by {from}"),
+            Ok(Some(Rule::Route(route))) => {
                 route.mirrors.iter().chain(&route.origin).map(show).collect::<Vec<_>>().join(" ")
             }
             Err(why) => why,
@@ -232,13 +255,13 @@ mod tests {
 
     #[track_caller]
     fn check(text: &str, name: &str, expected: &str) {
-        assert_eq!(said(&registries(text), name), expected, "{name} by {text}");
+        assert_eq!(rule(&registries(text), name), expected, "{name} by {text}");
     }
 
     const HEX: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
     #[test]
-    fn the_longest_prefix_speaks() {
+    fn uses_the_longest_prefix() {
         let text = "[[registry]]\nlocation = 'r.io'\n[[registry]]\nprefix = 'r.io/a'\nlocation = 'm.io/x'\ninsecure = true\n\
                     [[registry]]\nprefix = 'r.io/a/b'\nlocation = 'n.io'\n[[registry]]\nprefix='*.w.io'\nblocked = true\n";
         check(text, "r.io/z:1", "r.io/z+t");
@@ -253,12 +276,12 @@ mod tests {
         check(text, "x.y.w.io:5000/a", "blocked by f");
         check(text, "w.io/a", "nothing");
         check(text, "evil.io/x.w.io/a", "nothing");
-        // A host stands for its ports, which can be forbidden and not moved.
+        // A prefix without a port matches all ports: they can be blocked, but not moved.
         check(text, "r.io:5000/a", "itself+t");
     }
 
     #[test]
-    fn a_wildcard_leads_where_it_says_or_nowhere_else() {
+    fn wildcard_with_and_without_location() {
         check("[[registry]]\nprefix='*.w.io'\ninsecure=true", "a.w.io/b/c", "itself+t+i");
         check("[[registry]]\nprefix='*.w.io'\nlocation='m.io/n'", "a.w.io/b/c", "m.io/n/b/c+t");
         check("[[registry]]\nprefix='*.w.io/b'\nlocation='m.io/n'", "a.w.io/b/c", "m.io/n/c+t");
@@ -288,20 +311,20 @@ mod tests {
     }
 
     #[test]
-    fn drop_ins_replace() {
+    fn drop_ins_replace_entries() {
         let mut base =
             registries("unqualified-search-registries=['a.io','b.io']\n[[registry]]\nlocation='r.io'\nblocked=true");
-        assert_eq!(base.search(), None);
+        assert_eq!(base.unqualified_search(), None);
         base.merge(registries("[[registry]]\nlocation='x.io'\nblocked=true"));
-        assert_eq!((said(&base, "r.io/a").as_str(), said(&base, "x.io/a").as_str()), ("blocked by f", "blocked by f"));
+        assert_eq!((rule(&base, "r.io/a").as_str(), rule(&base, "x.io/a").as_str()), ("blocked by f", "blocked by f"));
         base.merge(registries("unqualified-search-registries=['c.io']\n[[registry]]\nlocation='r.io'\n"));
-        assert_eq!((said(&base, "r.io/a").as_str(), base.search()), ("r.io/a+t", Some("c.io")));
+        assert_eq!((rule(&base, "r.io/a").as_str(), base.unqualified_search()), ("r.io/a+t", Some("c.io")));
         base.merge(registries("unqualified-search-registries=[]"));
-        assert_eq!(base.search(), None);
+        assert_eq!(base.unqualified_search(), None);
     }
 
     #[test]
-    fn what_is_malformed_is_refused_by_line() {
+    fn rejects_malformed_files_with_the_line() {
         for (text, expected) in [
             ("[[registry]]\nlocation = 1", "line 2"),
             ("\n[registry]\nlocation='a'", "line 2"),
@@ -311,16 +334,16 @@ mod tests {
             ("[[registry]]\nlocation='a.io/x?y'", "not HOST"),
             ("[[registry]]\nlocation='a b'", "not HOST"),
             ("[[registry]]\nlocation=\"a\\u001b[31m\"", "not HOST"),
-            ("[[registry]]\nlocation='*.a.io'", "no wildcard"),
+            ("[[registry]]\nlocation='*.a.io'", "cannot have a wildcard"),
             ("[[registry]]\nprefix='a.*.io'\nlocation='b'", "wildcard"),
             ("[[registry]]\nlocation='a'\nblocked='yes'", "line 3"),
             ("[[registry]]\nlocation='a'\n[[registry.mirror]]\ninsecure=true", "line 3: the mirror"),
-            ("[[registry]]\nlocation='a'\n[[registry.mirror]]\nlocation='m'\npull-from-mirror='x'", "none of all"),
+            ("[[registry]]\nlocation='a'\n[[registry.mirror]]\nlocation='m'\npull-from-mirror='x'", "not one of all"),
             (
                 "[[registry]]\nlocation='a'\nmirror-by-digest-only=true\n[[registry.mirror]]\nlocation='m'\npull-from-mirror='all'",
                 "exclude each other",
             ),
-            ("[[registry]]\nlocation='a'\n[[registry]]\nlocation='a'\nblocked=true", "twice"),
+            ("[[registry]]\nlocation='a'\n[[registry]]\nlocation='a'\nblocked=true", "conflicting entries"),
             ("[registries.search]\nregistries=['a']", "version 1"),
             ("unqualified-search-registries='a'", "line 1"),
         ] {

@@ -1,5 +1,5 @@
-//! TOML as configuration files have it: parsed whole, read member by member, with the line in every complaint. The only
-//! file that names the crate toml. What a reader does not ask for is passed over, as by the tools whose files these are.
+//! Reads TOML configuration files member by member; errors begin with the line. The only file that uses the crate `toml`.
+//! Members that no reader asks for are ignored, as the tools do that own these files.
 
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
@@ -10,21 +10,27 @@ pub(super) struct Document<'i> {
     root: Spanned<DeTable<'i>>,
 }
 
-/// One table of it.
+/// A table of a document.
 #[derive(Clone, Copy)]
 pub(super) struct Table<'d> {
     text: &'d str,
+    /// The position of the table in the text, in bytes.
     start: usize,
     members: &'d DeTable<'d>,
 }
 
-type Found<T> = Result<Option<T>, String>;
+/// A member of a table: `None` if it is missing, an error if it has another type.
+type Member<T> = Result<Option<T>, String>;
 
-/// Parses all of `text`. The nesting is bounded by the crate, the length by who read the file.
+/// Parses a file. The crate bounds the nesting; the caller must bound the length.
 pub(super) fn parse(text: &str) -> Result<Document<'_>, String> {
-    let root = DeTable::parse(text)
-        .map_err(|e| format!("line {}: {}", line(text, e.span().map_or(0, |span| span.start)), e.message()))?;
-    Ok(Document { text, root })
+    match DeTable::parse(text) {
+        Ok(root) => Ok(Document { text, root }),
+        Err(e) => {
+            let position = e.span().map_or(0, |span| span.start);
+            Err(format!("line {}: {}", line(text, position), e.message()))
+        }
+    }
 }
 
 impl Document<'_> {
@@ -34,51 +40,42 @@ impl Document<'_> {
 }
 
 impl<'d> Table<'d> {
-    /// A complaint about this table as a whole.
-    pub(super) fn complaint(&self, what: &str) -> String {
+    /// Returns an error text with the line of this table.
+    pub(super) fn error(&self, what: &str) -> String {
         format!("line {}: {what}", line(self.text, self.start))
     }
 
-    pub(super) fn string(&self, key: &str) -> Found<&'d str> {
+    pub(super) fn string(&self, key: &str) -> Member<&'d str> {
         self.member(key, "a string", |value| value.get_ref().as_str())
     }
 
+    /// Returns a boolean, or false if it is missing.
     pub(super) fn flag(&self, key: &str) -> Result<bool, String> {
         Ok(self.member(key, "true or false", |value| value.get_ref().as_bool())?.unwrap_or(false))
     }
 
-    pub(super) fn strings(&self, key: &str) -> Found<Vec<&'d str>> {
-        self.member(key, "a list of strings", |value| {
-            value.get_ref().as_array().and_then(|list| list.iter().map(|one| one.get_ref().as_str()).collect())
-        })
+    pub(super) fn strings(&self, key: &str) -> Member<Vec<&'d str>> {
+        self.member(key, "a list of strings", |value| strings(value.get_ref().as_array()?))
     }
 
-    /// A string, or a list of them.
-    pub(super) fn string_or_strings(&self, key: &str) -> Found<Vec<&'d str>> {
+    /// Returns a string or a list of strings, as a list.
+    pub(super) fn string_or_strings(&self, key: &str) -> Member<Vec<&'d str>> {
         match self.members.get(key).and_then(|value| value.get_ref().as_str()) {
             Some(one) => Ok(Some(vec![one])),
             None => self.strings(key),
         }
     }
 
-    /// A string, a list of strings, or a list of lists of strings: each as a list.
-    pub(super) fn string_lists(&self, key: &str) -> Found<Vec<Vec<&'d str>>> {
-        let strings = |list: &'d DeArray<'d>| list.iter().map(|one| one.get_ref().as_str()).collect::<Option<Vec<_>>>();
+    /// Returns a string, a list of strings, or a list of lists of strings, as a list of lists.
+    pub(super) fn string_lists(&self, key: &str) -> Member<Vec<Vec<&'d str>>> {
         self.member(key, "a file, a list of files or a list of pairs", |value| match value.get_ref() {
             DeValue::String(one) => Some(vec![vec![one.as_ref()]]),
-            DeValue::Array(list) => list
-                .iter()
-                .map(|one| match one.get_ref() {
-                    DeValue::String(one) => Some(vec![one.as_ref()]),
-                    DeValue::Array(pair) => strings(pair),
-                    _ => None,
-                })
-                .collect(),
+            DeValue::Array(list) => list.iter().map(string_or_strings).collect(),
             _ => None,
         })
     }
 
-    pub(super) fn table(&self, key: &str) -> Found<Table<'d>> {
+    pub(super) fn table(&self, key: &str) -> Member<Table<'d>> {
         let text = self.text;
         self.member(key, "a table", |value| {
             let members = value.get_ref().as_table()?;
@@ -86,7 +83,7 @@ impl<'d> Table<'d> {
         })
     }
 
-    /// `[[key]]`.
+    /// Returns the tables of `[[key]]`; none if it is missing.
     pub(super) fn tables(&self, key: &str) -> Result<Vec<Table<'d>>, String> {
         let text = self.text;
         let found = self.member(key, "a list of tables", |value| {
@@ -98,28 +95,44 @@ impl<'d> Table<'d> {
         Ok(found.unwrap_or_default())
     }
 
-    /// The names of the members in the order in which the file has them: the parser keeps them sorted.
+    /// Returns the names of the members in the order of the file. The parser sorts them by name.
     pub(super) fn keys(&self) -> Vec<&'d str> {
         let mut keys: Vec<_> = self.members.iter().map(|(key, _)| (key.span().start, key.get_ref().as_ref())).collect();
         keys.sort_unstable_by_key(|(start, _)| *start);
         keys.into_iter().map(|(_, key)| key).collect()
     }
 
+    /// Returns what `read` makes of a member. If it returns `None`, the member is not what was `expected`.
     fn member<T>(
         &self,
         key: &str,
         expected: &str,
         read: impl FnOnce(&'d Spanned<DeValue<'d>>) -> Option<T>,
-    ) -> Found<T> {
+    ) -> Member<T> {
         let Some(value) = self.members.get(key) else { return Ok(None) };
-        let malformed = || format!("line {}: \"{key}\" is not {expected}", line(self.text, value.span().start));
-        read(value).map(Some).ok_or_else(malformed)
+        match read(value) {
+            Some(found) => Ok(Some(found)),
+            None => Err(format!("line {}: \"{key}\" is not {expected}", line(self.text, value.span().start))),
+        }
     }
 }
 
-/// The number of the line in which byte `at` stands, from 1.
-fn line(text: &str, at: usize) -> usize {
-    1 + text.bytes().take(at).filter(|byte| *byte == b'\n').count()
+/// Returns the strings of a list, or `None` if it has other members.
+fn strings<'d>(list: &'d DeArray<'d>) -> Option<Vec<&'d str>> {
+    list.iter().map(|item| item.get_ref().as_str()).collect()
+}
+
+fn string_or_strings<'d>(value: &'d Spanned<DeValue<'d>>) -> Option<Vec<&'d str>> {
+    match value.get_ref() {
+        DeValue::String(one) => Some(vec![one.as_ref()]),
+        DeValue::Array(list) => strings(list),
+        _ => None,
+    }
+}
+
+/// Returns the number of the line with the byte at `position`, counted from 1.
+fn line(text: &str, position: usize) -> usize {
+    1 + text.bytes().take(position).filter(|byte| *byte == b'\n').count()
 }
 
 #[cfg(test)]
@@ -127,7 +140,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_members_and_complains_by_line() {
+    fn reads_members_and_reports_lines() {
         let text = "a = 'x'\nb = true\nc = ['p', \"q\"]\n[t]\nz = 1\n[t.\"https://k\"]\n[t.a]\n[[l]]\nn = 'one'\n[[l]]\nn = 2\n";
         let document = parse(text).unwrap();
         let root = document.root();
@@ -145,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_toml_is_refused_by_line() {
+    fn rejects_malformed_toml_with_the_line() {
         for (text, expected) in [
             ("a = \n", "line 1: "),
             ("a = 1\n\n[b\n", "line 3: "),

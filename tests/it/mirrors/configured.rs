@@ -312,7 +312,7 @@ fn a_malformed_file_is_told_and_nothing_is_asked() {
         ("[host.\"https://x/?sig=s3cret\"]", "more than a host"),
         ("[host.\"https://x/\\u001b[2J\"]", "malformed URL"),
         ("[host.\"https://x\"]\ncapabilities = [\"fly\"]", "unknown capability"),
-        ("[host.\"https://x\".header]\nHost = \"y\"", "no header"),
+        ("[host.\"https://x\".header]\nHost = \"y\"", "cannot be set"),
         (&deep, "line 1"),
     ] {
         let scene = Scene::new(0);
