@@ -1,5 +1,4 @@
-//! A flag that another thread or a signal handler raises to stop the work, and the time by which it must be done.
-//! Looked at before every read.
+//! Cancellation: a flag that another thread or a signal handler sets, and an optional deadline. Checked before every read.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -7,14 +6,15 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// A wait looks at the flag so often: a signal handler can raise it but wake nobody.
-const LOOK: Duration = Duration::from_millis(100);
+/// How often a wait checks the flag. A signal handler can set the flag, but cannot wake a thread.
+const POLL: Duration = Duration::from_millis(100);
 
-/// A shared flag with an optional deadline: cheap to clone, safe to raise from anywhere. Once raised it stays so.
+/// A shared cancellation flag with an optional deadline. It is cheap to clone and can be set from any thread. It cannot be
+/// reset.
 #[derive(Clone, Debug, Default)]
 pub struct Cancel {
     shared: Arc<Shared>,
-    /// Another flag that counts as well.
+    /// A flag that cancels this work too.
     parent: Option<Arc<Cancel>>,
     deadline: Option<Instant>,
 }
@@ -22,7 +22,7 @@ pub struct Cancel {
 #[derive(Debug, Default)]
 struct Shared {
     flag: Arc<AtomicBool>,
-    /// How many are at work where they cannot look, and whether there is anybody.
+    /// The number of calls of `unattended` that are running, and whether it is above zero.
     inattentive: AtomicUsize,
     is_inattentive: Arc<AtomicBool>,
     mutex: Mutex<()>,
@@ -30,35 +30,35 @@ struct Shared {
 }
 
 impl Cancel {
-    /// A flag that also ends the work at `deadline`, with [`ErrorKind::Network`]. The clock is monotonic.
+    /// A flag that also ends the work at `deadline`, with [`ErrorKind::Network`].
     pub fn with_deadline(deadline: Instant) -> Self {
         Self::default().until(deadline)
     }
 
-    /// The same flag, for work that must also be done by `deadline`.
+    /// The same flag with this deadline.
     #[must_use]
     pub fn until(&self, deadline: Instant) -> Self {
         Self { deadline: Some(deadline), ..self.clone() }
     }
 
-    /// The flag itself: a signal handler may raise it, and may do nothing else.
+    /// The flag itself, for a signal handler to set.
     pub fn flag(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.shared.flag)
     }
 
-    /// Another flag, which is up while the work waits for something that hears no flag: the system's look-up of a host
-    /// name. A signal handler may then end the process; nothing is lost by it that a kill would not lose.
+    /// A second flag, which is set while the work waits for a call that ignores the cancel flag, such as the system's
+    /// look-up of a host name. A signal handler may then exit the process immediately; that loses no more than a kill.
     pub fn unattended_flag(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.shared.is_inattentive)
     }
 
-    /// Does `work`, which hears no flag and has nothing to tidy up, with [`unattended_flag`](Self::unattended_flag) up.
-    /// Fails, and does not begin, if the flag is up already.
+    /// Runs `work` while [`unattended_flag`](Self::unattended_flag) is set. `work` may ignore the cancel flag, and must not
+    /// need any cleaning up. Fails without running it if the work is cancelled already.
     pub fn unattended<T>(&self, work: impl FnOnce() -> T) -> Result<T> {
         let Shared { inattentive, is_inattentive, .. } = &*self.shared;
         inattentive.fetch_add(1, Ordering::SeqCst);
         is_inattentive.store(true, Ordering::SeqCst);
-        // In this order: a signal that found this flag down has raised the other.
+        // Check only now: a signal handler that found this flag not set has set the cancel flag.
         let done = self.check().map(|()| work());
         is_inattentive.store(inattentive.fetch_sub(1, Ordering::SeqCst) > 1, Ordering::SeqCst);
         done
@@ -70,30 +70,33 @@ impl Cancel {
         self.shared.raised.notify_all();
     }
 
-    /// Whether [`cancel`](Cancel::cancel) was called.
+    /// Returns true if [`cancel`](Cancel::cancel) was called or the flag was set.
     pub fn is_cancelled(&self) -> bool {
         self.shared.flag.load(Ordering::Relaxed) || self.parent.as_ref().is_some_and(|parent| parent.is_cancelled())
     }
 
-    /// A flag for a part of the work: raising it leaves this one down, and this one counts for it too.
+    /// A flag for a part of the work. Setting it does not set this one; setting this one cancels the part too.
     pub(crate) fn child(&self) -> Self {
         Self { parent: Some(Arc::new(self.clone())), deadline: self.deadline, ..Self::default() }
     }
 
+    /// Fails if the work is cancelled or the deadline has passed.
     pub(crate) fn check(&self) -> Result<()> {
-        match (self.is_cancelled(), self.remaining()) {
-            (true, _) => Err(Error::new(ErrorKind::Interrupted, "interrupted")),
-            (false, Some(Duration::ZERO)) => Err(Error::new(ErrorKind::Network, "out of time").finally()),
-            _ => Ok(()),
+        if self.is_cancelled() {
+            return Err(Error::new(ErrorKind::Interrupted, "interrupted"));
         }
+        if self.remaining() == Some(Duration::ZERO) {
+            return Err(Error::new(ErrorKind::Network, "out of time").finally());
+        }
+        Ok(())
     }
 
-    /// The time that is left; `None` without a deadline.
+    /// The time until the deadline; `None` without a deadline.
     pub(crate) fn remaining(&self) -> Option<Duration> {
         self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
     }
 
-    /// Waits, unless it is cancelled or out of time meanwhile.
+    /// Waits for `duration`. Fails as soon as [`check`](Cancel::check) does.
     pub(crate) fn wait(&self, duration: Duration) -> Result<()> {
         let until = Instant::now() + duration;
         let mut guard = self.shared.mutex.lock().unwrap_or_else(PoisonError::into_inner);
@@ -103,7 +106,7 @@ impl Cancel {
             if left.is_zero() {
                 return Ok(());
             }
-            let left = left.min(LOOK).min(self.remaining().unwrap_or(LOOK));
+            let left = left.min(POLL).min(self.remaining().unwrap_or(POLL));
             (guard, _) = self.shared.raised.wait_timeout(guard, left).unwrap_or_else(PoisonError::into_inner);
         }
     }
@@ -114,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_wait_ends_when_cancelled_or_out_of_time() {
+    fn a_wait_ends_on_cancellation_and_at_the_deadline() {
         let long = Duration::from_secs(3600);
         let cancel = Cancel::default();
         cancel.cancel();

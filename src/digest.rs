@@ -1,5 +1,5 @@
-//! Digests: parsed to a type at the edge, so that nothing else ever reaches a path or a URL (CVE-2024-3727).
-//! The only file that names sha2.
+//! Digests. Parsed to a type where they come in, because paths and URLs must never contain unchecked text
+//! (CVE-2024-3727). The only file that uses sha2.
 
 use std::fmt;
 use std::str::FromStr;
@@ -24,7 +24,7 @@ impl Digest {
         Self(Value::Sha256(sha2::Sha256::digest(bytes).into()))
     }
 
-    /// `sha256` or `sha512`.
+    /// The algorithm: `sha256` or `sha512`.
     pub fn algorithm(&self) -> &'static str {
         match self.0 {
             Value::Sha256(_) => "sha256",
@@ -32,7 +32,7 @@ impl Digest {
         }
     }
 
-    /// The digits after the colon.
+    /// The hexadecimal digits after the colon.
     pub fn hex(&self) -> String {
         const DIGITS: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
         let digit = |nibble: u8| DIGITS.get(usize::from(nibble)).copied().unwrap_or('?');
@@ -44,7 +44,7 @@ impl Digest {
         self.hex().chars().take(12).collect()
     }
 
-    /// The hash of `bytes` with this digest's algorithm equals this digest.
+    /// Returns true if this is the digest of `bytes`.
     pub fn matches(&self, bytes: &[u8]) -> bool {
         let mut hasher = self.hasher();
         hasher.update(bytes);
@@ -67,7 +67,7 @@ impl Digest {
     }
 }
 
-/// A running hash; [`finish`](Hasher::finish) gives the digest.
+/// A hash in progress; [`finish`](Hasher::finish) returns the digest.
 #[derive(Clone)]
 pub(crate) enum Hasher {
     Sha256(sha2::Sha256),
@@ -96,7 +96,7 @@ impl FromStr for Digest {
     /// Fails with [`ErrorKind::Unsupported`] for another algorithm and [`ErrorKind::Usage`] for anything malformed.
     fn from_str(text: &str) -> Result<Self> {
         let malformed = |why: &str| Error::new(ErrorKind::Usage, format!("parse digest \"{text}\": {why}"));
-        let (algorithm, hex) = text.split_once(':').ok_or_else(|| malformed("no colon"))?;
+        let (algorithm, hex) = text.split_once(':').ok_or_else(|| malformed("it has no colon"))?;
         let value = match algorithm {
             "sha256" => decode(hex).map(Value::Sha256),
             "sha512" => decode(hex).map(Value::Sha512),
@@ -104,9 +104,9 @@ impl FromStr for Digest {
                 let text = format!("parse digest \"{text}\": unsupported algorithm");
                 return Err(Error::new(ErrorKind::Unsupported, text).with_hint("sha256 and sha512 are supported"));
             }
-            _ => return Err(malformed("no algorithm")),
+            _ => return Err(malformed("its algorithm is malformed")),
         };
-        value.map(Self).ok_or_else(|| malformed("not as many lower-case hexadecimal digits as its algorithm has"))
+        value.map(Self).ok_or_else(|| malformed("it does not have the lower-case hexadecimal digits of its algorithm"))
     }
 }
 
@@ -149,7 +149,7 @@ mod tests {
     const EMPTY: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
     #[test]
-    fn hashes_and_shows() {
+    fn hashes_and_displays() {
         let digest = Digest::sha256(b"");
         assert_eq!(digest.to_string(), EMPTY);
         assert_eq!(digest.short(), "e3b0c44298fc");
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn parses_only_the_grammar() {
+    fn rejects_malformed_digests() {
         let sha512 = format!("sha512:{}", "0f".repeat(64));
         for good in [EMPTY, sha512.as_str()] {
             assert_eq!(good.parse::<Digest>().map(|d| d.to_string()).ok().as_deref(), Some(good));

@@ -1,6 +1,6 @@
-//! The one error type. It knows nobody: rooms describe what happened to them, and it carries the kind for programs,
-//! the text for people, the way out, and the cause. There is no blanket `From<io::Error>`: an IO error does not know
-//! whether it was the disk or the network, so a constructor demands the path or the URL.
+//! The error type of the crate: a kind for programs, a text and a remedy for people, and a cause. It imports no other
+//! module except `advice` and `escape`. There is no `From<io::Error>`, because an `io::Error` does not say whether disk or
+//! network failed; each constructor requires the path or the URL.
 
 use std::fmt::{self, Display};
 use std::io;
@@ -10,14 +10,16 @@ use std::time::Duration;
 use crate::advice::Advice;
 use crate::escape::Escaped;
 
-/// Characters of an error that are shown: foreign text in it may have any length.
+/// The most characters of an error that `Display` shows, because it may quote untrusted text of any length.
 const TEXT_LIMIT: usize = 2000;
 
-/// What every fallible function of this crate returns.
+/// The result of every fallible function of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// What went wrong: [`kind`](Error::kind) for programs, `Display` for people ("verb noun: cause", control characters
-/// escaped), [`hint`](Error::hint) for the way out.
+/// The error of every fallible function of this crate.
+///
+/// Programs branch on [`kind`](Error::kind). People read `Display` ("verb noun: cause", with control characters escaped)
+/// and a remedy: [`advice`](Error::advice) or [`hint`](Error::hint).
 pub struct Error(Box<Inner>);
 
 struct Inner {
@@ -30,38 +32,39 @@ struct Inner {
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
-/// The class of an error, on which a program may branch.
+/// The class of an error, for programs to branch on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The registry wants credentials, or other ones. Registries also hide what does not exist behind this.
+    /// The registry requires credentials, or different ones. Many registries also answer so for repositories that do not
+    /// exist.
     Denied,
-    /// The store or the target could not be read or written: no space, no permission, something in the way.
+    /// The store or the target could not be read or written.
     Disk,
-    /// A fault of pullet's own.
+    /// A bug in pullet.
     Internal,
     /// Cancelled by [`Cancel`](crate::Cancel).
     Interrupted,
-    /// Bytes that are not what their digest, size or diff_id promised.
+    /// Content does not match its digest, size or diff_id.
     Mismatch,
-    /// DNS, connection, a stall, a body that was cut, a 5xx, an answer that is not HTTP.
+    /// The network or the server failed: DNS, connection, stall, truncated body, status 5xx, a response that is not HTTP.
     Network,
-    /// No such repository, tag, manifest, blob or local image.
+    /// The repository, tag, manifest, blob or local image does not exist.
     NotFound,
-    /// The registry's limit is reached (429).
+    /// The registry limits the rate of requests (status 429).
     RateLimited,
-    /// TLS: certificate, name or time.
+    /// TLS failed: the certificate, its name or its validity period.
     Tls,
-    /// A hostile or malformed archive or document, or a limit of [`Limits`](crate::Limits) exceeded.
+    /// An archive or document is hostile or malformed, or exceeds one of the [`Limits`](crate::Limits).
     Unsafe,
-    /// A media type, platform or algorithm that is valid and not supported.
+    /// A media type, platform or algorithm is valid but not supported.
     Unsupported,
-    /// A malformed name or option.
+    /// A name, option or configuration file is malformed.
     Usage,
 }
 
 impl ErrorKind {
-    /// A stable word for the kind, as `--progress json` prints it.
+    /// A stable word for the kind, for JSON output and logs.
     pub fn word(self) -> &'static str {
         match self {
             Self::Denied => "denied",
@@ -79,14 +82,14 @@ impl ErrorKind {
         }
     }
 
-    /// Whether the same call may succeed later with nothing changed here.
+    /// Returns true if the same call may succeed later without any change on this machine.
     pub fn is_transient(self) -> bool {
         matches!(self, Self::Interrupted | Self::Network | Self::RateLimited)
     }
 }
 
 impl Error {
-    /// An error of `kind`. The text is lower case, has no full stop, and reads "verb noun: cause".
+    /// Creates an error. The text is in lower case without a full stop, and reads "verb noun: cause".
     pub(crate) fn new(kind: ErrorKind, text: impl Into<String>) -> Self {
         Self(Box::new(Inner {
             kind,
@@ -99,55 +102,58 @@ impl Error {
         }))
     }
 
-    /// The disk's refusal to `verb` the file or folder at `path`.
+    /// Creates the error of a failure to `verb` the file or folder at `path`.
     pub(crate) fn disk(verb: &str, path: impl AsRef<Path>, cause: impl Into<io::Error>) -> Self {
         let cause = cause.into();
         let text = format!("{verb} {}: {cause}", path.as_ref().display());
         Self::new(ErrorKind::Disk, text).caused_by(cause)
     }
 
-    /// Brings a typed error out of an [`io::Error`] that carried it through a `Read` boundary; `otherwise` names
-    /// one that was none of ours.
+    /// Recovers an error of this crate that an [`io::Error`] carried through `Read`. `otherwise` converts any other one.
     pub(crate) fn through_read(cause: io::Error, otherwise: impl FnOnce(io::Error) -> Self) -> Self {
         match cause.downcast::<Self>() {
             Ok(ours) => ours,
-            Err(foreign) => otherwise(foreign),
+            Err(other) => otherwise(other),
         }
     }
 
+    /// Adds the cause, which [`source`](std::error::Error::source) returns.
     pub(crate) fn caused_by(mut self, cause: impl std::error::Error + Send + Sync + 'static) -> Self {
         self.0.source = Some(Box::new(cause));
         self
     }
 
-    /// Puts "what: " before the text. Each room's door adds exactly one such phrase.
+    /// Puts "what: " before the text. The public interface of each module adds exactly one such phrase.
     pub(crate) fn context(mut self, what: impl Display) -> Self {
         self.0.text = format!("{what}: {}", self.0.text);
         self
     }
 
+    /// Adds a remedy in words. It must not name options or commands of the program: use advice for those.
     pub(crate) fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.0.hint = Some(hint.into());
         self
     }
 
+    /// Adds a remedy that the caller puts into words.
     pub(crate) fn with_advice(mut self, advice: Advice) -> Self {
         self.0.advice = Some(advice);
         self
     }
 
-    /// The time after which the registry says that it may be asked again.
+    /// Adds the time to wait that the registry asked for.
     pub(crate) fn with_retry_after(mut self, time: Option<Duration>) -> Self {
         self.0.retry_after = time;
         self
     }
 
-    /// Marks an error that no retry within this command can help.
+    /// Marks an error that no retry can resolve, although its kind is transient.
     pub(crate) fn finally(mut self) -> Self {
         self.0.is_final = true;
         self
     }
 
+    /// Returns false for an error that is marked as final.
     pub(crate) fn may_be_retried(&self) -> bool {
         !self.0.is_final
     }
@@ -195,7 +201,7 @@ impl std::error::Error for Error {
     }
 }
 
-/// Lets a typed error dive through a `Read`; `Error::through_read` recovers it whole.
+/// Carries an error through `Read`. [`Error::through_read`] recovers it with all its fields.
 impl From<Error> for io::Error {
     fn from(error: Error) -> Self {
         io::Error::other(error)
@@ -207,17 +213,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_typed_error_survives_a_read_boundary() {
-        let dived: io::Error = Error::new(ErrorKind::Mismatch, "check digest: no").with_hint("try again").into();
-        let back = Error::through_read(dived, |e| Error::disk("read", "x", e));
+    fn an_error_passes_through_read_with_all_its_fields() {
+        let carried: io::Error = Error::new(ErrorKind::Mismatch, "check digest: no").with_hint("try again").into();
+        let back = Error::through_read(carried, |e| Error::disk("read", "x", e));
         assert_eq!(back.kind(), ErrorKind::Mismatch);
         assert_eq!(back.hint().map(|h| h.to_string()).as_deref(), Some("try again"));
-        let foreign = Error::through_read(io::ErrorKind::NotFound.into(), |e| Error::disk("read", "x", e));
-        assert_eq!(foreign.kind(), ErrorKind::Disk);
+        let other = Error::through_read(io::ErrorKind::NotFound.into(), |e| Error::disk("read", "x", e));
+        assert_eq!(other.kind(), ErrorKind::Disk);
     }
 
     #[test]
-    fn context_comes_first_and_controls_are_escaped() {
+    fn puts_context_first_and_escapes_control_characters() {
         let error = Error::new(ErrorKind::Network, "bad \u{1b}[31mthing").context("pull x");
         assert_eq!(error.to_string(), "pull x: bad \\u{1b}[31mthing");
     }

@@ -1,5 +1,4 @@
-//! Makes foreign text safe to print: names, error bodies and paths come from strangers and may carry terminal
-//! control sequences (CWE-150). It does not judge the text, it only shows it.
+//! Makes untrusted text safe to print. Names, error bodies and paths may contain terminal control sequences (CWE-150).
 
 use std::fmt;
 
@@ -14,16 +13,17 @@ pub struct Escaped<'a>(pub &'a str);
 impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for c in self.0.chars() {
-            match is_harmful(c) {
-                true => write!(f, "{}", c.escape_unicode())?,
-                false => fmt::Write::write_char(f, c)?,
+            if is_harmful(c) {
+                write!(f, "{}", c.escape_unicode())?;
+            } else {
+                fmt::Write::write_char(f, c)?;
             }
         }
         Ok(())
     }
 }
 
-/// C0, C1 and DEL move cursors; bidi controls and zero-width characters make text read as what it is not.
+/// C0, C1 and DEL control the terminal. Bidirectional controls and zero-width characters make text look like other text.
 fn is_harmful(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{61c}')
@@ -39,7 +39,7 @@ mod tests {
     }
 
     #[test]
-    fn escapes_what_moves_a_terminal_and_nothing_else() {
+    fn escapes_terminal_and_bidirectional_controls_only() {
         check("plain text, größer", "plain text, größer");
         check("\u{1b}]0;title\u{7}", "\\u{1b}]0;title\\u{7}");
         check("line\nline\r", "line\\u{a}line\\u{d}");

@@ -1,35 +1,35 @@
-//! How much of anything foreign is taken in. Every buffer in this crate is a constant or one of these fields.
+//! Limits on untrusted input. The size of every buffer in this crate is a constant or one of these fields.
 
 use std::io::Read;
 
 use crate::advice::{Advice, Limit};
 use crate::error::{Error, ErrorKind, Result};
 
-/// Bounds on what a registry or an image may ask of this machine. Each error names the field that it hit.
+/// Limits on the resources that a registry or an image may use. An error for an exceeded limit says which one it was.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Bytes of one manifest, index or image config. Default: 4 MiB, what registries themselves accept.
+    /// Bytes of one manifest, index or image config. Default: 4 MiB, the limit of common registries.
     pub document: usize,
-    /// Bytes of a token endpoint's answer. Default: 64 KiB.
+    /// Bytes of a token endpoint's response. Default: 64 KiB.
     pub token: usize,
-    /// Bytes of an error body that are read for its message. Default: 8 KiB.
+    /// Bytes of an error response that are read for its message. Default: 8 KiB.
     pub error_body: usize,
-    /// Layers of one image. Default: 1,000; overlayfs takes 500, Docker 127.
+    /// Layers of one image. Default: 1,000; overlayfs allows 500, Docker 127.
     pub layers: usize,
-    /// Indexes within indexes. Default: 3.
+    /// Nesting depth of indexes. Default: 3.
     pub index_depth: usize,
     /// Redirects of one request. Default: 10.
     pub redirects: usize,
     /// Names in a repository's tag list. Default: 100,000.
     pub tags: usize,
-    /// Bytes of all unpacked layers of an image together, holes of sparse files included. Default: 256 GiB.
+    /// Total bytes of all unpacked layers of an image, including holes of sparse files. Default: 256 GiB.
     pub unpacked: u64,
-    /// Archive entries of all layers of an image together. Default: 10,000,000.
+    /// Archive entries in all layers of an image. Default: 10,000,000.
     pub entries: u64,
     /// Bytes of the extension records (long names, pax) of one archive entry. Default: 1 MiB, as in Go.
     pub extensions: usize,
-    /// Bytes of a zstd frame's window. Default: 8 MiB, what RFC 8878 asks every decoder to support.
+    /// Bytes of the window of a zstd frame. Default: 8 MiB, which RFC 8878 recommends every decoder to support.
     pub zstd_window: u64,
 }
 
@@ -63,15 +63,15 @@ impl Limits {
     }
 }
 
-/// Reads all of `reader` if it has at most `limit` bytes: one byte more is asked for, so that a long body is an error
-/// and never a silently short slice. Reserves nothing ahead. `Ok(None)` says that there was more.
+/// Reads `reader` to its end; `Ok(None)` if it has more than `limit` bytes. Reads one byte beyond the limit, so that a body
+/// that is too long is never taken for a shorter one. Allocates as bytes arrive, not ahead.
 pub(crate) fn read_capped(reader: impl Read, limit: usize) -> std::io::Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
     reader.take(limit as u64 + 1).read_to_end(&mut bytes)?;
     Ok((bytes.len() <= limit).then_some(bytes))
 }
 
-/// What [`read_capped`] read, or the error that names the limit.
+/// The bytes that [`read_capped`] read, or the error that names the limit.
 pub(crate) fn within(bytes: Option<Vec<u8>>, name: &str, limit: usize) -> Result<Vec<u8>> {
     bytes.ok_or_else(|| Limits::exceeded(name, limit))
 }
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_up_to_the_limit_and_not_one_byte_more() {
+    fn reads_at_most_the_limit() {
         assert_eq!(read_capped(&b"12345"[..], 5).ok().flatten().as_deref(), Some(&b"12345"[..]));
         assert_eq!(read_capped(&b"123456"[..], 5).ok().flatten(), None);
         assert_eq!(read_capped(std::io::repeat(0), 1 << 16).ok().flatten(), None);

@@ -1,75 +1,75 @@
-//! How the work tells what it does: events, called directly from the thread that knows. Parsers never report.
+//! Progress: events that the working thread reports directly, without a channel. Parsers never report.
 
 use std::time::Duration;
 
 use crate::digest::Digest;
 
-/// Something that happened. Texts may be foreign: print them through [`Escaped`](crate::Escaped).
+/// An event during the work. Texts may be untrusted: print them through [`Escaped`](crate::Escaped).
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Event<'a> {
-    /// A request was answered. The URL carries neither query nor user information.
+    /// A response arrived.
     Answered {
         /// `GET` or `POST`.
         method: &'a str,
-        /// Scheme, host, port and path.
+        /// The URL of the request: scheme, host, port and path, without query and user information.
         url: &'a str,
-        /// The answer's status.
+        /// The status of the response.
         status: u16,
     },
-    /// A pull of `path` begins; `label` is its tag, or its digest where it has none.
+    /// A pull begins.
     Pulling {
-        /// Tag or digest.
+        /// The tag, or the digest if there is no tag.
         label: &'a str,
-        /// The repository's path, as `library/alpine`.
+        /// The path of the repository, such as `library/alpine`.
         path: &'a str,
     },
-    /// A layer on its way into the store.
+    /// The state of a layer in the store changed.
     Layer {
-        /// Which one.
+        /// The layer.
         layer: Layer,
-        /// How far it is.
+        /// Its new state.
         state: LayerState,
     },
-    /// A layer on its way into the tree.
+    /// A layer is being unpacked.
     Unpacking {
-        /// Which one.
+        /// The layer.
         layer: Layer,
-        /// Bytes of its blob that were read.
+        /// Bytes of its blob that were read so far.
         read: u64,
     },
-    /// An attempt failed and is made again after a wait.
+    /// An attempt failed and will be retried.
     Retry {
-        /// Why it failed.
+        /// The error of the failed attempt.
         reason: &'a str,
-        /// The wait.
+        /// The time until the retry.
         wait: Duration,
-        /// Which retry this is, from 1.
+        /// The number of the retry, counted from 1.
         attempt: u32,
-        /// How many there may be without progress.
+        /// The most retries without progress.
         retries: u32,
     },
-    /// Something is so because it was configured so; for who wants to know why.
+    /// A file, variable or option decided something. For verbose output.
     Configured {
-        /// What was decided. Has no secret in it.
+        /// The decision, without secrets.
         what: &'a str,
-        /// The file, variable or option that decided it.
+        /// The file, variable or option.
         from: &'a str,
     },
-    /// Something that a person should know once and that stops nothing.
+    /// A warning for the user. The work continues.
     Note(&'a str),
 }
 
-/// A layer's place in its image.
+/// A layer and its place in the image.
 #[derive(Clone, Copy, Debug)]
 pub struct Layer {
-    /// From 0, the base layer.
+    /// The place, counted from 0, the base layer.
     pub index: usize,
-    /// Layers of the image.
+    /// The number of layers of the image.
     pub total: usize,
-    /// The blob's digest.
+    /// The digest of the blob.
     pub digest: Digest,
-    /// The blob's bytes.
+    /// The size of the blob in bytes.
     pub size: u64,
 }
 
@@ -80,27 +80,27 @@ impl Layer {
     }
 }
 
-/// How far a layer is on its way into the store.
+/// The state of a layer in the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LayerState {
-    /// The store lacks it; it will be fetched.
+    /// The store does not have it; it will be fetched.
     Waiting,
-    /// So many bytes of it have arrived.
+    /// It is being fetched; this many bytes have arrived.
     Downloading(u64),
-    /// Verified and committed.
+    /// It is verified and committed to the store.
     Complete,
-    /// The store had it; nothing is fetched.
+    /// The store had it already.
     Exists,
 }
 
-/// Whoever wants to know. Called from the working thread, so it should return soon.
+/// A receiver of events.
 pub trait Progress: Sync {
-    /// Something happened.
+    /// Handles an event. The working thread calls this, so it should return soon.
     fn report(&self, event: Event<'_>);
 }
 
-/// Reports nothing; the library's default.
+/// Ignores all events.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Silent;
 

@@ -1,5 +1,5 @@
-//! Verification: one reader for blobs, documents and layers alike. It counts, hashes, refuses what is longer than
-//! promised, and its `finish` gives the only key that commits a blob.
+//! Verification of blobs, documents and layers, all by one reader. It counts and hashes the bytes and rejects content that
+//! is too long. Its `finish` returns a `Proof`, without which the store commits no blob.
 
 use std::io::{self, Read};
 
@@ -9,16 +9,16 @@ use crate::digest::{Digest, Hasher};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{Limits, read_capped, within};
 
-/// How many bytes a [`Verified`] reader may have.
+/// The expected size of the content of a [`Verified`] reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Size {
-    /// Exactly so many, as a descriptor says.
+    /// This many bytes, as a descriptor says.
     Exactly(u64),
-    /// Not known; so many at most. The text names the limit in the error.
+    /// Unknown, but at most this many bytes. The text names the limit in the error.
     AtMost(u64, &'static str),
 }
 
-/// The proof that some bytes had this digest and size. Only [`Verified::finish`] makes one.
+/// The proof that content with this digest was read and verified. Only [`Verified::finish`] creates one.
 pub(crate) struct Proof {
     digest: Digest,
 }
@@ -29,32 +29,35 @@ impl Proof {
     }
 }
 
-/// What is known of bytes that were read so far; a verification can go on from it with another reader.
+/// The state of a verification. Another reader can continue from it.
 pub(crate) struct VerifyState {
     expected: Digest,
     hasher: Hasher,
     size: Size,
+    /// Bytes that were read so far.
     count: u64,
+    /// True once the end of the content was reached.
     ended: bool,
 }
 
 impl VerifyState {
-    /// The check of something of which nothing was read yet.
+    /// The state before the first byte.
     pub(crate) fn new(expected: Digest, size: Size) -> Self {
         Self { hasher: expected.hasher(), expected, size, count: 0, ended: false }
     }
 
-    /// Bytes that were read so far.
+    /// The number of bytes that were read so far.
     pub(crate) fn count(&self) -> u64 {
         self.count
     }
 }
 
-/// A reader that passes bytes on while it hashes and counts them. It absorbs `EINTR`, stops when cancelled, never
-/// hands out a byte beyond the promised size, and probes for one to tell "exactly done" from "too long".
+/// A reader that hashes and counts the bytes that pass through it. It retries after `EINTR` and fails when cancelled. It
+/// never returns more than the expected size, and reads one extra byte to distinguish complete content from content that is
+/// too long.
 pub(crate) struct Verified<R> {
     inner: R,
-    check: VerifyState,
+    state: VerifyState,
     cancel: Cancel,
 }
 
@@ -63,41 +66,41 @@ impl<R: Read> Verified<R> {
         Self::resume(VerifyState::new(expected, size), inner, cancel)
     }
 
-    /// Goes on where another reader of the same bytes left off.
-    pub(crate) fn resume(check: VerifyState, inner: R, cancel: Cancel) -> Self {
-        Self { inner, check, cancel }
+    /// Continues a verification with `inner`, whose first byte follows the last one that was verified.
+    pub(crate) fn resume(state: VerifyState, inner: R, cancel: Cancel) -> Self {
+        Self { inner, state, cancel }
     }
 
-    /// What is known so far, for another reader to go on with.
+    /// Stops reading. Another reader can continue from the returned state.
     pub(crate) fn suspend(self) -> VerifyState {
-        self.check
+        self.state
     }
 
-    /// Bytes handed out so far.
+    /// The number of bytes that were read so far.
     pub(crate) fn count(&self) -> u64 {
-        self.check.count
+        self.state.count
     }
 
-    /// Reads what is left to the end, for the bytes that a parser had no use for but the digest covers.
+    /// Reads to the end, because the digest covers bytes that a parser does not need.
     pub(crate) fn drain(&mut self, scratch: &mut [u8]) -> io::Result<()> {
         while self.read(scratch)? > 0 {}
         Ok(())
     }
 
-    /// All bytes of something small, proven. `unread` names an error that is none of ours.
-    pub(crate) fn document(mut self, limit: usize, unread: impl FnOnce(io::Error) -> Error) -> Result<Vec<u8>> {
-        let bytes = read_capped(&mut self, limit).map_err(|e| Error::through_read(e, unread))?;
+    /// Reads and verifies a small document. `describe` converts an error that `inner` returned.
+    pub(crate) fn document(mut self, limit: usize, describe: impl FnOnce(io::Error) -> Error) -> Result<Vec<u8>> {
+        let bytes = read_capped(&mut self, limit).map_err(|e| Error::through_read(e, describe))?;
         let bytes = within(bytes, "bytes of document", limit)?;
         self.finish()?;
         Ok(bytes)
     }
 
-    /// The proof, if the end was reached and size and digest are what was promised.
+    /// Checks that the end was reached and that size and digest are as expected.
     pub(crate) fn finish(mut self) -> Result<Proof> {
-        if !self.check.ended && self.read(&mut [0]).map_err(|e| Error::through_read(e, unread))? > 0 {
+        if !self.state.ended && self.read(&mut [0]).map_err(|e| Error::through_read(e, unread))? > 0 {
             return Err(Error::new(ErrorKind::Internal, "finish verification: not read to the end"));
         }
-        let VerifyState { expected, hasher, .. } = self.check;
+        let VerifyState { expected, hasher, .. } = self.state;
         let got = hasher.finish();
         if got != expected {
             return Err(mismatch(format!("digest mismatch: expected {expected}, got {got}")));
@@ -105,51 +108,61 @@ impl<R: Read> Verified<R> {
         Ok(Proof { digest: got })
     }
 
-    fn room(&self) -> u64 {
-        let (Size::Exactly(limit) | Size::AtMost(limit, _)) = self.check.size;
-        limit - self.check.count
+    /// The number of bytes that may still come.
+    fn remaining(&self) -> u64 {
+        let (Size::Exactly(limit) | Size::AtMost(limit, _)) = self.state.size;
+        limit - self.state.count
     }
 
-    fn probe(&mut self) -> io::Result<usize> {
+    /// Checks that nothing follows the expected size.
+    fn expect_end(&mut self) -> io::Result<usize> {
         if read_through_interrupts(&mut self.inner, &mut [0])? > 0 {
-            return Err(match self.check.size {
+            let error = match self.state.size {
                 Size::Exactly(size) => mismatch(format!("size mismatch: expected {size} bytes, got more")),
                 Size::AtMost(limit, what) => Limits::exceeded_adjustable(Limit::Unpacked, what, limit),
-            }
-            .into());
+            };
+            return Err(error.into());
         }
-        self.check.ended = true;
+        self.state.ended = true;
         Ok(0)
     }
 
-    fn ended(&mut self) -> io::Result<usize> {
-        if let Size::Exactly(size) = self.check.size {
-            let count = self.check.count;
+    /// Handles the end of `inner` before the expected size is reached.
+    fn end_early(&mut self) -> io::Result<usize> {
+        if let Size::Exactly(size) = self.state.size {
+            let count = self.state.count;
             return Err(mismatch(format!("size mismatch: expected {size} bytes, got {count}")).into());
         }
-        self.check.ended = true;
+        self.state.ended = true;
         Ok(0)
     }
 }
 
 impl<R: Read> Read for Verified<R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        if buf.is_empty() || self.check.ended {
+        if buf.is_empty() || self.state.ended {
             return Ok(0);
         }
         self.cancel.check()?;
-        let room = usize::try_from(self.room()).unwrap_or(usize::MAX).min(buf.len());
-        let Some(buf) = buf.get_mut(..room).filter(|buf| !buf.is_empty()) else {
-            return self.probe();
+        let most = usize::try_from(self.remaining()).unwrap_or(usize::MAX).min(buf.len());
+        let Some(buf) = buf.get_mut(..most).filter(|buf| !buf.is_empty()) else {
+            return self.expect_end();
         };
         let n = read_through_interrupts(&mut self.inner, buf)?;
         if n == 0 {
-            return self.ended();
+            return self.end_early();
         }
-        self.check.hasher.update(buf.get(..n).unwrap_or_default());
-        self.check.count += n as u64;
+        self.state.hasher.update(filled(buf, n)?);
+        self.state.count += n as u64;
         Ok(n)
     }
+}
+
+/// The first `n` bytes of `buffer`, which a read has filled. Fails if the reader returned more than the buffer holds,
+/// because hashing or writing fewer bytes would go unnoticed.
+pub(crate) fn filled(buffer: &[u8], n: usize) -> Result<&[u8]> {
+    let overrun = || Error::new(ErrorKind::Internal, format!("read {n} bytes into a buffer of {}", buffer.len()));
+    buffer.get(..n).ok_or_else(overrun)
 }
 
 fn read_through_interrupts(reader: &mut impl Read, buf: &mut [u8]) -> io::Result<usize> {
@@ -173,15 +186,15 @@ fn unread(cause: io::Error) -> Error {
 mod tests {
     use super::*;
 
-    fn verify(bytes: &[u8], promised: &[u8], size: Size) -> std::result::Result<(), ErrorKind> {
-        let mut reader = Verified::new(bytes, Digest::sha256(promised), size, Cancel::default());
+    fn verify(bytes: &[u8], expected: &[u8], size: Size) -> std::result::Result<(), ErrorKind> {
+        let mut reader = Verified::new(bytes, Digest::sha256(expected), size, Cancel::default());
         let kind = |e: io::Error| Error::through_read(e, unread).kind();
         reader.drain(&mut [0; 3]).map_err(kind)?;
         reader.finish().map(drop).map_err(|e| e.kind())
     }
 
     #[test]
-    fn proves_only_what_was_promised() {
+    fn rejects_another_size_or_digest() {
         let at_most = |n| Size::AtMost(n, "bytes of test");
         assert_eq!(verify(b"12345", b"12345", Size::Exactly(5)), Ok(()));
         assert_eq!(verify(b"", b"", Size::Exactly(0)), Ok(()));
@@ -193,17 +206,30 @@ mod tests {
     }
 
     #[test]
-    fn goes_on_with_another_reader() {
+    fn continues_with_another_reader() {
         let mut first = Verified::new(&b"123"[..], Digest::sha256(b"12345"), Size::Exactly(5), Cancel::default());
         assert_eq!(first.read(&mut [0; 3]).ok(), Some(3));
-        let check = first.suspend();
-        assert_eq!(check.count(), 3);
-        let mut second = Verified::resume(check, &b"45"[..], Cancel::default());
+        let state = first.suspend();
+        assert_eq!(state.count(), 3);
+        let mut second = Verified::resume(state, &b"45"[..], Cancel::default());
         assert!(second.drain(&mut [0; 8]).is_ok() && second.finish().is_ok());
     }
 
     #[test]
-    fn a_proof_needs_the_end_and_a_cancelled_read_stops() {
+    fn a_reader_that_returns_too_much_is_an_error() {
+        struct Overrun;
+        impl Read for Overrun {
+            fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+                Ok(buf.len() + 1)
+            }
+        }
+        let mut reader = Verified::new(Overrun, Digest::sha256(b"1"), Size::Exactly(1), Cancel::default());
+        let error = reader.read(&mut [0]).map_err(|e| Error::through_read(e, unread).kind());
+        assert_eq!(error.err(), Some(ErrorKind::Internal));
+    }
+
+    #[test]
+    fn finish_needs_the_end_and_a_cancelled_read_fails() {
         let mut early = Verified::new(&b"12345"[..], Digest::sha256(b"12345"), Size::Exactly(5), Cancel::default());
         assert_eq!(early.read(&mut [0; 2]).ok(), Some(2));
         assert_eq!(early.finish().map(drop).map_err(|e| e.kind()), Err(ErrorKind::Internal));

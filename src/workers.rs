@@ -1,5 +1,5 @@
-//! Threads: the only file that has any. One job is a plain loop and spawns none; several are scoped threads of std that
-//! end before their caller goes on.
+//! Threads. This is the only file that starts any. Except in `finishes_within`, all are scoped threads, which end before
+//! the function that started them returns.
 
 use std::collections::VecDeque;
 use std::io::{self, Read};
@@ -12,13 +12,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::cancel::Cancel;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
+use crate::verify::filled;
 
-/// Buffers between a reader on a thread of its own and who uses what it reads.
+/// The number of buffers between a reading thread and its consumer.
 const BUFFERS: usize = 8;
-/// Bytes in each of them.
+/// The size of each buffer in bytes.
 const BUFFER: usize = 64 << 10;
-/// Bytes of stack that a worker gets: its buffers are on the heap.
+/// The stack of a thread in bytes. It is small because buffers are on the heap.
 const STACK: usize = 1 << 20;
 
 /// As many jobs as this process has processors, 4 at most: more connections than that are bad manners to a registry.
@@ -27,52 +28,67 @@ pub fn auto_jobs() -> NonZeroUsize {
     thread::available_parallelism().unwrap_or(NonZeroUsize::MIN).min(MOST)
 }
 
-/// Gives each of the items to one of the workers, each of which has a thread of its own, and what came of it to `take`: in
-/// the items' order, in the calling thread, as soon as it is there.
+/// A function that runs on a thread, and the flag that cancels it.
+pub(crate) struct Worker<W> {
+    pub(crate) cancel: Cancel,
+    pub(crate) work: W,
+}
+
+/// Processes `items` with one thread for each worker. Calls `take` with each result on the calling thread, in the order of
+/// the items, as soon as the result is there.
 ///
-/// The first failure by index is the one that is returned. Workers that are at something behind it are cancelled by
-/// their flags; those at something before it go on, for that may fail too, and what they do is not lost.
+/// Returns the first failure by index. Workers that process a later item are cancelled. Workers that process an earlier one
+/// continue, because it may fail too, and because its result is still needed.
 pub(crate) fn in_order<T: Sync, R: Send, W: FnMut(&T) -> Result<R> + Send>(
-    workers: Vec<(Cancel, W)>,
+    workers: Vec<Worker<W>>,
     items: &[T],
     mut take: impl FnMut(&T, R) -> Result<()>,
 ) -> Result<()> {
-    let board = Board::new(items.len(), workers.iter().map(|(cancel, _)| cancel.clone()));
+    let board = Board::new(items.len(), workers.iter().map(|worker| worker.cancel.clone()));
     thread::scope(|scope| {
-        // However this function is left: workers must not be waited for who have nobody to work for.
-        let _stop = StopAtEnd(&board);
-        for (number, (_, mut work)) in workers.into_iter().enumerate().take(items.len()) {
+        // The scope waits for all threads, so they must stop however this closure ends.
+        let _stop = StopOnDrop(&board);
+        for (number, Worker { mut work, .. }) in workers.into_iter().enumerate().take(items.len()) {
             let board = &board;
-            let worker = move || board.serve(number, |index| items.get(index).map(&mut work));
-            thread::Builder::new().stack_size(STACK).spawn_scoped(scope, worker).map_err(unspawned)?;
+            let run = move || board.serve(number, |index| items.get(index).map(&mut work));
+            thread::Builder::new().stack_size(STACK).spawn_scoped(scope, run).map_err(unspawned)?;
         }
-        items.iter().enumerate().try_for_each(|(index, item)| take(item, board.wait_for(index)?))
+        for (index, item) in items.iter().enumerate() {
+            take(item, board.wait_for(index)?)?;
+        }
+        Ok(())
     })
 }
 
-/// What is to be done, what is being done and what came of it.
+/// The items to process and the results, shared by the workers.
 struct Board<R> {
     state: Mutex<State<R>>,
     changed: Condvar,
 }
 
 struct State<R> {
+    /// The index of the next item to begin.
     next: usize,
-    /// Nothing from this index on is begun: the end, or the first that failed.
+    /// No item from this index on is begun: the number of items, or the index of the first failure.
     end: usize,
-    /// What each worker is at, and the flag that stops it.
-    workers: Vec<(usize, Cancel)>,
+    workers: Vec<Current>,
     results: Vec<Option<Result<R>>>,
+}
+
+/// The index of the item that a worker processes, and the flag that cancels the worker.
+struct Current {
+    index: usize,
+    cancel: Cancel,
 }
 
 impl<R> Board<R> {
     fn new(count: usize, flags: impl Iterator<Item = Cancel>) -> Self {
-        let workers = flags.map(|flag| (0, flag)).collect();
+        let workers = flags.map(|cancel| Current { index: 0, cancel }).collect();
         let results = (0..count).map(|_| None).collect();
         Self { state: Mutex::new(State { next: 0, end: count, workers, results }), changed: Condvar::new() }
     }
 
-    /// Works until nothing is left to begin.
+    /// Processes items until none is left to begin.
     fn serve(&self, worker: usize, mut work: impl FnMut(usize) -> Option<Result<R>>) {
         while let Some(index) = self.begin(worker) {
             let Some(result) = work(index) else { return };
@@ -95,7 +111,7 @@ impl<R> Board<R> {
             return None;
         }
         state.next += 1;
-        state.workers.get_mut(worker)?.0 = index;
+        state.workers.get_mut(worker)?.index = index;
         Some(index)
     }
 
@@ -115,35 +131,37 @@ impl<R> Board<R> {
 }
 
 impl<R> State<R> {
-    /// Stops all work from `index` on.
+    /// Cancels all work from `index` on.
     fn end_at(&mut self, index: usize) {
         self.end = self.end.min(index);
-        self.workers.iter().filter(|(at, _)| *at >= index).for_each(|(_, flag)| flag.cancel());
+        for worker in self.workers.iter().filter(|worker| worker.index >= index) {
+            worker.cancel.cancel();
+        }
     }
 }
 
-struct StopAtEnd<'a, R>(&'a Board<R>);
+struct StopOnDrop<'a, R>(&'a Board<R>);
 
-impl<R> Drop for StopAtEnd<'_, R> {
+impl<R> Drop for StopOnDrop<'_, R> {
     fn drop(&mut self) {
         self.0.state().end_at(0);
     }
 }
 
-/// Does `work` on a thread of its own: what that one gives up for good, its caller keeps.
+/// Runs `work` on a new thread, so that rights that `work` gives up are not lost to the caller.
 #[cfg(feature = "boot")]
-pub(crate) fn apart<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+pub(crate) fn on_new_thread<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     thread::scope(|scope| {
         let worker = thread::Builder::new().stack_size(STACK).spawn_scoped(scope, work).map_err(unspawned)?;
         worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
 }
 
-/// Does `work`, which hears no flag, on a thread of its own; `false` if it takes longer than `limit`. Then, or when it is
-/// cancelled, it is left alone: nobody can end it.
+/// Runs `work`, which ignores the cancel flag, on a new thread. Returns false if it takes longer than `limit`. In that case,
+/// or after a cancellation, the thread keeps running, because nothing can end it.
 #[cfg(feature = "tls")]
-pub(crate) fn within(limit: Duration, cancel: &Cancel, work: impl FnOnce() + Send + 'static) -> Result<bool> {
-    const LOOK: Duration = Duration::from_millis(100);
+pub(crate) fn finishes_within(limit: Duration, cancel: &Cancel, work: impl FnOnce() + Send + 'static) -> Result<bool> {
+    const POLL: Duration = Duration::from_millis(100);
     let until = Instant::now() + limit;
     let (done, wait) = sync_channel(1);
     let worker = move || {
@@ -154,7 +172,7 @@ pub(crate) fn within(limit: Duration, cancel: &Cancel, work: impl FnOnce() + Sen
     loop {
         cancel.check()?;
         let left = until.saturating_duration_since(Instant::now());
-        match wait.recv_timeout(left.min(LOOK)) {
+        match wait.recv_timeout(left.min(POLL)) {
             Err(RecvTimeoutError::Timeout) if left.is_zero() => return Ok(false),
             Err(RecvTimeoutError::Timeout) => {}
             _ => return Ok(true),
@@ -162,19 +180,19 @@ pub(crate) fn within(limit: Duration, cancel: &Cancel, work: impl FnOnce() + Sen
     }
 }
 
-/// Reads on a thread of its own, ahead of `consume`, through a fixed ring of buffers: what makes the bytes and what uses
-/// them then take the time of the slower one and not of both.
-pub(crate) fn ahead<T>(reader: impl Read + Send, consume: impl FnOnce(&mut dyn Read) -> Result<T>) -> Result<T> {
+/// Reads `reader` on a new thread, through a fixed number of buffers, while `consume` runs. Producing and consuming the bytes
+/// then takes as long as the slower of the two, not as long as both.
+pub(crate) fn read_ahead<T>(reader: impl Read + Send, consume: impl FnOnce(&mut dyn Read) -> Result<T>) -> Result<T> {
     let ring = Ring::new();
     thread::scope(|scope| {
         let fill = || ring.fill(reader);
         thread::Builder::new().stack_size(STACK).spawn_scoped(scope, fill).map_err(unspawned)?;
-        consume(&mut Ahead { ring: &ring, current: Buffer::default(), at: 0 })
+        consume(&mut ReadAhead { ring: &ring, current: Buffer::default(), at: 0 })
     })
 }
 
-/// Buffers that go round between two threads. Each sleeps until half of them are there for it: to be woken for every
-/// single one costs more than what is done with it.
+/// Buffers that two threads pass back and forth. Each thread sleeps until half of them are ready for it, because waking up
+/// for every buffer would cost more than processing it.
 struct Ring {
     buffers: Mutex<Buffers>,
     changed: Condvar,
@@ -183,12 +201,13 @@ struct Ring {
 struct Buffers {
     filled: VecDeque<Buffer>,
     empty: Vec<Vec<u8>>,
-    /// Nothing more comes: the end, or why not.
+    /// Set when the reader has ended, to its error if it failed.
     end: Option<io::Result<()>>,
-    is_unwanted: bool,
+    /// True once the consumer is gone.
+    is_abandoned: bool,
 }
 
-/// Bytes, and how many of them count.
+/// A buffer whose first `length` bytes are filled.
 #[derive(Default)]
 struct Buffer {
     bytes: Vec<u8>,
@@ -198,22 +217,23 @@ struct Buffer {
 impl Ring {
     fn new() -> Self {
         let empty = (0..BUFFERS).map(|_| vec![0; BUFFER]).collect();
-        let buffers = Buffers { filled: VecDeque::with_capacity(BUFFERS), empty, end: None, is_unwanted: false };
+        let buffers = Buffers { filled: VecDeque::with_capacity(BUFFERS), empty, end: None, is_abandoned: false };
         Self { buffers: Mutex::new(buffers), changed: Condvar::new() }
     }
 
-    /// Ends when the reader does, or when nobody wants more.
+    /// Fills buffers until the reader ends or the consumer is gone.
     fn fill(&self, mut reader: impl Read) {
         while let Some(mut bytes) = self.next_empty() {
-            let read = read_whole(&mut reader, &mut bytes);
+            let read = read_full(&mut reader, &mut bytes);
             let mut buffers = self.buffers();
             match read {
                 Ok(length) if length > 0 => buffers.filled.push_back(Buffer { bytes, length }),
                 ended => buffers.end = Some(ended.map(drop)),
             }
-            let (is_time, is_end) = (buffers.filled.len() == BUFFERS / 2, buffers.end.is_some());
+            let is_end = buffers.end.is_some();
+            let wakes_consumer = is_end || buffers.filled.len() == BUFFERS / 2;
             drop(buffers);
-            if is_time || is_end {
+            if wakes_consumer {
                 self.changed.notify_all();
             }
             if is_end {
@@ -222,16 +242,17 @@ impl Ring {
         }
     }
 
+    /// The next buffer to fill; `None` if the consumer is gone.
     fn next_empty(&self) -> Option<Vec<u8>> {
         let mut buffers = self.buffers();
         if buffers.empty.is_empty() {
-            let is_early = |buffers: &mut Buffers| buffers.empty.len() < BUFFERS / 2 && !buffers.is_unwanted;
-            buffers = self.changed.wait_while(buffers, is_early).unwrap_or_else(PoisonError::into_inner);
+            let must_wait = |buffers: &mut Buffers| buffers.empty.len() < BUFFERS / 2 && !buffers.is_abandoned;
+            buffers = self.changed.wait_while(buffers, must_wait).unwrap_or_else(PoisonError::into_inner);
         }
-        if buffers.is_unwanted { None } else { buffers.empty.pop() }
+        if buffers.is_abandoned { None } else { buffers.empty.pop() }
     }
 
-    /// The next buffer for the one that was used; an empty one behind the last.
+    /// Takes back a buffer and returns the next filled one, or an empty one at the end.
     fn next_filled(&self, used: Buffer) -> io::Result<Buffer> {
         let mut buffers = self.buffers();
         if !used.bytes.is_empty() {
@@ -241,12 +262,12 @@ impl Ring {
             self.changed.notify_all();
         }
         if buffers.filled.is_empty() {
-            let is_early = |buffers: &mut Buffers| buffers.filled.len() < BUFFERS / 2 && buffers.end.is_none();
-            buffers = self.changed.wait_while(buffers, is_early).unwrap_or_else(PoisonError::into_inner);
+            let must_wait = |buffers: &mut Buffers| buffers.filled.len() < BUFFERS / 2 && buffers.end.is_none();
+            buffers = self.changed.wait_while(buffers, must_wait).unwrap_or_else(PoisonError::into_inner);
         }
         match buffers.filled.pop_front() {
             Some(buffer) => Ok(buffer),
-            // Whoever reads on behind an error finds the end.
+            // A read after an error returns the end.
             None => buffers.end.replace(Ok(())).unwrap_or(Ok(())).map(|()| Buffer::default()),
         }
     }
@@ -256,9 +277,9 @@ impl Ring {
     }
 }
 
-/// Reads until the buffer is full, for each exchange has its cost. An error behind some bytes comes again, or is met
-/// again, with the next read.
-fn read_whole(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+/// Reads until the buffer is full or the reader ends, because passing on a buffer has a fixed cost. Bytes before an error are
+/// dropped, because the consumer fails anyway.
+fn read_full(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     let mut count = 0;
     while let Some(rest) = buffer.get_mut(count..).filter(|rest| !rest.is_empty()) {
         match reader.read(rest) {
@@ -271,29 +292,31 @@ fn read_whole(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     Ok(count)
 }
 
-struct Ahead<'r> {
+/// The consumer's end of a [`Ring`].
+struct ReadAhead<'r> {
     ring: &'r Ring,
     current: Buffer,
+    /// How many bytes of `current` are consumed.
     at: usize,
 }
 
-impl Read for Ahead<'_> {
+impl Read for ReadAhead<'_> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         if self.at == self.current.length {
             self.at = 0;
             self.current = self.ring.next_filled(std::mem::take(&mut self.current))?;
         }
-        let there = self.current.bytes.get(self.at..self.current.length).unwrap_or_default();
-        let n = there.len().min(buf.len());
-        buf.get_mut(..n).unwrap_or_default().copy_from_slice(there.get(..n).unwrap_or_default());
+        let mut unread = filled(&self.current.bytes, self.current.length)?;
+        unread = unread.get(self.at..).ok_or_else(|| Error::new(ErrorKind::Internal, "read ahead: position lost"))?;
+        let n = unread.read(buf)?;
         self.at += n;
         Ok(n)
     }
 }
 
-impl Drop for Ahead<'_> {
+impl Drop for ReadAhead<'_> {
     fn drop(&mut self) {
-        self.ring.buffers().is_unwanted = true;
+        self.ring.buffers().is_abandoned = true;
         self.ring.changed.notify_all();
     }
 }
@@ -307,26 +330,25 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
-    use crate::error::ErrorKind;
 
     fn failure(text: &str) -> Error {
         Error::new(ErrorKind::Network, text)
     }
 
-    /// So many workers that all do the same.
-    fn crew<'a, T, R>(
+    /// `jobs` workers that all do the same.
+    fn workers<'a, T, R>(
         jobs: usize,
         work: impl Fn(&T, &Cancel) -> Result<R> + Clone + Send + 'a,
-    ) -> Vec<(Cancel, impl FnMut(&T) -> Result<R> + Send + 'a)> {
+    ) -> Vec<Worker<impl FnMut(&T) -> Result<R> + Send + 'a>> {
         let worker = |_| {
-            let (flag, work) = (Cancel::default(), work.clone());
-            (flag.clone(), move |item: &T| work(item, &flag))
+            let (cancel, work) = (Cancel::default(), work.clone());
+            Worker { cancel: cancel.clone(), work: move |item: &T| work(item, &cancel) }
         };
         (0..jobs).map(worker).collect()
     }
 
     #[test]
-    fn results_come_in_order_however_the_work_ends() {
+    fn takes_results_in_the_order_of_the_items() {
         for jobs in [1, 2, 3, 8, 30] {
             let items: Vec<usize> = (0..20).collect();
             let mut taken = Vec::new();
@@ -334,14 +356,14 @@ mod tests {
                 taken.push((*item, result));
                 Ok(())
             };
-            assert!(in_order(crew(jobs, |item: &usize, _| Ok(item * 2)), &items, take).is_ok());
+            assert!(in_order(workers(jobs, |item: &usize, _| Ok(item * 2)), &items, take).is_ok());
             assert_eq!(taken, items.iter().map(|item| (*item, item * 2)).collect::<Vec<_>>(), "{jobs} jobs");
         }
     }
 
-    /// The later one fails first: it waits for nobody, and the earlier one waits for it.
+    /// The later item fails first, because the earlier one waits for it.
     #[test]
-    fn the_first_failure_by_index_is_the_one_that_is_told() {
+    fn returns_the_first_failure_by_index() {
         let later_failed = (Mutex::new(false), Condvar::new());
         let work = |item: &usize, _: &Cancel| {
             let (mutex, condvar) = &later_failed;
@@ -353,36 +375,36 @@ mod tests {
             let _guard = condvar.wait_while(guard, |failed| !*failed).unwrap_or_else(PoisonError::into_inner);
             Err::<(), _>(failure(&format!("{item} failed")))
         };
-        let failed = in_order(crew(2, work), &[0, 1], |_, ()| Ok(())).map_err(|e| e.to_string());
+        let failed = in_order(workers(2, work), &[0, 1], |_, ()| Ok(())).map_err(|e| e.to_string());
         assert_eq!(failed, Err("0 failed".to_owned()));
     }
 
-    /// What would never end by itself.
+    /// Work that ends only by cancellation.
     fn endless(cancel: &Cancel) -> Result<()> {
         cancel.wait(std::time::Duration::from_secs(3600))
     }
 
     #[test]
-    fn what_stands_behind_a_failure_is_cancelled_and_not_begun() {
+    fn cancels_items_after_a_failure_and_begins_no_more() {
         let begun = AtomicUsize::new(0);
         let work = |item: &usize, cancel: &Cancel| {
             begun.fetch_add(1, Ordering::SeqCst);
             if *item == 0 { Err(failure("0 failed")) } else { endless(cancel) }
         };
-        let failed = in_order(crew(2, work), &[0, 1, 2, 3], |_, ()| Ok(())).map_err(|e| e.to_string());
+        let failed = in_order(workers(2, work), &[0, 1, 2, 3], |_, ()| Ok(())).map_err(|e| e.to_string());
         assert_eq!(failed, Err("0 failed".to_owned()));
-        assert!(begun.load(Ordering::SeqCst) <= 2, "more was begun");
+        assert!(begun.load(Ordering::SeqCst) <= 2, "too many were begun");
     }
 
     #[test]
-    fn a_failure_to_take_ends_the_work() {
+    fn cancels_all_work_when_take_fails() {
         let work = |item: &usize, cancel: &Cancel| if *item == 0 { Ok(()) } else { endless(cancel) };
         let take = |_: &usize, ()| Err(failure("not taken"));
-        let failed = in_order(crew(3, work), &[0, 1, 2], take).map_err(|e| e.to_string());
+        let failed = in_order(workers(3, work), &[0, 1, 2], take).map_err(|e| e.to_string());
         assert_eq!(failed, Err("not taken".to_owned()));
     }
 
-    /// Gives its bytes in pieces of odd sizes, then an error if it is to.
+    /// Returns its bytes in pieces of odd sizes, then an error if `fails`.
     struct Pieces {
         bytes: Vec<u8>,
         at: usize,
@@ -403,11 +425,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_read_ahead_is_what_there_is() {
+    fn reads_ahead_all_bytes_in_order() {
         for length in [0, 1, BUFFER - 1, BUFFER, BUFFER + 1, 3 * BUFFER * BUFFERS + 5] {
             let bytes: Vec<u8> = (0..length).map(|n| (n % 251) as u8).collect();
             let pieces = Pieces { bytes: bytes.clone(), at: 0, fails: false };
-            let read = ahead(pieces, |reader| {
+            let read = read_ahead(pieces, |reader| {
                 let mut read = Vec::new();
                 reader.read_to_end(&mut read).map_err(|e| Error::through_read(e, |e| failure(&e.to_string())))?;
                 Ok(read)
@@ -417,17 +439,17 @@ mod tests {
     }
 
     #[test]
-    fn an_error_of_the_reader_comes_through_whole() {
+    fn passes_on_an_error_with_its_kind_and_text() {
         let pieces = Pieces { bytes: vec![7; 5 * BUFFER], at: 0, fails: true };
-        let read = ahead(pieces, |reader| {
+        let read = read_ahead(pieces, |reader| {
             io::copy(reader, &mut io::sink()).map_err(|e| Error::through_read(e, |_| failure("another")))
         });
         assert_eq!(read.map_err(|e| (e.kind(), e.to_string())), Err((ErrorKind::Network, "cut".to_owned())));
     }
 
     #[test]
-    fn who_stops_reading_is_not_waited_for() {
-        let read = ahead(io::repeat(1), |reader| {
+    fn stops_reading_when_the_consumer_is_gone() {
+        let read = read_ahead(io::repeat(1), |reader| {
             reader.read_exact(&mut [0; 10]).map_err(|e| failure(&e.to_string()))?;
             Ok(())
         });

@@ -115,7 +115,7 @@ impl Client {
         self.mount_base(&parameters.root, &mut mounts, &waiting, progress)?;
         let (tree, tally) = match name.digest().and_then(|digest| self.tree_of(base, digest)) {
             Some(tree) => (tree, None),
-            None => workers::apart(|| {
+            None => workers::on_new_thread(|| {
                 confine(&Sandbox::new().folder(base));
                 self.arrive(name, (base, options), &waiting, progress)
             })?,

@@ -12,7 +12,7 @@ use crate::images::{ImageLayer, Need, check_space, least_tree};
 use crate::progress::{Event, LayerState};
 use crate::registry::Connections;
 use crate::store::Store;
-use crate::workers;
+use crate::workers::{self, Worker};
 
 /// Called for each layer as soon as the store has it, in the order of the image, in the calling thread.
 pub(crate) type Apply<'a> = dyn FnMut(&ImageLayer<'_>) -> Result<()> + 'a;
@@ -95,7 +95,7 @@ impl Client {
                 let mut fetcher = BlobFetcher { client: self, repository: &mut repository, store, cancel, progress };
                 step.fetch(&mut fetcher)
             };
-            workers.push((cancel.clone(), work));
+            workers.push(Worker { cancel: cancel.clone(), work });
         }
         workers::in_order(workers, steps, |step, ()| apply(step.layer))
     }

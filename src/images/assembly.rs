@@ -43,7 +43,7 @@ impl<'a> Assembly<'a> {
         let blob = ReportingReader { blob, read: 0, reported: 0, layer: layer.layer, progress: self.progress };
         let mut tar = Decoder::new(blob, compression, &self.options.limits)?;
         if self.options.jobs > 1 && compression != Compression::None {
-            workers::ahead(tar, |tar| self.tree.apply(tar, layer.diff_id))?;
+            workers::read_ahead(tar, |tar| self.tree.apply(tar, layer.diff_id))?;
         } else {
             self.tree.apply(&mut tar, layer.diff_id)?;
         }

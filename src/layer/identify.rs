@@ -11,6 +11,7 @@ use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::limits::Limits;
 use crate::oci::media_type::Compression;
+use crate::verify::filled;
 
 const BUFFER: usize = 16 << 10;
 const GZIP: &[u8] = &[0x1f, 0x8b];
@@ -52,7 +53,7 @@ pub(crate) fn identify(mut blob: impl Read, limit: u64, limits: &Limits, cancel:
         if size > limit {
             return Err(Limits::exceeded_adjustable(Limit::Unpacked, "bytes of unpacked layers", limits.unpacked));
         }
-        hasher.update(buffer.get(..n).unwrap_or_default());
+        hasher.update(filled(&buffer, n)?);
     }
 }
 

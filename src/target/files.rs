@@ -13,7 +13,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::layer::SafePath;
 use crate::oci::descriptor::Descriptor;
 use crate::unpack::{Root, failed};
-use crate::verify::{Size, Verified};
+use crate::verify::{Size, Verified, filled};
 
 const BUFFER: usize = 64 << 10;
 
@@ -53,7 +53,7 @@ impl Files {
             if n == 0 {
                 break;
             }
-            file.write_all(buffer.get(..n).unwrap_or_default()).map_err(shown)?;
+            file.write_all(filled(&buffer, n)?).map_err(shown)?;
             report(body.count());
         }
         body.finish()?;
