@@ -162,7 +162,7 @@ pub mod fuzzing {
     pub use crate::boot::boot_line;
     pub use crate::host::{auth_json, helper_output, proxy_for};
     pub use crate::images::unpack;
-    pub use crate::layer::{Format, archive, decode, numbers, pax, sparse};
+    pub use crate::layer::{Format, archive, decode, numbers, pax, sparse_map};
     pub use crate::oci::fuzzing::{config, document, pretty, schema1};
     pub use crate::registry::{challenges, joined, refusal, retry_after, token_answer};
 }

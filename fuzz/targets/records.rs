@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use pullet::fuzzing::{numbers, pax, sparse};
+use pullet::fuzzing::{numbers, pax, sparse_map};
 
 fuzz_target!(|bytes: &[u8]| {
     pullet_fuzz::within((16 << 10) + 64 * bytes.len(), || {
@@ -14,7 +14,7 @@ fuzz_target!(|bytes: &[u8]| {
         }
         let mut map: Vec<u64> = bytes.as_chunks().0.iter().map(|chunk| u64::from_le_bytes(*chunk)).collect();
         let real_size = map.pop().unwrap_or_default();
-        if let Ok(map) = sparse(&map, real_size) {
+        if let Ok(map) = sparse_map(&map, real_size) {
             assert!(map.is_sorted() && map.iter().all(|(offset, length)| offset + length <= real_size), "{map:?}");
             assert!(map.iter().map(|(_, length)| length).sum::<u64>() <= real_size, "{map:?}");
         }

@@ -86,7 +86,7 @@ impl Client {
             loop {
                 let source = BlobSource { blob, urls: &[] };
                 let body = ResumingBody::new(self, &mut resolved.repository, source, cancel, progress);
-                match files.place(index, (body, blob), cancel, &mut report) {
+                match files.create(index, blob, body, cancel, &mut report) {
                     Ok(()) => break,
                     Err(error) if mismatches.should_repeat(&error, &mut resolved.repository) => {}
                     Err(error) => {

@@ -32,7 +32,7 @@ impl<'a> Assembly<'a> {
     /// Begins a tree for `target`, which must not exist or be an empty folder.
     pub(crate) fn begin(target: &Path, options: &'a UnpackOptions, progress: &'a dyn Progress) -> Result<Self> {
         let staging = Staging::begin(target)?;
-        let tree = Tree::new(staging.open_tree()?, staging.granted()?, options.config())?;
+        let tree = Tree::new(staging.open_tree()?, options.config())?;
         Ok(Self { staging, tree, options, progress })
     }
 

@@ -1,5 +1,7 @@
-//! From a layer's blob to its tar: gzip of any number of members, zstd of any number of frames, or plain, by media
-//! type alone. The only file that names flate2 and ruzstd. No decompressor is ever run from outside.
+//! Decompresses a layer's blob: gzip with any number of members, zstd with any number of frames, or no compression.
+//!
+//! The media type alone decides about the format. No external decompressor is ever run, because untrusted bytes would
+//! reach a program that pullet does not confine. The only file that uses flate2 and ruzstd.
 
 use std::io::{self, BufReader, Read};
 
@@ -9,17 +11,17 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
 use crate::oci::media_type::Compression;
 
-/// Compressed bytes that are read at once.
+/// Compressed bytes requested per read.
 const INPUT_BUFFER: usize = 64 << 10;
 
-/// A reader of the uncompressed bytes. Its errors are typed.
+/// A reader of the uncompressed bytes. Each of its IO errors carries an [`Error`] or an error of the operating system.
 pub(crate) enum Decoder<R: Read> {
     Plain(R),
-    /// Header, CRC32 and ISIZE of each member are checked, and what follows the last one must be a member
-    /// (RFC 1952; cgr.dev serves layers of many).
+    /// The header, CRC32 and ISIZE of each member are checked. Bytes after a member must be another member (RFC 1952);
+    /// cgr.dev serves layers with many.
     Gzip(Box<MultiGzDecoder<BufReader<R>>>),
     #[cfg(feature = "zstd")]
-    Zstd(Box<zstd::Frames<R>>),
+    Zstd(Box<zstd::FrameReader<R>>),
 }
 
 impl<R: Read> Decoder<R> {
@@ -30,11 +32,11 @@ impl<R: Read> Decoder<R> {
                 Ok(Self::Gzip(Box::new(MultiGzDecoder::new(BufReader::with_capacity(INPUT_BUFFER, blob)))))
             }
             #[cfg(feature = "zstd")]
-            Compression::Zstd => Ok(Self::Zstd(Box::new(zstd::Frames::new(blob, limits.zstd_window)))),
+            Compression::Zstd => Ok(Self::Zstd(Box::new(zstd::FrameReader::new(blob, limits.zstd_window)))),
             #[cfg(not(feature = "zstd"))]
             Compression::Zstd => {
                 let _ = limits;
-                Err(Error::new(ErrorKind::Unsupported, "this pullet was built without zstd"))
+                Err(Error::new(ErrorKind::Unsupported, "decompress layer: this build has no zstd support"))
             }
         }
     }
@@ -44,25 +46,25 @@ impl<R: Read> Read for Decoder<R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Plain(blob) => blob.read(buf),
-            Self::Gzip(members) => members.read(buf).map_err(|e| typed("gzip", e)),
+            Self::Gzip(members) => members.read(buf).map_err(|e| classify("gzip", e)),
             #[cfg(feature = "zstd")]
-            Self::Zstd(frames) => frames.read(buf).map_err(|e| typed("zstd", e)),
+            Self::Zstd(frames) => frames.read(buf).map_err(|e| classify("zstd", e)),
         }
     }
 }
 
-/// Disk and network errors from below pass; what is left is a broken archive.
-fn typed(format: &str, error: io::Error) -> io::Error {
-    let is_ours = error.get_ref().is_some_and(|inner| inner.is::<Error>());
-    match is_ours || error.raw_os_error().is_some() || error.kind() == io::ErrorKind::Interrupted {
-        true => error,
-        false => Error::new(ErrorKind::Unsafe, format!("malformed {format}: {error}")).into(),
+/// Passes on errors of the disk and of the network. Every other error means that the compressed data is malformed.
+fn classify(format: &str, error: io::Error) -> io::Error {
+    let is_typed = error.get_ref().is_some_and(|inner| inner.is::<Error>());
+    if is_typed || error.raw_os_error().is_some() || error.kind() == io::ErrorKind::Interrupted {
+        return error;
     }
+    Error::new(ErrorKind::Unsafe, format!("malformed {format}: {error}")).into()
 }
 
 #[cfg(feature = "zstd")]
 mod zstd {
-    //! Frames of zstd one after the other, skippable ones skipped (RFC 8878, section 3.1).
+    //! Reads consecutive zstd frames. Skippable frames are skipped (RFC 8878, section 3.1).
 
     use std::io::BufRead as _;
 
@@ -73,23 +75,24 @@ mod zstd {
 
     use super::{BufReader, Error, ErrorKind, INPUT_BUFFER, Limits, Read, io};
 
-    pub(crate) struct Frames<R: Read> {
-        blob: BufReader<Kept<R>>,
+    pub(crate) struct FrameReader<R: Read> {
+        blob: BufReader<ErrorKeeper<R>>,
         decoder: FrameDecoder,
+        /// The maximum size of a frame's window in bytes.
         window: u64,
         in_frame: bool,
     }
 
-    impl<R: Read> Frames<R> {
+    impl<R: Read> FrameReader<R> {
         pub(crate) fn new(blob: R, window: u64) -> Self {
             let mut decoder = FrameDecoder::new();
             decoder.set_max_window_size(window);
-            let blob = BufReader::with_capacity(INPUT_BUFFER, Kept { blob, error: None });
+            let blob = BufReader::with_capacity(INPUT_BUFFER, ErrorKeeper { blob, error: None });
             Self { blob, decoder, window, in_frame: false }
         }
 
-        /// Begins the next frame; `false` at the end of the blob.
-        fn begin(&mut self) -> io::Result<bool> {
+        /// Reads the header of the next frame. Returns false at the end of the blob.
+        fn begin_frame(&mut self) -> io::Result<bool> {
             while !self.blob.fill_buf()?.is_empty() {
                 match self.decoder.reset(&mut self.blob) {
                     Ok(()) => {
@@ -118,29 +121,30 @@ mod zstd {
             Ok(false)
         }
 
-        /// The reader's own error if there was one, else the decoder's.
+        /// Returns the error of the reader below if there was one, and the decoder's otherwise.
         fn failure(&mut self, error: &FrameDecoderError) -> io::Error {
             self.blob.get_mut().error.take().unwrap_or_else(|| io::Error::other(error.to_string()))
         }
 
-        fn end(&mut self) -> io::Result<()> {
+        /// Compares the checksum, if the frame has one.
+        fn end_frame(&mut self) -> io::Result<()> {
             self.in_frame = false;
-            match (self.decoder.get_checksum_from_data(), self.decoder.get_calculated_checksum()) {
-                (Some(promised), calculated) if calculated != Some(promised) => {
-                    Err(Error::new(ErrorKind::Unsafe, "malformed zstd: checksum mismatch").into())
-                }
-                _ => Ok(()),
+            let expected = self.decoder.get_checksum_from_data();
+            if expected.is_some() && self.decoder.get_calculated_checksum() != expected {
+                return Err(Error::new(ErrorKind::Unsafe, "malformed zstd: checksum mismatch").into());
             }
+            Ok(())
         }
     }
 
-    /// Keeps the error of a read aside: the decoder would turn it into a text, and a bad disk into a bad archive.
-    struct Kept<R> {
+    /// A reader that keeps its error, because the decoder turns errors into text, and a failing disk would look like a
+    /// malformed archive.
+    struct ErrorKeeper<R> {
         blob: R,
         error: Option<io::Error>,
     }
 
-    impl<R: Read> Read for Kept<R> {
+    impl<R: Read> Read for ErrorKeeper<R> {
         fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
             self.blob.read(buf).map_err(|e| match e.kind() {
                 io::ErrorKind::Interrupted => e,
@@ -152,7 +156,7 @@ mod zstd {
         }
     }
 
-    impl<R: Read> Read for Frames<R> {
+    impl<R: Read> Read for FrameReader<R> {
         fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
             loop {
                 if self.in_frame {
@@ -161,14 +165,14 @@ mod zstd {
                         return Ok(n);
                     }
                     if self.decoder.is_finished() {
-                        self.end()?;
+                        self.end_frame()?;
                         continue;
                     }
                     let one = BlockDecodingStrategy::UptoBlocks(1);
                     if let Err(e) = self.decoder.decode_blocks(&mut self.blob, one) {
                         return Err(self.failure(&e));
                     }
-                } else if !self.begin()? {
+                } else if !self.begin_frame()? {
                     return Ok(0);
                 }
             }

@@ -1,18 +1,25 @@
-//! Reads a layer: from the bytes of its blob, compressed or not, to the entries of its archive. Extended headers, sparse
-//! files and names are checked here. Nothing is written to disk.
+//! Reads a layer: from the bytes of its blob, compressed or not, to the entries of its archive.
+//!
+//! Everything in here treats its input as untrusted: extension headers, sparse files and names are checked. Nothing is
+//! written to disk.
 
+mod blocks;
 mod decoder;
 mod entries;
+mod entry;
 #[cfg(fuzzing)]
 mod fuzzing;
+mod header;
 mod identify;
 mod path;
 mod records;
+mod sparse;
 
 pub(crate) use self::decoder::Decoder;
-pub(crate) use self::entries::{Entries, EntryKind, FileContent, TarEntry};
+pub(crate) use self::entries::Entries;
+pub(crate) use self::entry::{DeviceNumber, EntryKind, Extent, FileContent, TarEntry};
 #[cfg(fuzzing)]
-pub use self::fuzzing::{Format, archive, decode, numbers, pax, sparse};
+pub use self::fuzzing::{Format, archive, decode, numbers, pax, sparse_map};
 pub(crate) use self::identify::{IdentifiedLayer, identify};
-pub(crate) use self::path::{Request, SafePath};
+pub(crate) use self::path::{NameKind, SafePath};
 pub(crate) use self::records::{Time, malformed};

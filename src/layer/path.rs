@@ -1,55 +1,55 @@
-//! Names of archive entries, made safe by their text alone: relative, no `..`, no NUL, bounded. Where a name leads
-//! through links is not seen here; `root` confines that.
+//! Checks the names of archive entries as text: relative, no `..`, no NUL byte, bounded length. Links in the tree are
+//! invisible here; `unpack` confines the paths that lead through them.
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// Bytes of one path, as Linux has it.
+/// The maximum length of a path in bytes (`PATH_MAX` of Linux).
 const PATH_LIMIT: usize = 4096;
-/// Bytes of one component, as Linux has it.
+/// The maximum length of a component in bytes (`NAME_MAX` of Linux).
 const COMPONENT_LIMIT: usize = 255;
 const WHITEOUT_PREFIX: &[u8] = b".wh.";
 const METADATA_PREFIX: &[u8] = b".wh..wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
 
-/// A relative path of plain components, separated by single slashes. Empty for the root itself.
+/// A relative path without `.` and `..`, with single slashes. Empty for the root itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct SafePath(Vec<u8>);
 
-/// What the name of an entry asks for (image-spec, layer.md, "Whiteouts").
+/// The meaning of an entry's name (image-spec, layer.md, "Whiteouts").
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Request<'a> {
-    /// Make it.
-    Create,
-    /// Remove what lower layers have of this name in the folder.
+pub(crate) enum NameKind<'a> {
+    /// The entry is a file, directory or link of the image.
+    Plain,
+    /// The entry removes this name from the lower layers, in its directory.
     Whiteout(&'a [u8]),
-    /// Remove all that lower layers have in the folder.
-    Opaque,
-    /// AUFS's own bookkeeping, no part of the image.
-    Metadata,
+    /// The entry removes everything that lower layers have in its directory.
+    OpaqueWhiteout,
+    /// The entry is metadata of AUFS and no part of the image.
+    AufsMetadata,
 }
 
 impl SafePath {
-    /// Strips leading slashes and `.` components; refuses what no archive needs and what attacks are made of.
+    /// Removes leading slashes and `.` components. Rejects empty names, `..`, NUL bytes, and names that are too long.
     pub(crate) fn parse(name: &[u8]) -> Result<Self> {
-        let refuse = |why: &str| {
+        let reject = |why: &str| {
             let text = format!("unsafe name \"{}\": {why}", String::from_utf8_lossy(name.get(..200).unwrap_or(name)));
             Err(Error::new(ErrorKind::Unsafe, text))
         };
         if name.is_empty() {
-            return refuse("it is empty");
+            return reject("empty");
         }
         if name.len() > PATH_LIMIT {
-            return refuse(&format!("limit exceeded: more than {PATH_LIMIT} bytes of path"));
+            return reject(&format!("limit exceeded: more than {PATH_LIMIT} bytes of path"));
         }
         let mut path = Vec::with_capacity(name.len());
         for component in name.split(|&b| b == b'/') {
             match component {
                 b"" | b"." => continue,
-                b".." => return refuse("it has a \"..\" component"),
+                b".." => return reject("\"..\" component"),
                 long if long.len() > COMPONENT_LIMIT => {
-                    return refuse(&format!("limit exceeded: more than {COMPONENT_LIMIT} bytes of component"));
+                    return reject(&format!("limit exceeded: more than {COMPONENT_LIMIT} bytes of component"));
                 }
-                nul if nul.contains(&0) => return refuse("it has a NUL byte"),
+                nul if nul.contains(&0) => return reject("NUL byte"),
                 _ => {}
             }
             if !path.is_empty() {
@@ -68,45 +68,41 @@ impl SafePath {
         &self.0
     }
 
-    /// The folder's path; empty for what lies in the root.
+    /// Returns the path of the directory that contains this path; empty for the root.
     pub(crate) fn parent(&self) -> &[u8] {
-        self.split().0
+        match self.0.iter().rposition(|&b| b == b'/') {
+            Some(slash) => self.0.split_at(slash).0,
+            None => &[],
+        }
     }
 
-    /// The last component.
+    /// Returns the last component.
     pub(crate) fn name(&self) -> &[u8] {
-        self.split().1
+        self.0.rsplit(|&b| b == b'/').next().unwrap_or(&self.0)
     }
 
-    /// Tells whiteouts from entries. A whiteout of nothing, of `.` or of `..`, and entries inside of a whiteout, are
-    /// refused.
-    pub(crate) fn request(&self) -> Result<Request<'_>> {
-        let (parent, name) = self.split();
-        let refuse = |why: &str| {
+    /// Distinguishes whiteouts from other entries. Rejects a whiteout of nothing, of `.` or of `..`, and entries within
+    /// a whiteout.
+    pub(crate) fn kind(&self) -> Result<NameKind<'_>> {
+        let reject = |why: &str| {
             let text = format!("unsafe whiteout \"{}\": {why}", String::from_utf8_lossy(&self.0));
             Err(Error::new(ErrorKind::Unsafe, text))
         };
-        for component in parent.split(|&b| b == b'/') {
+        for component in self.parent().split(|&b| b == b'/') {
             if component.starts_with(METADATA_PREFIX) {
-                return Ok(Request::Metadata);
+                return Ok(NameKind::AufsMetadata);
             }
             if component.starts_with(WHITEOUT_PREFIX) {
-                return refuse("it lies in a folder that is a whiteout itself");
+                return reject("its directory is a whiteout");
             }
         }
+        let name = self.name();
         match name.strip_prefix(WHITEOUT_PREFIX) {
-            None => Ok(Request::Create),
-            Some(b"" | b"." | b"..") => refuse("it removes no name"),
-            Some(_) if name == OPAQUE => Ok(Request::Opaque),
-            Some(_) if name.starts_with(METADATA_PREFIX) => Ok(Request::Metadata),
-            Some(hidden) => Ok(Request::Whiteout(hidden)),
-        }
-    }
-
-    fn split(&self) -> (&[u8], &[u8]) {
-        match self.0.iter().rposition(|&b| b == b'/') {
-            Some(slash) => (self.0.get(..slash).unwrap_or_default(), self.0.get(slash + 1..).unwrap_or_default()),
-            None => (&[], &self.0),
+            None => Ok(NameKind::Plain),
+            Some(b"" | b"." | b"..") => reject("it names nothing to remove"),
+            Some(_) if name == OPAQUE => Ok(NameKind::OpaqueWhiteout),
+            Some(_) if name.starts_with(METADATA_PREFIX) => Ok(NameKind::AufsMetadata),
+            Some(hidden) => Ok(NameKind::Whiteout(hidden)),
         }
     }
 }
@@ -116,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn strips_and_refuses() {
+    fn normalizes_safe_names_and_rejects_unsafe_ones() {
         let parse = |name: &[u8]| SafePath::parse(name).ok().map(|path| path.0);
         for (name, path) in [
             (&b"a/b"[..], Some(&b"a/b"[..])),
@@ -139,18 +135,18 @@ mod tests {
     }
 
     #[test]
-    fn tells_whiteouts_apart() {
-        let check = |name: &str, expected: Option<Request<'_>>| {
+    fn distinguishes_whiteouts() {
+        let check = |name: &str, expected: Option<NameKind<'_>>| {
             let path = SafePath::parse(name.as_bytes()).unwrap_or_default();
-            assert_eq!(path.request().ok(), expected, "{name}");
+            assert_eq!(path.kind().ok(), expected, "{name}");
         };
-        check("a/b", Some(Request::Create));
-        check("a/.wh.b", Some(Request::Whiteout(b"b")));
-        check(".wh.b", Some(Request::Whiteout(b"b")));
-        check("a/.wh..wh..opq", Some(Request::Opaque));
-        check(".wh..wh.plnk", Some(Request::Metadata));
-        check(".wh..wh.plnk/1.2", Some(Request::Metadata));
-        check(".wh...x", Some(Request::Whiteout(b"..x")));
+        check("a/b", Some(NameKind::Plain));
+        check("a/.wh.b", Some(NameKind::Whiteout(b"b")));
+        check(".wh.b", Some(NameKind::Whiteout(b"b")));
+        check("a/.wh..wh..opq", Some(NameKind::OpaqueWhiteout));
+        check(".wh..wh.plnk", Some(NameKind::AufsMetadata));
+        check(".wh..wh.plnk/1.2", Some(NameKind::AufsMetadata));
+        check(".wh...x", Some(NameKind::Whiteout(b"..x")));
         for bad in [".wh.", "a/.wh..", ".wh...", ".wh.a/b"] {
             check(bad, None);
         }

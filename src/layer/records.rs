@@ -1,18 +1,19 @@
-//! The extension records of an archive, pure: pax records (POSIX.1-2008, pax, "Extended Header"), numbers in octal and
-//! base-256, and maps of sparse files. Strict: what is malformed is refused, never skipped (GHSA-6gx3-4362-rf54).
+//! Parses pax records (POSIX.1-2008, pax, "Extended Header") and the numbers of headers, in octal and base-256. No IO.
+//!
+//! Strict: malformed records are rejected, never skipped (GHSA-6gx3-4362-rf54).
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// A point in time, as tar has it.
+/// A point in time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Time {
-    /// Seconds since the epoch.
+    /// Seconds since the epoch; negative before it.
     pub(crate) seconds: i64,
     /// 0 to 999,999,999.
     pub(crate) nanoseconds: u32,
 }
 
-/// What a pax header says of the entry behind it; `None` leaves the entry's own header in force.
+/// The records of a pax header. They override the header of the entry that follows; `None` does not.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Pax {
     pub(crate) path: Option<Vec<u8>>,
@@ -22,34 +23,35 @@ pub(crate) struct Pax {
     pub(crate) gid: Option<u64>,
     pub(crate) mtime: Option<Time>,
     pub(crate) atime: Option<Time>,
-    /// Names and values, as the kernel takes them.
+    /// Names and values, in the form that `setxattr` takes.
     pub(crate) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
     pub(crate) sparse: Option<SparseRecords>,
 }
 
-/// GNU's sparse files in pax records.
+/// The records that GNU tar writes for a sparse file.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct SparseRecords {
-    /// Format 1.0: the map stands before the data.
+    /// Format 1.0: the map precedes the data.
     pub(crate) map_in_data: bool,
     major: Option<u64>,
     minor: Option<u64>,
     pub(crate) name: Option<Vec<u8>>,
     pub(crate) real_size: Option<u64>,
-    /// Formats 0.0 and 0.1: offset, length, offset, length …
+    /// Formats 0.0 and 0.1: offset, length, offset, length ….
     pub(crate) numbers: Vec<u64>,
 }
 
-const XATTR: &[u8] = b"SCHILY.xattr.";
+const XATTR_PREFIX: &[u8] = b"SCHILY.xattr.";
+const SPARSE_PREFIX: &[u8] = b"GNU.sparse.";
 
 impl Pax {
-    /// Parses the records of one `x` header. Of a repeated keyword the last counts; an empty value takes it
-    /// back, but for xattrs, which may be empty.
+    /// Parses the records of one `x` header. The last record of a keyword wins, and an empty value removes the keyword.
+    /// The value of an xattr may be empty.
     pub(crate) fn parse(mut bytes: &[u8]) -> Result<Self> {
         let mut pax = Self::default();
         while !bytes.is_empty() {
-            let (key, value) = next_record(&mut bytes)?;
-            pax.set(key, value)?;
+            let record = next_record(&mut bytes)?;
+            pax.set(record.key, record.value)?;
         }
         pax.check_sparse()?;
         Ok(pax)
@@ -64,38 +66,41 @@ impl Pax {
             b"gid" => self.gid = number(value)?,
             b"mtime" => self.mtime = time(value)?,
             b"atime" => self.atime = time(value)?,
-            key if key.starts_with(XATTR) => self.set_xattr(key.get(XATTR.len()..).unwrap_or_default(), value)?,
-            key if key.starts_with(b"GNU.sparse.") => self.set_sparse(key, value)?,
-            _ => {}
+            other => {
+                if let Some(name) = other.strip_prefix(XATTR_PREFIX) {
+                    self.set_xattr(name, value)?;
+                } else if let Some(keyword) = other.strip_prefix(SPARSE_PREFIX) {
+                    self.set_sparse(keyword, value)?;
+                }
+            }
         }
         Ok(())
     }
 
     fn set_xattr(&mut self, name: &[u8], value: &[u8]) -> Result<()> {
         if name.is_empty() || name.contains(&0) {
-            return Err(malformed("an xattr without a proper name"));
+            return Err(malformed("xattr with an invalid name"));
         }
-        // A name that comes again is set again: looking for it here would be quadratic.
+        // A repeated name is kept and later set twice, because a search for it would take quadratic time.
         self.xattrs.push((name.to_vec(), value.to_vec()));
         Ok(())
     }
 
-    fn set_sparse(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
+    fn set_sparse(&mut self, keyword: &[u8], value: &[u8]) -> Result<()> {
         let sparse = self.sparse.get_or_insert_default();
-        match key.get(b"GNU.sparse.".len()..).unwrap_or_default() {
+        match keyword {
             b"major" => sparse.major = number(value)?,
             b"minor" => sparse.minor = number(value)?,
             b"name" => sparse.name = text(value)?,
             b"size" | b"realsize" => sparse.real_size = number(value)?,
             b"numblocks" => sparse.numbers.clear(),
-            b"offset" | b"numbytes" => {
-                sparse.numbers.extend(number(value)?);
-            }
+            b"offset" | b"numbytes" => sparse.numbers.extend(number(value)?),
             b"map" => {
-                let numbers = value
-                    .split(|&b| b == b',')
-                    .map(|part| number(part)?.ok_or_else(|| malformed("a sparse map with a gap")));
-                sparse.numbers = numbers.collect::<Result<_>>()?;
+                sparse.numbers.clear();
+                for part in value.split(|&b| b == b',') {
+                    let value = number(part)?.ok_or_else(|| malformed("empty number in a sparse map"))?;
+                    sparse.numbers.push(value);
+                }
             }
             _ => {}
         }
@@ -107,66 +112,62 @@ impl Pax {
         match (sparse.major, sparse.minor) {
             (Some(1), Some(0)) => sparse.map_in_data = true,
             (None, None) | (Some(0), Some(0 | 1)) => {}
-            _ => return Err(malformed("a sparse format that is not 0.0, 0.1 or 1.0")),
+            _ => return Err(malformed("sparse file of a format other than 0.0, 0.1 and 1.0")),
         }
-        match sparse.real_size {
-            Some(_) => Ok(()),
-            None => Err(malformed("a sparse file without its size")),
+        if sparse.real_size.is_none() {
+            return Err(malformed("sparse file without its size"));
         }
+        Ok(())
     }
 }
 
-/// Parts of a sparse file that have data: offset and length, ascending, not overlapping, within the file.
-pub(crate) fn sparse_map(numbers: &[u64], real_size: u64) -> Result<Vec<(u64, u64)>> {
-    let (pairs, rest) = numbers.as_chunks::<2>();
-    if !rest.is_empty() {
-        return Err(malformed("a sparse map of odd length"));
-    }
-    let mut end = 0;
-    for &[offset, length] in pairs {
-        if offset < end || offset.checked_add(length).is_none_or(|end| end > real_size) {
-            return Err(malformed("a sparse map out of order or beyond the file"));
-        }
-        end = offset + length;
-    }
-    Ok(pairs.iter().map(|&[offset, length]| (offset, length)).filter(|&(_, length)| length > 0).collect())
-}
-
-/// The keywords of a `g` header must not move or rename what follows; its comments are ignored, as Docker does.
+/// Rejects a `g` header with keywords that move or rename the entries after it. Its other records are ignored, as Docker
+/// does.
 pub(crate) fn check_global(mut bytes: &[u8]) -> Result<()> {
     while !bytes.is_empty() {
-        let (key, _) = next_record(&mut bytes)?;
-        if matches!(key, b"path" | b"linkpath" | b"size") || key.starts_with(b"GNU.sparse.") {
-            return Err(malformed(&format!("a global header with \"{}\"", String::from_utf8_lossy(key))));
+        let Record { key, .. } = next_record(&mut bytes)?;
+        if matches!(key, b"path" | b"linkpath" | b"size") || key.starts_with(SPARSE_PREFIX) {
+            return Err(malformed(&format!("keyword \"{}\" in a global header", String::from_utf8_lossy(key))));
         }
     }
     Ok(())
 }
 
-/// `LENGTH KEY=VALUE\n`, the length in decimal and of the whole record.
-fn next_record<'a>(bytes: &mut &'a [u8]) -> Result<(&'a [u8], &'a [u8])> {
-    let bad = || malformed("a pax record that is malformed");
-    let space = bytes.iter().take(20).position(|&b| b == b' ').ok_or_else(bad)?;
-    let length =
-        number(bytes.get(..space).unwrap_or_default())?.and_then(|n| usize::try_from(n).ok()).ok_or_else(bad)?;
-    let record = bytes.get(space + 1..length).and_then(|record| record.strip_suffix(b"\n")).ok_or_else(bad)?;
-    let equals = record.iter().position(|&b| b == b'=').filter(|&at| at > 0).ok_or_else(bad)?;
-    let (key, value) = (record.get(..equals).unwrap_or_default(), record.get(equals + 1..).unwrap_or_default());
-    if key.contains(&0) {
-        return Err(bad());
-    }
-    *bytes = bytes.get(length..).unwrap_or_default();
-    Ok((key, value))
+struct Record<'a> {
+    key: &'a [u8],
+    value: &'a [u8],
 }
 
+/// Takes the first record from `bytes`: `LENGTH KEY=VALUE\n`, where LENGTH is that of the whole record, in decimal.
+fn next_record<'a>(bytes: &mut &'a [u8]) -> Result<Record<'a>> {
+    // 20 digits hold any length.
+    let space = bytes.iter().take(20).position(|&b| b == b' ').ok_or_else(invalid_record)?;
+    let (digits, _) = bytes.split_at(space);
+    let length = number(digits)?.and_then(|length| usize::try_from(length).ok()).ok_or_else(invalid_record)?;
+    let (record, rest) = bytes.split_at_checked(length).ok_or_else(invalid_record)?;
+    let content = record.get(space + 1..).and_then(|content| content.strip_suffix(b"\n")).ok_or_else(invalid_record)?;
+    let mut parts = content.splitn(2, |&b| b == b'=');
+    let (Some(key), Some(value)) = (parts.next(), parts.next()) else { return Err(invalid_record()) };
+    if key.is_empty() || key.contains(&0) {
+        return Err(invalid_record());
+    }
+    *bytes = rest;
+    Ok(Record { key, value })
+}
+
+fn invalid_record() -> Error {
+    malformed("invalid pax record")
+}
+
+/// Parses a name; `None` if it is empty.
 fn text(value: &[u8]) -> Result<Option<Vec<u8>>> {
-    match value.contains(&0) {
-        true => Err(malformed("a pax record with a NUL byte in a name")),
-        false => Ok((!value.is_empty()).then(|| value.to_vec())),
+    if value.contains(&0) {
+        return Err(malformed("NUL byte in a name of a pax record"));
     }
+    Ok((!value.is_empty()).then(|| value.to_vec()))
 }
 
-/// Digits and nothing else: no sign, no blank, no overflow.
+/// Parses decimal digits; `None` if there are none. Signs, blanks and overflow are errors.
 pub(crate) fn number(value: &[u8]) -> Result<Option<u64>> {
     if value.is_empty() {
         return Ok(None);
@@ -175,13 +176,12 @@ pub(crate) fn number(value: &[u8]) -> Result<Option<u64>> {
         b'0'..=b'9' => sum.checked_mul(10)?.checked_add(u64::from(b - b'0')),
         _ => None,
     });
-    parsed.map(Some).ok_or_else(|| malformed("a pax record whose number is malformed"))
+    parsed.map(Some).ok_or_else(|| malformed("invalid number in a pax record"))
 }
 
-/// Decimal seconds with a fraction. Beyond what 64 bits hold the end of the scale counts; digits beyond the
-/// nanosecond are cut off towards the past, as Go does.
+/// Parses decimal seconds with a fraction; `None` if the value is empty. Seconds saturate at 64 bits. Digits beyond the
+/// nanosecond are rounded towards the past, as Go does.
 fn time(value: &[u8]) -> Result<Option<Time>> {
-    let bad = || malformed("a pax record whose time is malformed");
     if value.is_empty() {
         return Ok(None);
     }
@@ -189,13 +189,13 @@ fn time(value: &[u8]) -> Result<Option<Time>> {
     let mut parts = digits.splitn(2, |&b| b == b'.');
     let (whole, fraction) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
     if whole.is_empty() || !whole.iter().chain(fraction).all(u8::is_ascii_digit) {
-        return Err(bad());
+        return Err(malformed("invalid time in a pax record"));
     }
     let seconds = whole.iter().fold(0_i64, |sum, &b| sum.saturating_mul(10).saturating_add(i64::from(b - b'0')));
     let padded = fraction.iter().copied().chain(std::iter::repeat(b'0')).take(9);
     let nanoseconds = padded.fold(0_u32, |sum, b| sum * 10 + u32::from(b - b'0'));
-    let cut = fraction.iter().skip(9).any(|&b| b != b'0');
-    Ok(Some(match (negative, nanoseconds + u32::from(negative && cut)) {
+    let is_inexact = fraction.iter().skip(9).any(|&b| b != b'0');
+    Ok(Some(match (negative, nanoseconds + u32::from(negative && is_inexact)) {
         (false, nanoseconds) => Time { seconds, nanoseconds },
         (true, 0) => Time { seconds: -seconds, nanoseconds: 0 },
         (true, 1_000_000_000) => Time { seconds: (-seconds).saturating_sub(1), nanoseconds: 0 },
@@ -203,8 +203,8 @@ fn time(value: &[u8]) -> Result<Option<Time>> {
     }))
 }
 
-/// A number of a header: octal digits with blanks or NULs around, or base-256 where the first bit is set. `None` for
-/// what is neither, is negative, or needs more than 64 bits.
+/// Parses a number of a header: octal digits surrounded by blanks or NUL bytes, or base-256 if the first bit is set.
+/// `None` if the field is neither, or the number is negative or needs more than 64 bits.
 pub(crate) fn header_number(field: &[u8]) -> Option<u64> {
     match field {
         [first, rest @ ..] if first & 0x80 != 0 => {
@@ -217,7 +217,7 @@ pub(crate) fn header_number(field: &[u8]) -> Option<u64> {
     }
 }
 
-/// As [`header_number`], for times, which may be negative; what 64 bits do not hold ends at the end of the scale.
+/// Parses a time of a header like [`header_number`]. Times may be negative, and saturate at 64 bits.
 pub(crate) fn header_time(field: &[u8]) -> Option<i64> {
     match field {
         [first, rest @ ..] if first & 0xc0 == 0xc0 => {
@@ -232,6 +232,7 @@ pub(crate) fn header_time(field: &[u8]) -> Option<i64> {
     }
 }
 
+/// Parses octal digits surrounded by blanks or NUL bytes; an empty field is 0.
 fn octal(field: &[u8]) -> Option<u64> {
     let is_blank = |b: &u8| *b == b' ' || *b == 0;
     let start = field.iter().position(|b| !is_blank(b)).unwrap_or(field.len());
@@ -245,6 +246,7 @@ fn octal(field: &[u8]) -> Option<u64> {
     value.filter(|_| rest.iter().all(is_blank))
 }
 
+/// Returns the error for an archive that is malformed in this way.
 pub(crate) fn malformed(what: &str) -> Error {
     Error::new(ErrorKind::Unsafe, format!("malformed archive: {what}"))
 }
@@ -262,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_what_pax_writes() {
+    fn parses_the_records_that_pax_writes() {
         let text = [
             ("path", "a/b"),
             ("path", "c"),
@@ -284,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_the_malformed() {
+    fn rejects_malformed_records() {
         for bad in [
             "x",
             "5 a=b",
@@ -326,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn times_have_nanoseconds_and_may_be_negative() {
+    fn parses_times_with_fractions_and_signs() {
         for (text, seconds, nanoseconds) in [
             ("0", 0, 0),
             ("1.000000001", 1, 1),
@@ -342,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_of_headers() {
+    fn parses_the_numbers_of_headers() {
         assert_eq!(header_number(b"0000644\0"), Some(0o644));
         assert_eq!(header_number(b"   644 \0"), Some(0o644));
         assert_eq!(header_number(b"\0\0\0\0\0\0\0\0"), Some(0));
@@ -360,13 +362,5 @@ mod tests {
         assert_eq!(header_time(b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"), Some(-1));
         assert_eq!(header_time(b"\x80\x7f\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"), Some(i64::MAX));
         assert_eq!(header_time(b"00000000001\0"), Some(1));
-    }
-
-    #[test]
-    fn sparse_maps_ascend_within_the_file() {
-        assert_eq!(sparse_map(&[0, 2, 4, 0, 8, 2], 10).ok(), Some(vec![(0, 2), (8, 2)]));
-        for (numbers, size) in [(&[0, 2, 1, 2][..], 10), (&[8, 3], 10), (&[1], 10), (&[u64::MAX, 2], u64::MAX)] {
-            assert!(sparse_map(numbers, size).is_err(), "{numbers:?}");
-        }
     }
 }

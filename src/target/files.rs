@@ -1,5 +1,5 @@
-//! Files out of blobs, without any archive: each is proven before it has its name, and all appear together with their
-//! folder by one rename. Names are judged before the first byte is asked for.
+//! A directory of files whose contents are whole blobs. Each file is verified before it gets its name, and the directory
+//! appears by one rename. All names are checked before the first byte is requested.
 
 use std::collections::HashSet;
 use std::fs::Permissions;
@@ -17,7 +17,7 @@ use crate::verify::{Size, Verified, filled};
 
 const BUFFER: usize = 64 << 10;
 
-/// A folder of files that grows beside its target.
+/// A directory of files that grows next to its target. Dropping it without [`publish`](Files::publish) removes it.
 pub(crate) struct Files {
     root: Root,
     staging: Staging,
@@ -25,26 +25,28 @@ pub(crate) struct Files {
 }
 
 impl Files {
-    /// Begins the files `names` of `target`, which must not exist or be an empty folder. Fails with
-    /// [`ErrorKind::Unsafe`] if a name leads out of it or is in the way of another.
+    /// Starts the files `names` for `target`, which must not exist or be an empty directory. Fails with
+    /// [`ErrorKind::Unsafe`] if a name leads out of the directory, is used twice, or is the directory of another.
     pub(crate) fn begin(target: &Path, names: &[String]) -> Result<Self> {
-        let names = checked(names)?;
+        let names = check_names(names)?;
         let staging = Staging::begin(target)?;
         let root = Root::new(staging.open_tree()?);
         Ok(Self { root, staging, names })
     }
 
-    /// Fills the file of the `index`-th name with `body`, proves it and gives it the name. `report` hears the bytes.
-    pub(crate) fn place(
+    /// Creates the file with the name at `index` from the body of its blob. Calls `report` with the number of bytes that were
+    /// written so far.
+    pub(crate) fn create(
         &mut self,
         index: usize,
-        (body, blob): (impl Read, &Descriptor),
+        blob: &Descriptor,
+        body: impl Read,
         cancel: &Cancel,
         report: &mut dyn FnMut(u64),
     ) -> Result<()> {
-        let absent = || Error::new(ErrorKind::Internal, "place file: it has no name");
-        let path = self.names.get(index).ok_or_else(absent)?;
-        let shown = |e| failed("write", path.as_bytes(), e);
+        let unnamed = || Error::new(ErrorKind::Internal, "create file: no name for it");
+        let path = self.names.get(index).ok_or_else(unnamed)?;
+        let failed_write = |e| failed("write", path.as_bytes(), e);
         let mut file = self.staging.create_partial()?;
         let mut body = Verified::new(body, blob.digest, Size::Exactly(blob.size), cancel.clone());
         let mut buffer = vec![0; BUFFER];
@@ -53,66 +55,74 @@ impl Files {
             if n == 0 {
                 break;
             }
-            file.write_all(filled(&buffer, n)?).map_err(shown)?;
+            file.write_all(filled(&buffer, n)?).map_err(failed_write)?;
             report(body.count());
         }
         body.finish()?;
-        file.set_permissions(Permissions::from_mode(0o644)).and_then(|()| file.sync_all()).map_err(shown)?;
-        let folder = self.root.enter(path.parent())?;
-        // A filesystem may take two names for one.
-        match folder.stat(path.name()).map_err(shown)? {
-            None => self.staging.move_partial(folder, path.name()).map_err(shown),
-            Some(_) => Err(twice(path)),
+        file.set_permissions(Permissions::from_mode(0o644)).map_err(failed_write)?;
+        file.sync_all().map_err(failed_write)?;
+        let directory = self.root.enter(path.parent())?;
+        // A filesystem may treat two names as the same, for example if it ignores case.
+        if directory.stat(path.name()).map_err(failed_write)?.is_some() {
+            return Err(used_twice(path));
         }
+        self.staging.move_partial(directory, path.name()).map_err(failed_write)
     }
 
-    /// Gives the files their place, all at once.
+    /// Makes the directory appear at the target.
     pub(crate) fn publish(mut self) -> Result<()> {
-        self.root.forget();
+        self.root.forget_times();
         let tree = self.staging.open_tree()?;
         rustix::fs::fchmod(&tree, rustix::fs::Mode::from_raw_mode(0o755))
-            .map_err(|e| Error::disk("set mode of", "the folder", e))?;
+            .map_err(|e| Error::disk("set mode of", "the directory", e))?;
         self.staging.publish()
     }
 }
 
-fn checked(names: &[String]) -> Result<Vec<SafePath>> {
-    let paths: Vec<SafePath> = names.iter().map(|name| parse(name)).collect::<Result<_>>()?;
+fn check_names(names: &[String]) -> Result<Vec<SafePath>> {
+    let paths: Vec<SafePath> = names.iter().map(|name| check_name(name)).collect::<Result<_>>()?;
     let mut known = HashSet::new();
     for path in &paths {
         if !known.insert(path.as_bytes()) {
-            return Err(twice(path));
+            return Err(used_twice(path));
         }
     }
     for path in &paths {
         let bytes = path.as_bytes();
-        let mut folders = bytes.iter().enumerate().filter(|(_, b)| **b == b'/').filter_map(|(at, _)| bytes.get(..at));
-        if let Some(folder) = folders.find(|folder| known.contains(folder)) {
-            let text = format!("unsafe name \"{}\": \"{}\" is a file", shown(bytes), shown(folder));
-            return Err(Error::new(ErrorKind::Unsafe, text));
+        let slashes = bytes.iter().enumerate().filter(|(_, b)| **b == b'/');
+        for directory in slashes.filter_map(|(slash, _)| bytes.get(..slash)) {
+            if known.contains(directory) {
+                return Err(unsafe_name(path, &format!("\"{}\" is a file", String::from_utf8_lossy(directory))));
+            }
         }
     }
     Ok(paths)
 }
 
-/// A plain relative path. What archives may write and titles need not, a leading slash above all, is refused.
-fn parse(name: &str) -> Result<SafePath> {
-    let refuse = |why: &str| Err(Error::new(ErrorKind::Unsafe, format!("unsafe name \"{name}\": {why}")));
+/// Accepts only a plain relative path. An archive may have other names, such as those with a leading slash, but a title has
+/// no reason for them.
+fn check_name(name: &str) -> Result<SafePath> {
+    let reject = |why: &str| Err(Error::new(ErrorKind::Unsafe, format!("unsafe name \"{name}\": {why}")));
     let path = SafePath::parse(name.as_bytes())?;
-    match name {
-        _ if path.is_root() => refuse("it names no file"),
-        odd if odd.contains(char::is_control) => refuse("it has control characters"),
-        plain if plain.strip_prefix("./").unwrap_or(plain).as_bytes() == path.as_bytes() => Ok(path),
-        _ => refuse("it is no plain relative path"),
+    if path.is_root() {
+        return reject("it names no file");
     }
+    if name.contains(char::is_control) {
+        return reject("control character");
+    }
+    if name.strip_prefix("./").unwrap_or(name).as_bytes() != path.as_bytes() {
+        return reject("not a plain relative path");
+    }
+    Ok(path)
 }
 
-fn twice(path: &SafePath) -> Error {
-    Error::new(ErrorKind::Unsafe, format!("unsafe name \"{}\": it is there twice", shown(path.as_bytes())))
+fn used_twice(path: &SafePath) -> Error {
+    unsafe_name(path, "it is used twice")
 }
 
-fn shown(path: &[u8]) -> std::borrow::Cow<'_, str> {
-    String::from_utf8_lossy(path)
+fn unsafe_name(path: &SafePath, why: &str) -> Error {
+    let name = String::from_utf8_lossy(path.as_bytes());
+    Error::new(ErrorKind::Unsafe, format!("unsafe name \"{name}\": {why}"))
 }
 
 #[cfg(test)]
@@ -120,10 +130,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_plain_and_out_of_each_others_way() {
+    fn accepts_only_plain_names_that_do_not_conflict() {
         let check = |names: &[&str], good: bool| {
             let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-            assert_eq!(checked(&names).map_err(|e| e.kind()).err(), (!good).then_some(ErrorKind::Unsafe), "{names:?}");
+            assert_eq!(
+                check_names(&names).map_err(|e| e.kind()).err(),
+                (!good).then_some(ErrorKind::Unsafe),
+                "{names:?}"
+            );
         };
         check(&[], true);
         check(&["a", "b/a", "b/c", "..a", "a.b"], true);

@@ -1,5 +1,5 @@
-//! The tree grows beside its target, in a folder that nobody else can enter, and appears by one rename: the target is
-//! as before or whole, never between.
+//! A directory tree that grows next to its target, in a staging directory that no other user can enter, and appears by one
+//! rename.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -13,179 +13,176 @@ use rustix::fs::{self, AtFlags, FlockOperation, Mode, OFlags};
 use rustix::io::{Errno, retry_on_intr};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::unpack::DIRECTORY;
-use crate::unpack::remove_tree;
+use crate::unpack::{DIRECTORY_FLAGS, remove_tree};
 
-/// The name of the tree within the staging folder.
+/// The name of the tree in the staging directory.
 const TREE: &[u8] = b"root";
-/// The name of a file that is not proven yet, outside of the tree.
+/// The name of a file that is not verified yet. It is next to the tree and not in it.
 const PARTIAL: &[u8] = b"partial";
+/// The maximum length of the target's name within the name of the staging directory, in bytes.
+const NAME_LIMIT: usize = 240;
 
-/// A staging folder. Dropped without [`publish`](Staging::publish), it is removed.
+/// A tree in its staging directory. Dropping it without [`publish`](Staging::publish) removes both.
 pub(crate) struct Staging {
     target: PathBuf,
-    /// The target's name in its parent, which is open and so stays the one it is.
+    /// The name of the target in its parent.
     name: OsString,
+    /// Open, so that it stays the same directory if its path changes.
     parent: OwnedFd,
-    folder_name: OsString,
-    /// Locked: it dies with the process, and what a dead one left behind is taken for rubbish.
-    folder: OwnedFd,
+    staging_name: OsString,
+    /// Locked. The lock ends with the process, so an unlocked staging directory is a leftover.
+    staging: OwnedFd,
 }
 
 impl Staging {
-    /// Makes the staging folder of `target`, which must not exist or be an empty folder.
+    /// Starts a tree for `target`, which must not exist or be an empty directory.
     pub(crate) fn begin(target: &Path) -> Result<Self> {
         let absolute = std::path::absolute(target).map_err(|e| Error::disk("find", target, e))?;
         let (Some(parent), Some(name)) = (absolute.parent(), absolute.file_name()) else {
-            let text = format!("unpack to {}: it is no folder that could be made", target.display());
+            let text =
+                format!("unpack to {}: the path does not name a directory that can be created", target.display());
             return Err(Error::new(ErrorKind::Usage, text));
         };
-        let folder_name = staging_name(name.as_bytes());
-        if let Err(taken) = expect_free(&absolute, parent) {
-            // A process that was killed just behind its rename left this, and nobody else will come by.
-            if parent.join(&folder_name).is_dir() {
-                drop(Self::claim(target, parent, name, folder_name));
+        let staging_name = staging_name(name.as_bytes());
+        if let Err(error) = expect_free(&absolute, parent) {
+            // If a process was killed right after its rename, the target exists and an empty staging directory is left. No
+            // later process would remove it.
+            if parent.join(&staging_name).is_dir() {
+                drop(Self::claim(target, parent, name, staging_name));
             }
-            return Err(taken);
+            return Err(error);
         }
-        let staging = Self::claim(target, parent, name, folder_name)?;
-        let made = remove_tree(&staging.folder, TREE).and_then(|()| make_private(&staging.folder, TREE));
-        made.map_err(|e| Error::disk("make a tree beside", &staging.target, e))?;
+        let staging = Self::claim(target, parent, name, staging_name)?;
+        remove_tree(&staging.staging, TREE)
+            .and_then(|()| create_private(&staging.staging, TREE))
+            .map_err(|e| Error::disk("create a tree next to", &staging.target, e))?;
         Ok(staging)
     }
 
-    /// Removes what unpackings that died have left in a folder, for targets that `is_target` knows by their names.
+    /// Removes the staging directories that killed processes left in `parent`. `is_target` returns true for the names of
+    /// targets whose leftovers are removed.
     #[cfg(feature = "boot")]
     pub(crate) fn sweep(parent: &Path, is_target: &dyn Fn(&str) -> bool) {
-        for entry in parent.read_dir().into_iter().flatten().flatten() {
-            let folder_name = entry.file_name();
-            let target = folder_name.to_str().and_then(|name| name.strip_prefix('.')?.strip_suffix(".pullet"));
+        let Ok(entries) = parent.read_dir() else { return };
+        for entry in entries.flatten() {
+            let staging_name = entry.file_name();
+            let target = staging_name.to_str().and_then(|name| name.strip_prefix('.')?.strip_suffix(".pullet"));
             if let Some(target) = target.filter(|target| is_target(target)) {
                 let target = target.to_owned();
-                // One that somebody is at is locked.
-                drop(Self::claim(&parent.join(&target), parent, OsStr::new(&target), folder_name));
+                // Fails if another process is working in it, because it is locked then.
+                drop(Self::claim(&parent.join(&target), parent, OsStr::new(&target), staging_name));
             }
         }
     }
 
-    fn claim(target: &Path, parent: &Path, name: &OsStr, folder_name: OsString) -> Result<Self> {
-        let flags = DIRECTORY.difference(OFlags::NOFOLLOW);
+    /// Opens the parent of the target, and creates or takes over the staging directory.
+    fn claim(target: &Path, parent: &Path, name: &OsStr, staging_name: OsString) -> Result<Self> {
+        let flags = DIRECTORY_FLAGS.difference(OFlags::NOFOLLOW);
         let parent = fs::open(parent, flags, Mode::empty()).map_err(|e| Error::disk("open", parent, e))?;
-        let folder = claim(&parent, &folder_name).map_err(|e| e.context(format!("unpack to {}", target.display())))?;
-        Ok(Self { target: target.to_owned(), name: name.to_owned(), parent, folder_name, folder })
+        let staging =
+            lock_staging(&parent, &staging_name).map_err(|e| e.context(format!("unpack to {}", target.display())))?;
+        Ok(Self { target: target.to_owned(), name: name.to_owned(), parent, staging_name, staging })
     }
 
     /// Opens the tree.
     pub(crate) fn open_tree(&self) -> Result<OwnedFd> {
-        let tree = fs::openat(&self.folder, TREE, DIRECTORY, Mode::empty());
-        tree.map_err(|e| Error::disk("open the tree beside", &self.target, e))
+        fs::openat(&self.staging, TREE, DIRECTORY_FLAGS, Mode::empty())
+            .map_err(|e| Error::disk("open the tree next to", &self.target, e))
     }
 
-    /// The permission bits of a file that is made with all of them: what the umask and inherited ACLs leave, and what the
-    /// filesystem knows of modes.
-    pub(crate) fn granted(&self) -> Result<Mode> {
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let all = Mode::RWXU | Mode::RWXG | Mode::RWXO;
-        let tried = fs::unlinkat(&self.folder, PARTIAL, AtFlags::empty()).or_else(|e| match e {
-            Errno::NOENT => Ok(()),
-            other => Err(other),
-        });
-        let stat = tried.and_then(|()| fs::openat(&self.folder, PARTIAL, flags, all)).and_then(fs::fstat);
-        let stat = stat.map_err(|e| Error::disk("create a file beside", &self.target, e))?;
-        Ok(Mode::from_raw_mode(stat.st_mode).intersection(all))
-    }
-
-    /// Makes the file, outside of the tree, that will be in it when it is proven.
-    pub(crate) fn create_partial(&self) -> Result<File> {
+    /// Creates a file next to the tree. It moves into the tree when it is verified.
+    pub(super) fn create_partial(&self) -> Result<File> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = fs::openat(&self.folder, PARTIAL, flags, Mode::RUSR | Mode::WUSR);
-        file.map(File::from).map_err(|e| Error::disk("create a file beside", &self.target, e))
+        fs::openat(&self.staging, PARTIAL, flags, Mode::RUSR | Mode::WUSR)
+            .map(File::from)
+            .map_err(|e| Error::disk("create a file next to", &self.target, e))
     }
 
-    /// Gives the partial file its name in a folder of the tree.
-    pub(crate) fn move_partial(&self, folder: impl AsFd, name: &[u8]) -> io::Result<()> {
-        Ok(fs::renameat(&self.folder, PARTIAL, folder, name)?)
+    /// Moves the partial file to `name` in a directory of the tree.
+    pub(super) fn move_partial(&self, directory: impl AsFd, name: &[u8]) -> io::Result<()> {
+        Ok(fs::renameat(&self.staging, PARTIAL, directory, name)?)
     }
 
-    /// Makes all of the tree durable, then gives it its place.
+    /// Syncs the tree to disk, then renames it to the target.
     pub(crate) fn publish(self) -> Result<()> {
-        let synced = retry_on_intr(|| fs::syncfs(&self.folder));
-        synced.map_err(|e| Error::disk("sync the tree beside", &self.target, e))?;
-        // Renaming onto a folder replaces it only if it is empty, and fails on anything else.
-        let renamed = fs::renameat(&self.folder, TREE, &self.parent, &self.name);
-        renamed.map_err(|e| Error::disk("rename the tree to", &self.target, e))?;
+        retry_on_intr(|| fs::syncfs(&self.staging))
+            .map_err(|e| Error::disk("sync the tree next to", &self.target, e))?;
+        // A rename replaces a directory only if it is empty, and fails for anything else.
+        fs::renameat(&self.staging, TREE, &self.parent, &self.name)
+            .map_err(|e| Error::disk("rename the tree to", &self.target, e))?;
         retry_on_intr(|| fs::fsync(&self.parent)).map_err(|e| {
-            // A name that may not last is none: the next run must find its way free.
-            let _ = fs::renameat(&self.parent, &self.name, &self.folder, TREE);
+            // The rename may not survive a crash. Undo it, so that the next run finds the target free.
+            let _ = fs::renameat(&self.parent, &self.name, &self.staging, TREE);
             Error::disk("sync the parent of", &self.target, e)
         })
     }
 }
 
 impl Drop for Staging {
-    /// Removes what was not published; a published tree is not in the folder any more.
+    /// Removes the staging directory, with the tree if it was not published.
     fn drop(&mut self) {
-        let _ = remove_tree(&self.folder, TREE);
-        let _ = fs::unlinkat(&self.folder, PARTIAL, AtFlags::empty());
-        let _ = fs::unlinkat(&self.parent, &self.folder_name, AtFlags::REMOVEDIR);
+        let _ = remove_tree(&self.staging, TREE);
+        let _ = fs::unlinkat(&self.staging, PARTIAL, AtFlags::empty());
+        let _ = fs::unlinkat(&self.parent, &self.staging_name, AtFlags::REMOVEDIR);
     }
 }
 
+/// Fails unless `target` does not exist or is an empty directory that a rename can replace.
 fn expect_free(target: &Path, parent: &Path) -> Result<()> {
-    let taken = |what: &str| {
-        let text = format!("unpack to {}: {what}", target.display());
-        Err(Error::new(ErrorKind::Disk, text).with_hint("name a folder that does not exist, or an empty one"))
+    let taken = |why: &str| {
+        let text = format!("unpack to {}: {why}", target.display());
+        Err(Error::new(ErrorKind::Disk, text).with_hint("name a directory that does not exist, or an empty one"))
     };
-    let read = |e| Error::disk("read", target, e);
-    let there = match target.symlink_metadata() {
+    let unreadable = |e| Error::disk("read", target, e);
+    let existing = match target.symlink_metadata() {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-        other => other.map_err(read)?,
+        other => other.map_err(unreadable)?,
     };
-    if !there.is_dir() {
-        return taken("there is something that is not a folder");
+    if !existing.is_dir() {
+        return taken("it exists and is not a directory");
     }
-    if target.read_dir().map_err(read)?.next().is_some() {
-        return taken("the folder is not empty");
+    if target.read_dir().map_err(unreadable)?.next().is_some() {
+        return taken("the directory is not empty");
     }
-    match parent.metadata().is_ok_and(|parent| parent.dev() != there.dev()) {
-        true => taken("it is a mount point, which no rename can replace"),
-        false => Ok(()),
+    if parent.metadata().is_ok_and(|parent| parent.dev() != existing.dev()) {
+        return taken("it is a mount point, which a rename cannot replace");
     }
+    Ok(())
 }
 
-/// Makes or takes over the staging folder and locks it. One of somebody else's would let him into the tree before it is
-/// published.
-fn claim(parent: &OwnedFd, name: &OsString) -> Result<OwnedFd> {
-    let shown = Path::new(name);
-    match make_private(parent, name.as_bytes()) {
-        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(Error::disk("create", shown, e)),
+/// Creates or takes over a staging directory and locks it. One that belongs to another user is rejected, because that user
+/// could change the tree before it is published.
+fn lock_staging(parent: &OwnedFd, name: &OsString) -> Result<OwnedFd> {
+    let path = Path::new(name);
+    match create_private(parent, name.as_bytes()) {
+        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(Error::disk("create", path, e)),
         _ => {}
     }
-    let open = |e: Errno| Error::disk("open", shown, e);
-    let folder = fs::openat(parent, name, DIRECTORY, Mode::empty()).map_err(open)?;
-    match fs::flock(&folder, FlockOperation::NonBlockingLockExclusive) {
+    let failed_open = |e: Errno| Error::disk("open", path, e);
+    let staging = fs::openat(parent, name, DIRECTORY_FLAGS, Mode::empty()).map_err(failed_open)?;
+    match fs::flock(&staging, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {}
         Err(Errno::WOULDBLOCK) => {
-            return Err(Error::new(ErrorKind::Disk, "another process unpacks to the same target"));
+            return Err(Error::new(ErrorKind::Disk, "another process is unpacking to the same target"));
         }
-        Err(e) => return Err(Error::disk("lock", shown, e)),
+        Err(e) => return Err(Error::disk("lock", path, e)),
     }
-    let stat = fs::fstat(&folder).map_err(open)?;
+    let stat = fs::fstat(&staging).map_err(failed_open)?;
     if stat.st_uid != rustix::process::geteuid().as_raw() {
-        return Err(Error::new(ErrorKind::Disk, format!("{} belongs to another user", shown.display())));
+        return Err(Error::new(ErrorKind::Disk, format!("{} belongs to another user", path.display())));
     }
-    fs::fchmod(&folder, Mode::RWXU).map_err(open)?;
-    Ok(folder)
+    fs::fchmod(&staging, Mode::RWXU).map_err(failed_open)?;
+    Ok(staging)
 }
 
-/// Makes a folder for its owner alone, whatever the umask says.
-fn make_private(parent: &OwnedFd, name: &[u8]) -> io::Result<()> {
+/// Creates a directory that only its owner can enter, regardless of the umask.
+fn create_private(parent: &OwnedFd, name: &[u8]) -> io::Result<()> {
     fs::mkdirat(parent, name, Mode::RWXU)?;
     Ok(fs::chmodat(parent, name, Mode::RWXU, AtFlags::empty())?)
 }
 
-/// `.NAME.pullet`, cut to what a name may have.
+/// Returns `.NAME.pullet`, with a long name cut to what a filesystem accepts.
 fn staging_name(name: &[u8]) -> OsString {
-    let name = name.get(..name.len().min(240)).unwrap_or(name);
+    let name = name.get(..NAME_LIMIT).unwrap_or(name);
     OsString::from_vec([b".", name, b".pullet"].concat())
 }

@@ -1,38 +1,51 @@
-//! The state of one layer on its way into the tree: where it goes, what this process may do, what it wrote.
+//! The state of applying one layer: the tree, what this process may do, and what the layer wrote so far.
 
-use super::folder::Folder;
+use super::directory::OpenDirectory;
 use super::metadata::Policy;
-use super::modes::WaitingModes;
-use super::remove::Written;
+use super::modes::DeferredModes;
 use super::root::Root;
 use super::tally::Tally;
+use super::written::{NameSet, Written};
 use crate::error::Result;
 use crate::layer::SafePath;
 
-/// One layer's way into the tree.
+/// Applies one layer to the tree.
 pub(super) struct LayerWriter<'a> {
     pub(super) root: &'a mut Root,
     pub(super) policy: Policy,
     pub(super) tally: &'a mut Tally,
-    pub(super) waiting: &'a mut WaitingModes,
-    /// Names of devices that were left out, of all layers: a hard link to one is left out too.
-    pub(super) left_out: &'a mut Written,
-    /// `None` on the first layer: there is nothing below it that a whiteout could mean.
+    pub(super) deferred_modes: &'a mut DeferredModes,
+    pub(super) skipped_devices: &'a mut SkippedDevices,
+    /// `None` on the first layer, because no lower layer exists for a whiteout to apply to.
     pub(super) written: Option<Written>,
 }
 
+/// The paths of device nodes that were left out, of all layers. A hard link to one is left out too.
+#[derive(Default)]
+pub(super) struct SkippedDevices(NameSet);
+
+impl SkippedDevices {
+    pub(super) fn insert(&mut self, path: &SafePath) {
+        self.0.insert(0, path.as_bytes());
+    }
+
+    pub(super) fn contains(&self, path: &SafePath) -> bool {
+        self.0.contains(0, path.as_bytes())
+    }
+}
+
 impl LayerWriter<'_> {
-    /// Enters the folder of `path`, made with its parents if it is missing.
-    pub(super) fn enter(&mut self, path: &SafePath) -> Result<&Folder> {
+    /// Enters the directory of `path`. Creates it and its parents if they are missing.
+    pub(super) fn enter(&mut self, path: &SafePath) -> Result<&OpenDirectory> {
         self.root.enter(path.parent())?;
-        for inode in self.root.take_made() {
-            self.waiting.set(inode, None);
+        for inode in self.root.take_created() {
+            self.deferred_modes.remove(inode);
         }
         self.root.current()
     }
 
-    /// Remembers that this layer wrote `path`, whose folder is the current one.
-    pub(super) fn remember(&mut self, path: &SafePath) -> Result<()> {
+    /// Records that this layer wrote `path`, whose directory is the current one.
+    pub(super) fn record(&mut self, path: &SafePath) -> Result<()> {
         if let Some(written) = &mut self.written {
             written.add(self.root.current()?.inode(), path.name());
         }

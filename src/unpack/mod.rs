@@ -1,41 +1,47 @@
 //! Unpacks layers into a directory tree: applies entries and whiteouts in order, confined to the root of the tree, and
-//! verifies each layer's diff_id. Staging and publishing the tree is the caller's task.
+//! verifies each layer's diff_id.
+//!
+//! Where the tree grows and how it appears at its target is up to the caller (`target`).
 
-mod folder;
+mod create;
+mod directory;
 mod layer_writer;
 mod metadata;
 mod modes;
-mod place;
 mod remove;
 mod root;
 mod tally;
 mod whiteout;
+mod written;
 
 use std::io::Read;
 use std::os::fd::OwnedFd;
 
 use rustix::fs::Mode;
 
-pub(crate) use self::folder::DIRECTORY;
+pub(crate) use self::directory::DIRECTORY_FLAGS;
 pub(crate) use self::remove::remove_tree;
 pub(crate) use self::root::{Root, failed};
 pub use self::tally::Tally;
 
-use self::layer_writer::LayerWriter;
-use self::metadata::Policy;
-use self::modes::WaitingModes;
-use self::remove::Written;
+use self::create::create_entry;
+use self::layer_writer::{LayerWriter, SkippedDevices};
+use self::metadata::{Policy, set_implied_metadata};
+use self::modes::DeferredModes;
+use self::whiteout::{apply_opaque, apply_whiteout};
+use self::written::Written;
 use crate::advice::Limit;
 use crate::cancel::Cancel;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::layer::{Entries, EntryKind, Request, SafePath, TarEntry, malformed};
+use crate::layer::{Entries, EntryKind, NameKind, SafePath, TarEntry, malformed};
 use crate::limits::Limits;
 use crate::verify::{Size, Verified};
 
-/// The options of an unpacking.
+/// Options for unpacking.
 #[derive(Clone, Debug)]
 pub(crate) struct UnpackConfig {
+    /// Create device nodes if this process is root.
     pub(crate) devices: bool,
     pub(crate) limits: Limits,
     pub(crate) cancel: Cancel,
@@ -47,8 +53,9 @@ pub(crate) struct Tree {
     config: UnpackConfig,
     policy: Policy,
     tally: Tally,
-    waiting: WaitingModes,
-    left_out: Written,
+    deferred_modes: DeferredModes,
+    skipped_devices: SkippedDevices,
+    /// The number of layers that were applied.
     layers: usize,
     /// Bytes of holes in sparse files. The archive does not contain them, but the limit counts them.
     holes: u64,
@@ -63,19 +70,19 @@ pub(crate) struct FinishedTree {
 }
 
 impl Tree {
-    /// Starts a tree in the empty directory `root`. `granted` are the permission bits that a new file gets there when it
-    /// is created with all of them.
-    pub(crate) fn new(root: OwnedFd, granted: Mode, config: UnpackConfig) -> Result<Self> {
-        // An image may have no entry for its root; then the root is like any implied directory.
-        folder::dress_as_implied(&root).map_err(|e| Error::disk("set attributes of", "the tree", e))?;
-        let policy = Policy::of_process(config.devices, granted);
+    /// Starts a tree in the empty directory `root`.
+    pub(crate) fn new(root: OwnedFd, config: UnpackConfig) -> Result<Self> {
+        let policy =
+            Policy::of_process(&root, config.devices).map_err(|e| Error::disk("create a file in", "the tree", e))?;
+        // An image may have no entry for its root. Then the root is an implied directory.
+        set_implied_metadata(&root).map_err(|e| Error::disk("set attributes of", "the tree", e))?;
         Ok(Self {
             root: Root::new(root),
             config,
             policy,
             tally: Tally::default(),
-            waiting: WaitingModes::default(),
-            left_out: Written::default(),
+            deferred_modes: DeferredModes::default(),
+            skipped_devices: SkippedDevices::default(),
             layers: 0,
             holes: 0,
         })
@@ -90,28 +97,28 @@ impl Tree {
         let tar = Verified::new(tar, diff_id, size, self.config.cancel.clone());
         let mut entries = Entries::new(tar, &self.config.limits);
         let written = (self.layers > 0).then(Written::default);
-        self.each_entry(&mut entries, written)?;
+        self.apply_entries(&mut entries, written)?;
         self.root.leave()?;
         self.layers += 1;
-        self.prove(entries.into_inner(), diff_id)
+        self.verify_layer(entries.into_inner(), diff_id)
     }
 
-    /// Sets the directory modes that had to wait. Call [`FinishedTree::set_root_mode`] after publishing.
+    /// Sets the deferred modes of directories. Call [`FinishedTree::set_root_mode`] after publishing.
     pub(crate) fn finish(mut self) -> Result<FinishedTree> {
         self.root.leave()?;
-        let top = self.root.reopen()?;
-        let root_mode = self.waiting.apply(top).map_err(|e| Error::disk("set modes in", "the tree", e))?;
+        let root_mode =
+            self.deferred_modes.apply(self.root.reopen()?).map_err(|e| Error::disk("set modes in", "the tree", e))?;
         Ok(FinishedTree { tally: self.tally, root: self.root.into_inner(), root_mode })
     }
 
-    fn each_entry<R: Read>(&mut self, entries: &mut Entries<R>, written: Option<Written>) -> Result<()> {
+    fn apply_entries<R: Read>(&mut self, entries: &mut Entries<R>, written: Option<Written>) -> Result<()> {
         let limits = &self.config.limits;
         let mut layer = LayerWriter {
             root: &mut self.root,
             policy: self.policy,
             tally: &mut self.tally,
-            waiting: &mut self.waiting,
-            left_out: &mut self.left_out,
+            deferred_modes: &mut self.deferred_modes,
+            skipped_devices: &mut self.skipped_devices,
             written,
         };
         while let Some(entry) = entries.next()? {
@@ -119,17 +126,17 @@ impl Tree {
             if layer.tally.entries > limits.entries {
                 return Err(Limits::exceeded_adjustable(Limit::Entries, "archive entries", limits.entries));
             }
-            self.holes = self.holes.saturating_add(holes(&entry));
+            self.holes = self.holes.saturating_add(size_of_holes(&entry));
             if self.holes.saturating_add(layer.tally.bytes) > limits.unpacked {
                 return Err(Limits::exceeded_adjustable(Limit::Unpacked, "bytes of unpacked layers", limits.unpacked));
             }
-            apply(&mut layer, &entry, entries)?;
+            apply_entry(&mut layer, &entry, entries)?;
         }
         Ok(())
     }
 
-    /// What follows the archive's end is no part of the tree, but the diff_id covers it.
-    fn prove<R: Read>(&mut self, mut tar: Verified<R>, diff_id: Digest) -> Result<()> {
+    /// Reads to the end of the input and compares the diff_id, which also covers the bytes after the end of the archive.
+    fn verify_layer<R: Read>(&mut self, mut tar: Verified<R>, diff_id: Digest) -> Result<()> {
         tar.drain(&mut [0; 16 << 10]).map_err(|e| Error::through_read(e, |e| malformed(&e.to_string())))?;
         self.tally.bytes += tar.count();
         tar.finish().map(drop).map_err(|e| e.context(format!("diff_id {diff_id}")))
@@ -145,31 +152,28 @@ impl FinishedTree {
     }
 }
 
-fn apply<R: Read>(layer: &mut LayerWriter<'_>, entry: &TarEntry, entries: &mut Entries<R>) -> Result<()> {
+fn apply_entry<R: Read>(layer: &mut LayerWriter<'_>, entry: &TarEntry, entries: &mut Entries<R>) -> Result<()> {
     let path = SafePath::parse(&entry.path)?;
-    let request = path.request()?;
-    if request == Request::Create {
-        return place::place(layer, &path, entry, entries);
+    let kind = path.kind()?;
+    if kind == NameKind::Plain {
+        return create_entry(layer, &path, entry, entries);
     }
-    // Nothing lies below the first layer that a whiteout could mean.
+    // In the first layer a whiteout has nothing to remove.
     let Some(written) = &mut layer.written else { return Ok(()) };
-    match request {
-        Request::Whiteout(name) => whiteout::whiteout(layer.root, path.parent(), name, written)?,
-        Request::Opaque => whiteout::opaque(layer.root, path.parent(), written)?,
-        Request::Create | Request::Metadata => {}
+    match kind {
+        NameKind::Whiteout(name) => apply_whiteout(layer.root, path.parent(), name, written)?,
+        NameKind::OpaqueWhiteout => apply_opaque(layer.root, path.parent(), written)?,
+        NameKind::Plain | NameKind::AufsMetadata => {}
     }
     for inode in written.take_implied() {
-        layer.waiting.set(inode, None);
+        layer.deferred_modes.remove(inode);
     }
     Ok(())
 }
 
-fn holes(entry: &TarEntry) -> u64 {
-    match &entry.kind {
-        EntryKind::Regular(content) => match &content.sparse {
-            Some(map) => content.size - map.iter().map(|(_, length)| length).sum::<u64>(),
-            None => 0,
-        },
-        _ => 0,
-    }
+/// Returns the bytes of a sparse file that the archive does not contain.
+fn size_of_holes(entry: &TarEntry) -> u64 {
+    let EntryKind::Regular(content) = &entry.kind else { return 0 };
+    let Some(extents) = &content.extents else { return 0 };
+    content.size - extents.iter().map(|extent| extent.length).sum::<u64>()
 }

@@ -1,81 +1,75 @@
-//! Modes of directories that must wait for the end: an ordinary user cannot fill a directory that denies it to its owner.
-//! They are kept by inode, a few bytes each, and set in one walk, the deepest first.
+//! Modes of directories that have to wait until all layers are applied, because an ordinary user cannot fill a directory
+//! whose mode denies it to its owner.
+//!
+//! They are kept by inode, in a few bytes each, and set in one walk, the deepest first.
 
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::OwnedFd;
 
-use rustix::fs::{self, AtFlags, Dir, FileType, Mode};
+use rustix::fs::{self, AtFlags, Dir, Mode};
 
-use super::folder::DIRECTORY;
+use super::directory::{DIRECTORY_FLAGS, is_listed_directory};
 
-/// The modes that wait.
+/// The deferred modes, by the inode of the directory.
 #[derive(Default)]
-pub(super) struct WaitingModes(HashMap<u64, u32>);
+pub(super) struct DeferredModes(HashMap<u64, u32>);
 
-/// A directory on the way down: its name in the one above, its mode if it waits, and what is in it.
-struct Level {
+/// A directory on the stack of the walk.
+struct Frame {
+    /// The name in the parent; empty for the top.
     name: Vec<u8>,
-    mode: Option<u32>,
-    ahead: Vec<Vec<u8>>,
+    mode: Option<Mode>,
+    /// Subdirectories that are not visited yet.
+    subdirectories: Vec<Vec<u8>>,
 }
 
-impl WaitingModes {
-    /// The directory `inode` gets `mode` at the end; with `None`, it keeps the one it has.
-    pub(super) fn set(&mut self, inode: u64, mode: Option<u32>) {
-        match mode {
-            Some(mode) => drop(self.0.insert(inode, mode)),
-            None => drop(self.0.remove(&inode)),
-        }
+impl DeferredModes {
+    /// Defers the mode of a directory.
+    pub(super) fn set(&mut self, inode: u64, mode: u32) {
+        self.0.insert(inode, mode);
     }
 
-    /// Sets the modes of all directories below `top`, and gives `top`'s own.
+    /// Forgets a directory's deferred mode, because it has the right mode now.
+    pub(super) fn remove(&mut self, inode: u64) {
+        self.0.remove(&inode);
+    }
+
+    /// Sets the modes of all directories below `top`, and returns the one of `top` itself.
     pub(super) fn apply(&self, top: OwnedFd) -> io::Result<Option<Mode>> {
         if self.0.is_empty() {
             return Ok(None);
         }
-        let mut at = top;
-        let mut way = vec![self.look_into(&at, Vec::new())?];
+        let mut directory = top;
+        let mut frame = self.scan(&directory, Vec::new())?;
+        let mut parents: Vec<Frame> = Vec::new();
         loop {
-            let Some(level) = way.last_mut() else { return Ok(None) };
-            if let Some(name) = level.ahead.pop() {
-                at = fs::openat(&at, name.as_slice(), DIRECTORY, Mode::empty())?;
-                way.push(self.look_into(&at, name)?);
+            if let Some(name) = frame.subdirectories.pop() {
+                directory = fs::openat(&directory, name.as_slice(), DIRECTORY_FLAGS, Mode::empty())?;
+                let next = self.scan(&directory, name)?;
+                parents.push(std::mem::replace(&mut frame, next));
                 continue;
             }
-            let Some(done) = way.pop() else { return Ok(None) };
-            let mode = done.mode.map(Mode::from_raw_mode);
-            if way.is_empty() {
-                return Ok(mode);
+            let Some(parent) = parents.pop() else { return Ok(frame.mode) };
+            directory = fs::openat(&directory, "..", DIRECTORY_FLAGS, Mode::empty())?;
+            if let Some(mode) = frame.mode {
+                fs::chmodat(&directory, frame.name.as_slice(), mode, AtFlags::empty())?;
             }
-            at = fs::openat(&at, "..", DIRECTORY, Mode::empty())?;
-            if let Some(mode) = mode {
-                fs::chmodat(&at, done.name.as_slice(), mode, AtFlags::empty())?;
-            }
+            frame = parent;
         }
     }
 
-    fn look_into(&self, directory: &OwnedFd, name: Vec<u8>) -> io::Result<Level> {
-        let mode = self.0.get(&fs::fstat(directory)?.st_ino).copied();
-        let mut ahead = Vec::new();
+    /// Looks up the mode of a directory and lists its subdirectories.
+    fn scan(&self, directory: &OwnedFd, name: Vec<u8>) -> io::Result<Frame> {
+        let mode = self.0.get(&fs::fstat(directory)?.st_ino).copied().map(Mode::from_raw_mode);
+        let mut subdirectories = Vec::new();
         for entry in Dir::read_from(directory)? {
             let entry = entry?;
             let name = entry.file_name().to_bytes();
-            if !matches!(name, b"." | b"..") && is_directory(directory, name, entry.file_type())? {
-                ahead.push(name.to_vec());
+            if !matches!(name, b"." | b"..") && is_listed_directory(directory, name, entry.file_type())? {
+                subdirectories.push(name.to_vec());
             }
         }
-        Ok(Level { name, mode, ahead })
-    }
-}
-
-/// What a directory listing says, asked anew where the filesystem does not say.
-pub(super) fn is_directory(around: &OwnedFd, name: &[u8], listed: FileType) -> io::Result<bool> {
-    match listed {
-        FileType::Unknown => {
-            let stat = fs::statat(around, name, AtFlags::SYMLINK_NOFOLLOW)?;
-            Ok(FileType::from_raw_mode(stat.st_mode).is_dir())
-        }
-        known => Ok(known.is_dir()),
+        Ok(Frame { name, mode, subdirectories })
     }
 }

@@ -1,37 +1,43 @@
-//! Whiteouts (image-spec, layer.md): what a layer says is gone from the layers below it. Its own entries stay, in
-//! whatever order they and the whiteouts come.
+//! Whiteouts (image-spec, layer.md): an entry whose name says that lower layers' entries are gone. Entries of the same
+//! layer stay, in whatever order they and the whiteouts come.
 
-use super::folder::{Folder, is_directory};
-use super::remove::{Written, clear, remove_unless};
+use std::io;
+
+use super::directory::{OpenDirectory, is_directory};
+use super::remove::{remove_if_empty, remove_unwritten};
 use super::root::{Root, failed};
+use super::written::Written;
 use crate::error::Result;
 
-/// Removes `name` in `folder`, as far as lower layers brought it there. What is not there is fine.
-pub(super) fn whiteout(root: &mut Root, folder: &[u8], name: &[u8], written: &mut Written) -> Result<()> {
-    let Some(parent) = root.enter_existing(folder)? else { return Ok(()) };
+/// Removes what lower layers have as `name` in `directory`. It is no error if they have nothing.
+pub(super) fn apply_whiteout(root: &mut Root, directory: &[u8], name: &[u8], written: &mut Written) -> Result<()> {
+    let Some(parent) = root.enter_existing(directory)? else { return Ok(()) };
     let removed = match parent.stat(name) {
         Ok(None) => Ok(()),
-        Ok(Some(stat)) if is_directory(&stat) => whiteout_directory(parent, name, written),
+        Ok(Some(stat)) if is_directory(&stat) => remove_directory(parent, name, written),
         Ok(Some(_)) if written.has(parent.inode(), name) => Ok(()),
         Ok(Some(_)) => parent.unlink(name),
         Err(e) => Err(e),
     };
-    removed.map_err(|e| failed("remove", &[folder, b"/", name].concat(), e))
+    removed.map_err(|e| failed("remove", &[directory, b"/", name].concat(), e))
 }
 
-/// What this layer has in the directory stays, and the directory then is no more than implied by it.
-fn whiteout_directory(parent: &Folder, name: &[u8], written: &mut Written) -> std::io::Result<()> {
-    let is_ours = written.has(parent.inode(), name);
-    let is_left = clear(parent.open(name)?, written)?;
-    if is_left && !is_ours {
-        written.imply(&parent.open(name)?)?;
+/// Removes everything that lower layers have in `directory`.
+pub(super) fn apply_opaque(root: &mut Root, directory: &[u8], written: &mut Written) -> Result<()> {
+    let Some(current) = root.enter_existing(directory)? else { return Ok(()) };
+    let removed = current.open(b".").and_then(|fd| remove_unwritten(fd, written));
+    removed.map(drop).map_err(|e| failed("remove lower layers' entries from", directory, e))
+}
+
+/// Removes a directory except for what this layer wrote in it. If that is anything, the directory becomes an implied one.
+fn remove_directory(parent: &OpenDirectory, name: &[u8], written: &mut Written) -> io::Result<()> {
+    let is_written = written.has(parent.inode(), name);
+    let is_kept = remove_unwritten(parent.open(name)?, written)?;
+    if is_written {
+        return Ok(());
     }
-    remove_unless(parent, name, is_left || is_ours).map(drop)
-}
-
-/// Removes all that lower layers brought into `folder`.
-pub(super) fn opaque(root: &mut Root, folder: &[u8], written: &mut Written) -> Result<()> {
-    let Some(directory) = root.enter_existing(folder)? else { return Ok(()) };
-    let cleared = directory.open(b".").and_then(|fd| clear(fd, written));
-    cleared.map(drop).map_err(|e| failed("clear", folder, e))
+    if is_kept {
+        return written.imply(&parent.open(name)?);
+    }
+    remove_if_empty(parent, name).map(drop)
 }

@@ -25,7 +25,7 @@ const OWNERS: &[Owner] = &[
     dependency("serde_json", "serde_json", DOCUMENTS),
     dependency("signal-hook", "signal_hook", &["src/bin/pullet/interrupt.rs"]),
     dependency("sha2", "sha2", &["src/digest.rs"]),
-    dependency("tar", "tar", &["src/layer/entries.rs"]),
+    dependency("tar", "tar", &["src/layer/header.rs"]),
     dependency("toml", "toml", &["src/host/mirrors/toml_file.rs"]),
     dependency("ureq", "ureq", &["src/registry/http/client.rs"]),
     // The TCP and TLS connectors implement ureq's transport traits, which return its error.
