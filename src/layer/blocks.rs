@@ -143,8 +143,8 @@ impl<R: Read> Blocks<R> {
         Limits::exceeded("bytes of extension records of one entry", self.extension_limit)
     }
 
-    /// Skips the rest of the data and its padding. Padding that is missing at the end of the archive is accepted, because
-    /// umoci 0.4 omits it.
+    /// Skips the rest of the data and its padding. Padding that is missing at the end of the archive is accepted,
+    /// because umoci 0.4 omits it.
     fn skip_data(&mut self) -> Result<()> {
         while !self.data()?.is_empty() {}
         self.data = std::mem::take(&mut self.padding);

@@ -39,8 +39,8 @@ impl<R: Read> Entries<R> {
                 break;
             }
             let header = TarHeader::parse(&block)?;
-            // A pax header applies to the file that follows it. If another extension header is in between, parsers differ
-            // on whose size it changes (GHSA-3pv8-6f4r-ffg2), so such mixtures are rejected.
+            // A pax header applies to the file that follows it. If another extension header is in between, parsers
+            // differ on whose size it changes (GHSA-3pv8-6f4r-ffg2), so such mixtures are rejected.
             match header.type_flag() {
                 b'x' if extensions.is_empty() => extensions.pax = Some(Pax::parse(&self.body(&header)?)?),
                 b'g' if extensions.is_empty() => check_global(&self.body(&header)?)?,

@@ -115,8 +115,8 @@ pub(super) fn number(name: &str, field: &[u8]) -> Result<u64> {
     header_number(field).ok_or_else(|| malformed(&format!("invalid {name} in a header")))
 }
 
-/// Compares the sum of the header's bytes with the checksum field. The field itself counts as eight blanks. The sum may be
-/// of unsigned bytes or of signed ones, because some old writers used the latter.
+/// Compares the sum of the header's bytes with the checksum field. The field itself counts as eight blanks. The sum may
+/// be of unsigned bytes or of signed ones, because some old writers used the latter.
 fn check_checksum(block: &[u8; BLOCK]) -> Result<()> {
     let field = block.get(148..156).unwrap_or_default();
     let blanks = u32::from(b' ') * 8;

@@ -121,8 +121,8 @@ impl Pax {
     }
 }
 
-/// Rejects a `g` header with keywords that move or rename the entries after it. Its other records are ignored, as Docker
-/// does.
+/// Rejects a `g` header with keywords that move or rename the entries after it. Its other records are ignored, as
+/// Docker does.
 pub(crate) fn check_global(mut bytes: &[u8]) -> Result<()> {
     while !bytes.is_empty() {
         let Record { key, .. } = next_record(&mut bytes)?;

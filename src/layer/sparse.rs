@@ -57,8 +57,8 @@ fn map_in_data<R: Read>(blocks: &mut Blocks<R>) -> Result<Vec<u64>> {
     }
 }
 
-/// Appends the pairs of offset and length in `field`, 24 bytes each. Bytes at the end that make no pair are ignored. The
-/// first unused pair ends the list, as in GNU tar and Go.
+/// Appends the pairs of offset and length in `field`, 24 bytes each. Bytes at the end that make no pair are ignored.
+/// The first unused pair ends the list, as in GNU tar and Go.
 fn push_pairs(numbers: &mut Vec<u64>, field: &[u8]) -> Result<()> {
     let (pairs, _) = field.as_chunks::<24>();
     for pair in pairs {

@@ -1,5 +1,5 @@
-//! A directory of files whose contents are whole blobs. Each file is verified before it gets its name, and the directory
-//! appears by one rename. All names are checked before the first byte is requested.
+//! A directory of files whose contents are whole blobs. Each file is verified before it gets its name, and the
+//! directory appears by one rename. All names are checked before the first byte is requested.
 
 use std::collections::HashSet;
 use std::fs::Permissions;
@@ -34,8 +34,8 @@ impl Files {
         Ok(Self { root, staging, names })
     }
 
-    /// Creates the file with the name at `index` from the body of its blob. Calls `report` with the number of bytes that were
-    /// written so far.
+    /// Creates the file with the name at `index` from the body of its blob. Calls `report` with the number of bytes
+    /// that were written so far.
     pub(crate) fn create(
         &mut self,
         index: usize,
@@ -99,8 +99,8 @@ fn check_names(names: &[String]) -> Result<Vec<SafePath>> {
     Ok(paths)
 }
 
-/// Accepts only a plain relative path. An archive may have other names, such as those with a leading slash, but a title has
-/// no reason for them.
+/// Accepts only a plain relative path. An archive may have other names, such as those with a leading slash, but a title
+/// has no reason for them.
 fn check_name(name: &str) -> Result<SafePath> {
     let reject = |why: &str| Err(Error::new(ErrorKind::Unsafe, format!("unsafe name \"{name}\": {why}")));
     let path = SafePath::parse(name.as_bytes())?;

@@ -2,9 +2,11 @@
 //!
 //! Each kind of target has the same three steps:
 //!
-//! - `begin` checks the target and reserves the place where the result grows. Until the last step, the target is unchanged.
+//! - `begin` checks the target and reserves the place where the result grows. Until the last step, the target is
+//!   unchanged.
 //! - `publish` makes the result durable and visible in one atomic step. It consumes the value.
-//! - Dropping the value without `publish` abandons the result and removes what was written so far. If the process is killed
+//! - Dropping the value without `publish` abandons the result and removes what was written so far. If the process is
+//!   killed
 //!   before that, the next `begin` for the same target removes it.
 //!
 //! [`Staging`] is a directory tree and [`Files`] a set of verified files. Both appear by one rename.

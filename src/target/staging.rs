@@ -1,5 +1,5 @@
-//! A directory tree that grows next to its target, in a staging directory that no other user can enter, and appears by one
-//! rename.
+//! A directory tree that grows next to its target, in a staging directory that no other user can enter, and appears by
+//! one rename.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -45,8 +45,8 @@ impl Staging {
         };
         let staging_name = staging_name(name.as_bytes());
         if let Err(error) = expect_free(&absolute, parent) {
-            // If a process was killed right after its rename, the target exists and an empty staging directory is left. No
-            // later process would remove it.
+            // If a process was killed right after its rename, the target exists and an empty staging directory is left.
+            // No later process would remove it.
             if parent.join(&staging_name).is_dir() {
                 drop(Self::claim(target, parent, name, staging_name));
             }
@@ -59,8 +59,8 @@ impl Staging {
         Ok(staging)
     }
 
-    /// Removes the staging directories that killed processes left in `parent`. `is_target` returns true for the names of
-    /// targets whose leftovers are removed.
+    /// Removes the staging directories that killed processes left in `parent`. `is_target` returns true for the names
+    /// of targets whose leftovers are removed.
     #[cfg(feature = "boot")]
     pub(crate) fn sweep(parent: &Path, is_target: &dyn Fn(&str) -> bool) {
         let Ok(entries) = parent.read_dir() else { return };
@@ -150,8 +150,8 @@ fn expect_free(target: &Path, parent: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Creates or takes over a staging directory and locks it. One that belongs to another user is rejected, because that user
-/// could change the tree before it is published.
+/// Creates or takes over a staging directory and locks it. One that belongs to another user is rejected, because that
+/// user could change the tree before it is published.
 fn lock_staging(parent: &OwnedFd, name: &OsString) -> Result<OwnedFd> {
     let path = Path::new(name);
     match create_private(parent, name.as_bytes()) {

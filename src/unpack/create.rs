@@ -89,8 +89,8 @@ fn write_whole<R: Read>(file: &mut File, entries: &mut Entries<R>, path: &SafePa
     }
 }
 
-/// Writes the extents of a sparse file and leaves the holes unwritten. The reader checked that the extents are as long as
-/// the data.
+/// Writes the extents of a sparse file and leaves the holes unwritten. The reader checked that the extents are as long
+/// as the data.
 fn write_sparse<R: Read>(
     file: &mut File,
     entries: &mut Entries<R>,
@@ -147,8 +147,8 @@ fn create_directory(layer: &mut LayerWriter<'_>, path: &SafePath, entry: &TarEnt
     set_directory_metadata(layer, path.as_bytes(), fd, entry, origin)
 }
 
-/// Sets the metadata of a directory. An ordinary user must be able to fill a directory whose mode denies it to its owner,
-/// so such modes are set at the end.
+/// Sets the metadata of a directory. An ordinary user must be able to fill a directory whose mode denies it to its
+/// owner, so such modes are set at the end.
 fn set_directory_metadata(
     layer: &mut LayerWriter<'_>,
     path: &[u8],
@@ -211,8 +211,8 @@ fn skip_device(layer: &mut LayerWriter<'_>, path: &SafePath) -> Result<()> {
     Ok(())
 }
 
-/// Creates a hard link to a file of this layer or a lower one. The target must exist and must not be a directory. If it is
-/// a symlink, the symlink itself is linked.
+/// Creates a hard link to a file of this layer or a lower one. The target must exist and must not be a directory. If it
+/// is a symlink, the symlink itself is linked.
 fn create_hard_link(layer: &mut LayerWriter<'_>, path: &SafePath, target: &[u8]) -> Result<()> {
     let unsafe_link = |why: &str| {
         let (link, target) = (String::from_utf8_lossy(path.as_bytes()), String::from_utf8_lossy(target));

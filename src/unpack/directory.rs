@@ -1,5 +1,5 @@
-//! One open directory of the tree, and the operations on the names in it. No operation follows a link, because a name is
-//! one component and every call passes `NOFOLLOW`.
+//! One open directory of the tree, and the operations on the names in it. No operation follows a link, because a name
+//! is one component and every call passes `NOFOLLOW`.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -116,8 +116,8 @@ pub(super) fn is_directory(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode).is_dir()
 }
 
-/// Returns true if an entry of a directory listing is a directory. Some filesystems do not list the type; then this costs
-/// a system call.
+/// Returns true if an entry of a directory listing is a directory. Some filesystems do not list the type; then this
+/// costs a system call.
 pub(super) fn is_listed_directory(parent: &OwnedFd, name: &[u8], listed: FileType) -> io::Result<bool> {
     if listed != FileType::Unknown {
         return Ok(listed.is_dir());

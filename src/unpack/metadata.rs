@@ -1,5 +1,5 @@
-//! Sets the owner, xattrs, mode and times of a file, in this order: chown clears setuid and capabilities, and an ordinary
-//! user cannot set xattrs on a read-only file.
+//! Sets the owner, xattrs, mode and times of a file, in this order: chown clears setuid and capabilities, and an
+//! ordinary user cannot set xattrs on a read-only file.
 
 use std::collections::HashSet;
 use std::io;
@@ -48,8 +48,8 @@ pub(super) enum Origin {
 }
 
 impl Policy {
-    /// Returns the policy of this process for the tree in the empty directory `root`. Devices are created only if `devices`
-    /// is true and the process is root.
+    /// Returns the policy of this process for the tree in the empty directory `root`. Devices are created only if
+    /// `devices` is true and the process is root.
     pub(super) fn of_process(root: &OwnedFd, devices: bool) -> io::Result<Self> {
         let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
         Ok(Self {
@@ -177,8 +177,8 @@ fn count_refused(name: &[u8], result: rustix::io::Result<()>, tally: &mut Tally)
     Ok(())
 }
 
-/// Removes the xattrs that an existing directory has and its new entry does not. SELinux labels are kept, because an entry
-/// without a label has the one that the policy gave it.
+/// Removes the xattrs that an existing directory has and its new entry does not. SELinux labels are kept, because an
+/// entry without a label has the one that the policy gave it.
 fn remove_xattrs(fd: BorrowedFd<'_>, entry: &TarEntry) -> io::Result<()> {
     let mut names = match fs::flistxattr_query(fd) {
         Ok(0) | Err(Errno::OPNOTSUPP) => return Ok(()),
@@ -197,8 +197,8 @@ fn remove_xattrs(fd: BorrowedFd<'_>, entry: &TarEntry) -> io::Result<()> {
     Ok(())
 }
 
-/// Sets the xattrs of a file that cannot be opened. Not all kernels have a system call for this, but the path in `/proc`
-/// leads to exactly this inode.
+/// Sets the xattrs of a file that cannot be opened. Not all kernels have a system call for this, but the path in
+/// `/proc` leads to exactly this inode.
 fn set_xattrs_by_name(directory: &OpenDirectory, name: &[u8], entry: &TarEntry, tally: &mut Tally) -> io::Result<()> {
     if entry.xattrs.is_empty() {
         return Ok(());

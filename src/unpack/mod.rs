@@ -88,8 +88,8 @@ impl Tree {
         })
     }
 
-    /// Applies the next layer from its uncompressed bytes, as a [`Decoder`](crate::layer::Decoder) returns them. After a
-    /// failure the tree must be discarded.
+    /// Applies the next layer from its uncompressed bytes, as a [`Decoder`](crate::layer::Decoder) returns them. After
+    /// a failure the tree must be discarded.
     pub(crate) fn apply(&mut self, tar: &mut dyn Read, diff_id: Digest) -> Result<()> {
         let left = self.config.limits.unpacked.saturating_sub(self.tally.bytes + self.holes);
         let what = if self.layers == 0 { "bytes of unpacked layers" } else { "further bytes of unpacked layers" };
@@ -135,7 +135,8 @@ impl Tree {
         Ok(())
     }
 
-    /// Reads to the end of the input and compares the diff_id, which also covers the bytes after the end of the archive.
+    /// Reads to the end of the input and compares the diff_id, which also covers the bytes after the end of the
+    /// archive.
     fn verify_layer<R: Read>(&mut self, mut tar: Verified<R>, diff_id: Digest) -> Result<()> {
         tar.drain(&mut [0; 16 << 10]).map_err(|e| Error::through_read(e, |e| malformed(&e.to_string())))?;
         self.tally.bytes += tar.count();
@@ -144,8 +145,8 @@ impl Tree {
 }
 
 impl FinishedTree {
-    /// Sets the mode of the root itself. It has to wait for the publishing rename, because moving a directory to another
-    /// parent requires write permission on it.
+    /// Sets the mode of the root itself. It has to wait for the publishing rename, because moving a directory to
+    /// another parent requires write permission on it.
     pub(crate) fn set_root_mode(&self) -> Result<()> {
         let Some(mode) = self.root_mode else { return Ok(()) };
         rustix::fs::fchmod(&self.root, mode).map_err(|e| Error::disk("set mode of", "the target", e))

@@ -1,5 +1,5 @@
-//! Modes of directories that have to wait until all layers are applied, because an ordinary user cannot fill a directory
-//! whose mode denies it to its owner.
+//! Modes of directories that have to wait until all layers are applied, because an ordinary user cannot fill a
+//! directory whose mode denies it to its owner.
 //!
 //! They are kept by inode, in a few bytes each, and set in one walk, the deepest first.
 

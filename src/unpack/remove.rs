@@ -1,5 +1,5 @@
-//! Removes directory trees, or the part of a tree that lower layers left. However deep the tree is, one directory is open
-//! at a time. No link is followed, and each directory is scanned once.
+//! Removes directory trees, or the part of a tree that lower layers left. However deep the tree is, one directory is
+//! open at a time. No link is followed, and each directory is scanned once.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};

@@ -1,8 +1,8 @@
-//! The root of the tree. Every path is resolved inside of it by chroot rules: links are followed as a system that runs in
-//! the tree would follow them, and none leads out.
+//! The root of the tree. Every path is resolved inside of it by chroot rules: links are followed as a system that runs
+//! in the tree would follow them, and none leads out.
 //!
-//! One call of `openat2` with `RESOLVE_IN_ROOT` does this if the kernel has it and no seccomp filter forbids it. Otherwise a
-//! walk opens one component after the other with `O_NOFOLLOW`.
+//! One call of `openat2` with `RESOLVE_IN_ROOT` does this if the kernel has it and no seccomp filter forbids it.
+//! Otherwise a walk opens one component after the other with `O_NOFOLLOW`.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -18,14 +18,14 @@ use crate::error::{Error, ErrorKind, Result};
 /// The maximum number of links on one path, as in Linux.
 const LINK_LIMIT: usize = 40;
 
-/// The root directory and the current directory. Most entries are in the same directory as the previous one, so the current
-/// directory stays open.
+/// The root directory and the current directory. Most entries are in the same directory as the previous one, so the
+/// current directory stays open.
 pub(crate) struct Root {
     fd: OwnedFd,
     has_openat2: Cell<bool>,
     current: Option<(Vec<u8>, OpenDirectory)>,
-    /// The directory of the previous entry. It is used only if the next path is in it, because later the same path may lead
-    /// elsewhere.
+    /// The directory of the previous entry. It is used only if the next path is in it, because later the same path may
+    /// lead elsewhere.
     kept_open: Option<(Vec<u8>, OwnedFd)>,
     /// Inodes of the implied parents that were created since the last call of [`take_created`](Root::take_created).
     created: RefCell<Vec<u64>>,
@@ -133,8 +133,8 @@ impl Root {
                 Err(Errno::NOENT | Errno::NOTDIR) if if_missing == IfMissing::ReturnNone => return Ok(None),
                 Err(Errno::NOTDIR) => return Err(not_a_directory(path)),
                 Err(Errno::LOOP) => return Err(too_many_links(path)),
-                // The kernel is old. EPERM does not prove that, because a seccomp filter may deny one call and allow the next
-                // one (crun#546).
+                // The kernel is old. EPERM does not prove that, because a seccomp filter may deny one call and allow
+                // the next one (crun#546).
                 Err(Errno::NOSYS) => self.has_openat2.set(false),
                 Err(_) => {}
             }
@@ -143,8 +143,8 @@ impl Root {
     }
 }
 
-/// A walk from the root to a directory. One directory is open at a time, so a deep path costs no descriptors. The walk counts
-/// its depth and ignores `..` at the root.
+/// A walk from the root to a directory. One directory is open at a time, so a deep path costs no descriptors. The walk
+/// counts its depth and ignores `..` at the root.
 struct Walk<'a> {
     root: &'a OwnedFd,
     created: &'a RefCell<Vec<u64>>,
@@ -221,7 +221,8 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// Creates an implied parent: the archive has files in it, but so far no entry for it. Its own parent keeps its times.
+    /// Creates an implied parent: the archive has files in it, but so far no entry for it. Its own parent keeps its
+    /// times.
     fn create_implied(&self, component: &[u8]) -> io::Result<OwnedFd> {
         let parent = fs::fstat(&self.directory)?;
         fs::mkdirat(&self.directory, component, Mode::RWXU)?;

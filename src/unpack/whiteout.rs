@@ -29,7 +29,8 @@ pub(super) fn apply_opaque(root: &mut Root, directory: &[u8], written: &mut Writ
     removed.map(drop).map_err(|e| failed("remove lower layers' entries from", directory, e))
 }
 
-/// Removes a directory except for what this layer wrote in it. If that is anything, the directory becomes an implied one.
+/// Removes a directory except for what this layer wrote in it. If that is anything, the directory becomes an implied
+/// one.
 fn remove_directory(parent: &OpenDirectory, name: &[u8], written: &mut Written) -> io::Result<()> {
     let is_written = written.has(parent.inode(), name);
     let is_kept = remove_unwritten(parent.open(name)?, written)?;

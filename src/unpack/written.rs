@@ -1,5 +1,5 @@
-//! The record of what one layer wrote. Its whiteouts apply to lower layers only and spare these entries, in whatever order
-//! entries and whiteouts come.
+//! The record of what one layer wrote. Its whiteouts apply to lower layers only and spare these entries, in whatever
+//! order entries and whiteouts come.
 
 use std::collections::hash_map::RandomState;
 use std::collections::{HashMap, HashSet};
@@ -43,8 +43,8 @@ impl Written {
         self.cleared.get(&directory).copied()
     }
 
-    /// Removes the metadata that a lower layer gave to a directory. The directory now exists only because this layer wrote
-    /// something in it.
+    /// Removes the metadata that a lower layer gave to a directory. The directory now exists only because this layer
+    /// wrote something in it.
     pub(super) fn imply(&mut self, directory: &OwnedFd) -> io::Result<()> {
         self.implied.push(fs::fstat(directory)?.st_ino);
         set_implied_metadata(directory)
