@@ -294,7 +294,7 @@ fn a_command_line_is_read_with_a_bound() {
 fn what_is_foreign_is_read_in_a_sandbox() {
     let (bench, _, name) = pushed();
     let outcome = boot(&bench.home, &format!("pullet.image={name}"), &["-v"]).exits(0);
-    let said = ["sandbox: nothing can be written but in /run/pullet/root\n", "no sandbox: "];
+    let said = ["sandbox: nothing can be written except in /run/pullet/root\n", "no sandbox: "];
     assert!(said.iter().any(|said| outcome.stderr.contains(said)), "{outcome}");
 }
 

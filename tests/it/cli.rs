@@ -86,7 +86,7 @@ fn help_has_short_lines() {
     for args in all {
         let outcome = home.run(&args);
         let longest = outcome.stdout.lines().map(|line| line.chars().count()).max().unwrap_or(0);
-        assert!((20..=100).contains(&longest), "{args:?}: {longest} columns\n{outcome}");
+        assert!((20..=80).contains(&longest), "{args:?}: {longest} columns\n{outcome}");
     }
 }
 

@@ -1,46 +1,82 @@
-//! Exit codes: agents branch on them, so they are API.
+//! How the program ends: an error with its exit code. Exit codes are part of the public interface, because scripts branch
+//! on them.
 
 use pullet::{Error, ErrorKind};
 
 use crate::advice;
 
-/// Why the program does not end with 0.
-pub(crate) enum Failure {
-    /// The library's refusal.
-    Library(Error),
-    /// The library's word for an end by SIGTERM.
-    Terminated(Error),
-    /// A bad command line: what is wrong, and where to read on.
-    Usage(String, String),
-    /// The reader of standard output has gone; there is nobody to tell.
+/// Why the program does not end with success.
+pub(crate) struct Failure {
+    cause: Cause,
+    text: String,
+    hint: Option<String>,
+}
+
+#[derive(Clone, Copy)]
+enum Cause {
+    Error(ErrorKind),
+    /// SIGTERM stopped the work.
+    Terminated,
+    /// The reader of standard output has closed it. That is not reported.
     BrokenPipe,
-    /// Standard output could not be written.
-    Output(std::io::Error),
-    /// A command that is not in this pullet, and the feature that brings it.
-    #[cfg(not(all(feature = "manage", feature = "boot")))]
-    NotBuilt(&'static str),
-    /// `verify` found so many blobs that are not what they promise.
-    Corrupt(usize),
 }
 
 impl Failure {
-    /// The code of CLI.md's table.
+    pub(crate) fn new(kind: ErrorKind, text: impl Into<String>) -> Self {
+        Self { cause: Cause::Error(kind), text: text.into(), hint: None }
+    }
+
+    /// A bad option, argument or name.
+    pub(crate) fn usage(text: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Usage, text)
+    }
+
+    /// A usage error that refers to the help of a command, or of the program.
+    pub(crate) fn misused(command: Option<&str>, text: impl Into<String>) -> Self {
+        let hint = match command {
+            Some(command) => format!("see pullet {command} --help"),
+            None => "see pullet --help".to_owned(),
+        };
+        Self::usage(text).hint(hint)
+    }
+
+    pub(crate) fn broken_pipe() -> Self {
+        Self { cause: Cause::BrokenPipe, text: String::new(), hint: None }
+    }
+
+    /// Adds a way out.
+    pub(crate) fn hint(self, hint: impl Into<String>) -> Self {
+        Self { hint: Some(hint.into()), ..self }
+    }
+
+    /// The same failure, if SIGTERM was the signal that interrupted the work.
+    pub(crate) fn by_sigterm(self) -> Self {
+        match self.cause {
+            Cause::Error(ErrorKind::Interrupted) => Self { cause: Cause::Terminated, ..self },
+            _ => self,
+        }
+    }
+
+    /// The exit code.
     pub(crate) fn code(&self) -> u8 {
-        match self.kind() {
-            Some(ErrorKind::Interrupted) if matches!(self, Self::Terminated(_)) => 143,
-            None => 0,
-            Some(ErrorKind::Usage) => 2,
-            Some(ErrorKind::NotFound) => 3,
-            Some(ErrorKind::Denied) => 4,
-            Some(ErrorKind::Network) => 5,
-            Some(ErrorKind::RateLimited) => 6,
-            Some(ErrorKind::Tls) => 7,
-            Some(ErrorKind::Mismatch) => 8,
-            Some(ErrorKind::Disk) => 9,
-            Some(ErrorKind::Unsupported) => 10,
-            Some(ErrorKind::Unsafe) => 11,
-            Some(ErrorKind::Interrupted) => 130,
-            Some(_) => 1,
+        let kind = match self.cause {
+            Cause::Error(kind) => kind,
+            Cause::Terminated => return 143,
+            Cause::BrokenPipe => return 0,
+        };
+        match kind {
+            ErrorKind::Usage => 2,
+            ErrorKind::NotFound => 3,
+            ErrorKind::Denied => 4,
+            ErrorKind::Network => 5,
+            ErrorKind::RateLimited => 6,
+            ErrorKind::Tls => 7,
+            ErrorKind::Mismatch => 8,
+            ErrorKind::Disk => 9,
+            ErrorKind::Unsupported => 10,
+            ErrorKind::Unsafe => 11,
+            ErrorKind::Interrupted => 130,
+            _ => 1,
         }
     }
 
@@ -49,45 +85,28 @@ impl Failure {
         self.kind().map_or("ok", ErrorKind::word)
     }
 
-    /// Whether the same command may succeed later with nothing changed here.
+    /// Whether the same command may succeed later although nothing was changed here.
     pub(crate) fn is_transient(&self) -> bool {
         self.kind().is_some_and(ErrorKind::is_transient)
     }
 
-    /// The line for people, and the second one where there is a way out.
-    pub(crate) fn lines(&self) -> Option<(String, Option<String>)> {
-        match self {
-            Self::Library(error) | Self::Terminated(error) => Some((error.to_string(), advice::hint(error))),
-            Self::Usage(what, hint) => Some((what.clone(), Some(hint.clone()))),
-            Self::BrokenPipe => None,
-            Self::Output(error) => Some((format!("write to standard output: {error}"), None)),
-            #[cfg(not(all(feature = "manage", feature = "boot")))]
-            Self::NotBuilt(feature) => {
-                let text = "this pullet is built without this command".to_owned();
-                Some((text, Some(format!("its feature is \"{feature}\""))))
-            }
-            Self::Corrupt(count) => {
-                let hint = "pullet verify --remove-corrupt removes them; the next pull fetches them anew";
-                Some((format!("{count} corrupt or missing blobs"), Some(hint.to_owned())))
-            }
-        }
+    /// The error and, where there is a way out, the hint; `None` if nothing is to be reported.
+    pub(crate) fn lines(&self) -> Option<(&str, Option<&str>)> {
+        self.kind().map(|_| (self.text.as_str(), self.hint.as_deref()))
     }
 
     fn kind(&self) -> Option<ErrorKind> {
-        match self {
-            Self::Library(error) | Self::Terminated(error) => Some(error.kind()),
-            Self::Usage(..) => Some(ErrorKind::Usage),
-            Self::BrokenPipe => None,
-            Self::Output(_) => Some(ErrorKind::Disk),
-            #[cfg(not(all(feature = "manage", feature = "boot")))]
-            Self::NotBuilt(_) => Some(ErrorKind::Unsupported),
-            Self::Corrupt(_) => Some(ErrorKind::Mismatch),
+        match self.cause {
+            Cause::Error(kind) => Some(kind),
+            Cause::Terminated => Some(ErrorKind::Interrupted),
+            Cause::BrokenPipe => None,
         }
     }
 }
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        Self::Library(error)
+        let hint = advice::hint(&error);
+        Self { hint, ..Self::new(error.kind(), error.to_string()) }
     }
 }

@@ -1,38 +1,30 @@
-//! What is told while the work goes on, on standard error: lines as Docker's, one live line on a terminal, or JSON
-//! objects; and at the end the error and the exit code.
+//! Reports progress on standard error, as lines like Docker's, with a live line on a terminal, or as JSON objects; at the
+//! end, reports the error and the exit code.
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use pullet::{Escaped, Event, Layer, LayerState, Progress, Store};
+use pullet::{Escaped, Event, Layer, LayerState, Progress};
 use serde_json::{Value, json};
 
-use crate::args::{Common, ProgressMode};
+use crate::cli::common::{Common, ProgressMode};
 use crate::exit::Failure;
 use crate::text;
 
-/// Time between two reports of the same layer's bytes.
+/// The shortest time between two reports of how far a layer is.
 const INTERVAL: Duration = Duration::from_millis(100);
 
-/// Tells on standard error, in the way that was asked for.
+/// Reports on standard error, in the form that the options choose.
 pub(crate) struct Reporter {
     mode: ProgressMode,
     is_verbose: bool,
     last: Mutex<Option<Instant>>,
 }
 
-/// The store that the options or the environment name.
-pub(crate) fn store(common: &Common) -> Result<Store, Failure> {
-    let folder = common.store.clone().or_else(pullet::default_store);
-    folder.map(Store::open).ok_or_else(|| {
-        Failure::Usage("no folder for the store can be told".to_owned(), "name one with --store DIR".to_owned())
-    })
-}
-
 impl Reporter {
-    /// A reporter of the kind that fits options and terminal.
+    /// A reporter for these options and this terminal.
     pub(crate) fn new(common: &Common) -> Self {
         let is_terminal = io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
         let mode = match (common.progress, common.is_quiet) {
@@ -44,8 +36,8 @@ impl Reporter {
         Self { mode, is_verbose: common.is_verbose, last: Mutex::new(None) }
     }
 
-    /// A line for people; none of it is for programs.
-    pub(crate) fn tell(&self, line: &str) {
+    /// A line for people. Its text is not part of the public interface.
+    pub(crate) fn note(&self, line: &str) {
         match self.mode {
             ProgressMode::None => {}
             ProgressMode::Json => write(&format!("{}\n", json!({ "event": "note", "text": line }))),
@@ -54,24 +46,25 @@ impl Reporter {
         }
     }
 
-    /// The same for who asked for more.
-    pub(crate) fn tell_verbosely(&self, line: &str) {
+    /// A line that is shown with `-v` only.
+    pub(crate) fn note_verbosely(&self, line: &str) {
         if self.is_verbose {
-            self.tell(line);
+            self.note(line);
         }
     }
 
-    /// Ends the program: tells the failure, if there is one, and gives its code.
+    /// Reports the outcome of the program and returns its exit code.
     pub(crate) fn end(&self, outcome: Result<(), Failure>) -> ExitCode {
         let failure = outcome.err();
         let code = failure.as_ref().map_or(0, Failure::code);
-        let lines = failure.as_ref().and_then(Failure::lines);
         if self.mode == ProgressMode::Json {
-            write(&format!("{}\n", end_object(failure.as_ref(), lines.as_ref())));
-        } else if let Some((what, hint)) = lines {
+            write(&format!("{}\n", end_object(failure.as_ref())));
+        } else if let Some((text, hint)) = failure.as_ref().and_then(Failure::lines) {
             let clear = if self.mode == ProgressMode::Tty { "\r\x1b[K" } else { "" };
-            write(&format!("{clear}pullet: {}\n", Escaped(&what)));
-            hint.iter().for_each(|hint| write(&format!("hint: {}\n", Escaped(hint))));
+            write(&format!("{clear}pullet: {}\n", Escaped(text)));
+            if let Some(hint) = hint {
+                write(&format!("hint: {}\n", Escaped(hint)));
+            }
         }
         ExitCode::from(code)
     }
@@ -100,32 +93,32 @@ impl Reporter {
     fn report_lines(&self, event: Event<'_>) {
         match event {
             Event::Answered { method, url, status } if self.is_verbose => {
-                self.tell(&format!("{method} {url}: {status}"))
+                self.note(&format!("{method} {url}: {status}"))
             }
-            Event::Configured { what, from } if self.is_verbose => self.tell(&format!("{what}: from {from}")),
-            Event::Pulling { label, path } => self.tell(&format!("{label}: Pulling from {path}")),
+            Event::Configured { what, from } if self.is_verbose => self.note(&format!("{what}: from {from}")),
+            Event::Pulling { label, path } => self.note(&format!("{label}: Pulling from {path}")),
             Event::Layer { layer, state } => match state {
-                LayerState::Waiting => self.tell_layer(layer, "Pulling fs layer"),
+                LayerState::Waiting => self.note_layer(layer, "Pulling fs layer"),
                 LayerState::Downloading(count) => self.live(layer, "Downloading", count),
-                LayerState::Complete => self.tell_layer(layer, "Pull complete"),
-                LayerState::Exists => self.tell_layer(layer, "Already exists"),
+                LayerState::Complete => self.note_layer(layer, "Pull complete"),
+                LayerState::Exists => self.note_layer(layer, "Already exists"),
                 _ => {}
             },
             Event::Unpacking { layer, read } if read < layer.size => self.live(layer, "Extracting", read),
-            Event::Unpacking { layer, .. } => self.tell_layer(layer, "Unpacked"),
-            Event::Note(text) => self.tell(text),
+            Event::Unpacking { layer, .. } => self.note_layer(layer, "Unpacked"),
+            Event::Note(text) => self.note(text),
             Event::Retry { reason, wait, attempt, retries } => {
-                self.tell(&format!("{reason}; retrying in {:.1} s ({attempt} of {retries})", wait.as_secs_f64()));
+                self.note(&format!("{reason}; retrying in {:.1} s ({attempt} of {retries})", wait.as_secs_f64()));
             }
             _ => {}
         }
     }
 
-    fn tell_layer(&self, layer: Layer, what: &str) {
-        self.tell(&format!("{}: {what}", layer.digest.short()));
+    fn note_layer(&self, layer: Layer, what: &str) {
+        self.note(&format!("{}: {what}", layer.digest.short()));
     }
 
-    /// The one line that is written over again and again: terminals have it, files do not.
+    /// Overwrites the live line, which only terminals have.
     fn live(&self, layer: Layer, what: &str, count: u64) {
         const WIDTH: u64 = 30;
         if self.mode != ProgressMode::Tty || !self.is_due() {
@@ -182,18 +175,19 @@ fn merged(mut first: Value, second: Value) -> Value {
     first
 }
 
-fn end_object(failure: Option<&Failure>, lines: Option<&(String, Option<String>)>) -> Value {
+fn end_object(failure: Option<&Failure>) -> Value {
+    let lines = failure.and_then(Failure::lines);
     json!({
         "event": "end",
         "code": failure.map_or(0, Failure::code),
         "word": failure.map_or("ok", Failure::word),
         "retry": failure.is_some_and(Failure::is_transient),
-        "error": lines.map(|(what, _)| what),
-        "hint": lines.and_then(|(_, hint)| hint.as_ref()),
+        "error": lines.map(|(text, _)| text),
+        "hint": lines.and_then(|(_, hint)| hint),
     })
 }
 
-/// Standard error may be closed; then there is nobody to tell and nothing to be done about it.
+/// Ignores errors, because there is nowhere to report that standard error is closed.
 fn write(text: &str) {
     let _ = io::stderr().lock().write_all(text.as_bytes());
 }

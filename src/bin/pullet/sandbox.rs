@@ -1,22 +1,22 @@
-//! The sandbox of each command: entered before it reads what is foreign. What the kernel does not have is told with `-v`
+//! The sandbox that each command enters before it reads untrusted data. A kernel without support is reported with `-v`
 //! and stops nothing.
 
 use pullet::Sandbox;
 
 use crate::report::Reporter;
 
-/// Gives up what `sandbox` does not have.
+/// Gives up the right to write outside the folders of `sandbox`.
 pub(crate) fn enter(sandbox: &Sandbox, reporter: &Reporter) {
     match sandbox.enter() {
-        Ok(()) => reporter.tell_verbosely(&format!("sandbox: {}", described(sandbox))),
-        Err(error) => reporter.tell_verbosely(&format!("no sandbox: {error}")),
+        Ok(()) => reporter.note_verbosely(&format!("sandbox: {}", describe(sandbox))),
+        Err(error) => reporter.note_verbosely(&format!("no sandbox: {error}")),
     }
 }
 
-fn described(sandbox: &Sandbox) -> String {
+fn describe(sandbox: &Sandbox) -> String {
     let folders: Vec<String> = sandbox.folders().map(|folder| folder.display().to_string()).collect();
-    match folders.is_empty() {
-        true => "nothing can be written".to_owned(),
-        false => format!("nothing can be written but in {}", folders.join(", ")),
+    if folders.is_empty() {
+        return "nothing can be written".to_owned();
     }
+    format!("nothing can be written except in {}", folders.join(", "))
 }

@@ -1,20 +1,22 @@
-//! Results, to standard output: it stays clean enough to pipe, and a reader that goes away is no fault.
+//! Results on standard output, and numbers for people.
 
 use std::io::{self, Write as _};
 
+use pullet::ErrorKind;
+
 use crate::exit::Failure;
 
-/// Writes `text` as it is.
+/// Writes `text` to standard output. A reader that has closed it is not an error.
 pub(crate) fn print(text: impl AsRef<[u8]>) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_ref()).and_then(|()| out.flush()) {
         Ok(()) => Ok(()),
-        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Err(Failure::BrokenPipe),
-        Err(e) => Err(Failure::Output(e)),
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Err(Failure::broken_pipe()),
+        Err(e) => Err(Failure::new(ErrorKind::Disk, format!("write to standard output: {e}"))),
     }
 }
 
-/// Bytes for people, decimal and in three digits as Docker shows them: `1.23MB`, `642kB`, `1kB`.
+/// A number of bytes in decimal units and three digits, as Docker shows it: `1.23MB`, `642kB`, `1kB`.
 pub(crate) fn bytes(count: u64) -> String {
     let mut value = count as f64;
     let mut units = ["kB", "MB", "GB", "TB", "PB", "EB"].into_iter();
@@ -35,7 +37,7 @@ pub(crate) fn bytes(count: u64) -> String {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn bytes_for_people() {
+    fn shows_bytes_in_three_digits() {
         for (count, text) in
             [(0, "0B"), (999, "999B"), (1000, "1kB"), (1_234_567, "1.23MB"), (45_600_000, "45.6MB"), (999_600, "1MB")]
         {

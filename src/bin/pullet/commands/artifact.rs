@@ -1,27 +1,46 @@
-//! `pullet artifact`: the files of an OCI artifact, in a folder.
+//! `pullet artifact`: fetches the files of an OCI artifact into a folder.
+
+use std::path::Path;
 
 use pullet::Sandbox;
 
-use crate::args::Artifact;
-use crate::commands::pull;
+use crate::cli::command::{Command, CommandLine};
+use crate::cli::common::Common;
+use crate::cli::registry::{BLOB_LIMITS, NAME_NOTE, REGISTRY, RegistryOptions, SETTINGS_NOTE, TRANSFER, TRUST};
+use crate::cli::value::name;
 use crate::exit::Failure;
 use crate::report::Reporter;
 use crate::sandbox;
 
-/// Fetches them, and tells of each blob what became of it.
-pub(crate) fn run(artifact: &Artifact, reporter: &Reporter) -> Result<(), Failure> {
-    let target = &artifact.target;
-    let client = pull::client(&artifact.registry)?;
-    client.find_credentials(&artifact.name, reporter);
+pub(super) static COMMAND: Command = Command {
+    name: "artifact",
+    arguments: "NAME DIR",
+    summary: "fetch the files of an OCI artifact into a folder",
+    about: "Fetch the files of an OCI artifact, each under the name in its title annotation. Every file is verified before it \
+            gets its name. DIR must not exist or be an empty folder; it appears complete, by one rename. Blobs without a \
+            title are listed and left out. A folder that ORAS packed stays an archive, named TITLE with .tar, .tar.gz or \
+            .tar.zst.",
+    definitions: &[],
+    groups: &[&REGISTRY, &TRUST, &TRANSFER, &BLOB_LIMITS],
+    notes: &[SETTINGS_NOTE, NAME_NOTE],
+    run,
+};
+
+fn run(line: &CommandLine, common: &Common, reporter: &Reporter) -> Result<(), Failure> {
+    let registry = RegistryOptions::parse(line, common)?;
+    let [word, target] = line.operands()?;
+    let (name, target) = (name(word)?, Path::new(target));
+    let client = registry.client()?;
+    client.find_credentials(&name, reporter);
     sandbox::enter(&Sandbox::new().target(target), reporter);
-    let fetched = client.artifact(&artifact.name, target, reporter)?;
+    let fetched = client.artifact(&name, target, reporter)?;
     for file in &fetched.files {
-        reporter.tell(&format!("{}: {}", file.blob.digest.short(), file.name));
+        reporter.note(&format!("{}: {}", file.blob.digest.short(), file.name));
     }
     for blob in &fetched.untitled {
-        reporter.tell(&format!("{}: left out: it has no title ({})", blob.digest, blob.media_type));
+        reporter.note(&format!("{}: left out: it has no title ({})", blob.digest, blob.media_type));
     }
     let count = fetched.files.len();
-    reporter.tell(&format!("Placed {count} files of {} ({}) in {}", artifact.name, fetched.kind, target.display()));
+    reporter.note(&format!("Placed {count} files of {name} ({}) in {}", fetched.kind, target.display()));
     Ok(())
 }

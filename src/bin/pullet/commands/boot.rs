@@ -1,44 +1,102 @@
-//! `pullet boot`: a new root for a machine that boots, and the line that goes on with it.
+//! `pullet boot`: mounts a new root filesystem in an initramfs, and prints the line that continues the boot.
 
-use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
 
-use pullet::{BootParameters, UnpackOptions};
+use pullet::BootParameters;
 
-use crate::args::Boot;
-use crate::commands::pull;
+use crate::cli::command::{Command, CommandLine, Definitions};
+use crate::cli::common::Common;
+use crate::cli::options::{Group, Opt};
+use crate::cli::registry::{
+    BLOB_LIMITS, FOREIGN_LAYERS, REGISTRY, RegistryOptions, SETTINGS_NOTE, TRANSFER, TREE_LIMITS, TRUST,
+};
+use crate::cli::value::name;
 use crate::exit::Failure;
 use crate::report::Reporter;
-use crate::words::name;
 use crate::{sandbox, text};
 
-/// Does what the kernel's command line says.
-pub(crate) fn run(boot: Boot, reporter: &Reporter) -> Result<(), Failure> {
-    let Boot { mut registry, cmdline, target } = boot;
-    let shown = plain(&std::path::absolute(&target).unwrap_or(target.clone()).to_string_lossy(), "DIR")?;
-    let parameters = BootParameters::read(cmdline.as_deref())?;
-    let name = name(&parameters.image().into(), str::parse)?;
-    registry.ca_file = parameters.ca_file().map(Into::into).or(registry.ca_file);
-    let client = pull::client(&registry)?;
+pub(super) static COMMAND: Command = Command {
+    name: "boot",
+    arguments: "[DIR]",
+    summary: "mount a new root in an initramfs, as the kernel command line says",
+    about: "Mount at DIR the root filesystem of the image that the kernel command line names, in an initramfs: wait for the \
+            network, unpack the image while it arrives, and print the line that continues the boot, `switch_root DIR INIT`. \
+            Keeps no store. If it fails, it unmounts what it mounted. DIR is /sysroot by default.",
+    definitions: &[Definitions {
+        heading: "Parameters on the kernel command line, of which the last of each counts",
+        words: &[
+            ("pullet.image=NAME", "the image, named as with Docker (required)"),
+            ("pullet.digest=DIGEST", "the digest that the manifest or index of NAME must have"),
+            ("pullet.ca=FILE", "replaces --ca-file"),
+            (
+                "pullet.root=WHERE",
+                "`tmpfs` (the default), `tmpfs:SIZE` such as tmpfs:256m or tmpfs:50%, a block device in /dev/, or a folder \
+                 on which something is mounted. On a device or in a folder, the tree is named by its digest: a tree that \
+                 exists is not fetched again, and with pullet.digest needs no network",
+            ),
+            ("pullet.overlay=tmpfs[:SIZE]", "leave the tree unchanged, and keep what is written in memory"),
+            ("pullet.wait=SECS", "longest wait for the network and the device together (default: 60)"),
+            (
+                "init=PATH",
+                "the program to start (default: the first that exists of /sbin/init, /etc/init, /bin/init, /bin/sh)",
+            ),
+        ],
+    }],
+    groups: &[&OPTIONS, &REGISTRY, &TRUST, &FOREIGN_LAYERS, &TRANSFER, &BLOB_LIMITS, &TREE_LIMITS],
+    notes: &[SETTINGS_NOTE],
+    run,
+};
+
+#[derive(Default)]
+struct Options {
+    cmdline: Option<PathBuf>,
+}
+
+static OPTIONS: Group<Options> = Group {
+    heading: "Options",
+    options: &[Opt::value(
+        "--cmdline",
+        "FILE",
+        "read the parameters from FILE instead of /proc/cmdline",
+        |options, value| {
+            options.cmdline = Some(value.path()?);
+            Ok(())
+        },
+    )],
+};
+
+/// Where dracut and systemd have the new root.
+const SYSROOT: &str = "/sysroot";
+
+fn run(line: &CommandLine, common: &Common, reporter: &Reporter) -> Result<(), Failure> {
+    let options: Options = line.options()?;
+    let mut registry = RegistryOptions::parse(line, common)?;
+    let target = line.optional_operand()?.map_or(Path::new(SYSROOT), Path::new);
+    let absolute = std::path::absolute(target).unwrap_or_else(|_| target.into());
+    let shown = shell_word(&absolute.to_string_lossy(), line)?;
+
+    let parameters = BootParameters::read(options.cmdline.as_deref())?;
+    let name = name(&parameters.image().into())?;
+    if let Some(ca_file) = parameters.ca_file() {
+        registry.ca_file = Some(ca_file.into());
+    }
+    let client = registry.client()?;
     client.find_credentials(&name, reporter);
-    let mut options = UnpackOptions::new().limits(registry.limits.clone());
-    options = options.cancel(registry.cancel.clone()).jobs(registry.jobs.unwrap_or(NonZeroUsize::MIN));
     let confine = |allowed: &_| sandbox::enter(allowed, reporter);
-    let booted = client.boot((&name, &parameters), (&target, &options), &confine, reporter)?;
+    let options = registry.unpack_options();
+    let booted = client.boot((&name, &parameters), (target, &options), &confine, reporter)?;
     if let Some(tally) = &booted.tally {
-        let (entries, bytes) = (tally.entries, text::bytes(tally.bytes));
-        reporter.tell(&format!("Unpacked {name}: {entries} entries, {bytes}"));
+        reporter.note(&format!("Unpacked {name}: {} entries, {}", tally.entries, text::bytes(tally.bytes)));
     }
     text::print(format!("switch_root {shown} {}\n", booted.init))
 }
 
-/// A word that a shell takes as one, and as it is: `exec $(pullet boot DIR)` must mean what was printed.
-fn plain(word: &str, what: &str) -> Result<String, Failure> {
+/// Checks that a shell takes `word` as one word and does not expand it, because `exec $(pullet boot DIR)` must run what
+/// was printed.
+fn shell_word(word: &str, line: &CommandLine) -> Result<String, Failure> {
     let is_plain = |b: u8| b.is_ascii_graphic() && !b"*?[\\".contains(&b);
-    match word.bytes().all(is_plain) {
-        true => Ok(word.to_owned()),
-        false => Err(Failure::Usage(
-            format!("{what} {word:?} has characters that a shell would not leave as they are"),
-            "see pullet boot --help".to_owned(),
-        )),
+    if word.bytes().all(is_plain) {
+        return Ok(word.to_owned());
     }
+    Err(line.misused(format!("DIR {word:?} has characters that a shell would change")))
 }

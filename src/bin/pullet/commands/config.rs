@@ -1,18 +1,35 @@
-//! `pullet config`: what would be used for a name, and what says so.
+//! `pullet config`: shows what would be used for a name, and which file, variable or option says so.
 
-use pullet::Sandbox;
+use pullet::{Escaped, Sandbox};
 
-use crate::args::{Common, Config};
-use crate::commands::pull;
+use crate::cli::command::{Command, CommandLine};
+use crate::cli::common::Common;
+use crate::cli::registry::{NAME_NOTE, REGISTRY, RegistryOptions, SETTINGS_NOTE, TRANSFER, TRUST};
+use crate::cli::value::name;
 use crate::exit::Failure;
-use crate::report::{self, Reporter};
+use crate::report::Reporter;
 use crate::{sandbox, text};
 
-/// Prints the store, and what the library knows of the name.
-pub(crate) fn run(common: &Common, config: &Config, reporter: &Reporter) -> Result<(), Failure> {
-    let store = report::store(common)?;
-    let client = pull::client(&config.registry)?;
+pub(super) static COMMAND: Command = Command {
+    name: "config",
+    arguments: "NAME",
+    summary: "show what would be used for a name, and what says so",
+    about: "Print what would be used for NAME, one fact a line: endpoints in the order of use, CA files, proxy, whose \
+            credentials, and which file, variable or option says so. Sends no request, runs no credential helper, and shows \
+            no secret.",
+    definitions: &[],
+    groups: &[&REGISTRY, &TRUST, &TRANSFER],
+    notes: &[SETTINGS_NOTE, NAME_NOTE],
+    run,
+};
+
+fn run(line: &CommandLine, common: &Common, reporter: &Reporter) -> Result<(), Failure> {
+    let registry = RegistryOptions::parse(line, common)?;
+    let [word] = line.operands()?;
+    let name = name(word)?;
+    let store = common.store()?;
+    let client = registry.client()?;
     sandbox::enter(&Sandbox::new(), reporter);
-    let configuration = client.configuration(&config.name, reporter)?;
-    text::print(format!("store: {}\n{configuration}", pullet::Escaped(&store.folder().display().to_string())))
+    let configuration = client.configuration(&name, reporter)?;
+    text::print(format!("store: {}\n{configuration}", Escaped(&store.folder().display().to_string())))
 }

@@ -1,13 +1,26 @@
-//! `pullet digest`: what a name points to, as a digest.
+//! `pullet digest`: prints the digest that a name points to.
 
-use crate::args::Digest;
-use crate::commands::manifest;
+use super::manifest::fetch_document;
+use crate::cli::command::{Command, CommandLine};
+use crate::cli::common::Common;
+use crate::cli::registry::{NAME_NOTE, REGISTRY, SETTINGS_NOTE, TRANSFER, TRUST};
 use crate::exit::Failure;
 use crate::report::Reporter;
 use crate::text;
 
-/// Prints the digest of what the registry has under the name, or has for the platform.
-pub(crate) fn run(digest: &Digest, reporter: &Reporter) -> Result<(), Failure> {
-    let document = manifest::document(&digest.registry, &digest.name, reporter)?;
+pub(super) static COMMAND: Command = Command {
+    name: "digest",
+    arguments: "NAME",
+    summary: "print the digest that a name points to",
+    about: "Print the digest that NAME points to; if that is an index, the digest of the index. With --platform, print the \
+            digest of the manifest for that platform. Stores nothing.",
+    definitions: &[],
+    groups: &[&REGISTRY, &TRUST, &TRANSFER],
+    notes: &[SETTINGS_NOTE, NAME_NOTE],
+    run,
+};
+
+fn run(line: &CommandLine, common: &Common, reporter: &Reporter) -> Result<(), Failure> {
+    let document = fetch_document(line, common, reporter)?;
     text::print(format!("{}\n", document.digest))
 }

@@ -1,17 +1,30 @@
-//! `pullet images`: the images in the store, as Docker lists them.
+//! `pullet images`: lists the images in the store as Docker does.
 
 use pullet::{Escaped, Image, Reference, Sandbox};
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::args::Common;
+use crate::cli::command::{Command, CommandLine};
+use crate::cli::common::Common;
 use crate::exit::Failure;
 use crate::report::Reporter;
-use crate::{report, sandbox, text};
+use crate::{sandbox, text};
 
-/// Prints the table.
-pub(crate) fn run(common: &Common, reporter: &Reporter) -> Result<(), Failure> {
+pub(super) static COMMAND: Command = Command {
+    name: "images",
+    arguments: "",
+    summary: "list the images in the store",
+    about: "List the images in the store. SIZE is what config and layers take there, compressed as they are. With -q, print \
+            only the image IDs.",
+    definitions: &[],
+    groups: &[],
+    notes: &[],
+    run,
+};
+
+fn run(line: &CommandLine, common: &Common, reporter: &Reporter) -> Result<(), Failure> {
+    let [] = line.operands()?;
     sandbox::enter(&Sandbox::new(), reporter);
-    let images = report::store(common)?.images()?;
+    let images = common.store()?.images()?;
     if common.is_quiet {
         return text::print(images.iter().map(|image| format!("{}\n", image.id().short())).collect::<String>());
     }
@@ -29,7 +42,7 @@ fn row(image: &Image) -> [String; 5] {
     [repository, tag, image.id().short(), created, text::bytes(image.size())]
 }
 
-/// Columns three blanks apart, as Docker's.
+/// Aligns the columns, three blanks apart as in Docker's table.
 fn table(rows: &[[String; 5]]) -> String {
     let mut widths = [0; 5];
     for row in rows {
@@ -46,7 +59,7 @@ fn table(rows: &[[String; 5]]) -> String {
 
 /// Docker's words for how long ago something was (`go-units`' `HumanDuration`).
 fn ago(created: i64) -> String {
-    // Not std's clock: where a word has 32 bits that ends the program after 2038.
+    // Not std's clock, because it panics after 2038 on 32-bit musl targets.
     let now = clock_gettime(ClockId::Realtime).tv_sec;
     let seconds = (now - created).max(0);
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86400);

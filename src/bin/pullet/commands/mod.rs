@@ -1,22 +1,102 @@
-//! The commands, one file each.
+//! The commands, one file each, and the table of all of them.
 
 #[cfg(feature = "manage")]
-pub(crate) mod artifact;
+mod artifact;
 #[cfg(feature = "boot")]
-pub(crate) mod boot;
+mod boot;
 #[cfg(feature = "manage")]
-pub(crate) mod config;
+mod config;
 #[cfg(feature = "manage")]
-pub(crate) mod digest;
+mod digest;
 #[cfg(feature = "manage")]
-pub(crate) mod images;
+mod images;
 #[cfg(feature = "manage")]
-pub(crate) mod login;
+mod login;
 #[cfg(feature = "manage")]
-pub(crate) mod manifest;
-pub(crate) mod pull;
+mod logout;
 #[cfg(feature = "manage")]
-pub(crate) mod tags;
-pub(crate) mod unpack;
+mod manifest;
+mod pull;
 #[cfg(feature = "manage")]
-pub(crate) mod verify;
+mod tags;
+mod unpack;
+#[cfg(feature = "manage")]
+mod verify;
+
+use crate::cli::command::{Feature, Section, Table};
+
+/// All commands, in the order of the program's help.
+pub(crate) static TABLE: Table = Table {
+    sections: &[
+        Section {
+            heading: "Images",
+            commands: &[
+                &pull::COMMAND,
+                &unpack::COMMAND,
+                #[cfg(feature = "boot")]
+                &boot::COMMAND,
+                #[cfg(feature = "manage")]
+                &images::COMMAND,
+                #[cfg(feature = "manage")]
+                &verify::COMMAND,
+                #[cfg(feature = "manage")]
+                &artifact::COMMAND,
+            ],
+        },
+        Section {
+            heading: "Registries",
+            commands: &[
+                #[cfg(feature = "manage")]
+                &tags::COMMAND,
+                #[cfg(feature = "manage")]
+                &digest::COMMAND,
+                #[cfg(feature = "manage")]
+                &manifest::COMMAND,
+                #[cfg(feature = "manage")]
+                &login::COMMAND,
+                #[cfg(feature = "manage")]
+                &logout::COMMAND,
+                #[cfg(feature = "manage")]
+                &config::COMMAND,
+            ],
+        },
+    ],
+    features: &[
+        Feature { name: "boot", commands: &["boot"] },
+        Feature {
+            name: "manage",
+            commands: &["artifact", "config", "digest", "images", "login", "logout", "manifest", "tags", "verify"],
+        },
+    ],
+};
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::cli::common::COMMON;
+    use crate::cli::options::specs;
+
+    #[test]
+    fn no_command_has_two_options_of_one_name() {
+        for command in TABLE.sections.iter().flat_map(|section| section.commands) {
+            let mut names = BTreeSet::new();
+            for spec in command.groups.iter().copied().flat_map(specs).chain(specs(&COMMON)) {
+                for name in spec.names.split(", ") {
+                    assert!(name.starts_with('-') && names.insert(name), "{}: {name}", command.name);
+                }
+            }
+        }
+    }
+
+    #[test]
+    #[cfg(all(feature = "boot", feature = "manage"))]
+    fn every_command_of_a_feature_exists() {
+        let all: BTreeSet<&str> =
+            TABLE.sections.iter().flat_map(|section| section.commands).map(|command| command.name).collect();
+        let optional = TABLE.features.iter().flat_map(|feature| feature.commands).copied();
+        let expected: BTreeSet<&str> = optional.chain(["pull", "unpack"]).collect();
+        assert_eq!(all, expected);
+    }
+}

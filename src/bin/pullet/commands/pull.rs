@@ -1,107 +1,94 @@
-//! `pullet pull`: images into the store, told in Docker's lines.
+//! `pullet pull`: fetches images into the store.
 
-use std::fmt::Display;
-use std::fs::File;
-use std::io::Read as _;
-use std::path::Path;
+use pullet::{Client, Pulled, Reference, Sandbox};
 
-use pullet::{Client, Options, Pulled, Reference, Sandbox};
-
-use crate::args::{Common, Pull, Registry};
+use crate::cli::command::{Command, CommandLine};
+use crate::cli::common::Common;
+use crate::cli::options::{Group, Opt};
+use crate::cli::registry::{
+    BLOB_LIMITS, FOREIGN_LAYERS, NAME_NOTE, REGISTRY, RegistryOptions, SETTINGS_NOTE, TRANSFER, TRUST,
+};
+use crate::cli::value::{name, repository};
 use crate::exit::Failure;
-use crate::report::{self, Reporter};
+use crate::report::Reporter;
 use crate::{sandbox, text};
 
-/// Pulls each name, or each tag of it.
-pub(crate) fn run(common: &Common, pull: Pull, reporter: &Reporter) -> Result<(), Failure> {
-    let store = report::store(common)?;
-    let client = client(&pull.registry)?;
-    pull.names.iter().for_each(|name| client.find_credentials(name, reporter));
+pub(super) static COMMAND: Command = Command {
+    name: "pull",
+    arguments: "NAME…",
+    summary: "fetch and verify images into the store",
+    about: "Fetch and verify images into the store. Content that the store has is not fetched again. Several names are pulled \
+            one after the other; the first failure ends the command. With -q, print only the full name of each image.",
+    definitions: &[],
+    groups: &[&OPTIONS, &REGISTRY, &TRUST, &FOREIGN_LAYERS, &TRANSFER, &BLOB_LIMITS],
+    notes: &[SETTINGS_NOTE, NAME_NOTE],
+    run,
+};
+
+#[derive(Default)]
+struct Options {
+    all_tags: bool,
+}
+
+static OPTIONS: Group<Options> = Group {
+    heading: "Options",
+    options: &[Opt::flag("-a, --all-tags", "pull every tag of the repository NAME", |options| options.all_tags = true)],
+};
+
+/// A checked command line.
+struct Pull {
+    registry: RegistryOptions,
+    all_tags: bool,
+    names: Vec<Reference>,
+}
+
+impl Pull {
+    fn parse(line: &CommandLine, common: &Common) -> Result<Self, Failure> {
+        let Options { all_tags } = line.options()?;
+        let registry = RegistryOptions::parse(line, common)?;
+        let parse = if all_tags { repository } else { name };
+        let names = line.all_operands().iter().map(parse).collect::<Result<Vec<_>, _>>()?;
+        let Some(first) = names.first() else { return Err(line.missing(COMMAND.arguments)) };
+        if names.iter().any(|name| name.domain() != first.domain()) {
+            let secrets = [("--creds", registry.creds.is_some()), ("--client-cert", registry.client_cert.is_some())];
+            if let Some((option, _)) = secrets.iter().find(|(_, is_given)| *is_given) {
+                return Err(line.misused(format!("{option} is for one registry, but the names are on several")));
+            }
+        }
+        Ok(Self { registry, all_tags, names })
+    }
+}
+
+fn run(line: &CommandLine, common: &Common, reporter: &Reporter) -> Result<(), Failure> {
+    let pull = Pull::parse(line, common)?;
+    let store = common.store()?;
+    let client = pull.registry.client()?;
+    for name in &pull.names {
+        client.find_credentials(name, reporter);
+    }
     sandbox::enter(&Sandbox::new().store(&store), reporter);
     for name in &pull.names {
-        for name in tags(&client, name, pull.all_tags, reporter)? {
-            tell(common, &name, &client.pull(&name, &store, reporter)?)?;
+        let names = if pull.all_tags { tagged(&client, name, reporter)? } else { vec![name.clone()] };
+        for name in &names {
+            let pulled = client.pull(name, &store, reporter)?;
+            print_pulled(name, &pulled, common.is_quiet)?;
         }
     }
     Ok(())
 }
 
-/// The client that the registry options describe.
-pub(crate) fn client(registry: &Registry) -> Result<Client, Failure> {
-    let mut options = Options::new().cancel(registry.cancel.clone()).limits(registry.limits.clone());
-    if let Some(jobs) = registry.jobs {
-        options = options.jobs(jobs);
-    }
-    options = options.foreign_layers(registry.allows_foreign_layers);
-    if let Some(retries) = registry.retries {
-        options = options.retries(retries);
-    }
-    if let Some(stall) = registry.stall_timeout {
-        options = options.stall_timeout(stall);
-    }
-    if let Some(rate) = registry.rate_limit {
-        options = options.rate_limit(rate);
-    }
-    if let Some(platform) = &registry.platform {
-        options = options.platform(platform.clone());
-    }
-    if let Some(credentials) = &registry.credentials {
-        options = options.credentials(credentials.clone());
-    }
-    if let Some(path) = &registry.authfile {
-        options = options.authfile(path);
-    }
-    for realm in &registry.token_realms {
-        options = options.token_realm(realm);
-    }
-    if let Some(path) = &registry.ca_file {
-        options = options.ca_pem(pem(path, "--ca-file takes a file of certificates in PEM")?);
-    }
-    if let Some(path) = &registry.client_cert {
-        let certificate = pem(path, "--client-cert takes a certificate with its chain in PEM")?;
-        let key = match &registry.client_key {
-            Some(path) => pem(path, "--client-key takes a private key in PEM")?,
-            None => certificate.clone(),
-        };
-        options = options.client_certificate_pem(certificate, key);
-    }
-    for host in &registry.insecure_registries {
-        options = options.insecure_registry(host);
-    }
-    for mirror in &registry.registry_mirrors {
-        options = options.registry_mirror(mirror);
-    }
-    Ok(Client::new(options)?)
+/// The names of all images of a repository.
+fn tagged(client: &Client, repository: &Reference, reporter: &Reporter) -> Result<Vec<Reference>, Failure> {
+    let tags = client.tags(repository, reporter)?;
+    Ok(tags.iter().map(|tag| repository.with_tag(tag)).collect::<Result<_, _>>()?)
 }
 
-/// A file that was named on the command line. More than any bundle has is no bundle.
-fn pem(path: &Path, hint: &str) -> Result<Vec<u8>, Failure> {
-    const LIMIT: u64 = 8 << 20;
-    let refuse = |why: &dyn Display| Failure::Usage(format!("read {}: {why}", path.display()), hint.to_owned());
-    let mut bytes = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(LIMIT + 1).read_to_end(&mut bytes));
-    match read {
-        Ok(count) if count as u64 > LIMIT => Err(refuse(&format!("more than {LIMIT} bytes"))),
-        Ok(_) => Ok(bytes),
-        Err(e) => Err(refuse(&e)),
-    }
-}
-
-fn tags(client: &Client, name: &Reference, all: bool, reporter: &Reporter) -> Result<Vec<Reference>, Failure> {
-    match all {
-        false => Ok(vec![name.clone()]),
-        true => Ok(client.tags(name, reporter)?.iter().map(|tag| name.with_tag(tag)).collect::<Result<_, _>>()?),
-    }
-}
-
-fn tell(common: &Common, name: &Reference, pulled: &Pulled) -> Result<(), Failure> {
-    if common.is_quiet {
+/// Prints Docker's lines.
+fn print_pulled(name: &Reference, pulled: &Pulled, is_quiet: bool) -> Result<(), Failure> {
+    if is_quiet {
         return text::print(format!("{name}\n"));
     }
-    let status = match pulled.is_new {
-        true => "Downloaded newer image for",
-        false => "Image is up to date for",
-    };
+    let status = if pulled.is_new { "Downloaded newer image for" } else { "Image is up to date for" };
     let (digest, familiar) = (pulled.image.digest(), name.familiar());
     text::print(format!("Digest: {digest}\nStatus: {status} {familiar}\n{name}\n"))
 }

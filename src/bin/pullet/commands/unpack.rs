@@ -1,68 +1,147 @@
-//! `pullet unpack`: a root filesystem out of an image, pulled first if the store lacks it.
+//! `pullet unpack`: unpacks the root filesystem of an image, which is pulled first if the store does not have it.
 
-use std::num::NonZeroUsize;
+use std::path::PathBuf;
 
-use pullet::{Error, ErrorKind, Image, Sandbox, Store, Tally, UnpackOptions};
+use pullet::{Error, ErrorKind, Image, Reference, Sandbox, Store, Tally, UnpackOptions};
 
-use crate::args::{Common, PullWhen, Unpack};
-use crate::commands::pull;
+use crate::cli::command::{Command, CommandLine};
+use crate::cli::common::Common;
+use crate::cli::options::{Group, Opt};
+use crate::cli::registry::{
+    BLOB_LIMITS, FOREIGN_LAYERS, NAME_NOTE, REGISTRY, RegistryOptions, SETTINGS_NOTE, TRANSFER, TREE_LIMITS, TRUST,
+};
+use crate::cli::value::name;
 use crate::exit::Failure;
-use crate::report::{self, Reporter};
+use crate::report::Reporter;
 use crate::{sandbox, text};
 
-/// Unpacks one image.
-pub(crate) fn run(common: &Common, unpack: Unpack, reporter: &Reporter) -> Result<(), Failure> {
-    let store = report::store(common)?;
-    let registry = &unpack.registry;
-    let mut options = UnpackOptions::new().devices(unpack.devices).limits(registry.limits.clone());
-    options = options.cancel(registry.cancel.clone()).jobs(registry.jobs.unwrap_or(NonZeroUsize::MIN));
-    let tally = match stored(&store, &unpack)? {
+pub(super) static COMMAND: Command = Command {
+    name: "unpack",
+    arguments: "NAME DIR",
+    summary: "unpack the root filesystem of an image into a folder",
+    about: "Unpack the root filesystem of an image: merge its layers, apply their whiteouts, and verify the diff_id of each. \
+            DIR must not exist or be an empty folder; it appears complete, by one rename.",
+    definitions: &[],
+    groups: &[&OPTIONS, &REGISTRY, &TRUST, &FOREIGN_LAYERS, &TRANSFER, &BLOB_LIMITS, &TREE_LIMITS],
+    notes: &[SETTINGS_NOTE, NAME_NOTE],
+    run,
+};
+
+#[derive(Default)]
+struct Options {
+    when: PullWhen,
+    is_streamed: bool,
+    no_devices: bool,
+}
+
+/// When to ask the registry.
+#[derive(Clone, Copy, Default, PartialEq)]
+enum PullWhen {
+    #[default]
+    Missing,
+    Always,
+    Never,
+}
+
+static OPTIONS: Group<Options> = Group {
+    heading: "Options",
+    options: &[
+        Opt::value(
+            "--pull",
+            "WHEN",
+            "ask the registry if the image is `missing` in the store (the default), `always`, or `never`",
+            |options, value| {
+                options.when = value.choice(&PULL_WHEN)?;
+                Ok(())
+            },
+        ),
+        Opt::flag(
+            "--stream",
+            "unpack the image in one pass while it arrives, and keep nothing in the store; without --pull always, an image \
+             that the store has is unpacked from there",
+            |options| options.is_streamed = true,
+        ),
+        Opt::flag("--no-devices", "leave out device nodes (ordinary users cannot create them anyway)", |options| {
+            options.no_devices = true;
+        }),
+    ],
+};
+
+const PULL_WHEN: [(&str, PullWhen); 3] =
+    [("missing", PullWhen::Missing), ("always", PullWhen::Always), ("never", PullWhen::Never)];
+
+/// A checked command line.
+struct Unpack {
+    registry: RegistryOptions,
+    options: Options,
+    name: Reference,
+    target: PathBuf,
+}
+
+impl Unpack {
+    fn parse(line: &CommandLine, common: &Common) -> Result<Self, Failure> {
+        let options: Options = line.options()?;
+        let registry = RegistryOptions::parse(line, common)?;
+        let [word, target] = line.operands()?;
+        if options.is_streamed && options.when == PullWhen::Never {
+            return Err(line.misused("--stream asks the registry, which --pull never forbids"));
+        }
+        Ok(Self { registry, options, name: name(word)?, target: target.into() })
+    }
+}
+
+fn run(line: &CommandLine, common: &Common, reporter: &Reporter) -> Result<(), Failure> {
+    let unpack = Unpack::parse(line, common)?;
+    let store = common.store()?;
+    let options = unpack.registry.unpack_options().devices(!unpack.options.no_devices);
+    let tally = match unpack.stored_image(&store)? {
         Some(image) => {
             sandbox::enter(&Sandbox::new().target(&unpack.target), reporter);
             image.unpack(&unpack.target, &options, reporter)?
         }
-        None => fetched(&store, &unpack, &options, reporter)?,
+        None => unpack.fetch_and_unpack(&store, &options, reporter)?,
     };
-    let Tally { entries, bytes, .. } = tally;
-    let (name, target) = (&unpack.name, unpack.target.display());
-    reporter.tell(&format!("Unpacked {name} into {target}: {entries} entries, {}", text::bytes(bytes)));
+    let (bytes, target) = (text::bytes(tally.bytes), unpack.target.display());
+    reporter.note(&format!("Unpacked {} into {target}: {} entries, {bytes}", unpack.name, tally.entries));
     Ok(())
 }
 
-/// The image, if the registry need not be asked for it. Its own documents, which were proven when they came, are read
-/// before the sandbox is entered: no credentials are looked for then.
-fn stored(store: &Store, unpack: &Unpack) -> Result<Option<Image>, Failure> {
-    match unpack.when {
-        PullWhen::Always => Ok(None),
-        PullWhen::Never => Ok(Some(here(store, unpack)?)),
-        PullWhen::Missing => match here(store, unpack) {
-            Ok(image) => Ok(Some(image)),
-            // Whoever streams may have a place for the tree and for nothing else.
-            Err(error) if unpack.is_streamed || is_mended_by_a_pull(&error) => Ok(None),
-            Err(error) => Err(error.into()),
-        },
+impl Unpack {
+    /// The image, if the registry need not be asked for it. Reads the documents of the image before the sandbox is
+    /// entered. That is safe, because they were verified when they were fetched.
+    fn stored_image(&self, store: &Store) -> Result<Option<Image>, Failure> {
+        match self.options.when {
+            PullWhen::Always => Ok(None),
+            PullWhen::Never => Ok(Some(self.usable_image(store)?)),
+            PullWhen::Missing => match self.usable_image(store) {
+                Ok(image) => Ok(Some(image)),
+                // A machine that streams may have room for the tree only, and no store that can be read.
+                Err(error) if self.options.is_streamed || is_mended_by_a_pull(&error) => Ok(None),
+                Err(error) => Err(error.into()),
+            },
+        }
     }
-}
 
-fn fetched(store: &Store, unpack: &Unpack, options: &UnpackOptions, reporter: &Reporter) -> Result<Tally, Failure> {
-    let client = pull::client(&unpack.registry)?;
-    client.find_credentials(&unpack.name, reporter);
-    let sandbox = Sandbox::new().target(&unpack.target);
-    if unpack.is_streamed {
-        sandbox::enter(&sandbox, reporter);
-        return Ok(client.stream(&unpack.name, &unpack.target, options, reporter)?.tally);
+    /// The image of this name in the store, if it is complete and for the right platform.
+    fn usable_image(&self, store: &Store) -> Result<Image, Error> {
+        let image = store.image(&self.name)?;
+        let is_suitable = self.registry.platform.as_ref().is_none_or(|platform| image.runs_on(platform));
+        if is_suitable && image.is_complete()? {
+            return Ok(image);
+        }
+        Err(store.absent(&self.name))
     }
-    sandbox::enter(&sandbox.store(store), reporter);
-    Ok(client.unpack(&unpack.name, store, &unpack.target, options, reporter)?.1)
-}
 
-/// The store's image of this name, whole and for the platform that was asked for.
-fn here(store: &Store, unpack: &Unpack) -> Result<Image, Error> {
-    let image = store.image(&unpack.name)?;
-    let suits = unpack.registry.platform.as_ref().is_none_or(|platform| image.runs_on(platform));
-    match suits && image.is_complete()? {
-        true => Ok(image),
-        false => Err(store.absent(&unpack.name)),
+    fn fetch_and_unpack(&self, store: &Store, options: &UnpackOptions, reporter: &Reporter) -> Result<Tally, Failure> {
+        let client = self.registry.client()?;
+        client.find_credentials(&self.name, reporter);
+        let sandbox = Sandbox::new().target(&self.target);
+        if self.options.is_streamed {
+            sandbox::enter(&sandbox, reporter);
+            return Ok(client.stream(&self.name, &self.target, options, reporter)?.tally);
+        }
+        sandbox::enter(&sandbox.store(store), reporter);
+        Ok(client.unpack(&self.name, store, &self.target, options, reporter)?.1)
     }
 }
 

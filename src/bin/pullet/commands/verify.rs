@@ -1,36 +1,70 @@
-//! `pullet verify`: the store, read back.
+//! `pullet verify`: reads blobs back from the store and checks their digests.
 
-use pullet::{Check, Sandbox};
+use pullet::{Check, ErrorKind, Sandbox};
 
-use crate::args::{Common, Verify};
+use crate::cli::command::{Command, CommandLine};
+use crate::cli::common::Common;
+use crate::cli::options::{Group, Opt};
+use crate::cli::registry::NAME_NOTE;
+use crate::cli::value::name;
 use crate::exit::Failure;
 use crate::report::Reporter;
-use crate::{report, sandbox, text};
+use crate::{sandbox, text};
 
-/// Checks the blobs of the named images, or all, and tells of each that is not what it promises as it comes.
-pub(crate) fn run(common: &Common, verify: Verify, reporter: &Reporter) -> Result<(), Failure> {
-    let store = report::store(common)?;
-    let sandbox = Sandbox::new();
-    sandbox::enter(&if verify.remove_corrupt { sandbox.store(&store) } else { sandbox }, reporter);
-    let (mut good, mut bad, mut told) = (0, 0, Ok(()));
-    let mut take = |check: &Check| match &check.fault {
+pub(super) static COMMAND: Command = Command {
+    name: "verify",
+    arguments: "[NAME…]",
+    summary: "read the store back and check every digest",
+    about: "Read blobs back from the store and compare them with their digests: the blobs of the named images, or all. \
+            Print those that are corrupt or missing. With -q, print nothing.",
+    definitions: &[],
+    groups: &[&OPTIONS],
+    notes: &[NAME_NOTE],
+    run,
+};
+
+#[derive(Default)]
+struct Options {
+    remove_corrupt: bool,
+}
+
+static OPTIONS: Group<Options> = Group {
+    heading: "Options",
+    options: &[Opt::flag("--remove-corrupt", "remove corrupt blobs; the next pull fetches them again", |options| {
+        options.remove_corrupt = true;
+    })],
+};
+
+/// Prints each fault as soon as it is found.
+fn run(line: &CommandLine, common: &Common, reporter: &Reporter) -> Result<(), Failure> {
+    let Options { remove_corrupt } = line.options()?;
+    let names = line.all_operands().iter().map(name).collect::<Result<Vec<_>, _>>()?;
+    let store = common.store()?;
+    let mut sandbox = Sandbox::new();
+    if remove_corrupt {
+        sandbox = sandbox.store(&store);
+    }
+    sandbox::enter(&sandbox, reporter);
+
+    let (mut good, mut bad, mut printed) = (0, 0, Ok(()));
+    let mut count = |check: &Check| match &check.fault {
         None => good += 1,
         Some(fault) => {
             bad += 1;
-            if told.is_ok() && !common.is_quiet {
-                told = text::print(format!("{}: {fault}\n", check.digest));
+            if printed.is_ok() && !common.is_quiet {
+                printed = text::print(format!("{}: {fault}\n", check.digest));
             }
         }
     };
-    store.verify(&verify.names, verify.remove_corrupt, &common.cancel, &mut take)?;
-    told?;
+    store.verify(&names, remove_corrupt, &common.cancel, &mut count)?;
+    printed?;
     if !common.is_quiet {
-        let removed = if verify.remove_corrupt && bad > 0 { ", removed" } else { "" };
+        let removed = if remove_corrupt && bad > 0 { ", removed" } else { "" };
         text::print(format!("{good} blobs verified, {bad} corrupt or missing{removed}\n"))?;
     }
-    match bad {
-        0 => Ok(()),
-        _ if verify.remove_corrupt => Ok(()),
-        count => Err(Failure::Corrupt(count)),
+    if bad == 0 || remove_corrupt {
+        return Ok(());
     }
+    let hint = "pullet verify --remove-corrupt removes them; the next pull fetches them again";
+    Err(Failure::new(ErrorKind::Mismatch, format!("{bad} corrupt or missing blobs")).hint(hint))
 }

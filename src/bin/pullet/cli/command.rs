@@ -1,0 +1,344 @@
+//! Commands as data, and the parser. The parser matches words against the tables in one pass; a command then asks for
+//! each struct of options that it uses.
+
+use std::any::Any;
+use std::ffi::OsString;
+
+use lexopt::{Arg, Parser};
+
+use super::common::{COMMON, Common};
+use super::options::{AnyGroup, Group, Spec, specs};
+use super::value::Value;
+use crate::exit::Failure;
+use crate::report::Reporter;
+
+/// A command of the program.
+pub(crate) struct Command {
+    pub(crate) name: &'static str,
+    /// The arguments in the usage line.
+    pub(crate) arguments: &'static str,
+    /// A few words for the list of commands.
+    pub(crate) summary: &'static str,
+    /// The paragraph above the usage line.
+    pub(crate) about: &'static str,
+    /// Lists of words that mean something to this command and are not options.
+    pub(crate) definitions: &'static [Definitions],
+    /// The options that the command accepts in addition to the common ones.
+    pub(crate) groups: &'static [&'static dyn AnyGroup],
+    /// Paragraphs below the options.
+    pub(crate) notes: &'static [&'static str],
+    pub(crate) run: fn(&CommandLine, &Common, &Reporter) -> Result<(), Failure>,
+}
+
+/// Words with their meanings.
+pub(crate) struct Definitions {
+    pub(crate) heading: &'static str,
+    pub(crate) words: &'static [(&'static str, &'static str)],
+}
+
+/// All commands.
+pub(crate) struct Table {
+    pub(crate) sections: &'static [Section],
+    pub(crate) features: &'static [Feature],
+}
+
+/// Commands that help lists together.
+pub(crate) struct Section {
+    pub(crate) heading: &'static str,
+    pub(crate) commands: &'static [&'static Command],
+}
+
+/// A feature of the package, and the commands that a program without it does not have.
+pub(crate) struct Feature {
+    pub(crate) name: &'static str,
+    pub(crate) commands: &'static [&'static str],
+}
+
+/// What the command line asks for.
+#[derive(Clone, Copy)]
+pub(crate) enum Selected {
+    /// No command, or an unknown one.
+    Nothing,
+    Command(&'static Command),
+    /// A command of a feature that is not compiled in.
+    Unbuilt(&'static Feature),
+}
+
+/// The words after the program's name, matched against the tables. Values of options are not parsed yet.
+pub(crate) struct CommandLine {
+    pub(crate) selected: Selected,
+    options: Vec<Given>,
+    operands: Vec<OsString>,
+}
+
+/// An option that was given.
+struct Given {
+    spec: &'static Spec,
+    /// Empty for a flag.
+    value: OsString,
+}
+
+impl CommandLine {
+    /// Parses the words after the program's name. The first error does not end the parsing, because a later `--progress`
+    /// decides how the error is reported.
+    pub(crate) fn parse(words: impl IntoIterator<Item = OsString>, table: &Table) -> (Self, Result<(), Failure>) {
+        let mut line = Self { selected: Selected::Nothing, options: Vec::new(), operands: Vec::new() };
+        let mut parser = Parser::from_args(words);
+        let mut outcome = Ok(());
+        loop {
+            match line.parse_next(&mut parser, table) {
+                Ok(true) => {}
+                Ok(false) => return (line, outcome),
+                Err(failure) => outcome = outcome.and(Err(failure)),
+            }
+        }
+    }
+
+    /// Parses the next word, and its value if it is an option with one. Returns false at the end.
+    fn parse_next(&mut self, parser: &mut Parser, table: &Table) -> Result<bool, Failure> {
+        let option = match parser.next().map_err(|e| self.misused(e.to_string()))? {
+            None => return Ok(false),
+            Some(Arg::Value(word)) => {
+                self.parse_word(word, table)?;
+                return Ok(true);
+            }
+            Some(Arg::Short(letter)) => format!("-{letter}"),
+            Some(Arg::Long(name)) => format!("--{name}"),
+        };
+        match (self.find(&option), self.selected) {
+            (Some(spec), _) => {
+                let value = match spec.metavar {
+                    "" => OsString::new(),
+                    _ => parser.value().map_err(|e| self.misused(e.to_string()))?,
+                };
+                self.options.push(Given { spec, value });
+            }
+            // The options of this command are unknown. Its own error is more useful than one about an option.
+            (None, Selected::Unbuilt(_)) => {
+                parser.optional_value();
+            }
+            (None, _) => return Err(self.misused(format!("unknown option {option}"))),
+        }
+        Ok(true)
+    }
+
+    fn parse_word(&mut self, word: OsString, table: &Table) -> Result<(), Failure> {
+        if !matches!(self.selected, Selected::Nothing) {
+            self.operands.push(word);
+            return Ok(());
+        }
+        let mut commands = table.sections.iter().flat_map(|section| section.commands);
+        if let Some(command) = commands.find(|command| word == command.name) {
+            self.selected = Selected::Command(command);
+            return Ok(());
+        }
+        let mut features = table.features.iter();
+        if let Some(feature) = features.find(|feature| feature.commands.iter().any(|name| word == *name)) {
+            self.selected = Selected::Unbuilt(feature);
+            return Ok(());
+        }
+        Err(self.misused(format!("unknown command {word:?}")))
+    }
+
+    fn find(&self, option: &str) -> Option<&'static Spec> {
+        let mut all = self.groups().flat_map(specs);
+        all.find(|spec| spec.is_named(option))
+    }
+
+    /// The groups whose options are accepted.
+    fn groups(&self) -> impl Iterator<Item = &'static dyn AnyGroup> {
+        let own = match self.selected {
+            Selected::Command(command) => command.groups,
+            _ => &[],
+        };
+        own.iter().copied().chain([&COMMON as &dyn AnyGroup])
+    }
+
+    /// The options of the command that set a `T`.
+    pub(crate) fn options<T: Default + 'static>(&self) -> Result<T, Failure> {
+        let mut target = T::default();
+        self.store(&mut target)?;
+        Ok(target)
+    }
+
+    /// Sets the fields of `target` that were given. Returns the first error, but stores the other values all the same.
+    pub(crate) fn store<T: 'static>(&self, target: &mut T) -> Result<(), Failure> {
+        let mut outcome = Ok(());
+        for group in self.groups() {
+            let Some(group) = (group as &dyn Any).downcast_ref::<Group<T>>() else { continue };
+            for given in &self.options {
+                let Some(option) = group.options.iter().find(|option| option.spec.names == given.spec.names) else {
+                    continue;
+                };
+                let value = Value { option: given.spec.long(), text: &given.value, command: self.command_name() };
+                outcome = outcome.and(option.store(target, &value));
+            }
+        }
+        outcome
+    }
+
+    /// The arguments of a command that takes exactly `N`.
+    pub(crate) fn operands<const N: usize>(&self) -> Result<&[OsString; N], Failure> {
+        match self.operands.as_slice().try_into() {
+            Ok(operands) => Ok(operands),
+            Err(_) => Err(self.wrong_count(N)),
+        }
+    }
+
+    /// The argument of a command that takes at most one.
+    #[cfg(any(feature = "boot", feature = "manage"))]
+    pub(crate) fn optional_operand(&self) -> Result<Option<&OsString>, Failure> {
+        match self.operands.as_slice() {
+            [] => Ok(None),
+            [operand] => Ok(Some(operand)),
+            _ => Err(self.wrong_count(1)),
+        }
+    }
+
+    /// The arguments of a command that takes any number.
+    pub(crate) fn all_operands(&self) -> &[OsString] {
+        &self.operands
+    }
+
+    fn wrong_count(&self, most: usize) -> Failure {
+        match (self.operands.get(most), self.selected) {
+            (Some(operand), _) => self.misused(format!("unexpected argument {operand:?}")),
+            (None, Selected::Command(command)) => self.missing(command.arguments),
+            (None, _) => self.missing("COMMAND"),
+        }
+    }
+
+    /// The error for arguments that are required and were not given.
+    pub(crate) fn missing(&self, arguments: &str) -> Failure {
+        self.misused(format!("missing argument: expected {arguments}"))
+    }
+
+    /// A usage error that refers to the help of the command.
+    pub(crate) fn misused(&self, text: impl Into<String>) -> Failure {
+        Failure::misused(self.command_name(), text)
+    }
+
+    fn command_name(&self) -> Option<&'static str> {
+        match self.selected {
+            Selected::Command(command) => Some(command.name),
+            Selected::Nothing | Selected::Unbuilt(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::options::Opt;
+
+    #[derive(Debug, Default, PartialEq)]
+    struct Cut {
+        depth: u32,
+        is_deep: bool,
+        tools: Vec<String>,
+    }
+
+    static OPTIONS: Group<Cut> = Group {
+        heading: "Options",
+        options: &[
+            Opt::value("-d, --depth", "N", "how deep", |cut, value| {
+                cut.depth = value.number()?;
+                Ok(())
+            }),
+            Opt::flag("--deep", "as deep as possible", |cut| cut.is_deep = true),
+            Opt::value("--tool", "NAME", "a tool", |cut, value| {
+                cut.tools.push(value.text()?.to_owned());
+                Ok(())
+            }),
+        ],
+    };
+
+    static CUT: Command = Command {
+        name: "cut",
+        arguments: "WOOD",
+        summary: "",
+        about: "",
+        definitions: &[],
+        groups: &[&OPTIONS],
+        notes: &[],
+        run: |_, _, _| Ok(()),
+    };
+
+    static TABLE: Table = Table {
+        sections: &[Section { heading: "Commands", commands: &[&CUT] }],
+        features: &[Feature { name: "glue", commands: &["glue"] }],
+    };
+
+    fn parse(words: &str) -> (CommandLine, Result<(), Failure>) {
+        CommandLine::parse(words.split_whitespace().map(OsString::from), &TABLE)
+    }
+
+    #[track_caller]
+    fn cut(words: &str) -> (Cut, String) {
+        let (line, outcome) = parse(words);
+        assert!(outcome.is_ok(), "{words}");
+        let cut = line.options().unwrap_or_else(|_| panic!("{words}"));
+        let [wood] = line.operands().unwrap_or_else(|_| panic!("{words}"));
+        (cut, wood.to_string_lossy().into_owned())
+    }
+
+    #[test]
+    fn accepts_options_in_every_form_and_place() {
+        for words in
+            ["cut -d 3 oak", "cut -d3 oak", "cut --depth 3 oak", "cut oak --depth=3", "-q cut --depth=3 -v oak"]
+        {
+            assert_eq!(cut(words), (Cut { depth: 3, ..Cut::default() }, "oak".into()), "{words}");
+        }
+        let tools = vec!["saw".to_owned(), "-axe".to_owned()];
+        let expected = Cut { depth: 2, is_deep: true, tools };
+        assert_eq!(cut("cut -d1 --tool saw --deep -d2 --tool=-axe -- --oak"), (expected, "--oak".into()));
+    }
+
+    #[test]
+    fn refuses_what_no_table_has() {
+        for (words, expected) in [
+            ("saw", "unknown command \"saw\""),
+            ("--deep cut oak", "unknown option --deep"),
+            ("cut --shallow oak", "unknown option --shallow"),
+            ("cut -x oak", "unknown option -x"),
+            ("cut oak --depth", "missing argument for option '--depth'"),
+            ("cut --deep=very oak", "unexpected argument for option '--deep': \"very\""),
+            ("cut --dep 3 oak", "unknown option --dep"),
+        ] {
+            let text = parse(words).1.err().and_then(|failure| failure.lines().map(|(text, _)| text.to_owned()));
+            assert_eq!(text.as_deref(), Some(expected), "{words}");
+        }
+    }
+
+    #[test]
+    fn refuses_bad_values_and_counts() {
+        for (words, expected) in [
+            ("cut -d deep oak", "invalid value \"deep\" for --depth: expected a number"),
+            ("cut", "missing argument: expected WOOD"),
+            ("cut oak elm", "unexpected argument \"elm\""),
+        ] {
+            let (line, outcome) = parse(words);
+            assert!(outcome.is_ok(), "{words}");
+            let outcome = line.options::<Cut>().and_then(|_| line.operands::<1>());
+            let failure = outcome.err().unwrap_or_else(|| panic!("{words}"));
+            assert_eq!(failure.lines(), Some((expected, Some("see pullet cut --help"))), "{words}");
+        }
+    }
+
+    #[test]
+    fn keeps_common_options_in_spite_of_errors() {
+        for words in ["cut --bad --store= -v oak", "saw -v", "-v --bad", "glue --bad=1 -v"] {
+            let (line, _) = parse(words);
+            let mut common = Common::default();
+            let _ = line.store(&mut common);
+            assert!(common.is_verbose, "{words}");
+        }
+    }
+
+    #[test]
+    fn knows_commands_that_are_not_built_in() {
+        let (line, outcome) = parse("glue --with=resin -u x oak");
+        assert!(outcome.is_ok());
+        assert!(matches!(line.selected, Selected::Unbuilt(feature) if feature.name == "glue"));
+    }
+}

@@ -1,0 +1,143 @@
+//! Help texts, made from the tables of commands and options.
+
+use super::command::{Command, Table};
+use super::common::COMMON;
+use super::options::{AnyGroup, Spec, specs};
+
+/// Columns of a line.
+const WIDTH: usize = 80;
+/// The column where the descriptions of options begin.
+const OPTION_COLUMN: usize = 25;
+/// The column where the descriptions of commands begin.
+const COMMAND_COLUMN: usize = 12;
+
+/// The last part of the program's help.
+const END: &str = "
+`pullet COMMAND --help` shows the options of a command.
+
+Exit codes:
+  0  done, or up to date            6  rate limited: try again later
+  1  internal error                 7  TLS: certificate, name, time
+  2  bad option or name             8  digest, size or diff_id mismatch
+  3  not found                      9  disk: space, permission, in the way
+  4  not authorised                10  media type or platform not supported
+  5  network: try again            11  unsafe content, or a limit exceeded
+                                  130  interrupted (143: by SIGTERM)
+";
+
+/// The help of the program. It does not list commands that are not compiled in.
+pub(crate) fn of_program(table: &Table) -> String {
+    let mut text =
+        "pullet: a docker pull for small machines\n\nUsage: pullet COMMAND [OPTION]… [ARGUMENT]…\n".to_owned();
+    for section in table.sections {
+        if section.commands.is_empty() {
+            continue;
+        }
+        push_heading(&mut text, section.heading);
+        for command in section.commands {
+            push_entry(&mut text, command.name, command.summary, COMMAND_COLUMN);
+        }
+    }
+    push_heading(&mut text, COMMON.heading);
+    push_options(&mut text, &COMMON);
+    text.push_str(END);
+    text
+}
+
+/// The help of one command.
+pub(crate) fn of_command(command: &Command) -> String {
+    let mut text = String::new();
+    push_paragraph(&mut text, command.about);
+    text.push_str(&format!("\nUsage: pullet {} [OPTION]… {}", command.name, command.arguments));
+    text.truncate(text.trim_end().len());
+    text.push('\n');
+    for definitions in command.definitions {
+        push_heading(&mut text, definitions.heading);
+        for (word, meaning) in definitions.words {
+            push_entry(&mut text, word, meaning, OPTION_COLUMN);
+        }
+    }
+    let mut heading = "";
+    for group in command.groups.iter().copied().chain([&COMMON as &dyn AnyGroup]) {
+        // Groups that follow each other under the same heading are shown as one.
+        if group.heading() != heading {
+            heading = group.heading();
+            push_heading(&mut text, heading);
+        }
+        push_options(&mut text, group);
+    }
+    for note in command.notes {
+        text.push('\n');
+        push_paragraph(&mut text, note);
+    }
+    text
+}
+
+fn push_heading(text: &mut String, heading: &str) {
+    text.push_str(&format!("\n{heading}:\n"));
+}
+
+fn push_options(text: &mut String, group: &dyn AnyGroup) {
+    for Spec { names, metavar, help } in specs(group) {
+        // Long names are aligned, with or without a short one before them.
+        let indent = if names.starts_with("--") { "    " } else { "" };
+        let option = format!("{indent}{names} {metavar}");
+        push_entry(text, option.trim_end(), help, OPTION_COLUMN);
+    }
+}
+
+/// A word with its description, which begins on the next line if the word is long.
+fn push_entry(text: &mut String, word: &str, description: &str, column: usize) {
+    let mut at = 2 + word.chars().count();
+    text.push_str("  ");
+    text.push_str(word);
+    // Two blanks at least between a word and its description.
+    if at + 2 > column {
+        text.push('\n');
+        at = 0;
+    }
+    text.extend(std::iter::repeat_n(' ', column - at));
+    push_wrapped(text, description, column);
+}
+
+fn push_paragraph(text: &mut String, paragraph: &str) {
+    push_wrapped(text, paragraph, 0);
+}
+
+/// Words, from `column` of the current line up to [`WIDTH`]; further lines begin at the same column.
+fn push_wrapped(text: &mut String, words: &str, column: usize) {
+    let mut at = column;
+    for word in words.split_whitespace() {
+        let length = word.chars().count();
+        if at > column && at + 1 + length > WIDTH {
+            text.push('\n');
+            text.extend(std::iter::repeat_n(' ', column));
+            at = column;
+        }
+        if at > column {
+            text.push(' ');
+            at += 1;
+        }
+        text.push_str(word);
+        at += length;
+    }
+    text.push('\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wraps_descriptions_in_their_column() {
+        let mut text = String::new();
+        push_entry(&mut text, "short", "one two", 10);
+        push_entry(&mut text, "longer-word", "one", 10);
+        push_entry(&mut text, "w", &"word ".repeat(16), 10);
+        let words = ["word"; 14].join(" ");
+        assert_eq!(
+            text,
+            format!("  short   one two\n  longer-word\n          one\n  w       {words}\n          word word\n")
+        );
+    }
+}

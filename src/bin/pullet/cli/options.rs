@@ -1,0 +1,98 @@
+//! Options as data: the names of an option, its help, and the function that stores its value.
+
+use std::any::Any;
+
+use super::value::Value;
+use crate::exit::Failure;
+
+/// An option without the type of the struct that it sets: all that help and the first pass of the parser need.
+pub(crate) struct Spec {
+    /// As help shows them: `-q, --quiet`, or `--stream` without a short form.
+    pub(crate) names: &'static str,
+    /// The placeholder for the value in help; empty for a flag.
+    pub(crate) metavar: &'static str,
+    /// One paragraph, which help wraps.
+    pub(crate) help: &'static str,
+}
+
+/// An option that sets a field of `T`.
+pub(crate) struct Opt<T: 'static> {
+    pub(crate) spec: Spec,
+    set: Setter<T>,
+}
+
+/// How an option is stored in a `T`.
+enum Setter<T> {
+    Flag(fn(&mut T)),
+    Value(fn(&mut T, &Value<'_>) -> Result<(), Failure>),
+}
+
+/// Options that help shows together.
+pub(crate) struct Group<T: 'static> {
+    pub(crate) heading: &'static str,
+    pub(crate) options: &'static [Opt<T>],
+}
+
+/// A [`Group`] of any type. [`Any`] finds the groups of one type among those of a command.
+pub(crate) trait AnyGroup: Any + Sync {
+    /// The line above the options in help.
+    fn heading(&self) -> &'static str;
+
+    /// The option at `index`.
+    fn spec(&self, index: usize) -> Option<&'static Spec>;
+}
+
+/// The options of a group, in their order.
+pub(crate) fn specs(group: &dyn AnyGroup) -> impl Iterator<Item = &'static Spec> {
+    (0..).map_while(|index| group.spec(index))
+}
+
+impl Spec {
+    /// The long name, with its dashes.
+    pub(crate) fn long(&self) -> &'static str {
+        self.names.rsplit(' ').next().unwrap_or(self.names)
+    }
+
+    /// Whether `option`, with its dashes, is a name of this option.
+    pub(crate) fn is_named(&self, option: &str) -> bool {
+        self.names.split(", ").any(|name| name == option)
+    }
+}
+
+impl<T> Opt<T> {
+    /// An option without a value.
+    pub(crate) const fn flag(names: &'static str, help: &'static str, set: fn(&mut T)) -> Self {
+        Self { spec: Spec { names, metavar: "", help }, set: Setter::Flag(set) }
+    }
+
+    /// An option with a value, which `set` parses. The last one counts if it is given several times, unless `set` collects
+    /// them.
+    pub(crate) const fn value(
+        names: &'static str,
+        metavar: &'static str,
+        help: &'static str,
+        set: fn(&mut T, &Value<'_>) -> Result<(), Failure>,
+    ) -> Self {
+        Self { spec: Spec { names, metavar, help }, set: Setter::Value(set) }
+    }
+
+    pub(crate) fn store(&self, target: &mut T, value: &Value<'_>) -> Result<(), Failure> {
+        match self.set {
+            Setter::Flag(set) => {
+                set(target);
+                Ok(())
+            }
+            Setter::Value(set) => set(target, value),
+        }
+    }
+}
+
+impl<T> AnyGroup for Group<T> {
+    fn heading(&self) -> &'static str {
+        self.heading
+    }
+
+    fn spec(&self, index: usize) -> Option<&'static Spec> {
+        self.options.get(index).map(|option| &option.spec)
+    }
+}

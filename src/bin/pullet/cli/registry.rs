@@ -1,0 +1,355 @@
+//! The options of commands that talk to a registry, and the client that they describe.
+
+use std::fmt::Display;
+use std::fs::File;
+use std::io::Read as _;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use pullet::{Cancel, Client, Credentials, Limits, Options, Platform, UnpackOptions};
+
+use super::command::CommandLine;
+use super::common::Common;
+use super::options::{Group, Opt};
+use crate::exit::Failure;
+
+/// The most bytes of a file of certificates or keys. No bundle of certificate authorities is that large.
+const PEM_LIMIT: u64 = 8 << 20;
+
+/// The most bytes of credentials on standard input.
+const CREDENTIALS_LIMIT: u64 = 64 << 10;
+
+/// The options of commands that talk to a registry, as they were given.
+#[derive(Default)]
+pub(crate) struct RegistryOptions {
+    pub(crate) platform: Option<Platform>,
+    /// `USER[:PASSWORD]`, or `-` for standard input.
+    pub(crate) creds: Option<String>,
+    authfile: Option<PathBuf>,
+    token_realms: Vec<String>,
+    pub(crate) ca_file: Option<PathBuf>,
+    pub(crate) client_cert: Option<PathBuf>,
+    client_key: Option<PathBuf>,
+    insecure_registries: Vec<String>,
+    registry_mirrors: Vec<String>,
+    jobs: Option<NonZeroUsize>,
+    retries: Option<u32>,
+    stall_timeout: Option<Duration>,
+    timeout: Option<Duration>,
+    rate_limit: Option<u64>,
+    allow_foreign_layers: bool,
+    limits: Limits,
+    /// Set by signals, with the deadline of `--timeout`.
+    cancel: Cancel,
+}
+
+/// Which registry is asked for which image, and with which credentials.
+pub(crate) static REGISTRY: Group<RegistryOptions> = Group {
+    heading: "Registry",
+    options: &[
+        Opt::value(
+            "--platform",
+            "OS[/ARCH[/VARIANT]]",
+            "choose this platform instead of the platform of this machine",
+            |registry, value| {
+                registry.platform = Some(value.text()?.parse()?);
+                Ok(())
+            },
+        ),
+        Opt::value(
+            "--creds",
+            "USER[:PASSWORD]",
+            "credentials for the registry; `-` reads them from standard input",
+            |registry, value| {
+                registry.creds = Some(value.text()?.to_owned());
+                Ok(())
+            },
+        ),
+        authfile(
+            "look for credentials only in this file (default: the first of $REGISTRY_AUTH_FILE, $DOCKER_AUTH_CONFIG, \
+             podman's auth.json and Docker's config.json that has some; their credential helpers are used too)",
+        ),
+        Opt::value(
+            "--registry-mirror",
+            "[HOST[:PORT]=]URL",
+            "try this mirror of HOST, or of Docker Hub, before the registry; may be given several times; comes before \
+             the mirrors of configuration files",
+            |registry, value| {
+                registry.registry_mirrors.push(value.text()?.to_owned());
+                Ok(())
+            },
+        ),
+    ],
+};
+
+/// Which servers are trusted, and with what.
+pub(crate) static TRUST: Group<RegistryOptions> = Group {
+    heading: "Trust",
+    options: &[
+        Opt::value(
+            "--token-realm",
+            "HOST[:PORT]",
+            "send credentials to this token endpoint although it is not on the registry's own host; may be given several \
+             times",
+            |registry, value| {
+                registry.token_realms.push(value.text()?.to_owned());
+                Ok(())
+            },
+        ),
+        Opt::value(
+            "--ca-file",
+            "PEM",
+            "trust these certificates in addition to the machine's own",
+            |registry, value| {
+                registry.ca_file = Some(value.path()?);
+                Ok(())
+            },
+        ),
+        Opt::value(
+            "--client-cert",
+            "PEM",
+            "show this certificate to the registry, and to no other server",
+            |registry, value| {
+                registry.client_cert = Some(value.path()?);
+                Ok(())
+            },
+        ),
+        Opt::value(
+            "--client-key",
+            "PEM",
+            "the private key of --client-cert (default: read from the same file)",
+            |registry, value| {
+                registry.client_key = Some(value.path()?);
+                Ok(())
+            },
+        ),
+        Opt::value(
+            "--insecure-registry",
+            "HOST[:PORT]",
+            "do not verify the certificate of this registry, and allow plain HTTP; may be given several times",
+            |registry, value| {
+                registry.insecure_registries.push(value.text()?.to_owned());
+                Ok(())
+            },
+        ),
+    ],
+};
+
+/// How fast, how often and how long a command transfers.
+pub(crate) static TRANSFER: Group<RegistryOptions> = Group {
+    heading: "Transfer",
+    options: &[
+        Opt::value(
+            "-j, --jobs",
+            "N",
+            "fetch N layers at once, and unpack them while later ones arrive; `auto` is one for each processor, at most \
+             4 (default: 1)",
+            |registry, value| {
+                registry.jobs = Some(value.jobs()?);
+                Ok(())
+            },
+        ),
+        Opt::value(
+            "--retries",
+            "N",
+            "retry after a transient failure, at most N times without progress (default: 5)",
+            |registry, value| {
+                registry.retries = Some(value.number()?);
+                Ok(())
+            },
+        ),
+        Opt::value(
+            "--stall-timeout",
+            "SECS",
+            "longest wait for a response or its next bytes; over this time, a body must also bring at least 100 bytes a \
+             second (default: 60)",
+            |registry, value| {
+                registry.stall_timeout = Some(value.seconds()?);
+                Ok(())
+            },
+        ),
+        Opt::value("--timeout", "SECS", "longest time for the whole command (default: none)", |registry, value| {
+            registry.timeout = Some(value.seconds()?);
+            Ok(())
+        }),
+        Opt::value(
+            "--limit-rate",
+            BYTES,
+            "fetch at most this many bytes a second (default: no limit)",
+            |registry, value| {
+                registry.rate_limit = Some(value.bytes()?);
+                Ok(())
+            },
+        ),
+    ],
+};
+
+/// Layers from other servers.
+pub(crate) static FOREIGN_LAYERS: Group<RegistryOptions> = Group {
+    heading: "Trust",
+    options: &[Opt::flag(
+        "--allow-foreign-layers",
+        "fetch layers that the registry does not have from the URLs in the manifest, over https and without credentials \
+         (without this option, such an image is refused)",
+        |registry| registry.allow_foreign_layers = true,
+    )],
+};
+
+/// Limits of commands that fetch blobs.
+pub(crate) static BLOB_LIMITS: Group<RegistryOptions> = Group {
+    heading: "Limits",
+    options: &[Opt::value(
+        "--max-unpacked",
+        BYTES,
+        "refuse content with more bytes than this, in its blobs or unpacked, holes included (default: 256g)",
+        |registry, value| {
+            registry.limits.unpacked = value.bytes()?;
+            Ok(())
+        },
+    )],
+};
+
+/// Limits of commands that unpack layers.
+pub(crate) static TREE_LIMITS: Group<RegistryOptions> = Group {
+    heading: "Limits",
+    options: &[
+        Opt::value(
+            "--max-entries",
+            "N",
+            "refuse an image with more archive entries (default: 10000000)",
+            |registry, value| {
+                registry.limits.entries = value.number()?;
+                Ok(())
+            },
+        ),
+        Opt::value(
+            "--max-zstd-window",
+            BYTES,
+            "refuse layers whose zstd frames need a larger window in memory (default: 8m)",
+            |registry, value| {
+                registry.limits.zstd_window = value.bytes()?;
+                Ok(())
+            },
+        ),
+    ],
+};
+
+const BYTES: &str = "BYTES[k|m|g|t]";
+
+/// The option for the file of credentials, which means something else to `login` and `logout`.
+pub(crate) const fn authfile(help: &'static str) -> Opt<RegistryOptions> {
+    Opt::value("--authfile", "FILE", help, |registry, value| {
+        registry.authfile = Some(value.path()?);
+        Ok(())
+    })
+}
+
+/// The grammar of a NAME.
+pub(crate) const NAME_NOTE: &str = "NAME is as with Docker: [HOST[:PORT]/]REPOSITORY[:TAG][@DIGEST]. A registry on loopback may use plain HTTP. A NAME \
+     without a registry is on Docker Hub, unless registries.conf lists exactly one registry in \
+     unqualified-search-registries.";
+
+/// What else decides how a registry is reached.
+pub(crate) const SETTINGS_NOTE: &str = "Proxies are taken from $HTTPS_PROXY, $HTTP_PROXY, $ALL_PROXY and $NO_PROXY; certificates also from $SSL_CERT_FILE, \
+     $SSL_CERT_DIR and certs.d/HOST[:PORT] of Docker and containers; mirrors from the first of registries.conf \
+     (containers), certs.d/HOST/hosts.toml (containerd) and daemon.json (Docker) that has an entry for the name. `pullet config \
+     NAME` and -v show what was used.";
+
+impl RegistryOptions {
+    /// The options of the command line. The time of `--timeout` starts now.
+    pub(crate) fn parse(line: &CommandLine, common: &Common) -> Result<Self, Failure> {
+        let mut options: Self = line.options()?;
+        if options.client_key.is_some() && options.client_cert.is_none() {
+            return Err(line.misused("--client-key needs --client-cert"));
+        }
+        options.cancel = match options.timeout {
+            Some(timeout) => common.cancel.until(Instant::now() + timeout),
+            None => common.cancel.clone(),
+        };
+        Ok(options)
+    }
+
+    /// The client that the options describe. Reads the files that they name, and standard input for `--creds -`.
+    pub(crate) fn client(&self) -> Result<Client, Failure> {
+        let mut options = Options::new()
+            .cancel(self.cancel.clone())
+            .limits(self.limits.clone())
+            .jobs(self.jobs())
+            .foreign_layers(self.allow_foreign_layers);
+        if let Some(retries) = self.retries {
+            options = options.retries(retries);
+        }
+        if let Some(stall) = self.stall_timeout {
+            options = options.stall_timeout(stall);
+        }
+        if let Some(rate) = self.rate_limit {
+            options = options.rate_limit(rate);
+        }
+        if let Some(platform) = &self.platform {
+            options = options.platform(platform.clone());
+        }
+        if let Some(typed) = &self.creds {
+            options = options.credentials(credentials(typed, &self.cancel)?);
+        }
+        if let Some(path) = &self.authfile {
+            options = options.authfile(path);
+        }
+        for realm in &self.token_realms {
+            options = options.token_realm(realm);
+        }
+        if let Some(path) = &self.ca_file {
+            options = options.ca_pem(read_pem(path, "--ca-file takes a file of certificates in PEM")?);
+        }
+        if let Some(path) = &self.client_cert {
+            let certificate = read_pem(path, "--client-cert takes a certificate with its chain in PEM")?;
+            let key = match &self.client_key {
+                Some(path) => read_pem(path, "--client-key takes a private key in PEM")?,
+                None => certificate.clone(),
+            };
+            options = options.client_certificate_pem(certificate, key);
+        }
+        for host in &self.insecure_registries {
+            options = options.insecure_registry(host);
+        }
+        for mirror in &self.registry_mirrors {
+            options = options.registry_mirror(mirror);
+        }
+        Ok(Client::new(options)?)
+    }
+
+    /// The options for unpacking, as far as they are given here.
+    pub(crate) fn unpack_options(&self) -> UnpackOptions {
+        UnpackOptions::new().limits(self.limits.clone()).cancel(self.cancel.clone()).jobs(self.jobs())
+    }
+
+    fn jobs(&self) -> NonZeroUsize {
+        self.jobs.unwrap_or(NonZeroUsize::MIN)
+    }
+}
+
+/// Parses `USER[:PASSWORD]`. For `-`, reads the same from standard input, because a process list shows the command line.
+fn credentials(typed: &str, cancel: &Cancel) -> Result<Credentials, Failure> {
+    let mut text = typed.to_owned();
+    if typed == "-" {
+        text.clear();
+        let read = cancel.unattended(|| std::io::stdin().take(CREDENTIALS_LIMIT).read_to_string(&mut text))?;
+        read.map_err(|e| {
+            Failure::usage(format!("read credentials from standard input: {e}")).hint("USER:PASSWORD is expected there")
+        })?;
+    }
+    let (user, password) = text.trim_end_matches(['\r', '\n']).split_once(':').unwrap_or((text.trim_end(), ""));
+    Ok(Credentials::new(user, password)?)
+}
+
+/// Reads a file that was named on the command line.
+fn read_pem(path: &Path, hint: &str) -> Result<Vec<u8>, Failure> {
+    let refuse = |why: &dyn Display| Failure::usage(format!("read {}: {why}", path.display())).hint(hint);
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(|e| refuse(&e))?;
+    let count = file.take(PEM_LIMIT + 1).read_to_end(&mut bytes).map_err(|e| refuse(&e))?;
+    if count as u64 > PEM_LIMIT {
+        return Err(refuse(&format!("more than {PEM_LIMIT} bytes")));
+    }
+    Ok(bytes)
+}
