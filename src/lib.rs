@@ -115,7 +115,6 @@ pub use client::{
 pub use digest::Digest;
 pub use error::{Error, ErrorKind, Result};
 pub use escape::Escaped;
-pub use host::HiddenInput;
 pub use images::{Image, UnpackOptions};
 pub use limits::Limits;
 pub use oci::credentials::Credentials;
@@ -125,7 +124,6 @@ pub use oci::reference::Reference;
 pub use progress::{Event, Layer, LayerState, Progress, Silent};
 pub use store::{Check, Store};
 pub use unpack::Tally;
-pub use workers::auto_jobs;
 
 /// The default store's folder: `$PULLET_STORE`, else `/var/lib/pullet` for root, else `$XDG_DATA_HOME/pullet`
 /// (`~/.local/share/pullet`). `None` where none of them can be told.

@@ -3,7 +3,6 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Read};
-use std::num::NonZeroUsize;
 #[cfg(feature = "tls")]
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -21,12 +20,6 @@ const BUFFERS: usize = 8;
 const BUFFER: usize = 64 << 10;
 /// The stack of a thread in bytes. It is small because buffers are on the heap.
 const STACK: usize = 1 << 20;
-
-/// As many jobs as this process has processors, 4 at most: more connections than that are bad manners to a registry.
-pub fn auto_jobs() -> NonZeroUsize {
-    const MOST: NonZeroUsize = NonZeroUsize::MIN.saturating_add(3);
-    thread::available_parallelism().unwrap_or(NonZeroUsize::MIN).min(MOST)
-}
 
 /// A function that runs on a thread, and the flag that cancels it.
 pub(crate) struct Worker<W> {

@@ -15,7 +15,6 @@ mod private_file;
 mod proxy;
 #[cfg(feature = "tls")]
 mod randomness;
-mod terminal;
 #[cfg(test)]
 #[cfg(any(feature = "tls", feature = "toml"))]
 mod test_root;
@@ -35,7 +34,6 @@ pub(crate) use self::mirrors::Mirrors;
 pub(crate) use self::proxy::Proxies;
 #[cfg(feature = "tls")]
 pub(crate) use self::randomness::{is_random, wait_for_randomness};
-pub use self::terminal::HiddenInput;
 #[cfg(fuzzing)]
 pub use self::{
     credentials::{auth_json, helper_output},
