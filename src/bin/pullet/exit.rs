@@ -5,8 +5,10 @@ use pullet::{Error, ErrorKind};
 
 use crate::advice;
 
-/// Why the program does not end with success.
-pub(crate) struct Failure {
+/// Why the program does not end with success. In a box, because most functions of the program can return it.
+pub(crate) struct Failure(Box<Inner>);
+
+struct Inner {
     cause: Cause,
     text: String,
     hint: Option<String>,
@@ -23,7 +25,11 @@ enum Cause {
 
 impl Failure {
     pub(crate) fn new(kind: ErrorKind, text: impl Into<String>) -> Self {
-        Self { cause: Cause::Error(kind), text: text.into(), hint: None }
+        Self::caused_by(Cause::Error(kind), text.into())
+    }
+
+    fn caused_by(cause: Cause, text: String) -> Self {
+        Self(Box::new(Inner { cause, text, hint: None }))
     }
 
     /// A bad option, argument or name.
@@ -41,25 +47,26 @@ impl Failure {
     }
 
     pub(crate) fn broken_pipe() -> Self {
-        Self { cause: Cause::BrokenPipe, text: String::new(), hint: None }
+        Self::caused_by(Cause::BrokenPipe, String::new())
     }
 
     /// Adds a way out.
-    pub(crate) fn hint(self, hint: impl Into<String>) -> Self {
-        Self { hint: Some(hint.into()), ..self }
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.0.hint = Some(hint.into());
+        self
     }
 
     /// The same failure, if SIGTERM was the signal that interrupted the work.
-    pub(crate) fn by_sigterm(self) -> Self {
-        match self.cause {
-            Cause::Error(ErrorKind::Interrupted) => Self { cause: Cause::Terminated, ..self },
-            _ => self,
+    pub(crate) fn by_sigterm(mut self) -> Self {
+        if self.kind() == Some(ErrorKind::Interrupted) {
+            self.0.cause = Cause::Terminated;
         }
+        self
     }
 
     /// The exit code.
     pub(crate) fn code(&self) -> u8 {
-        let kind = match self.cause {
+        let kind = match self.0.cause {
             Cause::Error(kind) => kind,
             Cause::Terminated => return 143,
             Cause::BrokenPipe => return 0,
@@ -92,11 +99,11 @@ impl Failure {
 
     /// The error and, where there is a way out, the hint; `None` if nothing is to be reported.
     pub(crate) fn lines(&self) -> Option<(&str, Option<&str>)> {
-        self.kind().map(|_| (self.text.as_str(), self.hint.as_deref()))
+        self.kind().map(|_| (self.0.text.as_str(), self.0.hint.as_deref()))
     }
 
     fn kind(&self) -> Option<ErrorKind> {
-        match self.cause {
+        match self.0.cause {
             Cause::Error(kind) => Some(kind),
             Cause::Terminated => Some(ErrorKind::Interrupted),
             Cause::BrokenPipe => None,
@@ -106,7 +113,8 @@ impl Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        let hint = advice::hint(&error);
-        Self { hint, ..Self::new(error.kind(), error.to_string()) }
+        let mut failure = Self::new(error.kind(), error.to_string());
+        failure.0.hint = advice::hint(&error);
+        failure
     }
 }

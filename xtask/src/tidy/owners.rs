@@ -15,7 +15,7 @@ const OWNERS: &[Owner] = &[
     dependency("base64", "base64", &["src/oci/credentials.rs", "src/oci/schema1.rs"]),
     dependency("flate2", "flate2", &["src/layer/decoder.rs"]),
     dependency("landlock", "landlock", &["src/host/landlock.rs"]),
-    dependency("lexopt", "lexopt", &["src/bin/pullet/args.rs", "src/bin/pullet/words.rs"]),
+    dependency("lexopt", "lexopt", &["src/bin/pullet/cli/command.rs"]),
     dependency("rustix", "rustix", SYSTEM),
     dependency("rustls", "rustls", &["src/registry/tls/connector.rs"]),
     // Named in Cargo.toml only to set its lowest version.
@@ -39,6 +39,7 @@ const OWNERS: &[Owner] = &[
     // It panics after 2038 on 32-bit musl.
     standard("std::time::SystemTime", &[]),
     standard("std::thread", &["src/workers.rs"]),
+    standard("std::thread::available_parallelism", &["src/bin/pullet/cli/value.rs"]),
     standard("thread", &["src/workers.rs"]),
 ];
 

@@ -107,10 +107,8 @@ impl CommandLine {
         };
         match (self.find(&option), self.selected) {
             (Some(spec), _) => {
-                let value = match spec.metavar {
-                    "" => OsString::new(),
-                    _ => parser.value().map_err(|e| self.misused(e.to_string()))?,
-                };
+                let value = if spec.has_value() { parser.value() } else { Ok(OsString::new()) };
+                let value = value.map_err(|e| self.misused(e.to_string()))?;
                 self.options.push(Given { spec, value });
             }
             // The options of this command are unknown. Its own error is more useful than one about an option.
@@ -142,7 +140,7 @@ impl CommandLine {
 
     fn find(&self, option: &str) -> Option<&'static Spec> {
         let mut all = self.groups().flat_map(specs);
-        all.find(|spec| spec.is_named(option))
+        all.find(|spec| spec.names().any(|name| name == option))
     }
 
     /// The groups whose options are accepted.
@@ -167,7 +165,7 @@ impl CommandLine {
         for group in self.groups() {
             let Some(group) = (group as &dyn Any).downcast_ref::<Group<T>>() else { continue };
             for given in &self.options {
-                let Some(option) = group.options.iter().find(|option| option.spec.names == given.spec.names) else {
+                let Some(option) = group.options.iter().find(|option| option.spec.usage == given.spec.usage) else {
                     continue;
                 };
                 let value = Value { option: given.spec.long(), text: &given.value, command: self.command_name() };
@@ -241,12 +239,12 @@ mod tests {
     static OPTIONS: Group<Cut> = Group {
         heading: "Options",
         options: &[
-            Opt::value("-d, --depth", "N", "how deep", |cut, value| {
+            Opt::value("-d, --depth N", "how deep", |cut, value| {
                 cut.depth = value.number()?;
                 Ok(())
             }),
             Opt::flag("--deep", "as deep as possible", |cut| cut.is_deep = true),
-            Opt::value("--tool", "NAME", "a tool", |cut, value| {
+            Opt::value("--tool NAME", "a tool", |cut, value| {
                 cut.tools.push(value.text()?.to_owned());
                 Ok(())
             }),

@@ -35,8 +35,7 @@ pub(crate) static COMMON: Group<Common> = Group {
     heading: "Common options",
     options: &[
         Opt::value(
-            "--store",
-            "DIR",
+            "--store DIR",
             "the store, an OCI image layout (default: $PULLET_STORE, otherwise /var/lib/pullet for root, otherwise \
              ~/.local/share/pullet)",
             |common, value| {
@@ -45,8 +44,7 @@ pub(crate) static COMMON: Group<Common> = Group {
             },
         ),
         Opt::value(
-            "--progress",
-            "auto|tty|plain|json|none",
+            "--progress auto|tty|plain|json|none",
             "how to show progress on standard error; json prints one object a line",
             |common, value| {
                 common.progress = value.choice(&PROGRESS_MODES)?;

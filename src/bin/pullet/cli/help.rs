@@ -78,11 +78,10 @@ fn push_heading(text: &mut String, heading: &str) {
 }
 
 fn push_options(text: &mut String, group: &dyn AnyGroup) {
-    for Spec { names, metavar, help } in specs(group) {
+    for Spec { usage, help } in specs(group) {
         // Long names are aligned, with or without a short one before them.
-        let indent = if names.starts_with("--") { "    " } else { "" };
-        let option = format!("{indent}{names} {metavar}");
-        push_entry(text, option.trim_end(), help, OPTION_COLUMN);
+        let indent = if usage.starts_with("--") { "    " } else { "" };
+        push_entry(text, &format!("{indent}{usage}"), help, OPTION_COLUMN);
     }
 }
 

@@ -7,10 +7,8 @@ use crate::exit::Failure;
 
 /// An option without the type of the struct that it sets: all that help and the first pass of the parser need.
 pub(crate) struct Spec {
-    /// As help shows them: `-q, --quiet`, or `--stream` without a short form.
-    pub(crate) names: &'static str,
-    /// The placeholder for the value in help; empty for a flag.
-    pub(crate) metavar: &'static str,
+    /// The names and the placeholder of the value, as help shows them: `-j, --jobs N`, `--store DIR`, `--stream`.
+    pub(crate) usage: &'static str,
     /// One paragraph, which help wraps.
     pub(crate) help: &'static str,
 }
@@ -48,32 +46,36 @@ pub(crate) fn specs(group: &dyn AnyGroup) -> impl Iterator<Item = &'static Spec>
 }
 
 impl Spec {
-    /// The long name, with its dashes.
-    pub(crate) fn long(&self) -> &'static str {
-        self.names.rsplit(' ').next().unwrap_or(self.names)
+    /// The names, with their dashes. The long one is the last.
+    pub(crate) fn names(&self) -> impl DoubleEndedIterator<Item = &'static str> {
+        self.usage.split([',', ' ']).filter(|word| word.starts_with('-'))
     }
 
-    /// Whether `option`, with its dashes, is a name of this option.
-    pub(crate) fn is_named(&self, option: &str) -> bool {
-        self.names.split(", ").any(|name| name == option)
+    /// The long name.
+    pub(crate) fn long(&self) -> &'static str {
+        self.names().next_back().unwrap_or(self.usage)
+    }
+
+    /// Whether the option has a value.
+    pub(crate) fn has_value(&self) -> bool {
+        !self.usage.ends_with(self.long())
     }
 }
 
 impl<T> Opt<T> {
     /// An option without a value.
-    pub(crate) const fn flag(names: &'static str, help: &'static str, set: fn(&mut T)) -> Self {
-        Self { spec: Spec { names, metavar: "", help }, set: Setter::Flag(set) }
+    pub(crate) const fn flag(usage: &'static str, help: &'static str, set: fn(&mut T)) -> Self {
+        Self { spec: Spec { usage, help }, set: Setter::Flag(set) }
     }
 
     /// An option with a value, which `set` parses. The last one counts if it is given several times, unless `set` collects
     /// them.
     pub(crate) const fn value(
-        names: &'static str,
-        metavar: &'static str,
+        usage: &'static str,
         help: &'static str,
         set: fn(&mut T, &Value<'_>) -> Result<(), Failure>,
     ) -> Self {
-        Self { spec: Spec { names, metavar, help }, set: Setter::Value(set) }
+        Self { spec: Spec { usage, help }, set: Setter::Value(set) }
     }
 
     pub(crate) fn store(&self, target: &mut T, value: &Value<'_>) -> Result<(), Failure> {

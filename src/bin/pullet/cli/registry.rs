@@ -49,8 +49,7 @@ pub(crate) static REGISTRY: Group<RegistryOptions> = Group {
     heading: "Registry",
     options: &[
         Opt::value(
-            "--platform",
-            "OS[/ARCH[/VARIANT]]",
+            "--platform OS[/ARCH[/VARIANT]]",
             "choose this platform instead of the platform of this machine",
             |registry, value| {
                 registry.platform = Some(value.text()?.parse()?);
@@ -58,8 +57,7 @@ pub(crate) static REGISTRY: Group<RegistryOptions> = Group {
             },
         ),
         Opt::value(
-            "--creds",
-            "USER[:PASSWORD]",
+            "--creds USER[:PASSWORD]",
             "credentials for the registry; `-` reads them from standard input",
             |registry, value| {
                 registry.creds = Some(value.text()?.to_owned());
@@ -71,8 +69,7 @@ pub(crate) static REGISTRY: Group<RegistryOptions> = Group {
              podman's auth.json and Docker's config.json that has some; their credential helpers are used too)",
         ),
         Opt::value(
-            "--registry-mirror",
-            "[HOST[:PORT]=]URL",
+            "--registry-mirror [HOST[:PORT]=]URL",
             "try this mirror of HOST, or of Docker Hub, before the registry; may be given several times; comes before \
              the mirrors of configuration files",
             |registry, value| {
@@ -88,8 +85,7 @@ pub(crate) static TRUST: Group<RegistryOptions> = Group {
     heading: "Trust",
     options: &[
         Opt::value(
-            "--token-realm",
-            "HOST[:PORT]",
+            "--token-realm HOST[:PORT]",
             "send credentials to this token endpoint although it is not on the registry's own host; may be given several \
              times",
             |registry, value| {
@@ -97,18 +93,12 @@ pub(crate) static TRUST: Group<RegistryOptions> = Group {
                 Ok(())
             },
         ),
+        Opt::value("--ca-file PEM", "trust these certificates in addition to the machine's own", |registry, value| {
+            registry.ca_file = Some(value.path()?);
+            Ok(())
+        }),
         Opt::value(
-            "--ca-file",
-            "PEM",
-            "trust these certificates in addition to the machine's own",
-            |registry, value| {
-                registry.ca_file = Some(value.path()?);
-                Ok(())
-            },
-        ),
-        Opt::value(
-            "--client-cert",
-            "PEM",
+            "--client-cert PEM",
             "show this certificate to the registry, and to no other server",
             |registry, value| {
                 registry.client_cert = Some(value.path()?);
@@ -116,8 +106,7 @@ pub(crate) static TRUST: Group<RegistryOptions> = Group {
             },
         ),
         Opt::value(
-            "--client-key",
-            "PEM",
+            "--client-key PEM",
             "the private key of --client-cert (default: read from the same file)",
             |registry, value| {
                 registry.client_key = Some(value.path()?);
@@ -125,8 +114,7 @@ pub(crate) static TRUST: Group<RegistryOptions> = Group {
             },
         ),
         Opt::value(
-            "--insecure-registry",
-            "HOST[:PORT]",
+            "--insecure-registry HOST[:PORT]",
             "do not verify the certificate of this registry, and allow plain HTTP; may be given several times",
             |registry, value| {
                 registry.insecure_registries.push(value.text()?.to_owned());
@@ -141,8 +129,7 @@ pub(crate) static TRANSFER: Group<RegistryOptions> = Group {
     heading: "Transfer",
     options: &[
         Opt::value(
-            "-j, --jobs",
-            "N",
+            "-j, --jobs N",
             "fetch N layers at once, and unpack them while later ones arrive; `auto` is one for each processor, at most \
              4 (default: 1)",
             |registry, value| {
@@ -151,8 +138,7 @@ pub(crate) static TRANSFER: Group<RegistryOptions> = Group {
             },
         ),
         Opt::value(
-            "--retries",
-            "N",
+            "--retries N",
             "retry after a transient failure, at most N times without progress (default: 5)",
             |registry, value| {
                 registry.retries = Some(value.number()?);
@@ -160,8 +146,7 @@ pub(crate) static TRANSFER: Group<RegistryOptions> = Group {
             },
         ),
         Opt::value(
-            "--stall-timeout",
-            "SECS",
+            "--stall-timeout SECS",
             "longest wait for a response or its next bytes; over this time, a body must also bring at least 100 bytes a \
              second (default: 60)",
             |registry, value| {
@@ -169,13 +154,12 @@ pub(crate) static TRANSFER: Group<RegistryOptions> = Group {
                 Ok(())
             },
         ),
-        Opt::value("--timeout", "SECS", "longest time for the whole command (default: none)", |registry, value| {
+        Opt::value("--timeout SECS", "longest time for the whole command (default: none)", |registry, value| {
             registry.timeout = Some(value.seconds()?);
             Ok(())
         }),
         Opt::value(
-            "--limit-rate",
-            BYTES,
+            "--limit-rate BYTES[k|m|g|t]",
             "fetch at most this many bytes a second (default: no limit)",
             |registry, value| {
                 registry.rate_limit = Some(value.bytes()?);
@@ -200,8 +184,7 @@ pub(crate) static FOREIGN_LAYERS: Group<RegistryOptions> = Group {
 pub(crate) static BLOB_LIMITS: Group<RegistryOptions> = Group {
     heading: "Limits",
     options: &[Opt::value(
-        "--max-unpacked",
-        BYTES,
+        "--max-unpacked BYTES[k|m|g|t]",
         "refuse content with more bytes than this, in its blobs or unpacked, holes included (default: 256g)",
         |registry, value| {
             registry.limits.unpacked = value.bytes()?;
@@ -215,8 +198,7 @@ pub(crate) static TREE_LIMITS: Group<RegistryOptions> = Group {
     heading: "Limits",
     options: &[
         Opt::value(
-            "--max-entries",
-            "N",
+            "--max-entries N",
             "refuse an image with more archive entries (default: 10000000)",
             |registry, value| {
                 registry.limits.entries = value.number()?;
@@ -224,8 +206,7 @@ pub(crate) static TREE_LIMITS: Group<RegistryOptions> = Group {
             },
         ),
         Opt::value(
-            "--max-zstd-window",
-            BYTES,
+            "--max-zstd-window BYTES[k|m|g|t]",
             "refuse layers whose zstd frames need a larger window in memory (default: 8m)",
             |registry, value| {
                 registry.limits.zstd_window = value.bytes()?;
@@ -235,11 +216,9 @@ pub(crate) static TREE_LIMITS: Group<RegistryOptions> = Group {
     ],
 };
 
-const BYTES: &str = "BYTES[k|m|g|t]";
-
 /// The option for the file of credentials, which means something else to `login` and `logout`.
 pub(crate) const fn authfile(help: &'static str) -> Opt<RegistryOptions> {
-    Opt::value("--authfile", "FILE", help, |registry, value| {
+    Opt::value("--authfile FILE", help, |registry, value| {
         registry.authfile = Some(value.path()?);
         Ok(())
     })

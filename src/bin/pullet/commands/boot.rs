@@ -55,8 +55,7 @@ struct Options {
 static OPTIONS: Group<Options> = Group {
     heading: "Options",
     options: &[Opt::value(
-        "--cmdline",
-        "FILE",
+        "--cmdline FILE",
         "read the parameters from FILE instead of /proc/cmdline",
         |options, value| {
             options.cmdline = Some(value.path()?);

@@ -12,8 +12,8 @@ pub(super) static COMMAND: Command = Command {
     name: "digest",
     arguments: "NAME",
     summary: "print the digest that a name points to",
-    about: "Print the digest that NAME points to; if that is an index, the digest of the index. With --platform, print the \
-            digest of the manifest for that platform. Stores nothing.",
+    about: "Print the digest that NAME points to; if that is an index, the digest of the index. The option --platform selects \
+            the manifest of one platform. Stores nothing.",
     definitions: &[],
     groups: &[&REGISTRY, &TRUST, &TRANSFER],
     notes: &[SETTINGS_NOTE, NAME_NOTE],

@@ -36,7 +36,7 @@ struct Options {
 static OPTIONS: Group<Options> = Group {
     heading: "Options",
     options: &[
-        Opt::value("-u, --username", "USER", "the user name", |options, value| {
+        Opt::value("-u, --username USER", "the user name", |options, value| {
             options.user = Some(value.text()?.to_owned());
             Ok(())
         }),

@@ -15,8 +15,8 @@ pub(super) static COMMAND: Command = Command {
     name: "manifest",
     arguments: "NAME",
     summary: "print the manifest or index that a name points to",
-    about: "Print the document that NAME points to, a manifest or an index, indented. With --platform, print the manifest \
-            for that platform. Stores nothing.",
+    about: "Print the document that NAME points to, a manifest or an index, indented. The option --platform selects the \
+            manifest of one platform. Stores nothing.",
     definitions: &[],
     groups: &[&OPTIONS, &REGISTRY, &TRUST, &TRANSFER],
     notes: &[SETTINGS_NOTE, NAME_NOTE],

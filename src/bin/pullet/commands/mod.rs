@@ -83,7 +83,7 @@ mod tests {
         for command in TABLE.sections.iter().flat_map(|section| section.commands) {
             let mut names = BTreeSet::new();
             for spec in command.groups.iter().copied().flat_map(specs).chain(specs(&COMMON)) {
-                for name in spec.names.split(", ") {
+                for name in spec.names() {
                     assert!(name.starts_with('-') && names.insert(name), "{}: {name}", command.name);
                 }
             }
