@@ -1,18 +1,18 @@
-//! A `docker pull` for small machines: a name goes in, a verified image comes out, in a store that other tools can read
-//! or as a root filesystem.
+//! A `docker pull` for small machines. It fetches an image by name, verifies it, and puts it into a store that other tools
+//! can read, or unpacks it as a root filesystem.
 //!
 //! ```text
 //! Reference ─→ Client::resolve ─→ Resolved ─→ Client::fetch ─→ Image ─→ Image::unpack ─→ a root filesystem
 //!              manifest, platform              config, layers   in a Store
 //! ```
 //!
-//! Everything blocks, no thread is started unless several jobs are asked for (but for `Client::boot`, and where TLS must wait
-//! for the kernel's first random numbers), and memory is a few fixed buffers however
-//! large the image is.
+//! All functions block. Memory use is a few fixed buffers, independent of the size of the image. Threads are started only if
+//! [`Options::jobs`] allows more than one, with two exceptions: `Client::boot`, and TLS while it waits for the kernel's first
+//! random numbers.
 //!
 //! # Names
 //!
-//! A [`Reference`] is parsed and normalised as Docker does it:
+//! A [`Reference`] is parsed and normalised as in Docker:
 //!
 //! ```
 //! use pullet::Reference;
@@ -26,8 +26,8 @@
 //!
 //! # Pulling
 //!
-//! [`Client::pull`] is the paved path. What the store has is not fetched again; an image that is up to date costs one
-//! request.
+//! [`Client::pull`] is the function that most programs need. It does not fetch blobs again that the store has; for an image
+//! that is up to date it sends one request.
 //!
 //! ```no_run
 //! use pullet::{Client, Options, Silent, Store, UnpackOptions};
@@ -40,22 +40,23 @@
 //! # Ok::<(), pullet::Error>(())
 //! ```
 //!
-//! [`Client::resolve`] alone asks what a name is, and so whether there is an update, without writing anything.
+//! [`Client::resolve`] only resolves a name, for example to see whether there is an update. It writes nothing.
 //!
 //! # Credentials
 //!
-//! What a registry asks for is given from [`Options::credentials`], else from where Docker, podman and skopeo have it on
-//! this machine. [`Client::login`] puts it there.
+//! Credentials come from [`Options::credentials`], else from the files and helper programs that Docker, podman and skopeo use
+//! on this machine. [`Client::login`] stores them there.
 //!
 //! # Trust
 //!
-//! Nothing that came from outside is trusted. A blob has a name in the store only after its digest was proven; an
-//! [`Image`] can be had only from a fetch or from the store; a tree appears under its name only after every layer's
-//! diff_id was proven. Sizes and counts have [`Limits`].
+//! No input from a registry is trusted. A blob enters the store only after its digest is verified. An [`Image`] can only be
+//! obtained from a fetch or from the store. A target folder appears only after the diff_id of every layer is verified. Sizes
+//! and counts have [`Limits`].
 //!
 //! # Errors
 //!
-//! An [`Error`] has a [`kind`](Error::kind) for programs, a text for people, and sometimes a [`hint`](Error::hint):
+//! An [`Error`] has a [`kind`](Error::kind) for programs, a text for people, and sometimes a remedy: [`Error::advice`] or
+//! [`Error::hint`].
 //!
 //! ```
 //! use pullet::{ErrorKind, Platform};
@@ -67,7 +68,7 @@
 //!
 //! # Progress
 //!
-//! Whoever wants to show progress implements [`Progress`]; it is called from the working thread.
+//! To show progress, implement [`Progress`]. The working thread calls it.
 //!
 //! ```
 //! use pullet::{Event, LayerState, Progress};
@@ -125,34 +126,33 @@ pub use progress::{Event, Layer, LayerState, Progress, Silent};
 pub use store::{Check, Store};
 pub use unpack::Tally;
 
-/// The default store's folder: `$PULLET_STORE`, else `/var/lib/pullet` for root, else `$XDG_DATA_HOME/pullet`
-/// (`~/.local/share/pullet`). `None` where none of them can be told.
+/// The folder of the default store: `$PULLET_STORE`, else `/var/lib/pullet` for root, else `$XDG_DATA_HOME/pullet`
+/// (`~/.local/share/pullet`). `None` if none of these variables nor `$HOME` is set.
 pub fn default_store() -> Option<std::path::PathBuf> {
     host::store_folder()
 }
 
-/// A name with the registry that it is of. A short one is of Docker Hub and stays as it is, unless the machine's
-/// `registries.conf` has exactly one of `unqualified-search-registries`: then it is of that one. Fails with
-/// [`ErrorKind::Usage`] if the name or that file is malformed.
+/// Adds the registry to a short name if this machine's `registries.conf` has exactly one `unqualified-search-registries`.
+/// Returns other names unchanged; a short one then belongs to Docker Hub. Fails with [`ErrorKind::Usage`] if the name or that
+/// file is malformed.
 pub fn qualified(name: &str) -> Result<String> {
     name.parse::<Reference>()?;
-    let registry = match oci::reference::is_short(name) {
-        true => host::Mirrors::of_environment().unqualified_search()?,
-        false => None,
-    };
-    let Some(registry) = registry else { return Ok(name.to_owned()) };
+    if !oci::reference::is_short(name) {
+        return Ok(name.to_owned());
+    }
+    let Some(registry) = host::Mirrors::of_environment().unqualified_search()? else { return Ok(name.to_owned()) };
     let qualified = format!("{registry}/{name}");
     match qualified.parse::<Reference>() {
         Ok(parsed) if parsed.domain() == registry => Ok(qualified),
         _ => {
-            let text = format!("unqualified-search-registries: \"{registry}\" is no registry");
+            let text = format!("unqualified-search-registries: \"{registry}\" is not a registry");
             Err(Error::new(ErrorKind::Usage, text))
         }
     }
 }
 
-/// Entry points for the targets in `fuzz/`: parsers of untrusted input that are not public. Compiled with
-/// `--cfg fuzzing` only, so it is no part of the API.
+/// Entry points for the fuzz targets: parsers of untrusted input that are not public. Compiled with `--cfg fuzzing` only, so
+/// they are not part of the API.
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing {

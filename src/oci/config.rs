@@ -1,4 +1,5 @@
-//! The image config: only what a pull needs of it, above all the diff_ids that prove the layers' content.
+//! The image config (image-spec, config.md): the members that pulling and listing need. The diff_ids verify the content of
+//! the layers.
 
 use serde::Deserialize;
 
@@ -13,7 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 pub(crate) struct ImageConfig {
     pub(crate) platform: Platform,
     pub(crate) created: Option<String>,
-    /// The digest of each layer's uncompressed tar, as many as the manifest has layers.
+    /// The digest of each layer's uncompressed tar. There is one for each layer of the manifest.
     pub(crate) diff_ids: Vec<Digest>,
 }
 
@@ -38,16 +39,17 @@ struct RawRootfs {
 }
 
 impl ImageConfig {
-    /// Parses the config of `manifest` and compares the number of diff_ids with that of its layers: a peer that did
-    /// not index diff_ids by layer number unchecked, and died of too few or passed too many.
+    /// Parses the config of `manifest`. Fails if the number of diff_ids differs from the number of layers, because a layer
+    /// without a diff_id could not be verified.
     pub(crate) fn parse(bytes: &[u8], manifest: &Manifest) -> Result<Self> {
         let raw: RawConfig = json::parse(bytes).map_err(|e| malformed(&e))?;
         if !matches!(raw.rootfs.kind.as_str(), "layers" | "") {
             return Err(malformed(&format!("rootfs type \"{}\"", raw.rootfs.kind)));
         }
-        let diff_ids = raw.rootfs.diff_ids.unwrap_or_default();
-        let diff_ids: Vec<Digest> =
-            diff_ids.iter().map(|text| text.parse().map_err(|e: Error| malformed(&e))).collect::<Result<_>>()?;
+        let mut diff_ids: Vec<Digest> = Vec::new();
+        for text in raw.rootfs.diff_ids.unwrap_or_default() {
+            diff_ids.push(text.parse().map_err(|e: Error| malformed(&e))?);
+        }
         let (layers, ids) = (manifest.layers.len(), diff_ids.len());
         if layers != ids {
             let text = format!("diff_id mismatch: the manifest has {layers} layers and its config {ids} diff_ids");
@@ -81,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn as_many_diff_ids_as_layers() {
+    fn requires_a_diff_id_for_each_layer() {
         let text =
             format!(r#"{{"os":"linux","architecture":"arm","rootfs":{{"type":"layers","diff_ids":["{D}","{D}"]}}}}"#);
         assert_eq!(parse(&text, 2), Ok(2));

@@ -1,5 +1,5 @@
-//! What a registry is shown to be let in, pure: a user's password, or a token. No secret is ever displayed; who may have
-//! one is decided elsewhere.
+//! Credentials: a user name with a password, or a token. Never displays a secret, and does not decide which server receives
+//! it.
 
 use std::fmt;
 
@@ -10,13 +10,13 @@ use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STAN
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// Configuration files are written by hand too: padding may be missing.
+/// base64 with optional padding, because some configuration files are written by hand.
 const LENIENT: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// Credentials for a registry: user name and password, or a token. Shown to nobody: its `Debug` has no secret.
+/// Credentials for a registry: user name and password, or a token. `Debug` does not show the secret.
 ///
 /// ```
 /// let credentials = pullet::Credentials::new("robot", "hunter2")?;
@@ -29,14 +29,14 @@ pub struct Credentials {
     secret: Secret,
 }
 
-/// What makes credentials secret, and how it is used.
+/// The secret part of credentials, by the way in which it is used.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) enum Secret {
-    /// Sent as Basic, to the registry or to its token endpoint.
+    /// Sent with Basic authentication to the registry or to its token endpoint.
     Password(String),
     /// An OAuth2 refresh token: exchanged for tokens at the token endpoint, never sent to the registry.
     IdentityToken(String),
-    /// Sent to the registry as Bearer, as it is.
+    /// Sent to the registry as a Bearer token.
     RegistryToken(String),
 }
 
@@ -45,36 +45,37 @@ impl Credentials {
     /// cannot carry (RFC 7617).
     pub fn new(user: impl Into<String>, password: impl Into<String>) -> Result<Self> {
         let user = user.into();
-        match user.is_empty() || user.contains(':') {
-            true => Err(invalid("the user name is empty or has a colon")),
-            false => Ok(Self { user, secret: Secret::Password(password.into()) }),
+        if user.is_empty() || user.contains(':') {
+            return Err(invalid("the user name is empty or has a colon"));
         }
+        Ok(Self { user, secret: Secret::Password(password.into()) })
     }
 
-    /// An identity token: an OAuth2 refresh token, with which a token endpoint gives tokens. `user` may be empty.
+    /// An identity token: an OAuth2 refresh token, which a token endpoint exchanges for access tokens. `user` may be empty.
     /// Fails with [`ErrorKind::Usage`] if the token is empty.
     pub fn identity_token(user: impl Into<String>, token: impl Into<String>) -> Result<Self> {
-        match token.into() {
-            empty if empty.is_empty() => Err(invalid("the identity token is empty")),
-            token => Ok(Self { user: user.into(), secret: Secret::IdentityToken(token) }),
+        let token = token.into();
+        if token.is_empty() {
+            return Err(invalid("the identity token is empty"));
         }
+        Ok(Self { user: user.into(), secret: Secret::IdentityToken(token) })
     }
 
-    /// A token that the registry takes as it is. Fails with [`ErrorKind::Usage`] if no header can carry it.
+    /// A token that is sent to the registry unchanged. Fails with [`ErrorKind::Usage`] if a header cannot carry it.
     pub fn registry_token(token: impl Into<String>) -> Result<Self> {
         let token = token.into();
-        match is_token(&token) {
-            true => Ok(Self { user: String::new(), secret: Secret::RegistryToken(token) }),
-            false => Err(invalid("the registry token has characters that no token has")),
+        if !is_token(&token) {
+            return Err(invalid("the registry token is empty or has characters that a header cannot carry"));
         }
+        Ok(Self { user: String::new(), secret: Secret::RegistryToken(token) })
     }
 
-    /// The user name; empty where a token says enough.
+    /// The user name; empty if a token needs none.
     pub fn user(&self) -> &str {
         &self.user
     }
 
-    /// For people, without the secret.
+    /// A description of the credentials for people, without the secret.
     pub(crate) fn whose(&self) -> String {
         match (&self.secret, self.user.as_str()) {
             (Secret::RegistryToken(_), _) => "a registry token".to_owned(),
@@ -88,7 +89,8 @@ impl Credentials {
         &self.secret
     }
 
-    /// base64 of `user:password`, as Basic and the `auth` member of configuration files have it. Tokens have none.
+    /// base64 of `user:password`, as in Basic authentication and in the `auth` member of configuration files. `None` for
+    /// tokens.
     pub(crate) fn encoded(&self) -> Option<String> {
         match &self.secret {
             Secret::Password(password) => Some(STANDARD.encode(format!("{}:{password}", self.user))),
@@ -96,12 +98,12 @@ impl Credentials {
         }
     }
 
-    /// User and password out of base64. The text is not quoted in the error: it is a secret.
+    /// Decodes user and password from base64. The error does not quote the text, because it is a secret.
     pub(crate) fn decoded(text: &str) -> Result<(String, String)> {
-        let bytes = LENIENT.decode(text.trim()).map_err(|_| invalid("no base64"))?;
+        let bytes = LENIENT.decode(text.trim()).map_err(|_| invalid("malformed base64"))?;
         let text = String::from_utf8(bytes).map_err(|_| invalid("not UTF-8"))?;
-        // Docker fills up with NUL.
-        let (user, password) = text.split_once(':').ok_or_else(|| invalid("there is no colon in it"))?;
+        let (user, password) = text.split_once(':').ok_or_else(|| invalid("no colon after the user name"))?;
+        // Docker pads with NUL.
         Ok((user.to_owned(), password.trim_end_matches('\0').to_owned()))
     }
 }
@@ -112,7 +114,7 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// Whether a header may carry it: the characters of RFC 9110's token68, at least one of them.
+/// Returns true if a header can carry the token: at least one character, all of RFC 9110's token68.
 pub(crate) fn is_token(text: &str) -> bool {
     let is_token68 = |b: u8| b.is_ascii_alphanumeric() || b"-._~+/=".contains(&b);
     !text.is_empty() && text.bytes().all(is_token68)
@@ -127,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_what_docker_and_people_write() {
+    fn decodes_base64_with_and_without_padding() {
         let decoded = |text: &str| Credentials::decoded(text).ok();
         let pair = |user: &str, password: &str| Some((user.to_owned(), password.to_owned()));
         assert_eq!(decoded("dTpw"), pair("u", "p"));
@@ -141,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn no_secret_is_shown() {
+    fn never_shows_a_secret() {
         for made in [
             Credentials::new("u", "s3cret"),
             Credentials::identity_token("u", "s3cret"),

@@ -10,14 +10,17 @@ use crate::digest::Digest;
 use crate::error::Result;
 use crate::limits::Limits;
 
-/// Parses a manifest or index of this content type. Gives what it points to: blobs, or the manifest that is chosen.
+/// Parses a document of this content type. Returns its blobs, or the manifest that is chosen from an index.
 pub fn document(bytes: &[u8], content_type: &str) -> Result<Vec<Descriptor>> {
     let (document, _) = Document::parse(bytes, content_type, None, &Limits::default())?;
     match document {
         Document::Manifest(manifest) => {
             let _ = manifest.size();
-            let (made, bytes) = manifest.to_oci();
-            assert!(Document::parse(&bytes, &made.media_type, None, &Limits::default()).is_ok(), "what was made of it");
+            let (converted, bytes) = manifest.to_oci();
+            assert!(
+                Document::parse(&bytes, &converted.media_type, None, &Limits::default()).is_ok(),
+                "converted manifest"
+            );
             let layers = manifest.layers.into_iter().map(|layer| layer.blob);
             Ok(std::iter::once(manifest.config).chain(layers).collect())
         }
@@ -29,7 +32,7 @@ pub fn document(bytes: &[u8], content_type: &str) -> Result<Vec<Descriptor>> {
     }
 }
 
-/// Parses an image config beside a manifest of the same bytes' own number of layers, and gives its diff_ids.
+/// Parses an image config together with a manifest, and returns its diff_ids.
 pub fn config(manifest: &[u8], bytes: &[u8]) -> Result<Vec<Digest>> {
     let limits = Limits::default();
     match Document::parse(manifest, "application/vnd.oci.image.manifest.v1+json", None, &limits)?.0 {
@@ -38,7 +41,7 @@ pub fn config(manifest: &[u8], bytes: &[u8]) -> Result<Vec<Digest>> {
     }
 }
 
-/// Parses a manifest of schema 1: its payload, its layers, and the config that is made of it.
+/// Parses a manifest of schema 1. Returns its layers and the config that is made from it.
 pub fn schema1(bytes: &[u8]) -> Result<(Vec<Digest>, Vec<u8>)> {
     is_schema_1(bytes, "");
     let schema1 = Schema1::parse(&payload(bytes)?, &Limits::default())?;
@@ -46,7 +49,7 @@ pub fn schema1(bytes: &[u8]) -> Result<(Vec<Digest>, Vec<u8>)> {
     Ok((schema1.layers, config))
 }
 
-/// JSON for people, or what is wrong with it.
+/// Formats JSON for people, or returns why it is malformed.
 pub fn pretty(bytes: &[u8]) -> std::result::Result<String, String> {
     json::pretty(bytes)
 }

@@ -1,22 +1,26 @@
-//! JSON that came from outside: no byte behind the value, no member twice, and no deeper than any document is.
+//! JSON from untrusted sources: limits its depth and rejects bytes after the value. Prints JSON for people.
 
 use serde::de::{DeserializeOwned, IgnoredAny};
 
 use crate::escape::Escaped;
 
-/// Values within values. serde_json has a bound of its own, but not for the members that are skipped.
+/// The most values within each other. serde_json has the same limit, but not for members that it skips, and the indentation
+/// of a skipped member would make `pretty` write a multiple of its size.
 const DEPTH_LIMIT: usize = 128;
 
-/// Parses all of `bytes`; the error is a text.
+/// Parses all of `bytes`. The error is a text for people.
 pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
-    match is_shallow(bytes) {
-        true => serde_json::from_slice(bytes).map_err(|e| e.to_string()),
-        false => Err(format!("limit exceeded: more than {DEPTH_LIMIT} values within each other")),
+    if !is_shallow(bytes) {
+        return Err(format!("limit exceeded: more than {DEPTH_LIMIT} values within each other"));
     }
+    serde_json::from_slice(bytes).map_err(|e| e.to_string())
 }
 
-/// The same values for people: a member a line, in the order and with the numbers of the original. What could move a
-/// terminal's cursor is written as an escape, which means the same.
+/// Formats JSON for people, one member a line. Control characters that could affect a terminal become escapes of the same
+/// meaning.
+///
+/// Changes only the white space between tokens. serde_json's formatter would sort the members and rewrite the numbers, so
+/// that the output would no longer show the document that was hashed.
 pub(crate) fn pretty(bytes: &[u8]) -> Result<String, String> {
     parse::<IgnoredAny>(bytes)?;
     let text = std::str::from_utf8(bytes).map_err(|e| e.to_string())?;
@@ -27,7 +31,7 @@ pub(crate) fn pretty(bytes: &[u8]) -> Result<String, String> {
             _ if in_string => {
                 in_string = is_escaped || c != '"';
                 is_escaped = c == '\\' && !is_escaped;
-                push_shown(&mut out, c);
+                push_escaped(&mut out, c);
             }
             ' ' => {}
             '[' | '{' => {
@@ -66,13 +70,18 @@ fn new_line(out: &mut String, depth: usize) {
     out.extend(std::iter::repeat_n("  ", depth));
 }
 
-fn push_shown(out: &mut String, c: char) {
-    match Escaped(c.encode_utf8(&mut [0; 4])).to_string().starts_with("\\u{") {
-        true => c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| out.push_str(&format!("\\u{unit:04x}"))),
-        false => out.push(c),
+/// Writes a character of a string, as an escape if it is harmful.
+fn push_escaped(out: &mut String, c: char) {
+    if !Escaped(c.encode_utf8(&mut [0; 4])).to_string().starts_with("\\u{") {
+        out.push(c);
+        return;
+    }
+    for unit in c.encode_utf16(&mut [0; 2]) {
+        out.push_str(&format!("\\u{unit:04x}"));
     }
 }
 
+/// Returns true if at most [`DEPTH_LIMIT`] brackets are open anywhere outside of strings.
 fn is_shallow(bytes: &[u8]) -> bool {
     let (mut depth, mut in_string, mut is_escaped) = (0_usize, false, false);
     for byte in bytes {
@@ -95,7 +104,7 @@ fn is_shallow(bytes: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn pretty_changes_the_blanks_only() {
+    fn pretty_changes_white_space_only() {
         let check = |text: &str, expected: &str| {
             let pretty = super::pretty(text.as_bytes());
             assert_eq!(pretty.as_deref(), Ok(expected));
@@ -111,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn brackets_count_outside_of_strings_only() {
+    fn counts_brackets_outside_of_strings_only() {
         let nested = |n: usize| format!("{}{}", "[".repeat(n), "]".repeat(n));
         assert!(super::is_shallow(nested(128).as_bytes()) && !super::is_shallow(nested(129).as_bytes()));
         assert!(super::is_shallow(format!("\"{}\\\"{}\"", "[".repeat(200), "[".repeat(200)).as_bytes()));

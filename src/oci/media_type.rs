@@ -1,13 +1,13 @@
-//! The media types of manifests, configs and layers, Docker's and OCI's. Says what a type is, not whether to trust it.
+//! The media types of manifests, indexes, configs and layers, Docker's and OCI's.
 
-/// What a document is.
+/// The kind of a document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DocumentKind {
     Manifest,
     Index,
 }
 
-/// How a layer is compressed.
+/// The compression of a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Compression {
     None,
@@ -22,17 +22,19 @@ const DOCUMENTS: [(&str, DocumentKind); 4] = [
     ("application/vnd.docker.distribution.manifest.list.v2+json", DocumentKind::Index),
 ];
 
-/// OCI's index, manifest and config.
+/// The OCI media type of an index.
 pub(crate) const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
+/// The OCI media type of a manifest.
 pub(crate) const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+/// The OCI media type of an image config.
 pub(crate) const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 
 const CONFIGS: [&str; 2] = [OCI_CONFIG, "application/vnd.docker.container.image.v1+json"];
 
-/// Types with which registries and proxies serve a document that they know nothing about.
+/// Content types that registries and proxies use for documents of unknown type.
 const GENERIC: [&str; 5] = ["", "application/json", "application/octet-stream", "text/plain", "binary/octet-stream"];
 
-/// Docker's schema 1, signed and not, which is of another shape altogether.
+/// Docker's image manifest schema 1, signed and unsigned.
 const SCHEMA_1: [&str; 2] = [
     "application/vnd.docker.distribution.manifest.v1+prettyjws",
     "application/vnd.docker.distribution.manifest.v1+json",
@@ -45,30 +47,33 @@ const LAYER_PREFIXES: [&str; 4] = [
     "application/vnd.docker.image.rootfs.foreign.diff.tar",
 ];
 
-/// The `Accept` header for manifests: what [`document`] knows, and schema 1 as the last resort.
+/// The `Accept` header for documents: the types that [`document`] knows, then schema 1 as the last resort.
 pub(crate) fn accepted() -> String {
     let known = DOCUMENTS.iter().map(|(media_type, _)| *media_type);
     known.chain(SCHEMA_1).collect::<Vec<_>>().join(", ")
 }
 
-/// The kind of a document's media type, without its parameters.
+/// The kind of document of a media type without parameters; `None` if it is unknown.
 pub(crate) fn document(media_type: &str) -> Option<DocumentKind> {
     DOCUMENTS.iter().find(|(known, _)| *known == media_type).map(|(_, kind)| *kind)
 }
 
+/// Returns true if the content type says nothing about the document.
 pub(crate) fn is_generic(media_type: &str) -> bool {
     GENERIC.contains(&media_type)
 }
 
+/// Returns true for Docker's image manifest schema 1.
 pub(crate) fn is_schema_1(media_type: &str) -> bool {
     SCHEMA_1.contains(&media_type)
 }
 
+/// Returns true for an image config.
 pub(crate) fn is_config(media_type: &str) -> bool {
     CONFIGS.contains(&media_type)
 }
 
-/// How a layer of this media type is compressed; `None` if it is no layer that pullet knows.
+/// The compression of a layer of this media type; `None` if it is not a supported layer type.
 pub(crate) fn layer(media_type: &str) -> Option<Compression> {
     let suffix = LAYER_PREFIXES.iter().find_map(|prefix| media_type.strip_prefix(prefix))?;
     match suffix {
@@ -87,7 +92,7 @@ pub(crate) fn oci_document(kind: DocumentKind) -> &'static str {
     }
 }
 
-/// The OCI name of a layer's compression.
+/// The OCI media type of a layer of this compression.
 pub(crate) fn oci_layer(compression: Compression) -> &'static str {
     match compression {
         Compression::None => "application/vnd.oci.image.layer.v1.tar",
@@ -96,7 +101,7 @@ pub(crate) fn oci_layer(compression: Compression) -> &'static str {
     }
 }
 
-/// The type proper of a `Content-Type` header: lower case and without parameters.
+/// The media type of a `Content-Type` header in lower case, without parameters.
 pub(crate) fn essence(content_type: &str) -> String {
     content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
@@ -106,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn knows_layers_of_both_houses() {
+    fn recognises_layers_of_docker_and_oci() {
         for (media_type, compression) in [
             ("application/vnd.oci.image.layer.v1.tar", Some(Compression::None)),
             ("application/vnd.oci.image.layer.v1.tar+gzip", Some(Compression::Gzip)),

@@ -1,5 +1,5 @@
-//! The nouns of an image, pure: names, platforms, manifests, configs, credentials. No IO, no registry, no disk; whatever comes in
-//! as foreign text or JSON goes out as a checked type or not at all.
+//! The types of the domain: names, platforms, media types, manifests, configs, credentials, routes. Parses untrusted text and
+//! JSON into checked types. Performs no IO.
 
 pub(crate) mod artifact;
 pub(crate) mod authority;

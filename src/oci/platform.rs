@@ -1,13 +1,13 @@
-//! Platforms and which of them can run on which: containerd's rules (`platforms/compare.go`, `database.go`,
-//! `cpuinfo_linux.go`), pure. The machine's own is put together here from what `host/` reads.
+//! Platforms, and which of them run on which: containerd's rules (`platforms/compare.go`, `database.go`,
+//! `cpuinfo_linux.go`). Detects the platform of this machine from data that `host/` reads.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// Operating system, architecture and variant in Go's words, normalised: `arm` without a variant is `v7`, `arm64/v8`
-/// and `amd64/v1` have none.
+/// An operating system, architecture and variant, in Go's names and normalised: `arm` without a variant becomes `arm/v7`;
+/// `arm64/v8` and `amd64/v1` lose their variant.
 ///
 /// ```
 /// let platform: pullet::Platform = "linux/aarch64".parse()?;
@@ -22,14 +22,14 @@ pub struct Platform {
 }
 
 impl Platform {
-    /// Normalises the words of a manifest or config; anything is accepted, for it is only compared.
+    /// Normalises the names in a manifest or config. Accepts any text, because platforms are only compared.
     pub(crate) fn new(os: &str, architecture: &str, variant: &str) -> Self {
         let (architecture, variant) = normalise(&architecture.to_ascii_lowercase(), &variant.to_ascii_lowercase());
         Self { os: normalise_os(os), architecture, variant }
     }
 
-    /// The machine's platform from the words its programs and kernel use. `cpuinfo` is `/proc/cpuinfo` and `machine`
-    /// is `uname -m`; on ARM they tell the variant.
+    /// The platform of a machine. `architecture` is Rust's name; `cpuinfo` (the content of `/proc/cpuinfo`) and `machine` (the
+    /// output of `uname -m`) give the variant on ARM.
     pub(crate) fn of_machine(architecture: &str, cpuinfo: Option<&str>, machine: &str) -> Self {
         let variant = match architecture {
             "arm" => cpuinfo.and_then(arm_variant).or_else(|| machine_variant(machine)).unwrap_or_default(),
@@ -38,43 +38,48 @@ impl Platform {
         Self::new("linux", rust_architecture(architecture), &variant)
     }
 
-    /// The operating system, as `linux`.
+    /// The operating system, such as `linux`.
     pub fn os(&self) -> &str {
         &self.os
     }
 
-    /// The architecture, as `arm64`.
+    /// The architecture, such as `arm64`.
     pub fn architecture(&self) -> &str {
         &self.architecture
     }
 
-    /// The variant, as `v7`; empty where there is none.
+    /// The variant, such as `v7`; empty if there is none.
     pub fn variant(&self) -> &str {
         &self.variant
     }
 
-    /// How well an image of `other` runs here: 0 is this very platform, larger is a worse fallback, `None` cannot run.
+    /// How well an image for `other` runs on this platform: 0 is the same platform, larger is a worse fallback, `None` does not
+    /// run.
     pub(crate) fn rank(&self, other: &Platform) -> Option<usize> {
-        match other.os == self.os {
-            true => self.runnable().iter().position(|(a, v)| *a == other.architecture && *v == other.variant),
-            false => None,
+        if other.os != self.os {
+            return None;
         }
+        self.runnable().iter().position(|(a, v)| *a == other.architecture && *v == other.variant)
     }
 
-    /// Architectures and variants that run on this one, the best first (containerd's `platformVector`).
+    /// The architectures and variants that run on this platform, best first (containerd's `platformVector`).
     fn runnable(&self) -> Vec<(String, String)> {
-        let mut all: Vec<(&str, String)> = match self.architecture.as_str() {
-            "amd64" => below(&self.variant, 1).chain([("amd64", String::new())]).collect(),
-            "arm" => below(&self.variant, 5).map(|(_, variant)| ("arm", variant)).collect(),
-            "arm64" => arm64(&self.variant).chain((5..=8).rev().map(|n| ("arm", format!("v{n}")))).collect(),
-            _ => Vec::new(),
-        };
-        if self.architecture == "amd64" {
-            all.push(("386", String::new()));
+        let mut candidates: Vec<(&str, String)> = Vec::new();
+        match self.architecture.as_str() {
+            "amd64" => {
+                candidates.extend(below(&self.variant, 1).map(|variant| ("amd64", variant)));
+                candidates.push(("amd64", String::new()));
+                candidates.push(("386", String::new()));
+            }
+            "arm" => candidates.extend(below(&self.variant, 5).map(|variant| ("arm", variant))),
+            "arm64" => {
+                candidates.extend(arm64_variants(&self.variant).map(|variant| ("arm64", variant)));
+                candidates.extend((5..=8).rev().map(|n| ("arm", format!("v{n}"))));
+            }
+            _ => {}
         }
-        let own = (self.architecture.clone(), self.variant.clone());
-        let mut runnable = vec![own];
-        for (architecture, variant) in all {
+        let mut runnable = vec![(self.architecture.clone(), self.variant.clone())];
+        for (architecture, variant) in candidates {
             let (architecture, variant) = normalise(architecture, &variant);
             if !runnable.contains(&(architecture.clone(), variant.clone())) {
                 runnable.push((architecture, variant));
@@ -87,8 +92,8 @@ impl Platform {
 impl FromStr for Platform {
     type Err = Error;
 
-    /// `OS[/ARCH[/VARIANT]]`; a single word may also be an architecture, as with containerd. What is missing is
-    /// `linux` or this machine's build architecture. Fails with [`ErrorKind::Usage`].
+    /// Parses `OS[/ARCH[/VARIANT]]`. A single word may also be an architecture, as in containerd. The default operating system
+    /// is `linux`, the default architecture the one of this build. Fails with [`ErrorKind::Usage`].
     fn from_str(text: &str) -> Result<Self> {
         let is_word = |part: &&str| {
             !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
@@ -122,14 +127,14 @@ fn invalid(text: &str) -> Error {
         .with_hint("a platform is OS[/ARCH[/VARIANT]], for example linux/arm64 or linux/arm/v7")
 }
 
-/// amd64 or arm variants below `variant`, down to `v{last}`.
-fn below(variant: &str, last: u32) -> impl Iterator<Item = (&'static str, String)> + use<> {
+/// The variants below `variant`, down to `v{last}`.
+fn below(variant: &str, last: u32) -> impl Iterator<Item = String> + use<> {
     let own = variant.strip_prefix('v').and_then(|n| n.parse::<u32>().ok()).filter(|&n| n <= 16).unwrap_or(0);
-    (last..own).rev().map(|n| ("amd64", format!("v{n}")))
+    (last..own).rev().map(|n| format!("v{n}"))
 }
 
 /// The arm64 variants that run on `variant`: v9.N runs v8.(N+5) and below (Arm's architecture manual).
-fn arm64(variant: &str) -> impl Iterator<Item = (&'static str, String)> + use<> {
+fn arm64_variants(variant: &str) -> impl Iterator<Item = String> + use<> {
     let own = match variant {
         "" => "8",
         variant => variant.trim_start_matches('v'),
@@ -143,8 +148,8 @@ fn arm64(variant: &str) -> impl Iterator<Item = (&'static str, String)> + use<> 
     };
     let versions = move |major: u32, top: Option<u32>| {
         top.into_iter().flat_map(|top| (0..=top).rev()).map(move |minor| match minor {
-            0 => ("arm64", format!("v{major}")),
-            minor => ("arm64", format!("v{major}.{minor}")),
+            0 => format!("v{major}"),
+            minor => format!("v{major}.{minor}"),
         })
     };
     versions(9, nines).chain(versions(8, eights))
@@ -177,7 +182,7 @@ fn normalise(architecture: &str, variant: &str) -> (String, String) {
     (architecture.to_owned(), variant.to_owned())
 }
 
-/// Rust's word for an architecture in Go's.
+/// Go's name for an architecture that has this name in Rust.
 fn rust_architecture(architecture: &str) -> &str {
     match architecture {
         "x86" => "386",
@@ -192,8 +197,8 @@ fn rust_architecture(architecture: &str) -> &str {
     }
 }
 
-/// The variant in `/proc/cpuinfo`. An ARMv6 core (Raspberry Pi 1 and Zero) reports architecture 7 with a model name
-/// that says ARMv6-compatible; images for v7 die there (moby#37647).
+/// The variant in `/proc/cpuinfo`. An ARMv6 core (Raspberry Pi 1 and Zero) reports architecture 7 and a model name with
+/// "ARMv6-compatible"; images for v7 crash on it (moby#37647).
 fn arm_variant(cpuinfo: &str) -> Option<String> {
     let field = |name: &str| {
         cpuinfo.lines().find_map(|line| {
@@ -209,7 +214,7 @@ fn arm_variant(cpuinfo: &str) -> Option<String> {
     }
 }
 
-/// The variant in `uname -m`, as `armv6l`.
+/// The variant in the output of `uname -m`, such as `armv6l`.
 fn machine_variant(machine: &str) -> Option<String> {
     match machine.strip_prefix("armv") {
         Some(generation) => arm_generation(generation),
@@ -217,7 +222,7 @@ fn machine_variant(machine: &str) -> Option<String> {
     }
 }
 
-/// `5TEJ`, `6TEJ`, `7M` and so on: the generation is the first digit.
+/// The variant of an ARM architecture such as `5TEJ`, `6TEJ` or `7M`. The generation is the first digit.
 fn arm_generation(text: &str) -> Option<String> {
     match text.chars().next() {
         Some(digit @ '3'..='8') => Some(format!("v{digit}")),
@@ -291,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn ranks_what_can_run_the_best_first() {
+    fn ranks_runnable_platforms_best_first() {
         let cases: [(&str, &[&str], &[&str]); 7] = [
             ("linux/amd64", &["linux/amd64", "linux/386"], &["linux/amd64/v2", "linux/arm64", "windows/amd64"]),
             ("linux/amd64/v3", &["linux/amd64/v3", "linux/amd64/v2", "linux/amd64", "linux/386"], &["linux/amd64/v4"]),
@@ -319,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_the_arm_variant_of_the_machine() {
+    fn detects_the_arm_variant_of_the_machine() {
         let cpuinfo = |model: &str, version: &str| {
             format!("processor\t: 0\nmodel name\t: {model}\nCPU architecture: {version}\n")
         };

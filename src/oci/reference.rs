@@ -1,5 +1,5 @@
-//! Image names: the grammar and the normalisation of distribution/reference (`reference.go`, `normalize.go`).
-//! Says why a name is refused; resolves nothing.
+//! Image names: the grammar and the normalisation of distribution/reference (`reference.go`, `normalize.go`). An error says
+//! why a name is invalid.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,9 +12,9 @@ const DEFAULT_DOMAIN: &str = "docker.io";
 const LEGACY_DOMAIN: &str = "index.docker.io";
 const OFFICIAL_PREFIX: &str = "library/";
 const DEFAULT_TAG: &str = "latest";
-/// Bytes of a repository's path, without its domain (`RepositoryNameTotalLengthMax`).
+/// The most bytes of the path of a repository, without its domain (`RepositoryNameTotalLengthMax`).
 const PATH_LIMIT: usize = 255;
-/// Bytes of a tag.
+/// The most bytes of a tag.
 const TAG_LIMIT: usize = 128;
 
 /// A normalised image name: `[domain/]path[:tag][@digest]`, with a tag, a digest or both.
@@ -34,30 +34,27 @@ pub struct Reference {
 }
 
 impl Reference {
-    /// The registry as named: host and optional port. `docker.io` for Docker Hub.
+    /// The registry: host and optional port, as written in the name. `docker.io` for Docker Hub.
     pub fn domain(&self) -> &str {
         &self.domain
     }
 
-    /// The host and port that speak the registry's API; differs from the domain for Docker Hub only.
+    /// The host and optional port of the registry's API. Differs from the domain for Docker Hub only.
     pub fn api_host(&self) -> &str {
-        match self.domain.as_str() {
-            DEFAULT_DOMAIN => "registry-1.docker.io",
-            other => other,
-        }
+        if self.domain == DEFAULT_DOMAIN { "registry-1.docker.io" } else { &self.domain }
     }
 
-    /// The repository within its registry, as `library/alpine`.
+    /// The path of the repository in its registry, such as `library/alpine`.
     pub fn path(&self) -> &str {
         &self.path
     }
 
-    /// Domain and path, as `docker.io/library/alpine`.
+    /// Domain and path, such as `docker.io/library/alpine`.
     pub fn repository(&self) -> String {
         format!("{}/{}", self.domain, self.path)
     }
 
-    /// The repository as people write it: without `docker.io/` and `library/`.
+    /// The repository in its short form, without `docker.io/` and `library/`.
     pub fn familiar_repository(&self) -> String {
         match (self.domain.as_str(), self.path.strip_prefix(OFFICIAL_PREFIX)) {
             (DEFAULT_DOMAIN, Some(official)) if !official.contains('/') => official.to_owned(),
@@ -66,24 +63,24 @@ impl Reference {
         }
     }
 
-    /// The whole name as people write it, as Docker's status lines do.
+    /// The full name in its short form, as in Docker's status lines.
     pub fn familiar(&self) -> String {
         let canonical = self.to_string();
         let rest = canonical.strip_prefix(&self.repository()).unwrap_or_default();
         format!("{}{rest}", self.familiar_repository())
     }
 
-    /// The tag. Beside a digest it is a label only: the digest decides.
+    /// The tag. If there is a digest too, the digest selects the image and the tag is only a label.
     pub fn tag(&self) -> Option<&str> {
         self.tag.as_deref()
     }
 
-    /// The digest to which the name is pinned.
+    /// The digest, if the name has one.
     pub fn digest(&self) -> Option<&Digest> {
         self.digest.as_ref()
     }
 
-    /// What a registry is asked for: the digest if there is one, else the tag.
+    /// The digest or tag to request from a registry: the digest if there is one, else the tag.
     pub fn selector(&self) -> String {
         match (&self.digest, &self.tag) {
             (Some(digest), _) => digest.to_string(),
@@ -92,34 +89,32 @@ impl Reference {
         }
     }
 
-    /// The same repository under another tag and without a digest. Fails if `tag` is none.
+    /// The same repository with another tag and without a digest. Fails with [`ErrorKind::Usage`] if `tag` is invalid.
     pub fn with_tag(&self, tag: &str) -> Result<Self> {
         check_tag(tag, tag)?;
         Ok(Self { tag: Some(tag.to_owned()), digest: None, ..self.clone() })
     }
 
-    /// The same name, pinned.
+    /// The same name with a digest.
     #[cfg(feature = "boot")]
     pub(crate) fn with_digest(&self, digest: Digest) -> Self {
         Self { digest: Some(digest), ..self.clone() }
     }
 
-    /// Parses a name that must have neither tag nor digest: a repository. The result has the default tag.
+    /// Parses the name of a repository, which must have neither tag nor digest. The result has the default tag.
     pub fn parse_repository(text: &str) -> Result<Self> {
-        match parse(text)? {
-            name if name.tag.is_none() && name.digest.is_none() => Ok(name.with_default_tag()),
-            _ => Err(invalid(text, "a repository was expected, without tag and digest")),
+        let name = parse(text)?;
+        if name.tag.is_some() || name.digest.is_some() {
+            return Err(invalid(text, "a repository was expected, without tag and digest"));
         }
+        Ok(name.with_default_tag())
     }
 
-    /// The same tag or digest of another repository: at `domain`, which need not look like one, and `path` there.
+    /// The same tag or digest in the repository at `domain` and `path`. The domain may be a word without a dot or port.
     pub(crate) fn moved(&self, domain: &str, path: &str) -> Result<Self> {
         let text = format!("{domain}/{path}");
         let domain = if domain == LEGACY_DOMAIN { DEFAULT_DOMAIN } else { domain };
-        let path = match domain == DEFAULT_DOMAIN && !path.contains('/') {
-            true => format!("{OFFICIAL_PREFIX}{path}"),
-            false => path.to_owned(),
-        };
+        let path = with_official_prefix(domain, path);
         check_domain(&text, domain)?;
         check_path(&text, &path)?;
         Ok(Self { domain: domain.to_owned(), path, ..self.clone() })
@@ -136,7 +131,8 @@ impl Reference {
 impl FromStr for Reference {
     type Err = Error;
 
-    /// Normalises as Docker does; a name without tag and digest gets `latest`. Fails with [`ErrorKind::Usage`].
+    /// Parses and normalises a name as Docker does. A name without tag and digest gets the tag `latest`. Fails with
+    /// [`ErrorKind::Usage`].
     fn from_str(text: &str) -> Result<Self> {
         Ok(parse(text)?.with_default_tag())
     }
@@ -165,23 +161,21 @@ fn parse(text: &str) -> Result<Reference> {
     let (name, digest) = split_digest(text)?;
     let (domain, remote) = split_domain(name);
     let (path, tag) = split_tag(text, remote)?;
-    let path = match domain == DEFAULT_DOMAIN && !path.contains('/') {
-        true => format!("{OFFICIAL_PREFIX}{path}"),
-        false => path.to_owned(),
-    };
+    let path = with_official_prefix(domain, path);
     check_domain(text, domain)?;
     check_path(text, &path)?;
     Ok(Reference { domain: domain.to_owned(), path, tag: tag.map(str::to_owned), digest })
 }
 
+/// Docker Hub's official images, such as `alpine`, are in `library/`.
+fn with_official_prefix(domain: &str, path: &str) -> String {
+    if domain == DEFAULT_DOMAIN && !path.contains('/') { format!("{OFFICIAL_PREFIX}{path}") } else { path.to_owned() }
+}
+
 fn split_digest(text: &str) -> Result<(&str, Option<Digest>)> {
-    match text.split_once('@') {
-        None => Ok((text, None)),
-        Some((name, digest)) => match digest.parse() {
-            Ok(digest) => Ok((name, Some(digest))),
-            Err(error) => Err(invalid(text, &error.to_string())),
-        },
-    }
+    let Some((name, digest)) = text.split_once('@') else { return Ok((text, None)) };
+    let digest = digest.parse().map_err(|error: Error| invalid(text, &error.to_string()))?;
+    Ok((name, Some(digest)))
 }
 
 /// The first component is a domain only if it could not be a path: it has a dot or a colon, is `localhost`, or has
@@ -205,27 +199,27 @@ fn split_tag<'a>(text: &str, remote: &'a str) -> Result<(&'a str, Option<&'a str
     }
 }
 
-/// Whether a name does not say of which registry it is.
+/// Returns true if the name does not include a registry.
 pub(crate) fn is_short(text: &str) -> bool {
     text.split_once('/').is_none_or(|(first, _)| !is_domain(first))
 }
 
-/// Whether `tag` is one: `[\w][\w.-]{0,127}`.
+/// Returns true if `tag` is valid: `[\w][\w.-]{0,127}`.
 pub(crate) fn is_tag(tag: &str) -> bool {
     check_tag(tag, tag).is_ok()
 }
 
 fn check_tag(text: &str, tag: &str) -> Result<()> {
     let is_word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
-    match tag.as_bytes() {
-        [] => Err(invalid(text, "the tag behind \":\" is empty")),
-        tag if tag.len() > TAG_LIMIT => Err(invalid(text, &format!("a tag has at most {TAG_LIMIT} characters"))),
-        [first, rest @ ..] if is_word(*first) && rest.iter().all(|&b| is_word(b) || b == b'.' || b == b'-') => Ok(()),
-        _ => Err(invalid(
-            text,
-            "a tag consists of letters, digits, \"_\", \".\" and \"-\" and starts with none of the last two",
-        )),
+    let Some(first) = tag.bytes().next() else { return Err(invalid(text, "the tag after \":\" is empty")) };
+    if tag.len() > TAG_LIMIT {
+        return Err(invalid(text, &format!("a tag has at most {TAG_LIMIT} characters")));
     }
+    if !is_word(first) || !tag.bytes().all(|b| is_word(b) || b == b'.' || b == b'-') {
+        let why = "a tag consists of letters, digits, \"_\", \".\" and \"-\", and does not start with \".\" or \"-\"";
+        return Err(invalid(text, why));
+    }
+    Ok(())
 }
 
 /// Checks Docker's grammar, which is stricter than that of a URL: labels of letters, digits and inner dashes, IPv6
@@ -258,13 +252,11 @@ fn check_path(text: &str, path: &str) -> Result<()> {
     if path.len() > PATH_LIMIT {
         return Err(invalid(text, &format!("a repository has at most {PATH_LIMIT} characters")));
     }
-    match path.split('/').all(is_path_component) {
-        true => Ok(()),
-        false => Err(invalid(
-            text,
-            "a repository consists of lower-case letters and digits with single \".\", \"_\", \"__\" or dashes between",
-        )),
+    if !path.split('/').all(is_path_component) {
+        let why = "a repository consists of lower-case letters and digits, separated by \".\", \"_\", \"__\" or dashes";
+        return Err(invalid(text, why));
     }
+    Ok(())
 }
 
 /// `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*`
@@ -297,7 +289,7 @@ mod tests {
     #[track_caller]
     fn bad(text: &str, why: &str) {
         match text.parse::<Reference>() {
-            Ok(name) => panic!("{text} is taken for {name}"),
+            Ok(name) => panic!("{text} was parsed as {name}"),
             Err(error) => assert!(error.to_string().contains(why), "{text}: {error}"),
         }
     }
@@ -329,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_with_a_reason() {
+    fn rejects_malformed_names_with_a_reason() {
         bad("", "empty");
         bad("alpine:", "empty");
         bad(HEX, "image ID");
@@ -361,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn the_digest_decides_and_the_tag_is_a_label() {
+    fn selects_by_digest_before_tag() {
         let both: Option<Reference> = format!("a:t@sha256:{HEX}").parse().ok();
         assert_eq!(both.as_ref().map(Reference::selector), Some(format!("sha256:{HEX}")));
         assert_eq!(both.as_ref().and_then(Reference::tag), Some("t"));

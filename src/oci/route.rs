@@ -1,62 +1,62 @@
-//! Where a repository is asked for, as somebody configured it, pure: mirrors in their order, then the registry itself.
-//! What it says of a place is not judged here.
+//! Routes: the mirrors and the registry that serve a repository, as a file or option configures them. Plain data; checks
+//! nothing.
 
 use std::path::PathBuf;
 
-/// What one file or option says of the places where a repository is.
+/// The places that serve a repository, as one file or option configures them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Route {
-    /// In the order in which they are asked.
+    /// In the order in which they are tried.
     pub(crate) mirrors: Vec<Place>,
-    /// The registry itself, where more is said of it than its name does. It is asked last.
+    /// The registry itself, if something is configured for it. It is tried last.
     pub(crate) origin: Option<Place>,
-    /// The file that says so.
+    /// The file or option.
     pub(crate) from: String,
 }
 
-/// One place, and what it may be asked.
+/// One place and the requests that it may receive.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Place {
     pub(crate) base: Base,
-    /// It may say what a tag means: no digest proves that.
+    /// True if it may resolve tags, which no digest verifies.
     pub(crate) resolves: bool,
-    /// It may give what a digest proves.
+    /// True if it may serve content by digest.
     pub(crate) pulls: bool,
-    /// It is told for which registry it stands, as `ns=`.
+    /// True if requests to it name the registry that was asked for, as `ns=`.
     pub(crate) sends_namespace: bool,
-    /// Its certificate is not verified.
+    /// True if its certificate is not verified.
     pub(crate) is_insecure: bool,
     pub(crate) files: TlsFiles,
-    /// Sent with every request to its own origin.
+    /// Headers that are sent with every request to its origin.
     pub(crate) headers: Vec<(String, String)>,
-    /// Which file or option names it.
+    /// The file or option that names it.
     pub(crate) from: String,
 }
 
-/// How a place is addressed.
+/// The address of a place.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Base {
-    /// The registry as its name says.
+    /// The registry in the image name.
     Named,
-    /// `HOST[:PORT]` and the path of the repository there.
-    #[cfg_attr(not(feature = "toml"), allow(dead_code, reason = "only registries.conf says it so"))]
+    /// `HOST[:PORT]` and the path of the repository on it.
+    #[cfg_attr(not(feature = "toml"), allow(dead_code, reason = "only registries.conf uses it"))]
     Repository { host: String, path: String },
-    /// The scheme is what the URL says. The API's `/v2` is added to its path unless the URL `is_whole`.
+    /// A URL. The `/v2` of the API is appended to its path unless `is_whole`.
     Url { url: String, is_whole: bool },
 }
 
-/// Files of certificates in PEM for one place.
+/// Certificate files in PEM for one place.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct TlsFiles {
     pub(crate) authorities: Vec<PathBuf>,
-    /// A certificate, and its key where that is another file.
+    /// A client certificate, and its key if that is in another file.
     pub(crate) client: Option<(PathBuf, Option<PathBuf>)>,
-    /// A folder whose `*.crt`, `*.cert` and `*.key` count too.
+    /// A folder whose `*.crt`, `*.cert` and `*.key` files are used too.
     pub(crate) folder: Option<PathBuf>,
 }
 
 impl Place {
-    /// A place that may be asked everything, and of which nothing more is said.
+    /// A place that may receive all requests, with no further settings.
     pub(crate) fn new(base: Base, from: &str) -> Self {
         Self {
             base,
@@ -70,7 +70,7 @@ impl Place {
         }
     }
 
-    /// A mirror by its URL.
+    /// A mirror at this URL.
     pub(crate) fn at_url(url: &str, from: &str) -> Self {
         Self::new(Base::Url { url: url.to_owned(), is_whole: false }, from)
     }

@@ -1,7 +1,9 @@
-//! Docker's image manifest schema 1 (distribution, `manifest-v2-1.md`), signed and not, pure: which layers it names, and
-//! what a config of today would say. Its own digest is that of the payload that was signed. The signatures are not
-//! verified, as Docker does not any more: anybody's key would do. Its `name` and `tag` are not compared with the name
-//! that was asked for, as in Docker: they are wrong wherever an image was copied or tagged anew.
+//! Docker's image manifest schema 1 (distribution, `manifest-v2-1.md`), signed and unsigned. Parses it and makes an image
+//! config from it.
+//!
+//! The digest of such a manifest is that of its signed payload. The signatures are not verified, because any key would be
+//! accepted; Docker no longer verifies them either. `name` and `tag` are not compared with the requested name, as in Docker,
+//! because they are wrong for every image that was copied or tagged again.
 
 use std::collections::HashSet;
 
@@ -18,32 +20,35 @@ use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
 
-/// A gzip of an empty tar, which Docker put in for every step that changed no file.
+/// The digest of a gzipped empty tar, which Docker used for every step that changed no file.
 const EMPTY_LAYER: &str = "sha256:a3ed95caeb02ffe68cdd9fd84406680ae93d633cb16422d00e8a7c22955b46d4";
-/// Members of a v1 config that are of the image's place in a chain, and no part of a config today.
+/// Members of a v1 config that describe its place in the chain of images. They are not part of an image config.
 const V1_ONLY: [&str; 6] = ["id", "parent", "parent_id", "layer_id", "throwaway", "Size"];
-/// Images from before there was a choice say nothing.
+/// The platform of images that name none, because they are older than support for others.
 const DEFAULT_PLATFORM: (&str, &str) = ("linux", "amd64");
 
 /// A checked schema 1 manifest.
 #[derive(Clone, Debug)]
 pub(crate) struct Schema1 {
-    /// The layers' blobs from the base up, without the empty ones.
+    /// The blobs of the layers from the base up, without the empty ones.
     pub(crate) layers: Vec<Digest>,
     pub(crate) platform: Platform,
     config: Map<String, Value>,
     history: Vec<Value>,
 }
 
-/// Whether a document is of this schema: by the media type it came with or, where that says nothing, by its shape.
+/// Returns true if a document is of this schema: by its content type or, if that is generic, by its members.
 pub(crate) fn is_schema_1(bytes: &[u8], content_type: &str) -> bool {
     let content_type = media_type::essence(content_type);
-    let by_shape = || json::parse::<Shape>(bytes).is_ok_and(|s| s.schema_version == Some(1) && s.fs_layers.is_some());
-    media_type::is_schema_1(&content_type) || (media_type::is_generic(&content_type) && by_shape())
+    if media_type::is_generic(&content_type) {
+        let members = json::parse::<Members>(bytes);
+        return members.is_ok_and(|it| it.schema_version == Some(1) && it.fs_layers.is_some());
+    }
+    media_type::is_schema_1(&content_type)
 }
 
-/// What was signed, and what the digest is of: the bytes without their signatures, which say themselves how much that
-/// is (libtrust, `ParsePrettySignature`). Without signatures, all bytes.
+/// The signed payload, which the digest covers: the bytes without the signatures (libtrust, `ParsePrettySignature`). Each
+/// signature contains the length of the payload. Without signatures the payload is all bytes.
 pub(crate) fn payload(bytes: &[u8]) -> Result<Vec<u8>> {
     let signed: Signed = json::parse(bytes).map_err(malformed)?;
     let Some(signatures) = signed.signatures else { return Ok(bytes.to_vec()) };
@@ -56,12 +61,11 @@ pub(crate) fn payload(bytes: &[u8]) -> Result<Vec<u8>> {
         agreed = Some(format);
     }
     let Format { length, tail } = agreed.ok_or_else(|| malformed("its list of signatures is empty"))?;
-    let tail = decode(&tail).ok_or_else(|| malformed("a formatTail is no base64"))?;
-    // What is cut off is put back: the end of the object and no more, or signatures would bring content of their own.
-    match (bytes.get(..length), tail.trim_ascii()) {
-        (Some(head), b"}") => Ok([head, &tail].concat()),
-        _ => Err(malformed("its signatures are of a payload that cannot be")),
-    }
+    let tail = decode(&tail).ok_or_else(|| malformed("a formatTail is not base64"))?;
+    // The tail replaces the signatures. It may only close the object; otherwise signatures could add content.
+    let head = bytes.get(..length).filter(|_| tail.trim_ascii() == b"}");
+    let head = head.ok_or_else(|| malformed("its signatures are of an impossible payload"))?;
+    Ok([head, &tail].concat())
 }
 
 impl Schema1 {
@@ -90,7 +94,7 @@ impl Schema1 {
         })
     }
 
-    /// The config that the image would have today, for layers of these diff_ids.
+    /// An image config for layers with these diff_ids.
     pub(crate) fn config(&self, diff_ids: &[Digest]) -> Vec<u8> {
         let diff_ids: Vec<String> = diff_ids.iter().map(Digest::to_string).collect();
         let mut config = self.config.clone();
@@ -102,7 +106,7 @@ impl Schema1 {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Shape {
+struct Members {
     schema_version: Option<u64>,
     fs_layers: Option<IgnoredAny>,
 }
@@ -117,7 +121,7 @@ struct Signature {
     protected: String,
 }
 
-/// How much of the bytes was signed, and what the end of the payload was.
+/// The length of the signed part of the document, and the end of the payload in base64.
 #[derive(Deserialize, PartialEq)]
 struct Format {
     #[serde(rename = "formatLength")]
@@ -128,7 +132,7 @@ struct Format {
 
 impl Signature {
     fn format(&self) -> Result<Format> {
-        let protected = decode(&self.protected).ok_or_else(|| malformed("a protected header is no base64"))?;
+        let protected = decode(&self.protected).ok_or_else(|| malformed("a protected header is not base64"))?;
         json::parse(&protected).map_err(malformed)
     }
 }
@@ -166,26 +170,26 @@ impl Raw {
     fn check(&self, limits: &Limits) -> Result<()> {
         let (layers, history) = (self.fs_layers.len(), self.history.len());
         if self.schema_version != 1 {
-            return Err(malformed(format!("it is called schema 1 and says {}", self.schema_version)));
+            return Err(malformed(format!("its schemaVersion is {}, not 1", self.schema_version)));
         }
         if self.media_type.as_deref().is_some_and(|own| !media_type::is_schema_1(own)) {
-            return Err(malformed("it is called schema 1 and calls itself something else"));
+            return Err(malformed("its mediaType is not one of schema 1"));
         }
-        // What two readers take for two images is an attack (CVE-2021-41190).
+        // Two readers could take such a document for two different images (CVE-2021-41190).
         if self.config.is_some() || self.layers.is_some() || self.manifests.is_some() {
             return Err(malformed("it has the members of another schema"));
         }
         if layers != history {
-            return Err(malformed(format!("it has {layers} fsLayers and {history} entries of history")));
+            return Err(malformed(format!("it has {layers} fsLayers but {history} history entries")));
         }
-        match layers > limits.layers {
-            true => Err(Limits::exceeded("layers", limits.layers)),
-            false => Ok(()),
+        if layers > limits.layers {
+            return Err(Limits::exceeded("layers", limits.layers));
         }
+        Ok(())
     }
 }
 
-/// One line of the manifest: a layer, and the image as it was with it.
+/// One build step: a layer, and the v1 config of the image up to this layer.
 struct Step {
     blob: Digest,
     is_empty: bool,
@@ -229,7 +233,7 @@ impl Step {
         let v1: V1 = json::parse(history.v1.as_bytes()).map_err(|e| malformed(format!("v1Compatibility: {e}")))?;
         let is_id = v1.id.len() == 64 && v1.id.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
         if !is_id {
-            return Err(malformed(format!("the image ID \"{}\" is none", v1.id)));
+            return Err(malformed(format!("the image ID \"{}\" is invalid", v1.id)));
         }
         let is_empty = v1.throwaway == Some(true) || layer.blob_sum == EMPTY_LAYER;
         Ok(Self { blob, is_empty, text: history.v1.clone(), v1 })
@@ -239,7 +243,7 @@ impl Step {
         self.v1.parent.as_deref().unwrap_or_default()
     }
 
-    /// The entry in a config's history (image-spec, config.md).
+    /// The entry in the history of an image config (image-spec, config.md).
     fn history(&self) -> Value {
         let command = match self.v1.container_config.as_ref().and_then(|config| config.command.as_ref()) {
             Some(Command::Words(words)) => Some(words.join(" ")),
@@ -262,8 +266,8 @@ impl Step {
     }
 }
 
-/// The chain of parents must be one, from the top down to a base without a parent. Of steps with the same ID in a row
-/// only the lowest counts (moby, `fixManifestLayers`).
+/// Removes repeated steps: of adjacent steps with the same ID, only the lowest counts (moby, `fixManifestLayers`). Fails if
+/// the parents do not form one chain from the top to a base without a parent.
 fn without_repeated(steps: Vec<Step>) -> Result<Vec<Step>> {
     if steps.last().is_some_and(|base| !base.parent().is_empty()) {
         return Err(malformed("its base layer has a parent"));
@@ -274,15 +278,15 @@ fn without_repeated(steps: Vec<Step>) -> Result<Vec<Step>> {
         if kept.last().is_some_and(|above| above.v1.id == step.v1.id) {
             kept.pop();
         } else if !known.insert(step.v1.id.clone()) {
-            return Err(malformed(format!("the image ID {} is there twice", step.v1.id)));
+            return Err(malformed(format!("the image ID {} occurs twice", step.v1.id)));
         }
         kept.push(step);
     }
     let is_chained = |pair: &[Step]| matches!(pair, [above, below] if above.parent() == below.v1.id);
-    match kept.windows(2).all(is_chained) {
-        true => Ok(kept),
-        false => Err(malformed("its chain of parents is broken")),
+    if !kept.windows(2).all(is_chained) {
+        return Err(malformed("its chain of parents is broken"));
     }
+    Ok(kept)
 }
 
 fn malformed(why: impl std::fmt::Display) -> Error {
@@ -295,7 +299,7 @@ mod tests {
 
     const LAYER: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
-    /// A manifest of these steps, top first: blob, ID, parent, and more members of the v1 config.
+    /// A manifest of these steps, top first: blob, ID, parent, and further members of the v1 config.
     fn document(steps: &[(&str, u8, u8, &str)]) -> String {
         let id = |n: u8| if n == 0 { String::new() } else { format!("{n:064x}") };
         let layers: Vec<Value> = steps.iter().map(|(blob, ..)| json!({ "blobSum": blob })).collect();
@@ -309,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn layers_go_from_the_base_up_without_the_empty_ones() {
+    fn lists_layers_from_the_base_up_without_empty_ones() {
         let other = LAYER.replace("e3", "d3");
         let top = r#","os":"linux","architecture":"arm","variant":"v6","Size":1,"config":{"Cmd":["x"]}"#;
         let command = r#","container_config":{"Cmd":["a","b"]},"comment":"","author":"me""#;
@@ -332,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn the_chain_is_one() {
+    fn requires_one_chain_of_parents() {
         let check = |steps: &[(u8, u8)], layers: Option<usize>| {
             let steps: Vec<_> = steps.iter().map(|(own, parent)| (LAYER, *own, *parent, "")).collect();
             let parsed = parse(&document(&steps)).map(|schema1| schema1.layers.len());
@@ -349,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn the_payload_is_what_was_signed() {
+    fn restores_the_signed_payload() {
         let bytes = |protected: &str| {
             let protected = URL_SAFE_NO_PAD.encode(protected);
             format!("{{\"a\": 1, \"signatures\": [{{\"protected\": \"{protected}\"}}]}}").into_bytes()
@@ -367,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn is_known_by_its_type_or_its_shape() {
+    fn is_recognised_by_content_type_or_members() {
         let text = document(&[(LAYER, 1, 0, "")]);
         let signed = "application/vnd.docker.distribution.manifest.v1+prettyjws";
         for (content_type, expected) in

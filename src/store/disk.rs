@@ -1,5 +1,5 @@
-//! The store's few operations on files, with the care that power cuts and strange folders ask for: what is no regular
-//! file is never opened as one, and a name is durable only after its folder was synced.
+//! The store's operations on files. Only regular files are opened, and a new name is durable only after its folder is
+//! synced.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -13,15 +13,15 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{Limits, read_capped};
 use crate::oci::descriptor::Descriptor;
 
-/// Bytes that are read and written at once.
+/// The size of the buffers for reading and writing, in bytes.
 pub(super) const BUFFER: usize = 64 << 10;
 
-/// Where a blob lies in the store at `root`.
+/// The path of a blob in the store at `root`.
 pub(super) fn blob_path(root: &Path, digest: &Digest) -> PathBuf {
     root.join("blobs").join(digest.algorithm()).join(digest.hex())
 }
 
-/// Whether a blob is there, with the size that its descriptor says.
+/// Returns true if the store has the blob with the size of its descriptor.
 pub(super) fn has_blob(root: &Path, blob: &Descriptor) -> Result<bool> {
     let path = blob_path(root, &blob.digest);
     match open_regular(&path)? {
@@ -30,8 +30,8 @@ pub(super) fn has_blob(root: &Path, blob: &Descriptor) -> Result<bool> {
     }
 }
 
-/// Opens a regular file for reading; `None` if it does not exist. A link, FIFO or device in its place could block or
-/// lead out of the store, so it is an error.
+/// Opens a regular file for reading; `None` if it does not exist. Anything else in its place is an error, because a FIFO or
+/// device could block and a link could lead out of the store.
 pub(super) fn open_regular(path: &Path) -> Result<Option<File>> {
     let file = match options().read(true).open(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -40,22 +40,23 @@ pub(super) fn open_regular(path: &Path) -> Result<Option<File>> {
     require_regular(path, file).map(Some)
 }
 
-/// Opens a file for writing, made if it does not exist; its content stays.
+/// Opens a regular file for writing and keeps its content. Creates it if it does not exist.
 pub(super) fn open_or_create(path: &Path) -> Result<File> {
     let file = options().read(true).write(true).create(true).truncate(false).open(path);
     require_regular(path, file.map_err(|e| Error::disk("create", path, e))?)
 }
 
-/// A whole small file; `None` if it does not exist.
+/// Reads a small file; `None` if it does not exist.
 pub(super) fn read_small(path: &Path, limit: usize) -> Result<Option<Vec<u8>>> {
     let Some(file) = open_regular(path)? else { return Ok(None) };
-    match read_capped(file, limit).map_err(|e| Error::disk("read", path, e))? {
-        Some(bytes) => Ok(Some(bytes)),
-        None => Err(Limits::exceeded("bytes", limit).context(path.display())),
+    let bytes = read_capped(file, limit).map_err(|e| Error::disk("read", path, e))?;
+    if bytes.is_none() {
+        return Err(Limits::exceeded("bytes", limit).context(path.display()));
     }
+    Ok(bytes)
 }
 
-/// Replaces a small file in one step: temporary file, fsync, rename, fsync of the folder.
+/// Replaces a small file atomically: writes a temporary file, syncs it, renames it, syncs the folder.
 pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".new");
@@ -68,15 +69,15 @@ pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     replaced.inspect_err(|_| drop(fs::remove_file(&temporary)))
 }
 
-/// Renames within the store and makes the new name durable.
+/// Renames a file within the store and makes the new name durable.
 pub(super) fn rename(from: &Path, to: &Path) -> Result<()> {
     fs::rename(from, to).map_err(|e| Error::disk("rename to", to, e))?;
     sync_parent(to)
 }
 
-/// Makes a folder and its missing parents durable, one after the other.
+/// Creates a folder and its missing parents, and makes each durable.
 pub(super) fn create_folder(path: &Path) -> Result<()> {
-    // An umask only takes away: under that of an init, 0, anybody could write otherwise.
+    // The default mode is 0777, and an init process may have the umask 0. Then anyone could write to the folder.
     match DirBuilder::new().mode(0o755).create(path) {
         Ok(()) => sync_parent(path),
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
@@ -88,7 +89,7 @@ pub(super) fn create_folder(path: &Path) -> Result<()> {
     }
 }
 
-/// Removes what has a blob's name, a folder too, which cannot be one; if there is nothing, that is fine.
+/// Removes the file with the name of a blob, or a folder in its place. Succeeds if nothing has that name.
 pub(super) fn remove(path: &Path) -> Result<()> {
     let removed = match fs::remove_file(path) {
         Err(e) if e.kind() == io::ErrorKind::IsADirectory => fs::remove_dir_all(path),
@@ -100,7 +101,7 @@ pub(super) fn remove(path: &Path) -> Result<()> {
     }
 }
 
-/// The digests of all blobs, sorted. Names that are no digest are none of ours.
+/// The digests of all blobs, sorted. Skips files whose name is not a digest.
 pub(super) fn blobs(root: &Path) -> Result<Vec<Digest>> {
     let mut digests = Vec::new();
     for algorithm in ["sha256", "sha512"] {
@@ -118,7 +119,7 @@ pub(super) fn blobs(root: &Path) -> Result<Vec<Digest>> {
     Ok(digests)
 }
 
-/// Makes the names of blobs durable, whoever gave them.
+/// Makes the names of all blobs durable, including those that other processes committed.
 pub(super) fn sync_folders(root: &Path) -> Result<()> {
     let blobs = root.join("blobs");
     for folder in [blobs.join("sha256"), blobs.join("sha512"), blobs, root.to_owned()] {
@@ -137,10 +138,10 @@ fn options() -> OpenOptions {
 }
 
 fn require_regular(path: &Path, file: File) -> Result<File> {
-    match file.metadata().map_err(|e| Error::disk("read", path, e))?.is_file() {
-        true => Ok(file),
-        false => Err(Error::new(ErrorKind::Disk, format!("open {}: not a regular file", path.display()))),
+    if !file.metadata().map_err(|e| Error::disk("read", path, e))?.is_file() {
+        return Err(Error::new(ErrorKind::Disk, format!("open {}: not a regular file", path.display())));
     }
+    Ok(file)
 }
 
 fn sync_parent(path: &Path) -> Result<()> {

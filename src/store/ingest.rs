@@ -1,5 +1,5 @@
-//! Takes a blob in: a partial file under an advisory lock, then, by proof of its digest, the blob. Nothing has a
-//! blob's name that is not the blob. What came before a failure stays, and the next attempt or run goes on from it.
+//! Adds a blob to the store. Bytes arrive in a partial file under an advisory lock; the file is renamed to the blob only
+//! after its digest is verified. After a failure the partial file stays, and the next attempt or run resumes from it.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
@@ -12,23 +12,26 @@ use super::lock;
 use crate::cancel::Cancel;
 use crate::error::{Error, ErrorKind, Result};
 use crate::oci::descriptor::Descriptor;
-use crate::verify::{Proof, Size, Verified, VerifyState};
+use crate::verify::{Proof, Size, Verified, VerifyState, filled};
 
-/// A partial blob that this process alone writes. Dropped while it is empty, it is removed.
+/// A partial blob that only this process writes. Dropping it removes the partial file if it is empty.
 #[must_use]
 pub(crate) struct Ingest {
     root: PathBuf,
     blob: Descriptor,
     path: PathBuf,
     file: Arc<File>,
-    /// What is known of the bytes in the file.
-    check: VerifyState,
+    /// The state of the verification of the bytes in the file.
+    state: VerifyState,
+    /// Set once the blob is complete and verified.
     proof: Option<Proof>,
 }
 
-/// Opens and locks the blob's partial file, and hashes what an earlier run left in it. `None` if another process has just
-/// committed the blob. Two processes that want the same blob fetch it once: the second waits for the first, whose lock
-/// dies with it.
+/// Opens and locks the partial file of a blob, and hashes the bytes that an earlier run left in it. `None` if another process
+/// has committed the blob meanwhile.
+///
+/// Two processes that need the same blob fetch it once, because the second waits for the lock of the first. The kernel
+/// releases the lock when a process exits.
 pub(super) fn begin(root: &Path, blob: &Descriptor, cancel: &Cancel) -> Result<Option<Ingest>> {
     let path = partial_path(root, blob);
     loop {
@@ -38,50 +41,52 @@ pub(super) fn begin(root: &Path, blob: &Descriptor, cancel: &Cancel) -> Result<O
             disk::remove(&path)?;
             return Ok(None);
         }
-        // Whoever held the lock may have renamed or removed the file that we opened.
+        // The process that held the lock may have renamed or removed the file that this one opened. Then open it again.
         if is_at(&file, &path) {
             let (root, blob) = (root.to_owned(), blob.clone());
-            let check = nothing_of(&blob);
-            let mut ingest = Ingest { root, blob, path, file: Arc::new(file), check, proof: None };
-            ingest.recall(cancel)?;
+            let state = initial_state(&blob);
+            let mut ingest = Ingest { root, blob, path, file: Arc::new(file), state, proof: None };
+            ingest.hash_partial(cancel)?;
             return Ok(Some(ingest));
         }
     }
 }
 
 impl Ingest {
-    /// Bytes that are there.
+    /// The number of bytes in the partial file.
     pub(crate) fn offset(&self) -> u64 {
-        self.check.count()
+        self.state.count()
     }
 
-    /// Appends the bytes of `reader`, which starts at the offset, up to its end, and verifies the whole blob. `report` gets
-    /// the number of bytes so far. After a mismatch the file is empty.
+    /// Appends the bytes of `reader`, which starts at the offset, up to its end, and verifies the whole blob. Calls `report`
+    /// with the number of bytes so far. Discards the whole file after a mismatch.
     pub(crate) fn append(&mut self, reader: impl Read, cancel: &Cancel, report: &mut dyn FnMut(u64)) -> Result<()> {
-        match self.copy(reader, cancel, report) {
-            Err(error) if error.kind() == ErrorKind::Mismatch => self.restart().and(Err(error)),
-            other => other,
+        let appended = self.copy(reader, cancel, report);
+        if appended.as_ref().is_err_and(|error| error.kind() == ErrorKind::Mismatch) {
+            self.restart()?;
         }
+        appended
     }
 
-    /// The bytes up to the offset, for comparing them with what a server sends again.
+    /// The bytes up to the offset, to compare them with bytes that a server sends again.
     pub(crate) fn known_bytes(&self) -> KnownBytes {
         KnownBytes { file: Arc::clone(&self.file), path: self.path.clone() }
     }
 
-    /// Forgets what is there.
+    /// Discards the bytes in the partial file.
     pub(crate) fn restart(&mut self) -> Result<()> {
-        self.check = nothing_of(&self.blob);
+        self.state = initial_state(&self.blob);
         self.file.set_len(0).map_err(|e| Error::disk("truncate", &self.path, e))
     }
 
-    /// fsync, rename, fsync of the folder: in that order a power cut leaves the blob whole or not there.
+    /// Syncs the file, renames it, and syncs the folder. In this order a power cut leaves either the complete blob or none.
     pub(crate) fn commit(mut self) -> Result<()> {
         let Some(proof) = self.proof.take() else {
-            return Err(Error::new(ErrorKind::Internal, "commit blob: its digest was not proven"));
+            return Err(Error::new(ErrorKind::Internal, "commit blob: its digest is not verified"));
         };
         if let Err(error) = self.file.sync_all() {
-            // What did not reach the disk may be taken for written from now on: no later fsync would tell.
+            // After a failed fsync the kernel may mark the pages as clean, so that a later fsync succeeds although the data
+            // never reached the disk.
             disk::remove(&self.path)?;
             return Err(Error::disk("sync", &self.path, error));
         }
@@ -90,66 +95,65 @@ impl Ingest {
         rename(&self.path, &blob)
     }
 
-    /// Hashes what an earlier run left. More than the blob has is none of it.
-    fn recall(&mut self, cancel: &Cancel) -> Result<()> {
+    /// Hashes the bytes that an earlier run left. Discards them if they are more than the blob has.
+    fn hash_partial(&mut self, cancel: &Cancel) -> Result<()> {
         let read = |e| Error::disk("read", &self.path, e);
         let length = self.file.metadata().map_err(read)?.len();
         if length == 0 || length > self.blob.size {
             return self.restart();
         }
-        let check = nothing_of(&self.blob);
-        let mut known = Verified::resume(check, (&*self.file).take(length), cancel.clone());
+        let state = initial_state(&self.blob);
+        let mut partial = Verified::resume(state, (&*self.file).take(length), cancel.clone());
         let mut buffer = vec![0; BUFFER];
-        while known.count() < length {
-            known.read(&mut buffer).map_err(|e| Error::through_read(e, read))?;
+        while partial.count() < length {
+            partial.read(&mut buffer).map_err(|e| Error::through_read(e, read))?;
         }
-        self.check = known.suspend();
+        self.state = partial.suspend();
         Ok(())
     }
 
     fn copy(&mut self, reader: impl Read, cancel: &Cancel, report: &mut dyn FnMut(u64)) -> Result<()> {
-        let fresh = nothing_of(&self.blob);
         let offset = self.offset();
-        let check = std::mem::replace(&mut self.check, fresh);
-        let mut reader = Verified::resume(check, reader, cancel.clone());
-        let copied = (&*self.file).seek(SeekFrom::Start(offset)).map_err(|e| Error::disk("seek in", &self.path, e));
-        let copied = copied.and_then(|_| self.pour(&mut reader, report));
-        match copied {
-            Ok(()) => reader.finish().map(|proof| self.proof = Some(proof)),
-            Err(error) => {
-                self.check = reader.suspend();
-                Err(error)
-            }
+        (&*self.file).seek(SeekFrom::Start(offset)).map_err(|e| Error::disk("seek in", &self.path, e))?;
+        let state = std::mem::replace(&mut self.state, initial_state(&self.blob));
+        let mut reader = Verified::resume(state, reader, cancel.clone());
+        let written = self.write(&mut reader, report);
+        if let Err(error) = written {
+            // Keep the state, so that another reader can resume.
+            self.state = reader.suspend();
+            return Err(error);
         }
+        self.proof = Some(reader.finish()?);
+        Ok(())
     }
 
-    fn pour(&mut self, reader: &mut Verified<impl Read>, report: &mut dyn FnMut(u64)) -> Result<()> {
+    fn write(&self, reader: &mut Verified<impl Read>, report: &mut dyn FnMut(u64)) -> Result<()> {
         let mut buffer = vec![0; BUFFER];
         loop {
             let n = reader.read(&mut buffer).map_err(unread)?;
             if n == 0 {
                 return Ok(());
             }
-            let written = (&*self.file).write_all(buffer.get(..n).unwrap_or_default());
+            let written = (&*self.file).write_all(filled(&buffer, n)?);
             written.map_err(|e| Error::disk("write", &self.path, e))?;
             report(reader.count());
         }
     }
 }
 
-/// The bytes of a partial blob.
+/// The bytes of a partial blob, for comparing.
 pub(crate) struct KnownBytes {
     file: Arc<File>,
     path: PathBuf,
 }
 
 impl KnownBytes {
-    /// Fails with [`ErrorKind::Mismatch`] if the bytes at `offset` differ from `repeated`. Whether the server or the file is
-    /// wrong is not known then.
+    /// Compares `repeated` with the bytes at `offset`. A difference is an [`ErrorKind::Mismatch`], because it is unknown which
+    /// of the two is right.
     pub(crate) fn compare(&self, offset: u64, repeated: &[u8]) -> Result<()> {
-        let mut ours = vec![0; repeated.len()];
-        self.file.read_exact_at(&mut ours, offset).map_err(|e| Error::disk("read", &self.path, e))?;
-        if ours != repeated {
+        let mut stored = vec![0; repeated.len()];
+        self.file.read_exact_at(&mut stored, offset).map_err(|e| Error::disk("read", &self.path, e))?;
+        if stored != repeated {
             return Err(Error::new(ErrorKind::Mismatch, "the blob differs from its partial download"));
         }
         Ok(())
@@ -157,7 +161,7 @@ impl KnownBytes {
 }
 
 impl Drop for Ingest {
-    /// An empty partial is of no use to anybody. The lock is still held, so nobody else writes to it.
+    /// Removes an empty partial file. The lock is still held, so no other process writes to it.
     fn drop(&mut self) {
         if self.proof.is_none() && is_at(&self.file, &self.path) && self.file.metadata().is_ok_and(|m| m.len() == 0) {
             let _ = fs::remove_file(&self.path);
@@ -165,7 +169,7 @@ impl Drop for Ingest {
     }
 }
 
-/// Bytes that an earlier run left of a blob; nobody has looked at them yet.
+/// The number of bytes of a blob that an earlier run left. They are not verified.
 pub(super) fn partial_size(root: &Path, blob: &Descriptor) -> u64 {
     fs::symlink_metadata(partial_path(root, blob)).map_or(0, |partial| partial.len())
 }
@@ -174,8 +178,8 @@ fn partial_path(root: &Path, blob: &Descriptor) -> PathBuf {
     root.join("ingest").join(format!("{}-{}.partial", blob.digest.algorithm(), blob.digest.hex()))
 }
 
-/// The check of a blob of which nothing is there.
-fn nothing_of(blob: &Descriptor) -> VerifyState {
+/// The state of the verification before the first byte.
+fn initial_state(blob: &Descriptor) -> VerifyState {
     VerifyState::new(blob.digest, Size::Exactly(blob.size))
 }
 
@@ -183,9 +187,10 @@ fn unread(error: io::Error) -> Error {
     Error::through_read(error, |e| Error::disk("read", "blob", e))
 }
 
+/// Returns true if `path` still names the open `file`.
 fn is_at(file: &File, path: &Path) -> bool {
     match (file.metadata(), fs::symlink_metadata(path)) {
-        (Ok(ours), Ok(there)) => (ours.dev(), ours.ino()) == (there.dev(), there.ino()),
+        (Ok(opened), Ok(named)) => (opened.dev(), opened.ino()) == (named.dev(), named.ino()),
         _ => false,
     }
 }

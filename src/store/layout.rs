@@ -1,5 +1,5 @@
-//! The files of an OCI image layout: `oci-layout` and `index.json`. Entries and annotations that are not ours are kept
-//! as they are.
+//! The files of an OCI image layout: `oci-layout` and `index.json` (image-spec, image-layout.md). Keeps entries and
+//! annotations of other tools unchanged.
 
 use std::path::Path;
 
@@ -16,13 +16,13 @@ use crate::oci::descriptor::Descriptor;
 use crate::oci::media_type::OCI_INDEX;
 use crate::oci::platform::Platform;
 
-/// Where other tools look for an entry's name; the whole name, for one store holds many repositories.
+/// The annotation with the name of an entry. Holds the full name, because one store holds many repositories.
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
-/// Where containerd looks.
+/// The annotation with the name that containerd reads.
 const IMAGE_NAME: &str = "io.containerd.image.name";
-/// The digest to which the name resolved, where that is an index and not the manifest itself.
+/// The annotation with the digest to which the name resolved, if that is an index and not the manifest itself.
 const RESOLVED: &str = "pullet.resolved.digest";
-/// The digest of the registry's own manifest, where the store names one with OCI's media types instead.
+/// The annotation with the digest of the registry's manifest, if the store has it converted to OCI media types.
 const SOURCE: &str = "pullet.source.digest";
 const VERSION: &str = "1.0.0";
 const INDEX_LIMIT: usize = 16 << 20;
@@ -31,9 +31,9 @@ const INDEX_LIMIT: usize = 16 << 20;
 #[derive(Clone, Debug)]
 pub(crate) struct ImageEntry {
     pub(crate) name: String,
-    /// What the name resolved to at the registry: the index's digest, or the manifest's own.
+    /// The digest to which the name resolved at the registry: that of the index or of the manifest.
     pub(crate) resolved: Digest,
-    /// The registry's manifest for the platform; differs from `manifest` where that had to be made an OCI one.
+    /// The digest of the registry's manifest for the platform. Differs from `manifest` if that was converted to OCI.
     pub(crate) source: Digest,
     pub(crate) manifest: Descriptor,
     pub(crate) platform: Platform,
@@ -45,7 +45,7 @@ struct LayoutFile {
     version: String,
 }
 
-/// Writes the two files where they are missing. A layout of another version is refused.
+/// Writes the two files if they are missing. Fails for a layout of another version.
 pub(super) fn create(root: &Path, cancel: &Cancel) -> Result<()> {
     let _held = lock::index(root, cancel)?;
     let path = root.join("oci-layout");
@@ -54,13 +54,13 @@ pub(super) fn create(root: &Path, cancel: &Cancel) -> Result<()> {
         None => replace(&path, json!({ "imageLayoutVersion": VERSION }).to_string().as_bytes())?,
     }
     let path = root.join("index.json");
-    match read_small(&path, INDEX_LIMIT)? {
-        Some(_) => Ok(()),
-        None => write(&path, json!({ "schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [] })),
+    if read_small(&path, INDEX_LIMIT)?.is_none() {
+        write(&path, json!({ "schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [] }))?;
     }
+    Ok(())
 }
 
-/// The entries that have a name, in order. Others, and those whose descriptor is malformed, are not ours to use.
+/// The entries that have a name, in order. Skips others, and those whose descriptor is malformed.
 pub(super) fn entries(root: &Path) -> Result<Vec<ImageEntry>> {
     let layout = root.join("oci-layout");
     if let Some(bytes) = read_small(&layout, INDEX_LIMIT)? {
@@ -73,8 +73,8 @@ pub(super) fn entries(root: &Path) -> Result<Vec<ImageEntry>> {
     }
 }
 
-/// Puts `entry` into the index in place of what had its name. Before that, the folders of the blobs are synced: one that
-/// was there already may have its name from a run that was killed before it could do so.
+/// Puts `entry` into the index and removes another entry of its name. Syncs the folders of the blobs first, because an
+/// earlier run may have been killed after renaming a blob and before syncing its folder.
 pub(super) fn name(root: &Path, entry: &ImageEntry, cancel: &Cancel) -> Result<()> {
     sync_folders(root)?;
     let _held = lock::index(root, cancel)?;
@@ -91,18 +91,16 @@ pub(super) fn name(root: &Path, entry: &ImageEntry, cancel: &Cancel) -> Result<(
 }
 
 fn check_version(path: &Path, bytes: &[u8]) -> Result<()> {
-    let layout: LayoutFile = serde_json::from_slice(bytes).map_err(|e| broken(path, &e))?;
-    match layout.version.as_str() {
-        VERSION => Ok(()),
-        other => {
-            let text = format!("{}: image layout version \"{other}\" is not supported", path.display());
-            Err(Error::new(ErrorKind::Unsupported, text))
-        }
+    let LayoutFile { version } = serde_json::from_slice(bytes).map_err(|e| malformed(path, &e))?;
+    if version != VERSION {
+        let text = format!("{}: image layout version \"{version}\" is not supported", path.display());
+        return Err(Error::new(ErrorKind::Unsupported, text));
     }
+    Ok(())
 }
 
 fn parse(path: &Path, bytes: &[u8]) -> Result<Map<String, Value>> {
-    serde_json::from_slice(bytes).map_err(|e| broken(path, &e))
+    serde_json::from_slice(bytes).map_err(|e| malformed(path, &e))
 }
 
 fn write(path: &Path, index: Value) -> Result<()> {
@@ -135,14 +133,19 @@ fn entry(value: &Value) -> Option<ImageEntry> {
 }
 
 fn descriptor(entry: &ImageEntry) -> Value {
-    let mut platform = json!({ "os": entry.platform.os(), "architecture": entry.platform.architecture() });
-    if let (Some(object), false) = (platform.as_object_mut(), entry.platform.variant().is_empty()) {
-        object.insert("variant".to_owned(), entry.platform.variant().into());
+    let mut platform = Map::new();
+    platform.insert("os".to_owned(), entry.platform.os().into());
+    platform.insert("architecture".to_owned(), entry.platform.architecture().into());
+    if !entry.platform.variant().is_empty() {
+        platform.insert("variant".to_owned(), entry.platform.variant().into());
     }
-    let mut annotations = json!({ REF_NAME: entry.name, IMAGE_NAME: entry.name });
+    let mut annotations = Map::new();
+    for key in [REF_NAME, IMAGE_NAME] {
+        annotations.insert(key.to_owned(), entry.name.as_str().into());
+    }
     for (key, digest) in [(RESOLVED, entry.resolved), (SOURCE, entry.source)] {
-        if let (Some(object), true) = (annotations.as_object_mut(), digest != entry.manifest.digest) {
-            object.insert(key.to_owned(), digest.to_string().into());
+        if digest != entry.manifest.digest {
+            annotations.insert(key.to_owned(), digest.to_string().into());
         }
     }
     json!({
@@ -154,6 +157,6 @@ fn descriptor(entry: &ImageEntry) -> Value {
     })
 }
 
-fn broken(path: &Path, why: &dyn std::fmt::Display) -> Error {
+fn malformed(path: &Path, why: &dyn std::fmt::Display) -> Error {
     Error::new(ErrorKind::Disk, format!("read {}: {why}", path.display())).with_advice(Advice::VerifyStore)
 }

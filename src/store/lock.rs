@@ -1,8 +1,9 @@
-//! The store's locks: advisory, of the kernel, so that they die with their process. Who reads needs none.
+//! The store's locks: kernel advisory locks, released automatically when the process exits. Readers take none.
 //!
-//! `lock` is held by who changes `index.json`, for that moment alone. A partial blob is locked by who fills it. `prune.lock`
-//! is shared by all who rely on blobs that no name keeps yet, from their first look until the name is in the index; who
-//! removes unnamed blobs takes it alone, and looks for them only then.
+//! - `lock` is held while `index.json` changes.
+//! - A partial blob is locked by the process that fills it.
+//! - `prune.lock` is held shared by every process that relies on blobs that have no name yet, from its first look at the
+//!   store until the name is in the index. Removing unnamed blobs takes the lock exclusively before it looks for them.
 
 use std::fs::{File, TryLockError};
 use std::path::Path;
@@ -12,16 +13,16 @@ use super::disk::{open_or_create, open_regular};
 use crate::cancel::Cancel;
 use crate::error::{Error, Result};
 
-/// How often a held lock is looked at.
+/// How often a lock that another process holds is tried.
 const LOCK_POLL: Duration = Duration::from_millis(50);
 const PRUNE: &str = "prune.lock";
 
-/// While this lives, no blob is removed for having no name.
+/// While this exists, no process removes unnamed blobs.
 #[derive(Debug)]
 #[must_use]
-pub(crate) struct PruneGuard(#[expect(dead_code, reason = "it is held, not used")] Option<File>);
+pub(crate) struct PruneGuard(#[expect(dead_code, reason = "holds the lock until it is dropped")] Option<File>);
 
-/// Keeps blobs from being pruned; waits for a prune that is under way.
+/// Prevents the removal of unnamed blobs. Waits for a removal that is running.
 pub(super) fn keep(root: &Path, cancel: &Cancel) -> Result<PruneGuard> {
     let path = root.join(PRUNE);
     let file = open_or_create(&path)?;
@@ -29,13 +30,13 @@ pub(super) fn keep(root: &Path, cancel: &Cancel) -> Result<PruneGuard> {
     Ok(PruneGuard(Some(file)))
 }
 
-/// The same for who reads, without waiting, and where it can be had.
+/// Prevents the removal of unnamed blobs for a reader. Does not wait; has no effect if the lock cannot be taken.
 pub(super) fn keep_if_free(root: &Path) -> PruneGuard {
     let file = open_regular(&root.join(PRUNE)).ok().flatten();
     PruneGuard(file.filter(|file| file.try_lock_shared().is_ok()))
 }
 
-/// Locks the index for a change.
+/// Locks the index in order to change it.
 pub(super) fn index(root: &Path, cancel: &Cancel) -> Result<File> {
     let path = root.join("lock");
     let file = open_or_create(&path)?;
@@ -43,7 +44,7 @@ pub(super) fn index(root: &Path, cancel: &Cancel) -> Result<File> {
     Ok(file)
 }
 
-/// Waits for whoever holds the file, but not beyond a cancellation or a deadline.
+/// Locks the file. Waits for its holder until the work is cancelled or its deadline passes.
 pub(super) fn exclusive(file: &File, path: &Path, cancel: &Cancel) -> Result<()> {
     wait(path, cancel, || file.try_lock())
 }

@@ -1,6 +1,6 @@
-//! The store: an OCI image layout (image-spec, image-layout.md) that skopeo, umoci, podman, crane and regctl read as it
-//! is. A blob gets its name only by proof of its digest; the index changes by one rename. It fetches nothing and
-//! unpacks nothing.
+//! The store: an OCI image layout (image-spec, image-layout.md), which skopeo, umoci, podman, crane and regctl read
+//! directly. A blob gets its name only after its digest is verified, and the index is replaced atomically. This module
+//! neither fetches nor unpacks.
 
 mod disk;
 mod ingest;
@@ -21,7 +21,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::oci::descriptor::Descriptor;
 use crate::verify::{Size, Verified};
 
-/// A folder of verified images. Opening one for reading changes nothing; writers make what is missing.
+/// A folder of verified images, in the format of an OCI image layout.
+///
+/// Reading never changes the folder. Writing creates missing folders and files.
 ///
 /// ```no_run
 /// let store = pullet::Store::open("/var/lib/pullet");
@@ -35,34 +37,34 @@ pub struct Store {
     root: PathBuf,
 }
 
-/// What a verification found of one blob.
+/// The result of verifying one blob.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Check {
-    /// The digest that the blob's name promises.
+    /// The digest in the name of the blob.
     pub digest: Digest,
-    /// Why it is not what it promises; `None` for a good one.
+    /// The reason if the blob is corrupt or missing; `None` if it is intact.
     pub fault: Option<String>,
 }
 
 impl Store {
-    /// The store in `folder`, which need not exist yet.
+    /// Opens the store in `folder`, which need not exist yet.
     pub fn open(folder: impl Into<PathBuf>) -> Self {
         Self { root: folder.into() }
     }
 
-    /// The store's folder.
+    /// The folder of the store.
     pub fn folder(&self) -> &Path {
         &self.root
     }
 
-    /// The named images, in the order of the index. A store that does not exist has none.
+    /// The named images, in the order of the index; none if the store does not exist.
     pub(crate) fn entries(&self) -> Result<Vec<ImageEntry>> {
         layout::entries(&self.root)
     }
 
-    /// Makes the layout's folders and files where they are missing. While what it returns lives, blobs without a name
-    /// are kept.
+    /// Creates the missing folders and files of the layout. While the returned guard exists, no process removes unnamed
+    /// blobs.
     pub(crate) fn create(&self, cancel: &Cancel) -> Result<PruneGuard> {
         create_folder(&self.root.join("blobs"))?;
         create_folder(&self.root.join("ingest"))?;
@@ -70,38 +72,39 @@ impl Store {
         lock::keep(&self.root, cancel)
     }
 
-    /// Keeps blobs without a name for a reader, who waits for nobody.
+    /// Prevents the removal of unnamed blobs for a reader, if that needs no waiting.
     pub(crate) fn keep(&self) -> PruneGuard {
         lock::keep_if_free(&self.root)
     }
 
-    /// Whether the blob is there, with the size that the descriptor says.
+    /// Returns true if the store has the blob with the size of its descriptor.
     pub(crate) fn contains(&self, blob: &Descriptor) -> Result<bool> {
         disk::has_blob(&self.root, blob)
     }
 
-    /// Bytes that are still to be fetched of a blob. What an earlier run left is counted, and may yet turn out useless.
+    /// The number of bytes of a blob that are still to be fetched. Counts the bytes of a partial file as present, although
+    /// they are not verified yet.
     pub(crate) fn lacks(&self, blob: &Descriptor) -> Result<u64> {
-        match self.contains(blob)? {
-            true => Ok(0),
-            false => Ok(blob.size.saturating_sub(ingest::partial_size(&self.root, blob))),
+        if self.contains(blob)? {
+            return Ok(0);
         }
+        Ok(blob.size.saturating_sub(ingest::partial_size(&self.root, blob)))
     }
 
-    /// The bytes of a blob whose size nothing tells but itself; `None` if it is not there.
+    /// The size of a blob in bytes, for a blob that has no descriptor; `None` if the store does not have it.
     pub(crate) fn size(&self, digest: &Digest) -> Result<Option<u64>> {
         let path = self.blob_path(digest);
         let Some(file) = open_regular(&path)? else { return Ok(None) };
         Ok(Some(file.metadata().map_err(|e| Error::disk("read", &path, e))?.len()))
     }
 
-    /// A committed blob, to be read from its start. Its digest was proven when it was committed.
+    /// Opens a blob for reading. Its digest was verified when it was committed, and is not verified again.
     pub(crate) fn blob(&self, blob: &Descriptor) -> Result<File> {
         let path = self.blob_path(&blob.digest);
         open_regular(&path)?.ok_or_else(|| missing(blob))
     }
 
-    /// The bytes of a small blob, verified anew.
+    /// Reads and verifies a small blob.
     pub(crate) fn document(&self, blob: &Descriptor, limit: usize) -> Result<Vec<u8>> {
         let path = self.blob_path(&blob.digest);
         let file = Verified::new(self.blob(blob)?, blob.digest, Size::Exactly(blob.size), Cancel::default());
@@ -109,12 +112,12 @@ impl Store {
         bytes.map_err(|e| e.context(format!("blob {}", blob.digest)))
     }
 
-    /// Begins to take in a blob, or says that another process has just committed it.
+    /// Begins to add a blob; `None` if another process has committed it meanwhile.
     pub(crate) fn ingest(&self, blob: &Descriptor, cancel: &Cancel) -> Result<Option<Ingest>> {
         ingest::begin(&self.root, blob, cancel)
     }
 
-    /// Puts bytes that are already in memory into the store, in place of a damaged blob if there is one.
+    /// Adds a small blob from memory. Replaces a corrupt blob.
     pub(crate) fn put(&self, blob: &Descriptor, bytes: &[u8], cancel: &Cancel) -> Result<()> {
         match self.document(blob, bytes.len()) {
             Ok(_) => return Ok(()),
@@ -127,17 +130,17 @@ impl Store {
         ingest.commit()
     }
 
-    /// Names `entry` in the index, in place of what had its name.
+    /// Puts `entry` into the index and removes another entry of its name.
     pub(crate) fn name(&self, entry: &ImageEntry, cancel: &Cancel) -> Result<()> {
         layout::name(&self.root, entry, cancel)
     }
 
-    /// The digests of all blobs that are there, sorted.
+    /// The digests of all blobs in the store, sorted.
     pub(crate) fn blobs(&self) -> Result<Vec<Digest>> {
         disk::blobs(&self.root)
     }
 
-    /// Reads a blob back and compares it with its digest; one that is missing is a fault too.
+    /// Verifies a blob and calls `report` with the result. Removes the blob if it is corrupt and `remove_corrupt` is true.
     pub(crate) fn verify_blob(
         &self,
         digest: Digest,
@@ -153,9 +156,10 @@ impl Store {
         Ok(())
     }
 
-    /// What is wrong with a blob. A disk that does not give it back is a fault of this blob and not the end of all.
+    /// The reason why a blob is corrupt or missing. A read error of the disk is a fault of this blob, and does not end the
+    /// verification of others.
     fn fault(&self, digest: Digest, cancel: &Cancel) -> Result<Option<String>> {
-        match self.prove(digest, cancel) {
+        match self.verify_digest(digest, cancel) {
             Ok(true) => Ok(None),
             Ok(false) => Ok(Some("missing".to_owned())),
             Err(error) if matches!(error.kind(), ErrorKind::Mismatch | ErrorKind::Disk) => Ok(Some(error.to_string())),
@@ -163,8 +167,8 @@ impl Store {
         }
     }
 
-    /// Reads a blob and proves its digest; `false` if there is none.
-    fn prove(&self, digest: Digest, cancel: &Cancel) -> Result<bool> {
+    /// Reads a blob and verifies its digest. Returns false if it is missing.
+    fn verify_digest(&self, digest: Digest, cancel: &Cancel) -> Result<bool> {
         let path = self.blob_path(&digest);
         let Some(file) = open_regular(&path)? else { return Ok(false) };
         let mut file = Verified::new(file, digest, Size::AtMost(u64::MAX, "bytes"), cancel.clone());
