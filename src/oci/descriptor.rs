@@ -105,5 +105,5 @@ pub(super) fn unsupported(what: &str) -> Error {
 }
 
 pub(super) fn unsupported_foreign_layer() -> Error {
-    unsupported("a foreign layer, which is stored outside the registry,")
+    unsupported("a foreign layer, available only from URLs outside the registry,")
 }

@@ -139,7 +139,7 @@ fn a_foreign_layer_is_refused_with_its_reason() {
     };
     let other = kit::registry::Registry::plain();
     other.serve("/layer", &image().layers[0].blob);
-    bench.pull(&foreign(json!([other.url("/layer")]))).exits(10).says("other URLs than the registry's");
+    bench.pull(&foreign(json!([other.url("/layer")]))).exits(10).says("URLs outside the registry");
     assert_eq!(other.connections(), 0, "the foreign server was asked");
     bench.pull(&foreign(json!([]))).exits_in("no urls at all", 0);
 }
