@@ -1,13 +1,11 @@
-//! Threads. This is the only file that starts any. Except in `finishes_within`, all are scoped threads, which end before
+//! Threads. This is the only file that starts any. Except in `run_within`, all are scoped threads, which end before
 //! the function that started them returns.
 
 use std::collections::VecDeque;
 use std::io::{self, Read};
-#[cfg(feature = "tls")]
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-#[cfg(feature = "tls")]
 use std::time::{Duration, Instant};
 
 use crate::cancel::Cancel;
@@ -150,25 +148,33 @@ pub(crate) fn on_new_thread<T: Send>(work: impl FnOnce() -> Result<T> + Send) ->
     })
 }
 
-/// Runs `work`, which ignores the cancel flag, on a new thread. Returns false if it takes longer than `limit`. In that case,
-/// or after a cancellation, the thread keeps running, because nothing can end it.
-#[cfg(feature = "tls")]
-pub(crate) fn finishes_within(limit: Duration, cancel: &Cancel, work: impl FnOnce() + Send + 'static) -> Result<bool> {
-    const POLL: Duration = Duration::from_millis(100);
-    let until = Instant::now() + limit;
-    let (done, wait) = sync_channel(1);
+/// Runs `work` on a thread of its own and returns its result, or `None` if it takes longer than `limit`. The thread is
+/// abandoned then, and also when `cancel` is raised or out of time, because nothing can interrupt `work`: it blocks in a
+/// call to the system.
+pub(crate) fn run_within<T: Send + 'static>(
+    limit: Option<Duration>,
+    cancel: &Cancel,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<Option<T>> {
+    const CHECK_INTERVAL: Duration = Duration::from_millis(100);
+    let start = Instant::now();
+    let (sender, receiver) = sync_channel(1);
     let worker = move || {
-        work();
-        let _ = done.send(());
+        // The receiver is gone if the caller has given up.
+        let _ = sender.send(work());
     };
     thread::Builder::new().stack_size(STACK).spawn(worker).map_err(unspawned)?;
     loop {
         cancel.check()?;
-        let left = until.saturating_duration_since(Instant::now());
-        match wait.recv_timeout(left.min(POLL)) {
-            Err(RecvTimeoutError::Timeout) if left.is_zero() => return Ok(false),
+        let left = limit.map_or(CHECK_INTERVAL, |limit| limit.saturating_sub(start.elapsed()));
+        let wait = left.min(CHECK_INTERVAL).min(cancel.remaining().unwrap_or(CHECK_INTERVAL));
+        match receiver.recv_timeout(wait) {
+            Ok(result) => return Ok(Some(result)),
+            Err(RecvTimeoutError::Timeout) if left.is_zero() => return Ok(None),
             Err(RecvTimeoutError::Timeout) => {}
-            _ => return Ok(true),
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(Error::new(ErrorKind::Internal, "a thread ended without a result"));
+            }
         }
     }
 }

@@ -31,7 +31,7 @@ fn a_registry_that_needs_tls_is_refused_before_it_is_asked() {
     ] {
         let outcome = home.run(args).exits_in(case, 10).fails_in_one_line();
         outcome
-            .says("https://registry.invalid/: this pullet is built without TLS")
+            .says("https://registry.invalid/: this pullet was built without TLS")
             .says("hint: its feature is \"tls\"");
     }
     assert!(registry.log().is_empty());
@@ -43,7 +43,7 @@ fn a_certificate_is_refused_and_not_passed_over() {
     let name = Image::small("app").push(&bench.registry, "app", "latest");
     let ca = bench.home.write("ca.pem", Authority::new().pem());
     let outcome = bench.home.run(&["pull", "--ca-file", &ca, &name]).exits(10).fails_in_one_line();
-    outcome.says("this pullet is built without TLS");
+    outcome.says("this pullet was built without TLS");
     assert!(bench.registry.log().is_empty());
 }
 
@@ -58,7 +58,7 @@ fn a_way_into_tls_is_not_taken() {
     let layer = format!("/v2/app/blobs/{layer}");
     bench.registry.fault(on(layer).redirect(307, elsewhere.url("/anywhere")));
     let outcome = bench.home.run(&["pull", &name]).exits(10).fails_in_one_line();
-    outcome.says("this pullet is built without TLS").says("https://");
+    outcome.says("this pullet was built without TLS").says("https://");
     assert!(elsewhere.log().is_empty());
 }
 

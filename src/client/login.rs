@@ -20,10 +20,10 @@ impl Client {
     pub fn login(&self, registry: &str, credentials: &Credentials, progress: &dyn Progress) -> Result<()> {
         let name = registry_named(registry)?;
         let context = |e: Error| e.context(format!("log in to {}", name.domain()));
-        let check = || self.connections.check(&name, credentials.clone(), progress);
+        let check = || self.connections.check_credentials(&name, credentials.clone(), progress);
         self.retry(progress).run(check).map_err(context)?;
         self.credential_store.store(name.domain(), credentials, progress).map_err(context)?;
-        self.connections.forget();
+        self.connections.forget_tokens();
         Ok(())
     }
 
@@ -37,7 +37,7 @@ impl Client {
         let name = registry_named(registry)?;
         let context = |e: Error| e.context(format!("log out of {}", name.domain()));
         let was_there = self.credential_store.erase(name.domain()).map_err(context)?;
-        self.connections.forget();
+        self.connections.forget_tokens();
         Ok(was_there)
     }
 }

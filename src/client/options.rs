@@ -181,7 +181,7 @@ impl Options {
             limits: self.limits.clone(),
             pace: self.pace.clone(),
             cancel: self.cancel.clone(),
-            machine: system,
+            system,
         }
     }
 }

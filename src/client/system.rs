@@ -161,7 +161,7 @@ fn await_randomness(
         return Ok(());
     }
     tell("waiting for the kernel's random numbers, which TLS needs");
-    if workers::finishes_within(limit, cancel, wait)? {
+    if workers::run_within(Some(limit), cancel, wait)?.is_some() {
         return Ok(());
     }
     let text = format!("TLS: the kernel has had no random numbers for {} s", limit.as_secs());

@@ -1,13 +1,14 @@
-//! The connections of one client: for each registry a client of its own, and where the registry may be.
+//! The connections of one client: an HTTP client for each registry, shared certificates and authorizations, and the endpoints
+//! of each name.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::auth::CachedAuth;
 use super::endpoint::{Endpoint, Mirror};
-use super::http::{Http, PaceLimits};
+use super::http::{HttpClient, HttpConfig, PaceLimits};
 use super::system::{Notice, Notices, System};
-use super::tls::{Insecure, Peer, Tls, TlsConfig, Trust};
+use super::tls::{InsecureRegistries, Peer, Tls, TlsConfig, Trust};
 use super::url::Url;
 use crate::cancel::Cancel;
 use crate::error::{Error, ErrorKind, Result};
@@ -16,35 +17,35 @@ use crate::oci::authority::Authority;
 use crate::oci::reference::Reference;
 use crate::oci::route::{Base, Place};
 
-/// What this room needs to know.
+/// The settings for connections.
 #[derive(Clone)]
 pub(crate) struct ConnectionConfig {
-    /// Token endpoints that the user lists, as `HOST[:PORT]`.
+    /// Token endpoints that the caller listed, as `HOST[:PORT]`.
     pub(crate) realms: Vec<String>,
-    /// Mirrors that the user lists, as `[HOST=]URL`.
+    /// Mirrors that the caller listed, as `[HOST=]URL`.
     pub(crate) mirrors: Vec<String>,
     pub(crate) tls: TlsConfig,
     pub(crate) limits: Limits,
     pub(crate) pace: PaceLimits,
     pub(crate) cancel: Cancel,
-    pub(crate) machine: Arc<dyn System>,
+    pub(crate) system: Arc<dyn System>,
 }
 
-/// The connections of one client, for each registry its own.
+/// The connections of one client.
 pub(crate) struct Connections {
     pub(super) config: ConnectionConfig,
     pub(super) trust: Arc<Trust>,
-    pub(super) insecure: Arc<Insecure>,
+    pub(super) insecure: Arc<InsecureRegistries>,
     mirrors: Vec<Mirror>,
     pub(super) notices: Arc<Notices>,
-    registries: Mutex<Vec<(Peer, Arc<Http>)>>,
-    /// What let us in to a repository, by its name: the next session begins with it. Never written to disk.
-    granted: Arc<Mutex<HashMap<String, CachedAuth>>>,
+    clients: Mutex<Vec<(Peer, Arc<HttpClient>)>>,
+    /// Accepted authorizations by [`Endpoint::cache_key`]. Later sessions start with them. Never written to disk.
+    auth_cache: Arc<Mutex<HashMap<String, CachedAuth>>>,
 }
 
 impl Connections {
     pub(crate) fn new(mut config: ConnectionConfig) -> Result<Self> {
-        // One that is malformed would let nobody in and look as if it did.
+        // A malformed entry would have no effect, and the user would not notice.
         for (what, listed) in [("insecure registry", &config.tls.insecure), ("token realm", &config.realms)] {
             if let Some(malformed) = listed.iter().find(|authority| authority.parse::<Authority>().is_err()) {
                 let text = format!("malformed {what} \"{malformed}\"");
@@ -53,123 +54,128 @@ impl Connections {
         }
         let mirrors = config.mirrors.iter().map(|text| Mirror::parse(text)).collect::<Result<_>>()?;
         let notices = Arc::new(Notices::default());
-        let insecure = Arc::new(Insecure::new(&config.tls, Arc::clone(&config.machine), Arc::clone(&notices)));
-        let trust = Trust::new(&config.tls, Arc::clone(&insecure), Arc::clone(&config.machine), Arc::clone(&notices))?;
-        // What was made of them stays; that there were any is all that is asked from here on.
+        let insecure = Arc::new(InsecureRegistries::new(&config.tls, Arc::clone(&config.system), Arc::clone(&notices)));
+        let trust = Trust::new(&config.tls, Arc::clone(&insecure), Arc::clone(&config.system), Arc::clone(&notices))?;
+        // Certificates are parsed by now. Drop the PEM text but remember whether any was given.
         config.tls.ca_pem.iter_mut().for_each(|pem| *pem = Vec::new());
         config.tls.client_pem.iter_mut().for_each(|pems| *pems = Default::default());
-        let (trust, registries, granted) = (Arc::new(trust), Mutex::default(), Arc::default());
-        Ok(Self { config, trust, insecure, mirrors, notices, registries, granted })
+        let (trust, clients, auth_cache) = (Arc::new(trust), Mutex::default(), Arc::default());
+        Ok(Self { config, trust, insecure, mirrors, notices, clients, auth_cache })
     }
 
-    /// Connections to the same registries that are nobody else's, and end with this flag. What is trusted, and what was
-    /// granted, is shared.
+    /// Returns separate connections to the same registries, which end when `cancel` is raised. Certificates and authorizations
+    /// are shared.
     pub(crate) fn with_cancel(&self, cancel: &Cancel) -> Self {
-        let known = self.registries();
-        let registries = known.iter().map(|(peer, http)| (peer.clone(), Arc::new(http.with_cancel(cancel)))).collect();
+        let known = self.clients();
+        let clients = known.iter().map(|(peer, http)| (peer.clone(), Arc::new(http.with_cancel(cancel)))).collect();
         Self {
             config: ConnectionConfig { cancel: cancel.clone(), ..self.config.clone() },
             trust: Arc::clone(&self.trust),
             insecure: Arc::clone(&self.insecure),
             mirrors: self.mirrors.clone(),
             notices: Arc::clone(&self.notices),
-            registries: Mutex::new(registries),
-            granted: Arc::clone(&self.granted),
+            clients: Mutex::new(clients),
+            auth_cache: Arc::clone(&self.auth_cache),
         }
     }
 
-    /// Forgets what tokens were granted.
-    pub(crate) fn forget(&self) {
-        self.granted().clear();
+    /// Clears the cached authorizations.
+    pub(crate) fn forget_tokens(&self) {
+        self.auth_cache().clear();
     }
 
-    pub(super) fn granted(&self) -> MutexGuard<'_, HashMap<String, CachedAuth>> {
-        self.granted.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn auth_cache(&self) -> MutexGuard<'_, HashMap<String, CachedAuth>> {
+        self.auth_cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn registries(&self) -> MutexGuard<'_, Vec<(Peer, Arc<Http>)>> {
-        self.registries.lock().unwrap_or_else(PoisonError::into_inner)
+    fn clients(&self) -> MutexGuard<'_, Vec<(Peer, Arc<HttpClient>)>> {
+        self.clients.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Where a name is asked for, in order: the mirrors that the user lists, those of the first file that speaks of the
-    /// name, the registry itself.
+    /// Returns the endpoints of a name in order: the caller's mirrors, the mirrors of the first file that mentions the name,
+    /// the registry itself.
     pub(super) fn endpoints(&self, name: &Reference) -> Result<Vec<Endpoint>> {
-        let route = self.config.machine.route(name)?.unwrap_or_default();
+        let route = self.config.system.route(name)?.unwrap_or_default();
         let listed = self.mirrors.iter().filter(|mirror| mirror.is_for(name)).map(|mirror| mirror.place.clone());
         let mut endpoints = Vec::new();
         for place in listed.chain(route.mirrors) {
             endpoints.push(self.endpoint(place, name, true)?);
         }
-        endpoints.push(self.endpoint(route.origin.unwrap_or_else(itself), name, false)?);
+        endpoints.push(self.endpoint(route.origin.unwrap_or_else(registry_by_name), name, false)?);
         for endpoint in endpoints.iter().filter(|endpoint| !endpoint.from.is_empty()) {
             let kind = if endpoint.is_mirror { "mirror" } else { "endpoint" };
-            let what = format!("{kind} {} for {}", endpoint.shown(), name.domain());
+            let what = format!("{kind} {} for {}", endpoint.display_url(), name.domain());
             self.notices.add(Notice::Configured { what, from: endpoint.from.clone() });
         }
         Ok(endpoints)
     }
 
-    /// The names by which the credentials of a name's endpoints are kept, and whether each is the registry that was named.
+    /// Returns the names under which the credentials of a name's endpoints are stored, with true for the registry that the name
+    /// names.
     pub(crate) fn names(&self, name: &Reference) -> Result<Vec<(Reference, bool)>> {
         Ok(self.endpoints(name)?.into_iter().map(|endpoint| (endpoint.name, endpoint.is_named)).collect())
     }
 
-    /// The registry that was named, where it is asked under that name and not moved elsewhere.
-    pub(super) fn registry_itself(&self, name: &Reference) -> Result<Endpoint> {
-        let origin = self.config.machine.route(name)?.and_then(|route| route.origin);
+    /// Returns the registry itself. A configuration that moves the registry to another host is ignored.
+    pub(super) fn origin_endpoint(&self, name: &Reference) -> Result<Endpoint> {
+        let origin = self.config.system.route(name)?.and_then(|route| route.origin);
         let moved = origin.clone().map(|origin| self.endpoint(origin, name, false)).transpose()?;
         match moved.filter(|endpoint| endpoint.name.domain() == name.domain()) {
             Some(endpoint) => Ok(endpoint),
-            None => self.endpoint(itself(), name, false),
+            None => self.endpoint(registry_by_name(), name, false),
         }
     }
 
     fn endpoint(&self, place: Place, name: &Reference, is_mirror: bool) -> Result<Endpoint> {
-        let is_told = place.is_insecure || place.files != Default::default();
-        Endpoint::new(place, name, is_mirror, &|host, is_insecure| self.roots(host, is_insecure, is_told))
+        let has_tls_settings = place.is_insecure || place.files != Default::default();
+        Endpoint::new(place, name, is_mirror, &|host, is_insecure| self.base_urls(host, is_insecure, has_tls_settings))
     }
 
-    /// The client for a registry or mirror.
-    pub(super) fn http(&self, peer: &Peer, is_mirror: bool) -> Arc<Http> {
-        let registries = &mut *self.registries();
-        if let Some((_, http)) = registries.iter().find(|(known, _)| known == peer) {
+    /// Returns the HTTP client for a registry or mirror.
+    pub(super) fn http(&self, peer: &Peer, is_mirror: bool) -> Arc<HttpClient> {
+        let clients = &mut *self.clients();
+        if let Some((_, http)) = clients.iter().find(|(known, _)| known == peer) {
             return Arc::clone(http);
         }
-        let http = Arc::new(Http::new(
-            Tls::new(Arc::clone(&self.trust), peer.clone()),
-            Arc::clone(&self.config.machine),
-            Arc::clone(&self.notices),
-            self.config.pace.clone(),
-            self.config.cancel.clone(),
+        let http = Arc::new(HttpClient::new(HttpConfig {
+            tls: Tls::new(Arc::clone(&self.trust), peer.clone()),
+            system: Arc::clone(&self.config.system),
+            notices: Arc::clone(&self.notices),
+            pace: self.config.pace.clone(),
+            cancel: self.config.cancel.clone(),
             is_mirror,
-        ));
-        registries.push((peer.clone(), Arc::clone(&http)));
+        }));
+        clients.push((peer.clone(), Arc::clone(&http)));
         http
     }
 
-    /// Where the registry at `host` may be, in the order in which it is asked. Only what is listed as insecure, and
-    /// loopback as with Docker, may speak plain HTTP. The latter is asked so first, unless something was said of TLS.
-    fn roots(&self, host: &str, is_insecure: bool, is_told: bool) -> Result<Vec<Url>> {
+    /// Returns the base URLs of the registry at `host`, in the order in which they are tried. Plain HTTP is only for registries
+    /// that are listed as insecure and, as in Docker, for loopback. Loopback is tried with plain HTTP first, unless there are
+    /// settings for TLS.
+    fn base_urls(&self, host: &str, is_insecure: bool, has_tls_settings: bool) -> Result<Vec<Url>> {
         let (secure, plain) = (Url::root(true, host)?, Url::root(false, host)?);
         let TlsConfig { ca_pem, client_pem, .. } = &self.config.tls;
-        let is_tls_told = is_told || ca_pem.is_some() || client_pem.is_some() || self.insecure.says(&secure)?.is_some();
-        let roots = match (is_loopback(host), is_insecure || self.insecure.says(&plain)?.is_some()) {
-            (true, _) if !is_tls_told => vec![plain, secure],
-            (true, _) | (_, true) => vec![secure, plain],
-            (false, false) => vec![secure],
+        let prefers_tls =
+            has_tls_settings || ca_pem.is_some() || client_pem.is_some() || self.insecure.source(&secure)?.is_some();
+        let base_urls = if is_loopback(host) {
+            if prefers_tls { vec![secure, plain] } else { vec![plain, secure] }
+        } else if is_insecure || self.insecure.source(&plain)?.is_some() {
+            vec![secure, plain]
+        } else {
+            vec![secure]
         };
         #[cfg(not(feature = "tls"))]
-        let roots = super::tls::plain(roots)?;
-        Ok(roots)
+        let base_urls = super::tls::plain_only(base_urls)?;
+        Ok(base_urls)
     }
 }
 
-/// A registry of which nothing more is said than its name.
-fn itself() -> Place {
+/// Returns the place of a registry that nothing configures.
+fn registry_by_name() -> Place {
     Place::new(Base::Named, "")
 }
 
-/// `localhost`, 127.0.0.0/8 and ::1, as dockerd takes them for insecure by default.
+/// Returns true for `localhost`, 127.0.0.0/8 and ::1, which dockerd also treats as insecure by default.
 fn is_loopback(authority: &str) -> bool {
     let host = match authority.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or_default(),
@@ -183,7 +189,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tells_loopback_apart() {
+    fn recognizes_loopback_hosts() {
         for (authority, expected) in [
             ("localhost", true),
             ("localhost:5000", true),

@@ -1,5 +1,5 @@
-//! Where a repository is asked for: a mirror or the registry itself, what each may be asked, and under which name it is
-//! known to those who keep credentials and certificates. Pure.
+//! The endpoints of a repository: a mirror or the registry itself, its URLs, the requests that it may serve, and the name under
+//! which its credentials and certificates are configured.
 
 use super::system::CredentialProvider;
 use super::tls::Peer;
@@ -17,37 +17,43 @@ const API: &str = "/v2";
 /// One endpoint of one repository.
 #[derive(Clone)]
 pub(super) struct Endpoint {
-    /// Where it may be, in the order in which that is tried.
-    pub(super) roots: Vec<Url>,
-    /// The path of the API, and that of the repository in it.
+    /// The root of the server: one URL, or https and http in the order in which they are tried.
+    pub(super) base_urls: Vec<Url>,
+    /// The path of the API on the server.
     pub(super) api: String,
+    /// The path of the repository in the API.
     pub(super) path: String,
+    /// True if it may resolve tags.
     pub(super) resolves: bool,
+    /// True if it may serve content that a digest verifies.
     pub(super) pulls: bool,
     pub(super) is_mirror: bool,
-    /// Whether it is the registry that was named: what the user gave for that is for it.
+    /// True if it is the registry that the image name names. Credentials that the caller gave are for that registry only.
     pub(super) is_named: bool,
-    /// Whom it stands for, if it is told.
+    /// The registry that it mirrors, if requests name it.
     pub(super) namespace: Option<String>,
+    /// Headers for requests to its own origin.
     pub(super) headers: Vec<(String, String)>,
     pub(super) peer: Peer,
-    /// The name by which its credentials are kept.
+    /// The name under which its credentials are stored.
     pub(super) name: Reference,
+    /// The file or option that configured it, or an empty string.
     pub(super) from: String,
 }
 
-/// A mirror that an option names.
+/// A mirror that the caller listed.
 #[derive(Clone)]
 pub(super) struct Mirror {
+    /// The registry that it mirrors.
     domain: String,
     pub(super) place: Place,
 }
 
-/// Finds out where the registry at `host` may be; `true` if its certificate is not verified.
-pub(super) type RootsOf<'a> = dyn Fn(&str, bool) -> Result<Vec<Url>> + 'a;
+/// Returns the base URLs of the registry at a host. The flag is true if its certificate is not verified.
+pub(super) type BaseUrlsOf<'a> = dyn Fn(&str, bool) -> Result<Vec<Url>> + 'a;
 
 impl Mirror {
-    /// `[HOST=]URL`. Without a host it is for Docker Hub, as with dockerd; with one the mirror is told so.
+    /// Parses `[HOST=]URL`. Without a host it is a mirror of Docker Hub, as in dockerd; with a host, requests name it (`ns=`).
     pub(super) fn parse(text: &str) -> Result<Self> {
         let (host, url) = match text.split_once('=') {
             Some((host, url)) if !host.contains('/') => (Some(host), url),
@@ -55,13 +61,13 @@ impl Mirror {
         };
         let refuse = |why: String| {
             let hint = "[HOST[:PORT]=]http[s]://HOST[:PORT][/PATH] is expected";
-            // The text as a whole is not shown: a login may stand in it.
+            // The text is not quoted, because it may contain a password.
             Err(Error::new(ErrorKind::Usage, format!("malformed registry mirror: {why}")).with_hint(hint))
         };
         let domain = match host {
             None | Some("index.docker.io" | "registry-1.docker.io") => "docker.io",
             Some(host) if host.parse::<Authority>().is_ok() => host,
-            Some(host) => return refuse(format!("\"{host}\" is no host")),
+            Some(host) => return refuse(format!("\"{host}\" is not a host")),
         };
         let mut place = Place::at_url(url, "given explicitly");
         place.sends_namespace = host.is_some();
@@ -77,16 +83,17 @@ impl Mirror {
 }
 
 impl Endpoint {
-    pub(super) fn new(place: Place, name: &Reference, is_mirror: bool, roots_of: &RootsOf<'_>) -> Result<Self> {
-        let malformed = |e: Error| {
-            let from = if place.from.is_empty() { String::new() } else { format!("{}: ", place.from) };
-            Error::new(ErrorKind::Usage, format!("{from}{e}"))
+    /// Fails with [`ErrorKind::Usage`] if the place is malformed.
+    pub(super) fn new(place: Place, name: &Reference, is_mirror: bool, base_urls_of: &BaseUrlsOf<'_>) -> Result<Self> {
+        let malformed = |error: Error| {
+            let error = Error::new(ErrorKind::Usage, error.to_string());
+            if place.from.is_empty() { error } else { error.context(&place.from) }
         };
-        let (roots, api, at) = match &place.base {
-            Base::Named => (roots_of(name.api_host(), place.is_insecure)?, API.to_owned(), name.clone()),
+        let (base_urls, api, at) = match &place.base {
+            Base::Named => (base_urls_of(name.api_host(), place.is_insecure)?, API.to_owned(), name.clone()),
             Base::Repository { host, path } => {
                 let at = name.moved(host, path).map_err(malformed)?;
-                (roots_of(at.api_host(), place.is_insecure)?, API.to_owned(), at)
+                (base_urls_of(at.api_host(), place.is_insecure)?, API.to_owned(), at)
             }
             Base::Url { url, is_whole } => {
                 let (root, api) = api_of(url, *is_whole).map_err(malformed)?;
@@ -100,7 +107,7 @@ impl Endpoint {
         let host = at.api_host();
         let mut names = vec![host.to_owned(), at.domain().to_owned()];
         names.dedup();
-        let namespace = place.sends_namespace && host != name.api_host() && at.domain() != name.domain();
+        let sends_namespace = place.sends_namespace && host != name.api_host() && at.domain() != name.domain();
         let peer = Peer {
             origin: Url::root(true, host)?,
             names,
@@ -109,14 +116,14 @@ impl Endpoint {
             files: place.files,
         };
         Ok(Self {
-            roots,
+            base_urls,
             api,
             path: at.path().to_owned(),
             resolves: place.resolves,
             pulls: place.pulls,
             is_mirror,
             is_named,
-            namespace: namespace.then(|| name.domain().to_owned()),
+            namespace: sends_namespace.then(|| name.domain().to_owned()),
             headers: place.headers,
             peer,
             name: at,
@@ -124,27 +131,27 @@ impl Endpoint {
         })
     }
 
-    /// The credentials for it. What was given for the registry that was named goes to no mirror.
+    /// Returns the credentials for it.
     pub(super) fn credentials(
         &self,
-        keys: &dyn CredentialProvider,
+        provider: &dyn CredentialProvider,
         progress: &dyn Progress,
     ) -> Result<Option<Credentials>> {
-        keys.credentials(&self.name, self.is_named, progress)
+        provider.credentials(&self.name, self.is_named, progress)
     }
 
-    /// What it is known by while the program runs: the server, the API and the repository.
-    pub(super) fn key(&self) -> String {
-        format!("{}/{}", self.shown(), self.path)
+    /// Returns the key of its cached authorization: the server, the API and the repository.
+    pub(super) fn cache_key(&self) -> String {
+        format!("{}/{}", self.display_url(), self.path)
     }
 
-    /// For people: the URL of its API, as it is tried first.
-    pub(super) fn shown(&self) -> String {
-        self.roots.first().map_or_else(String::new, |root| root.at(self.api.clone()).to_string())
+    /// Returns the first URL of its API, for messages.
+    pub(super) fn display_url(&self) -> String {
+        self.base_urls.first().map_or_else(String::new, |url| url.with_target(self.api.clone()).to_string())
     }
 
-    /// The URL with the name of the registry for which the endpoint stands (containerd's `ns`).
-    pub(super) fn named(&self, url: Url) -> Url {
+    /// Adds the registry that the endpoint mirrors to the URL (containerd's `ns`).
+    pub(super) fn with_namespace(&self, url: Url) -> Url {
         match &self.namespace {
             Some(namespace) if !url.target().contains("?ns=") && !url.target().contains("&ns=") => {
                 url.with_query("ns", namespace)
@@ -154,16 +161,16 @@ impl Endpoint {
     }
 }
 
-/// The server of a URL, and the path of its API: with `/v2` behind it unless the URL is whole.
-fn api_of(url: &str, is_whole: bool) -> Result<(Url, String)> {
+/// Returns the server of a URL and the path of its API. `/v2` is appended unless the URL `is_complete`.
+fn api_of(url: &str, is_complete: bool) -> Result<(Url, String)> {
     let root = Url::parse(url)?;
     let path = root.target().trim_end_matches('/');
-    let is_odd = url.contains(['?', '#', '@', '\\']) || path.split('/').any(|part| matches!(part, "." | ".."));
-    if is_odd {
+    let has_more = url.contains(['?', '#', '@', '\\']) || path.split('/').any(|part| matches!(part, "." | ".."));
+    if has_more {
         return Err(Error::new(ErrorKind::Usage, format!("\"{root}\" has more than a host and a path")));
     }
-    let api = if is_whole || path.ends_with(API) { path.to_owned() } else { format!("{path}{API}") };
-    Ok((root.at("/"), api))
+    let api = if is_complete || path.ends_with(API) { path.to_owned() } else { format!("{path}{API}") };
+    Ok((root.with_target("/"), api))
 }
 
 #[cfg(test)]
@@ -174,17 +181,16 @@ mod tests {
         text.parse().unwrap_or_else(|e| panic!("{text}: {e}"))
     }
 
-    /// The roots of a registry: secure ones, but on loopback.
-    fn roots_of(host: &str, is_insecure: bool) -> Result<Vec<Url>> {
+    fn base_urls_of(host: &str, is_insecure: bool) -> Result<Vec<Url>> {
         Ok(vec![Url::root(!is_insecure, host)?])
     }
 
     fn endpoint(place: Place, of: &str) -> Endpoint {
-        Endpoint::new(place, &name(of), true, &roots_of).unwrap_or_else(|e| panic!("{of}: {e}"))
+        Endpoint::new(place, &name(of), true, &base_urls_of).unwrap_or_else(|e| panic!("{of}: {e}"))
     }
 
     #[test]
-    fn an_option_names_a_mirror_of_docker_hub_or_of_a_host() {
+    fn parses_mirrors_of_docker_hub_and_of_a_host() {
         for (text, of, expected) in [
             ("https://m.io", "alpine", Some("https://m.io/v2/library/alpine ns=- m.io/library/alpine")),
             ("https://m.io/a/b/", "alpine", Some("https://m.io/a/b/v2/library/alpine ns=- m.io/library/alpine")),
@@ -199,12 +205,12 @@ mod tests {
             ("https://m.io", "registry-1.docker.io/a", None),
         ] {
             let mirror = Mirror::parse(text).unwrap_or_else(|e| panic!("{text}: {e}"));
-            let shown = mirror.is_for(&name(of)).then(|| {
+            let found = mirror.is_for(&name(of)).then(|| {
                 let endpoint = endpoint(mirror.place, of);
                 let namespace = endpoint.namespace.as_deref().unwrap_or("-");
-                format!("{} ns={namespace} {}", endpoint.key(), endpoint.name.repository())
+                format!("{} ns={namespace} {}", endpoint.cache_key(), endpoint.name.repository())
             });
-            assert_eq!(shown.as_deref(), expected, "{text} for {of}");
+            assert_eq!(found.as_deref(), expected, "{text} for {of}");
         }
         for bad in [
             "",
@@ -227,16 +233,16 @@ mod tests {
     }
 
     #[test]
-    fn places_are_addressed_as_their_configuration_says() {
+    fn builds_urls_and_names_as_configured() {
         let url = |url: &str, is_whole: bool| Base::Url { url: url.to_owned(), is_whole };
         let repository = |host: &str, path: &str| Base::Repository { host: host.to_owned(), path: path.to_owned() };
         let check = |base: Base, of: &str, expected: &str| {
             let mut place = Place::new(base, "f");
             place.sends_namespace = true;
             let endpoint = endpoint(place, of);
-            let letters = if endpoint.is_named { " named" } else { "" };
+            let named = if endpoint.is_named { " named" } else { "" };
             let namespace = endpoint.namespace.as_ref().map(|namespace| format!(" ns={namespace}")).unwrap_or_default();
-            assert_eq!(format!("{}{namespace}{letters}", endpoint.key()), expected);
+            assert_eq!(format!("{}{namespace}{named}", endpoint.cache_key()), expected);
         };
         check(Base::Named, "alpine", "https://registry-1.docker.io/v2/library/alpine named");
         check(
@@ -245,7 +251,7 @@ mod tests {
             "https://registry-1.docker.io/v2/library/alpine named",
         );
         check(url("https://r.io/", false), "r.io/a", "https://r.io/v2/a named");
-        // The same host in the clear is not what was named.
+        // The same host with plain HTTP is not the registry that the name names.
         check(url("http://r.io:443", false), "r.io/a", "http://r.io:443/v2/a ns=r.io");
         check(url("https://m.io/p/v2", false), "r.io/a", "https://m.io/p/v2/a ns=r.io");
         check(url("https://m.io/p", true), "r.io/a", "https://m.io/p/a ns=r.io");
@@ -256,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_server_is_called_is_refused_with_its_file() {
+    fn errors_about_malformed_places_name_the_file() {
         for base in [
             Base::Url { url: "m.io".to_owned(), is_whole: false },
             Base::Url { url: "https://m.io?x".to_owned(), is_whole: false },
@@ -265,7 +271,7 @@ mod tests {
             Base::Repository { host: "m.io".to_owned(), path: "../a".to_owned() },
         ] {
             let place = Place::new(base.clone(), "/etc/f");
-            let error = Endpoint::new(place, &name("r.io/a"), true, &roots_of).err();
+            let error = Endpoint::new(place, &name("r.io/a"), true, &base_urls_of).err();
             let text = error.as_ref().map(Error::to_string).unwrap_or_default();
             assert!(text.starts_with("/etc/f: "), "{base:?}: {text}");
         }

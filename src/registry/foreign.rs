@@ -1,8 +1,8 @@
-//! A foreign layer, at a URL that its manifest names (image-spec, descriptor.md). The manifest's author chooses who is
-//! asked, so that is done only where the user allows it: over https, with nothing of ours shown, and no challenge is
-//! answered (CVE-2020-15157).
+//! Foreign layers: layers at URLs in the manifest (image-spec, descriptor.md). The manifest's author chooses the servers, so
+//! requests go there only if the user allowed it, over https, without credentials, and without answering a challenge
+//! (CVE-2020-15157).
 
-use super::http::{Body, Headers, Http, Response, Rest};
+use super::http::{Body, ByteRange, Headers, HttpClient, RangeResponse, Response};
 use super::repository::Repository;
 use super::tls::Peer;
 use super::url::Url;
@@ -11,8 +11,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::oci::descriptor::Descriptor;
 
 impl Repository<'_> {
-    /// A layer's bytes as they come, not verified, from `offset` on if the server goes along: the number beside them tells
-    /// where they begin. What no endpoint has is asked for at `urls`, in their order.
+    /// Returns the body of a layer, unverified, and the offset of its first byte, which is `offset` or 0. The `urls` are
+    /// tried in order if no endpoint has the layer.
     pub(crate) fn layer(&mut self, blob: &Descriptor, urls: &[String], offset: u64) -> Result<(Body, u64)> {
         let mut failure = loop {
             match self.blob(blob, offset) {
@@ -23,7 +23,7 @@ impl Repository<'_> {
         };
         if failure.kind() == ErrorKind::NotFound {
             for url in urls {
-                match self.foreign(url, blob, offset) {
+                match self.foreign_layer(url, blob, offset) {
                     Ok(found) => return Ok(found),
                     Err(error) => failure = error,
                 }
@@ -32,10 +32,10 @@ impl Repository<'_> {
         Err(failure)
     }
 
-    fn foreign(&self, url: &str, blob: &Descriptor, offset: u64) -> Result<(Body, u64)> {
+    fn foreign_layer(&self, url: &str, blob: &Descriptor, offset: u64) -> Result<(Body, u64)> {
         let url = Url::parse(url)?;
         if !url.is_https() {
-            return Err(Error::new(ErrorKind::Unsafe, format!("foreign layer at {url}: only https is asked")));
+            return Err(Error::new(ErrorKind::Unsafe, format!("foreign layer at {url}: only https is allowed")));
         }
         let peer = Peer {
             origin: url.clone(),
@@ -46,27 +46,28 @@ impl Repository<'_> {
         };
         let http = self.connections.http(&peer, true);
         if offset > 0 && offset < blob.size {
-            let range = (offset, blob.size - 1);
-            let answer = self.fetch(&http, &url, Headers { range: Some(range), ..Headers::default() })?;
-            match answer.rest(range, blob.size) {
-                Rest::Begins(body, start) => return Ok((*body, start)),
-                Rest::NotGiven => {}
-                Rest::Refused(answer) => return Err(self.refused(*answer)),
+            let range = ByteRange { first: offset, last: blob.size - 1 };
+            let response = self.get(&http, &url, Headers { range: Some(range), ..Headers::default() })?;
+            match response.into_range(range, blob.size) {
+                RangeResponse::Body(body, start) => return Ok((*body, start)),
+                RangeResponse::Unsatisfied => {}
+                RangeResponse::Refused(response) => return Err(self.refusal(*response)),
             }
         }
-        match self.fetch(&http, &url, Headers::default())? {
-            answer if answer.status() == 200 => Ok((answer.into_body(), 0)),
-            answer => Err(self.refused(answer)),
+        let response = self.get(&http, &url, Headers::default())?;
+        if response.status() != 200 {
+            return Err(self.refusal(response));
         }
+        Ok((response.into_body(), 0))
     }
 
-    fn fetch(&self, http: &Http, url: &Url, headers: Headers<'_>) -> Result<Response> {
-        let answer = http.get(url, headers)?;
-        redirect::report(self.progress, &answer);
-        redirect::follow(http, answer, headers, &self.connections.config.limits, self.progress)
+    fn get(&self, http: &HttpClient, url: &Url, headers: Headers<'_>) -> Result<Response> {
+        let response = http.get(url, headers)?;
+        redirect::report(self.progress, &response);
+        redirect::follow(http, response, headers, &self.connections.config.limits, self.progress)
     }
 
-    fn refused(&self, answer: Response) -> Error {
-        session::refusal(answer, self.connections.config.limits.error_body)
+    fn refusal(&self, response: Response) -> Error {
+        session::refusal(response, self.connections.config.limits.error_body)
     }
 }

@@ -1,57 +1,55 @@
-//! What the ping, `GET /v2/`, tells of a registry that needs it: some refuse without a challenge and say only here how
-//! to be let in; and a 404 without a registry's words may mean that there is no registry at all. An ordinary registry
-//! is never asked: its refusals say what is the matter.
+//! The ping, `GET /v2/`. It is sent only if a response leaves something open: some registries return 401 without a challenge
+//! and send the challenge only here, and a 404 without the distribution-spec's JSON may mean that the server is no registry.
 
 use super::auth::{Challenge, parse_challenges};
 use super::http::Response;
 use super::url::Url;
 use crate::error::Result;
 
-/// Below the path of the API.
+/// The path of the ping, below that of the API.
 pub(super) const PATH: &str = "/";
-/// What says that a server speaks the v2 protocol, whatever else it says (distribution-spec, "Legacy Docker support
-/// HTTP headers").
+/// The header by which a server says that it supports the v2 API (distribution-spec, "Legacy Docker support HTTP headers").
 const VERSION_HEADER: &str = "docker-distribution-api-version";
 
-/// What a ping told.
+/// The response to a ping.
 pub(super) struct Ping {
     pub(super) registry: Url,
     pub(super) challenges: Vec<Challenge>,
     status: u16,
-    is_v2: bool,
+    has_version_header: bool,
 }
 
 impl Ping {
-    /// Reads the answer to its end, or `limit` bytes of it: then the connection is left to the next request.
-    pub(super) fn read(answer: Response, limit: usize) -> Result<Self> {
+    /// Reads up to `limit` bytes of the body, so that the connection can be used again.
+    pub(super) fn read(response: Response, limit: usize) -> Result<Self> {
         let ping = Self {
-            registry: answer.url().clone(),
-            challenges: parse_challenges(answer.headers("www-authenticate")),
-            status: answer.status(),
-            is_v2: speaks_v2(&answer),
+            registry: response.url().clone(),
+            challenges: parse_challenges(response.headers("www-authenticate")),
+            status: response.status(),
+            has_version_header: has_version_header(&response),
         };
-        answer.read(limit)?;
+        response.read(limit)?;
         Ok(ping)
     }
 
-    /// The registry lets in who answers its challenge.
-    pub(super) fn asks_who_we_are(&self) -> bool {
-        self.status == 401 && can_be_answered(&self.challenges)
+    /// Returns true if the registry sent a challenge that can be answered.
+    pub(super) fn requires_authentication(&self) -> bool {
+        self.status == 401 && is_supported(&self.challenges)
     }
 
-    /// There is no API of this version.
+    /// Returns true if the server does not have the v2 API.
     pub(super) fn is_no_registry(&self) -> bool {
-        self.status == 404 && !self.is_v2
+        self.status == 404 && !self.has_version_header
     }
 }
 
-/// Whether the server says that it is a registry.
-pub(super) fn speaks_v2(answer: &Response) -> bool {
-    answer.header(VERSION_HEADER).is_some()
+/// Returns true if the server says that it supports the v2 API.
+pub(super) fn has_version_header(response: &Response) -> bool {
+    response.header(VERSION_HEADER).is_some()
 }
 
-/// Whether there is a challenge of a kind that we know.
-pub(super) fn can_be_answered(challenges: &[Challenge]) -> bool {
+/// Returns true if one of the challenges has a supported scheme.
+pub(super) fn is_supported(challenges: &[Challenge]) -> bool {
     challenges.iter().any(|challenge| matches!(challenge.scheme.as_str(), "bearer" | "basic"))
 }
 
@@ -60,11 +58,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_known_schemes_can_be_answered() {
+    fn supports_bearer_and_basic() {
         for (header, expected) in
             [("Bearer realm=a", true), ("Negotiate, Basic realm=a", true), ("Negotiate", false), ("", false)]
         {
-            assert_eq!(can_be_answered(&parse_challenges([header])), expected, "{header}");
+            assert_eq!(is_supported(&parse_challenges([header])), expected, "{header}");
         }
     }
 }

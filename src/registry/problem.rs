@@ -1,5 +1,5 @@
-//! Turns a refusal, status and body, into an error: the distribution-spec's JSON where there is some, else the text.
-//! Never fails to produce a message, and takes no word of it for more than words.
+//! Converts the status and body of a refusal to an error. Uses the distribution-spec's JSON if the body has it, and otherwise
+//! the first line of the text. The body is untrusted, so only the status and known codes decide the kind.
 
 use std::time::Duration;
 
@@ -21,28 +21,25 @@ struct Problem {
     message: String,
 }
 
-/// The error for a refused request. `patience` is how long the server asks to wait.
-pub(super) fn refusal(method: &str, url: &str, status: u16, body: &[u8], patience: Option<Duration>) -> Error {
-    // nginx answers so where others end the handshake: it lets everybody in and then tells them to go.
-    if status == 400
-        && [&b"No required SSL certificate"[..], b"SSL certificate error"].iter().any(|&text| has(body, text))
-    {
-        let text = format!("{method} {url}: the server asks for a client certificate, or for another one");
+/// Returns the error for a refused request. `retry_after` is the wait that the server requests.
+pub(super) fn refusal(method: &str, url: &str, status: u16, body: &[u8], retry_after: Option<Duration>) -> Error {
+    if status == 400 && is_client_certificate_missing(body) {
+        let text = format!("{method} {url}: the server requires a client certificate, or another one");
         return Error::new(ErrorKind::Tls, text).with_advice(Advice::GiveClientCertificate);
     }
     let (code, message) = message(body);
-    let said = match (code.is_empty(), message.is_empty()) {
+    let details = match (code.is_empty(), message.is_empty()) {
         (true, true) => String::new(),
         (true, false) => format!(" ({message})"),
         (false, true) => format!(" ({code})"),
         (false, false) => format!(" ({code}: {message})"),
     };
     let kind = kind(status, &code);
-    let text = format!("{method} {url}: {status} {}{said}", phrase(status));
-    let error = Error::new(kind, text).with_retry_after(patience);
-    match (kind, patience) {
-        (ErrorKind::RateLimited, Some(when)) => {
-            error.with_hint(format!("the registry says: try again after {} s", when.as_secs()))
+    let text = format!("{method} {url}: {status} {}{details}", phrase(status));
+    let error = Error::new(kind, text).with_retry_after(retry_after);
+    match (kind, retry_after) {
+        (ErrorKind::RateLimited, Some(wait)) => {
+            error.with_hint(format!("try again after {} s, as the registry requests", wait.as_secs()))
         }
         (ErrorKind::RateLimited, None) => error.with_advice(Advice::AuthenticateForHigherLimit),
         (ErrorKind::Denied, _) => error.with_advice(Advice::GiveCredentials),
@@ -50,29 +47,32 @@ pub(super) fn refusal(method: &str, url: &str, status: u16, body: &[u8], patienc
     }
 }
 
-/// Whether a refusal's body is the distribution-spec's JSON, which only a registry sends.
-pub(super) fn is_of_a_registry(body: &[u8]) -> bool {
+/// Returns true if the body is the distribution-spec's JSON for errors, which only a registry sends.
+pub(super) fn is_registry_error(body: &[u8]) -> bool {
     serde_json::from_slice::<Problems>(body).is_ok_and(|problems| !problems.errors.is_empty())
 }
 
-/// The error for a server that has no API of this version.
-pub(super) fn no_registry(url: &str) -> Error {
-    let text = format!("GET {url}: 404 not found, and so is /v2/: this is no registry of the v2 protocol");
+/// Returns the error for a server that does not have the v2 API.
+pub(super) fn not_a_registry(url: &str) -> Error {
+    let text = format!("GET {url}: 404 not found, also for /v2/: the server is not a v2 registry");
     let hint =
-        "look at the host and port; registries of the v1 protocol, which Docker gave up in 2019, are not supported";
+        "check the host and port; registries of the v1 protocol, which Docker removed in 2019, are not supported";
     Error::new(ErrorKind::Unsupported, text).with_hint(hint)
 }
 
-/// Whether a body says that a token has expired: the registries of AWS answer so with a 400, and not with a 401
+/// Returns true if the body says that a token has expired. The registries of AWS return that with status 400 instead of 401
 /// (aws/containers-roadmap#2835).
-pub(super) fn says_expired(body: &[u8]) -> bool {
+pub(super) fn is_expired_token(body: &[u8]) -> bool {
     let (code, message) = message(body);
-    let said = format!("{code} {message}").to_ascii_lowercase();
-    said.contains("expired") && said.contains("token")
+    let text = format!("{code} {message}").to_ascii_lowercase();
+    text.contains("expired") && text.contains("token")
 }
 
-fn has(body: &[u8], text: &[u8]) -> bool {
-    body.windows(text.len()).any(|part| part == text)
+/// Returns true for nginx's page about client certificates. nginx completes the handshake and then returns 400, while other
+/// servers end the handshake.
+fn is_client_certificate_missing(body: &[u8]) -> bool {
+    let contains = |text: &[u8]| body.windows(text.len()).any(|part| part == text);
+    contains(b"No required SSL certificate") || contains(b"SSL certificate error")
 }
 
 fn kind(status: u16, code: &str) -> ErrorKind {
@@ -85,16 +85,16 @@ fn kind(status: u16, code: &str) -> ErrorKind {
     }
 }
 
-/// Code and message of the first error, or a line of the text.
+/// Returns code and message of the first error, or the first line of a plain text.
 fn message(body: &[u8]) -> (String, String) {
     let text = String::from_utf8_lossy(body);
     if let Some(first) = serde_json::from_str::<Problems>(&text).ok().and_then(|p| p.errors.into_iter().next()) {
         return (clip(&first.code), clip(&first.message));
     }
-    match text.trim_start().starts_with(['<', '{']) {
-        true => Default::default(),
-        false => (String::new(), clip(text.trim().lines().next().unwrap_or_default())),
+    if text.trim_start().starts_with(['<', '{']) {
+        return (String::new(), String::new());
     }
+    (String::new(), clip(text.trim().lines().next().unwrap_or_default()))
 }
 
 fn clip(text: &str) -> String {
@@ -116,7 +116,7 @@ fn phrase(status: u16) -> &'static str {
         502 => "bad gateway",
         503 => "service unavailable",
         504 => "gateway timeout",
-        _ => "unexpected answer",
+        _ => "unexpected response",
     }
 }
 
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn knows_a_registry_by_its_words() {
+    fn recognizes_the_errors_of_a_registry() {
         for (body, expected) in [
             (r#"{"errors":[{"code":"NAME_UNKNOWN","message":"","detail":[]}]}"#, true),
             (r#"{"errors":[{}]}"#, true),
@@ -141,18 +141,18 @@ mod tests {
             ("404 page not found\n", false),
             ("", false),
         ] {
-            assert_eq!(is_of_a_registry(body.as_bytes()), expected, "{body}");
+            assert_eq!(is_registry_error(body.as_bytes()), expected, "{body}");
         }
     }
 
     #[test]
-    fn reads_the_registrys_words() {
+    fn reads_code_and_message_of_a_refusal() {
         let json = r#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown","detail":{}}]}"#;
         check(404, json, ErrorKind::NotFound, "404 not found (MANIFEST_UNKNOWN: manifest unknown)");
         check(401, r#"{"errors":[{"code":"DENIED"}]}"#, ErrorKind::Denied, "401 unauthorized (DENIED)");
         check(429, "slow down\nplease", ErrorKind::RateLimited, "429 too many requests (slow down)");
         check(503, "<html>oh</html>", ErrorKind::Network, "503 service unavailable");
-        check(418, "", ErrorKind::Unsupported, "418 unexpected answer");
+        check(418, "", ErrorKind::Unsupported, "418 unexpected response");
         check(500, "\u{1b}[2J", ErrorKind::Network, "500 internal server error (\\u{1b}[2J)");
         let nginx = "<html><center>No required SSL certificate was sent</center></html>";
         let error = refusal("GET", "https://r.io/v2/a", 400, nginx.as_bytes(), None);
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn knows_how_an_expired_token_is_told() {
+    fn recognizes_an_expired_token() {
         for (body, expected) in [
             (
                 r#"{"errors":[{"code":"DENIED","message":"Your authorization token has expired. Reauthenticate"}]}"#,
@@ -173,7 +173,7 @@ mod tests {
             ("<html>token expired</html>", false),
             ("", false),
         ] {
-            assert_eq!(says_expired(body.as_bytes()), expected, "{body}");
+            assert_eq!(is_expired_token(body.as_bytes()), expected, "{body}");
         }
     }
 }

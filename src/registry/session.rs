@@ -1,5 +1,5 @@
-//! One repository at one of its endpoints: first contact, challenge, redirects by hand, pages of tags. What it gives is
-//! not verified, and nothing is asked twice but where a challenge or a root that keeps silent makes it so.
+//! Requests for one repository to one of its endpoints: finding the base URL, authentication, redirects, and pages of tags.
+//! Sends each request once, except to answer a challenge or to try the next base URL when one does not respond.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -7,11 +7,9 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use super::auth::{Auth, Challenge, parse_challenges};
-#[cfg(feature = "tls")]
-use super::connections::ConnectionConfig;
 use super::connections::Connections;
 use super::endpoint::Endpoint;
-use super::http::{Body, Headers, Http, Response, Rest};
+use super::http::{Body, ByteRange, Headers, HttpClient, RangeResponse, Response};
 use super::ping::{self, Ping};
 use super::url::Url;
 use super::{problem, redirect};
@@ -20,7 +18,7 @@ use crate::limits::{Limits, within};
 use crate::oci::credentials::Credentials;
 use crate::oci::descriptor::Descriptor;
 use crate::oci::media_type;
-use crate::oci::reference;
+use crate::oci::reference::{self, Reference};
 #[cfg(feature = "tls")]
 use crate::progress::Event;
 use crate::progress::Progress;
@@ -28,31 +26,31 @@ use crate::progress::Progress;
 /// One repository at one endpoint.
 pub(super) struct Session<'a> {
     connections: &'a Connections,
-    http: Arc<Http>,
+    http: Arc<HttpClient>,
     progress: &'a dyn Progress,
     endpoint: Endpoint,
-    /// Where the endpoint may be; one root is left after the first contact.
-    roots: Vec<Url>,
+    /// The base URLs to try. One is left after the first response.
+    base_urls: Vec<Url>,
     auth: Auth,
-    /// Whether what lets us in is kept for the next session.
-    is_kept: bool,
-    /// The registry has given something or was pinged: what it refuses now, it refuses.
-    is_known: bool,
+    /// True if an accepted authorization is cached for later sessions.
+    caches_auth: bool,
+    /// True after the first success or ping. A 404 is then final and needs no ping.
+    is_registry: bool,
 }
 
-/// A manifest or index as it came, and what the server called it.
+/// The bytes of a manifest or index, and the server's `Content-Type`.
 pub(crate) struct ManifestResponse {
     pub(crate) bytes: Vec<u8>,
     pub(crate) content_type: String,
 }
 
-/// One request to the registry.
+/// One GET request to the registry.
 #[derive(Clone, Copy)]
 struct Request<'a> {
     /// Path and query.
     target: &'a str,
     accept: Option<&'a str>,
-    range: Option<(u64, u64)>,
+    range: Option<ByteRange>,
 }
 
 impl<'a> Request<'a> {
@@ -67,273 +65,296 @@ struct TagList {
     tags: Option<Vec<String>>,
 }
 
+impl Connections {
+    /// Checks that the registry of `name` accepts these credentials. Asks the registry itself and none of its mirrors, and
+    /// neither uses nor changes the cached authorizations.
+    pub(crate) fn check_credentials(
+        &self,
+        name: &Reference,
+        credentials: Credentials,
+        progress: &dyn Progress,
+    ) -> Result<()> {
+        let endpoint = self.origin_endpoint(name)?;
+        let auth = Auth::new(Some(credentials), &self.config.realms, String::new(), None);
+        let mut session = Session::new(self, endpoint, auth, progress);
+        let response = session.get(&session.api_path(ping::PATH), None)?;
+        // A success of another server proves nothing, because that server did not see the credentials.
+        if !session.is_own_origin(response.url()) {
+            let text = format!("the registry redirects to {}, which does not check them", response.url());
+            return Err(Error::new(ErrorKind::Denied, text));
+        }
+        response.read(self.config.limits.error_body).map(drop)
+    }
+}
+
 impl<'a> Session<'a> {
-    /// No request is made yet.
+    /// Opens a session, with the cached authorization if there is one. Sends no requests.
     pub(super) fn open(
         connections: &'a Connections,
         endpoint: Endpoint,
         credentials: Option<Credentials>,
         progress: &'a dyn Progress,
     ) -> Self {
-        let granted = connections.granted().get(&endpoint.key()).cloned();
+        let cached = connections.auth_cache().get(&endpoint.cache_key()).cloned();
         let scope = format!("repository:{}:pull", endpoint.path);
-        let auth = Auth::new(credentials, &connections.config.realms, scope, granted);
-        Self { is_kept: true, ..Self::with(connections, endpoint, auth, progress) }
+        let auth = Auth::new(credentials, &connections.config.realms, scope, cached);
+        Self { caches_auth: true, ..Self::new(connections, endpoint, auth, progress) }
     }
 
-    fn with(connections: &'a Connections, endpoint: Endpoint, auth: Auth, progress: &'a dyn Progress) -> Self {
-        let (http, roots) = (connections.http(&endpoint.peer, endpoint.is_mirror), endpoint.roots.clone());
-        Self { connections, http, progress, endpoint, roots, auth, is_kept: false, is_known: false }
+    fn new(connections: &'a Connections, endpoint: Endpoint, auth: Auth, progress: &'a dyn Progress) -> Self {
+        let http = connections.http(&endpoint.peer, endpoint.is_mirror);
+        let base_urls = endpoint.base_urls.clone();
+        Self { connections, http, progress, endpoint, base_urls, auth, caches_auth: false, is_registry: false }
     }
 
-    /// The same over other connections.
+    /// Returns the same session over other connections.
     pub(super) fn with_connections<'b>(&self, connections: &'b Connections) -> Session<'b>
     where
         'a: 'b,
     {
-        let (auth, is_known, is_kept) = (self.auth.clone(), self.is_known, self.is_kept);
-        let roots = self.roots.clone();
-        Session { roots, is_known, is_kept, ..Session::with(connections, self.endpoint.clone(), auth, self.progress) }
-    }
-
-    /// Asks whether the endpoint lets us in with these credentials, and fails with what it says if not. Nothing that was
-    /// granted before counts, and nothing of this is kept.
-    pub(super) fn check(
-        connections: &'a Connections,
-        endpoint: Endpoint,
-        credentials: Credentials,
-        progress: &'a dyn Progress,
-    ) -> Result<()> {
-        let auth = Auth::new(Some(credentials), &connections.config.realms, String::new(), None);
-        let mut session = Self::with(connections, endpoint, auth, progress);
-        let answer = session.get(&session.at(ping::PATH), None)?;
-        // Another server's word that all is well says nothing: it was not shown the credentials.
-        match session.is_own(answer.url()) {
-            true => answer.read(connections.config.limits.error_body).map(drop),
-            false => {
-                let text = format!("the registry leads to another server, {}, and does not check them", answer.url());
-                Err(Error::new(ErrorKind::Denied, text))
-            }
+        Session {
+            base_urls: self.base_urls.clone(),
+            caches_auth: self.caches_auth,
+            is_registry: self.is_registry,
+            ..Session::new(connections, self.endpoint.clone(), self.auth.clone(), self.progress)
         }
     }
 
-    /// The manifest or index under a tag or digest. The bytes are not verified.
+    /// Returns the manifest or index of a tag or digest, unverified.
     pub(super) fn manifest(&mut self, selector: &str) -> Result<ManifestResponse> {
-        let answer = self.get(&self.in_repository(&format!("manifests/{selector}")), Some(&media_type::accepted()))?;
-        let content_type = answer.header("content-type").unwrap_or_default().to_owned();
+        let target = self.repository_path(&format!("manifests/{selector}"));
+        let response = self.get(&target, Some(&media_type::accepted()))?;
+        let content_type = response.header("content-type").unwrap_or_default().to_owned();
         let limit = self.connections.config.limits.document;
-        let bytes = within(answer.read(limit)?, "bytes of manifest", limit)?;
+        let bytes = within(response.read(limit)?, "bytes of manifest", limit)?;
         Ok(ManifestResponse { bytes, content_type })
     }
 
-    /// The blob's bytes as they come, not verified, from `offset` on if the server goes along: the number beside them
-    /// tells where they begin. The range is closed, for some registries refuse open ones, and `Accept-Ranges` is not
-    /// asked about, for most do not send it.
+    /// Returns the body of a blob, unverified, and the offset of its first byte, which is `offset` or 0.
+    ///
+    /// The requested range has an end, because some registries refuse open ranges. `Accept-Ranges` does not matter, because
+    /// most registries do not send it.
     pub(super) fn blob(&mut self, blob: &Descriptor, offset: u64) -> Result<(Body, u64)> {
-        let target = self.in_repository(&format!("blobs/{}", blob.digest));
+        let target = self.repository_path(&format!("blobs/{}", blob.digest));
         if offset > 0 && offset < blob.size {
-            let range = (offset, blob.size - 1);
-            let answer = self.ask(Request { target: &target, accept: None, range: Some(range) })?;
-            match answer.rest(range, blob.size) {
-                Rest::Begins(body, start) => return Ok((*body, start)),
-                Rest::NotGiven => {}
-                Rest::Refused(answer) => return Err(self.refusal(*answer)),
+            let range = ByteRange { first: offset, last: blob.size - 1 };
+            let response = self.send(Request { target: &target, accept: None, range: Some(range) })?;
+            match response.into_range(range, blob.size) {
+                RangeResponse::Body(body, start) => return Ok((*body, start)),
+                RangeResponse::Unsatisfied => {}
+                RangeResponse::Refused(response) => return Err(self.refusal(*response)),
             }
         }
         Ok((self.get(&target, None)?.into_body(), 0))
     }
 
-    /// All tags, in the registry's order; pages are followed by `Link`.
+    /// Returns all tags, in the registry's order. Follows the pages by `Link`.
     pub(super) fn tags(&mut self) -> Result<Vec<String>> {
         let limits = &self.connections.config.limits;
-        let (most, page_limit) = (limits.tags, limits.document);
+        let (tag_limit, page_limit) = (limits.tags, limits.document);
         let mut tags = Vec::new();
         let mut known = HashSet::new();
-        let mut next = Some(self.in_repository("tags/list?n=1000"));
+        let mut next = Some(self.repository_path("tags/list?n=1000"));
         while let Some(target) = next {
-            let answer = self.get(&target, None)?;
-            next = self.next_page(&answer)?.filter(|next| *next != target);
-            let page: TagList =
-                serde_json::from_slice(&within(answer.read(page_limit)?, "bytes of tag list", page_limit)?)
-                    .map_err(|e| Error::new(ErrorKind::Network, format!("malformed tag list: {e}")))?;
-            let page = page.tags.unwrap_or_default();
-            if !page.iter().all(|tag| reference::is_tag(tag)) {
-                return Err(Error::new(ErrorKind::Unsafe, "malformed tag list: something in it is no tag"));
-            }
+            let response = self.get(&target, None)?;
+            next = next_page(&response)?.filter(|next| *next != target);
+            let page = parse_tags(&within(response.read(page_limit)?, "bytes of tag list", page_limit)?)?;
             let before = tags.len();
             tags.extend(page.into_iter().filter(|tag| known.insert(tag.clone())));
-            // A page that brings nothing new and leads on would lead on for ever.
-            next = next.filter(|_| tags.len() > before);
-            if tags.len() > most {
-                return Err(Limits::exceeded("tags", most));
+            // A page without a new tag could lead to others like it forever.
+            if tags.len() == before {
+                break;
+            }
+            if tags.len() > tag_limit {
+                return Err(Limits::exceeded("tags", tag_limit));
             }
         }
         Ok(tags)
     }
 
-    /// `Link: </v2/…?last=x>; rel="next"` (RFC 8288), on the same origin only.
-    fn next_page(&self, answer: &Response) -> Result<Option<String>> {
-        let links = answer.headers("link").flat_map(|value| value.split(','));
-        let mut links = links.filter_map(|link| link.trim().strip_prefix('<')?.split_once('>'));
-        let Some((target, _)) = links.find(|(_, parameters)| parameters.replace('"', "").contains("rel=next")) else {
-            return Ok(None);
-        };
-        let next = answer.url().join(target)?;
-        match next.same_origin(answer.url()) {
-            true => Ok(Some(next.target().to_owned())),
-            false => Err(Error::new(ErrorKind::Unsafe, format!("the tag list goes on at another server, {next}"))),
-        }
-    }
-
-    /// GETs `target`, to a 200.
+    /// Sends a GET request and returns its response with status 200.
     fn get(&mut self, target: &str, accept: Option<&str>) -> Result<Response> {
-        let answer = self.ask(Request { target, accept, range: None })?;
-        match answer.status() {
+        let response = self.send(Request { target, accept, range: None })?;
+        match response.status() {
             200 => {
-                self.is_known = true;
-                Ok(answer)
+                self.is_registry = true;
+                Ok(response)
             }
-            404 if !self.is_known => self.missing(answer, target, accept),
-            _ => Err(self.refusal(answer)),
+            404 if !self.is_registry => self.explain_not_found(response, target, accept),
+            _ => Err(self.refusal(response)),
         }
     }
 
-    /// GETs from the registry: in, through a challenge if there is one, and along redirects.
-    fn ask(&mut self, ask: Request<'_>) -> Result<Response> {
-        let answer = self.ask_quietly(ask);
-        self.connections.notices.tell(self.progress);
-        answer
+    /// Sends a request, answers a challenge, and follows redirects. Any status is returned.
+    fn send(&mut self, request: Request<'_>) -> Result<Response> {
+        let response = self.send_authenticated(request).and_then(|response| self.follow_redirects(response, request));
+        // The caller may have no later chance to report what was configured.
+        self.connections.notices.report(self.progress);
+        response
     }
 
-    fn ask_quietly(&mut self, ask: Request<'_>) -> Result<Response> {
+    /// Sends a request, and again after authenticating if the registry requires it.
+    fn send_authenticated(&mut self, request: Request<'_>) -> Result<Response> {
         if let Some(registry) = self.auth.expired() {
-            self.authorise(&registry, Vec::new())?;
+            self.authenticate(&registry, Vec::new())?;
         }
-        let mut answer = self.contact(ask)?;
-        if answer.status() == 400 && self.auth.header(answer.url()).is_some() {
-            let (again, body) = answer.peek(self.connections.config.limits.error_body)?;
-            answer = if problem::says_expired(&body) { self.ask_again(again, ask)? } else { again };
-        } else if answer.status() == 401 {
-            answer = self.ask_again(answer, ask)?;
+        let response = self.send_to_registry(request)?;
+        if response.status() == 401 {
+            return self.authenticate_and_resend(response, request);
         }
-        self.follow(answer, ask)
+        if response.status() == 400 && self.auth.header(response.url()).is_some() {
+            let (response, body) = response.peek(self.connections.config.limits.error_body)?;
+            if problem::is_expired_token(&body) {
+                return self.authenticate_and_resend(response, request);
+            }
+            return Ok(response);
+        }
+        Ok(response)
     }
 
-    /// Sends the request to the registry itself; at the first contact, to each root until one speaks.
-    fn contact(&mut self, ask: Request<'_>) -> Result<Response> {
+    /// Sends a request to the registry itself. Until the first response, tries each base URL in order.
+    fn send_to_registry(&mut self, request: Request<'_>) -> Result<Response> {
         let mut failure: Option<Error> = None;
-        for root in self.roots.clone() {
-            let is_last = self.roots.last() == Some(&root);
+        for base_url in self.base_urls.clone() {
+            let is_last = self.base_urls.last() == Some(&base_url);
             #[cfg(feature = "tls")]
-            if root.is_https() {
-                let ConnectionConfig { machine, cancel, .. } = &self.connections.config;
-                machine.randomness(&|text| self.progress.report(Event::Note(text)), cancel)?;
+            if base_url.is_https() {
+                let config = &self.connections.config;
+                config.system.randomness(&|text| self.progress.report(Event::Note(text)), &config.cancel)?;
             }
-            let url = self.endpoint.named(root.at(ask.target));
-            let answer = self.http.get(&url, ask.headers(self.auth.header(&url), &self.endpoint.headers));
-            self.connections.notices.tell(self.progress);
-            match answer {
-                // How TLS servers answer a plain request.
-                Ok(answer) if answer.status() == 400 && !root.is_https() && !is_last => {
-                    self.report(&answer);
-                    failure = Some(self.refusal(answer));
+            let url = self.endpoint.with_namespace(base_url.with_target(request.target));
+            let headers = request.headers(self.auth.header(&url), &self.endpoint.headers);
+            let response = self.http.get(&url, headers);
+            self.connections.notices.report(self.progress);
+            match response {
+                // Servers with TLS return 400 to a plain request.
+                Ok(response) if response.status() == 400 && !base_url.is_https() && !is_last => {
+                    redirect::report(self.progress, &response);
+                    failure = Some(self.refusal(response));
                 }
-                Ok(answer) => {
-                    self.roots = vec![root];
-                    self.report(&answer);
-                    return Ok(answer);
+                Ok(response) => {
+                    self.base_urls = vec![base_url];
+                    redirect::report(self.progress, &response);
+                    return Ok(response);
                 }
-                // Who speaks TLS is not asked in the clear.
+                // Never fall back to plain HTTP once the server has spoken TLS.
                 Err(error) if error.kind() == ErrorKind::Tls => return Err(error),
                 Err(error) => failure = failure.or(Some(error)),
             }
         }
-        Err(failure.unwrap_or_else(|| Error::new(ErrorKind::Internal, "no registry to contact")))
+        Err(failure.unwrap_or_else(|| Error::new(ErrorKind::Internal, "the endpoint has no base URL")))
     }
 
-    /// Answers the challenge of a refusal and asks again, once: a token may have expired, but never twice in a row.
-    fn ask_again(&mut self, refused: Response, ask: Request<'_>) -> Result<Response> {
+    /// Answers the challenge of a refusal and sends the request once more. A second refusal is returned, not answered.
+    fn authenticate_and_resend(&mut self, refused: Response, request: Request<'_>) -> Result<Response> {
         let mut challenges = parse_challenges(refused.headers("www-authenticate"));
         let mut registry = refused.url().clone();
-        let is_asked_for = refused.status() == 401;
-        // Only a body that was read to its end leaves the connection to the next request.
+        let is_unauthorized = refused.status() == 401;
+        // The connection can be used again only after the body has been read.
         let _ = refused.read(self.connections.config.limits.error_body);
-        if is_asked_for && !ping::can_be_answered(&challenges) {
+        if is_unauthorized && !ping::is_supported(&challenges) {
             let ping = self.ping()?;
             (registry, challenges) = (ping.registry, ping.challenges);
         }
-        self.authorise(&registry, challenges)?;
-        self.contact(ask)
+        self.authenticate(&registry, challenges)?;
+        self.send_to_registry(request)
     }
 
-    fn authorise(&mut self, registry: &Url, challenges: Vec<Challenge>) -> Result<()> {
-        let limits = &self.connections.config.limits;
-        let progress = self.progress;
-        self.auth.answer(&self.http, registry, challenges, limits, &|answer| redirect::report(progress, answer))?;
-        if let (true, Some(granted)) = (self.is_kept, self.auth.granted()) {
-            self.connections.granted().insert(self.endpoint.key(), granted.clone());
+    /// Obtains an authorization and caches it.
+    fn authenticate(&mut self, registry: &Url, challenges: Vec<Challenge>) -> Result<()> {
+        let (limits, progress) = (&self.connections.config.limits, self.progress);
+        let report = |response: &Response| redirect::report(progress, response);
+        self.auth.authenticate(&self.http, registry, challenges, limits, &report)?;
+        if let Some(cached) = self.auth.cached().filter(|_| self.caches_auth) {
+            self.connections.auth_cache().insert(self.endpoint.cache_key(), cached.clone());
         }
         Ok(())
     }
 
-    /// The ping, to the registry itself: redirects are not followed, for only its own challenges count.
+    /// Sends the ping to the registry itself. Redirects are not followed, because only the registry's own challenges count.
     fn ping(&mut self) -> Result<Ping> {
-        let answer = self.contact(Request { target: &self.at(ping::PATH), accept: None, range: None })?;
-        self.is_known = true;
-        Ping::read(answer, self.connections.config.limits.error_body)
+        let target = self.api_path(ping::PATH);
+        let response = self.send_to_registry(Request { target: &target, accept: None, range: None })?;
+        self.is_registry = true;
+        Ping::read(response, self.connections.config.limits.error_body)
     }
 
-    /// A 404 from a server that has not given anything yet: what is asked for is not there, or is hidden from who did
-    /// not say who he is, or this is no registry.
-    fn missing(&mut self, answer: Response, target: &str, accept: Option<&str>) -> Result<Response> {
-        let (url, speaks_v2) = (answer.url().to_string(), ping::speaks_v2(&answer));
-        let body = answer.read(self.connections.config.limits.error_body)?.unwrap_or_default();
+    /// Finds the cause of a 404 from a server that has not yet acted as a registry: the content does not exist, it is hidden
+    /// from unauthenticated clients, or the server is no registry.
+    fn explain_not_found(&mut self, response: Response, target: &str, accept: Option<&str>) -> Result<Response> {
+        let (url, has_version_header) = (response.url().to_string(), ping::has_version_header(&response));
+        let body = response.read(self.connections.config.limits.error_body)?.unwrap_or_default();
         let refusal = problem::refusal("GET", &url, 404, &body, None);
-        if speaks_v2 || problem::is_of_a_registry(&body) {
+        if has_version_header || problem::is_registry_error(&body) {
             return Err(refusal);
         }
-        match self.ping()? {
-            ping if ping.asks_who_we_are() && self.auth.granted().is_none() => {
-                self.authorise(&ping.registry, ping.challenges)?;
-                self.get(target, accept)
-            }
-            ping if ping.is_no_registry() => Err(problem::no_registry(&url)),
-            _ => Err(refusal),
+        let ping = self.ping()?;
+        if ping.requires_authentication() && self.auth.cached().is_none() {
+            self.authenticate(&ping.registry, ping.challenges)?;
+            return self.get(target, accept);
         }
+        if ping.is_no_registry() {
+            return Err(problem::not_a_registry(&url));
+        }
+        Err(refusal)
     }
 
-    /// Follows redirects. The credential stays behind at the first hop to another origin and is never picked up again.
-    fn follow(&self, answer: Response, ask: Request<'_>) -> Result<Response> {
-        let authorization = self.auth.header(answer.url()).map(str::to_owned);
-        let headers = ask.headers(authorization.as_deref(), &self.endpoint.headers);
-        redirect::follow(&self.http, answer, headers, &self.connections.config.limits, self.progress)
+    fn follow_redirects(&self, response: Response, request: Request<'_>) -> Result<Response> {
+        let headers = request.headers(self.auth.header(response.url()), &self.endpoint.headers);
+        redirect::follow(&self.http, response, headers, &self.connections.config.limits, self.progress)
     }
 
-    /// A path of the API.
-    fn at(&self, path: &str) -> String {
+    /// Returns a path of the API.
+    fn api_path(&self, path: &str) -> String {
         format!("{}{path}", self.endpoint.api)
     }
 
-    fn in_repository(&self, what: &str) -> String {
-        self.at(&format!("/{}/{what}", self.endpoint.path))
+    /// Returns a path of the repository in the API.
+    fn repository_path(&self, path: &str) -> String {
+        self.api_path(&format!("/{}/{path}", self.endpoint.path))
     }
 
-    fn is_own(&self, url: &Url) -> bool {
-        self.endpoint.roots.iter().any(|root| root.same_origin(url))
+    fn is_own_origin(&self, url: &Url) -> bool {
+        self.endpoint.base_urls.iter().any(|base_url| base_url.same_origin(url))
     }
 
-    fn refusal(&self, answer: Response) -> Error {
-        refusal(answer, self.connections.config.limits.error_body)
-    }
-
-    fn report(&self, answer: &Response) {
-        redirect::report(self.progress, answer);
+    fn refusal(&self, response: Response) -> Error {
+        refusal(response, self.connections.config.limits.error_body)
     }
 }
 
-/// The error for an answer that gives nothing; `limit` is how much of its body may tell why.
-pub(super) fn refusal(answer: Response, limit: usize) -> Error {
-    let (url, status, patience) = (answer.url().to_string(), answer.status(), answer.patience());
-    let body = answer.read(limit);
-    problem::refusal("GET", &url, status, &body.ok().flatten().unwrap_or_default(), patience)
+/// Returns the next page of a tag list: `Link: </v2/…?last=x>; rel="next"` (RFC 8288), on the same origin only.
+fn next_page(response: &Response) -> Result<Option<String>> {
+    for link in response.headers("link").flat_map(|value| value.split(',')) {
+        let Some((target, parameters)) = link.trim().strip_prefix('<').and_then(|link| link.split_once('>')) else {
+            continue;
+        };
+        if !parameters.replace('"', "").contains("rel=next") {
+            continue;
+        }
+        let next = response.url().join(target)?;
+        if !next.same_origin(response.url()) {
+            return Err(Error::new(ErrorKind::Unsafe, format!("the next page of tags is on another server: {next}")));
+        }
+        return Ok(Some(next.target().to_owned()));
+    }
+    Ok(None)
+}
+
+/// Parses one page of a tag list.
+fn parse_tags(body: &[u8]) -> Result<Vec<String>> {
+    let page: TagList =
+        serde_json::from_slice(body).map_err(|e| Error::new(ErrorKind::Network, format!("malformed tag list: {e}")))?;
+    let tags = page.tags.unwrap_or_default();
+    if let Some(tag) = tags.iter().find(|tag| !reference::is_tag(tag)) {
+        return Err(Error::new(ErrorKind::Unsafe, format!("malformed tag list: \"{tag}\" is not a tag")));
+    }
+    Ok(tags)
+}
+
+/// Returns the error for a response that is no success. At most `limit` bytes of its body are read for the message.
+pub(super) fn refusal(response: Response, limit: usize) -> Error {
+    let (url, status, retry_after) = (response.url().to_string(), response.status(), response.retry_after());
+    let body = response.read(limit).ok().flatten().unwrap_or_default();
+    problem::refusal("GET", &url, status, &body, retry_after)
 }

@@ -1,7 +1,7 @@
-//! What this room asks of the machine's own configuration, and the words in which it is answered. Asked when a
-//! connection needs it and never before: who talks plain HTTP reads no certificate.
+//! The machine's configuration and state, as far as a connection needs them. The client implements [`System`], because the
+//! rooms `registry/` and `host/` do not import each other, and because a caller of the library should be able to replace
+//! the machine's configuration. Files are read only when a connection needs them.
 
-use std::collections::HashSet;
 #[cfg(feature = "tls")]
 use std::io::Read;
 use std::sync::{Mutex, PoisonError};
@@ -17,42 +17,44 @@ use crate::oci::route::Route;
 use crate::oci::route::TlsFiles;
 use crate::progress::{Event, Progress};
 
-/// The machine's own configuration.
+/// The machine's configuration and state.
 pub(crate) trait System: Send + Sync {
-    /// Gives the files that hold the machine's root certificates to `take`, which tells how many good ones were in
-    /// each, until some had any. Whether there were any is told by `take` alone.
+    /// Passes the machine's files of root certificates to `load`, which returns the number of certificates that it could
+    /// use. Stops after the first place that had any.
     #[cfg(feature = "tls")]
-    fn roots(&self, take: &mut dyn FnMut(&mut dyn Read) -> usize) -> Vec<Notice>;
+    fn roots(&self, load: &mut dyn FnMut(&mut dyn Read) -> usize) -> Vec<Notice>;
 
-    /// What is configured for the registry that goes by one of these names, with the files that were named for it.
+    /// Reads the certificates that are configured for a registry under one of these names, and those in `files`.
     #[cfg(feature = "tls")]
     fn certificates(&self, names: &[&str], files: &TlsFiles) -> Result<(Certificates, Vec<Notice>)>;
 
-    /// Waits, with a bound, until the machine has the random numbers that TLS needs; if it has to, `tell` is told first.
+    /// Waits, up to a time limit, until the kernel can generate the random numbers that TLS needs. Calls `report` before it
+    /// waits.
     #[cfg(feature = "tls")]
-    fn randomness(&self, tell: &dyn Fn(&str), cancel: &Cancel) -> Result<()>;
+    fn randomness(&self, report: &dyn Fn(&str), cancel: &Cancel) -> Result<()>;
 
-    /// The time by which certificates are valid, in seconds since 1970.
+    /// Returns the time for the verification of certificates, in seconds since 1970.
     #[cfg(feature = "tls")]
     fn now(&self) -> u64;
 
-    /// Where a name is asked for, by the first file that speaks of it.
+    /// Returns the places of a repository, from the first file that mentions it.
     fn route(&self, name: &Reference) -> Result<Option<Route>>;
 
-    /// What lists a server as one whose certificate is not verified, if anything does.
+    /// Returns the file that lists a server as insecure, if one does: its certificate is not verified.
     fn insecure(&self, https: bool, host: &str, port: u16) -> Result<Option<String>>;
 
-    /// The proxy through which a server is asked.
+    /// Returns the proxy for a server, or `None` for a direct connection.
     fn proxy(&self, https: bool, host: &str, port: u16) -> Result<Option<Proxy>>;
 }
 
-/// Who has credentials.
+/// A source of credentials.
 pub(crate) trait CredentialProvider: Sync {
-    /// Those for a name. What the user gave goes only to the registry that `is_named`, and to none of its mirrors.
+    /// Returns the credentials for a repository. Credentials that the caller gave are for the registry that the image name
+    /// names (`is_named`), and not for its mirrors.
     fn credentials(&self, name: &Reference, is_named: bool, progress: &dyn Progress) -> Result<Option<Credentials>>;
 }
 
-/// Certificates for one registry, in PEM, each with the name of its file.
+/// The certificates for one registry in PEM, each with the name of its file.
 #[cfg(feature = "tls")]
 #[derive(Default)]
 pub(crate) struct Certificates {
@@ -61,37 +63,48 @@ pub(crate) struct Certificates {
     pub(crate) client: Option<[(String, Vec<u8>); 2]>,
 }
 
-/// Something that people should hear of, found where there is nobody to tell.
-#[derive(Clone, PartialEq, Eq, Hash)]
+/// An event to report.
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) enum Notice {
     Configured {
         what: String,
         from: String,
     },
-    #[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "notes are of certificates"))]
+    #[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "notes are about certificates"))]
     Note(String),
 }
 
-/// Notices on their way to who tells them; each is told once.
+/// Collects notices until they can be reported, each once per client. Notices arise inside ureq's connectors, which are
+/// called without a [`Progress`]: connections outlive the call that opened them, and several threads share this queue.
 #[derive(Default)]
-pub(super) struct Notices(Mutex<(Vec<Notice>, HashSet<Notice>)>);
+pub(crate) struct Notices(Mutex<Queue>);
+
+/// All notices so far, in order. The first `reported` ones have been reported.
+#[derive(Default)]
+struct Queue {
+    notices: Vec<Notice>,
+    reported: usize,
+}
 
 impl Notices {
-    pub(super) fn add(&self, finding: Notice) {
-        let (waiting, told) = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.insert(finding.clone()) {
-            waiting.push(finding);
+    pub(crate) fn add(&self, notice: Notice) {
+        let queue = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !queue.notices.contains(&notice) {
+            queue.notices.push(notice);
         }
     }
 
-    /// What waits to be told.
-    pub(super) fn take(&self) -> Vec<Notice> {
-        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner).0)
+    /// Returns the notices that have not been reported yet, and marks them as reported.
+    pub(crate) fn take(&self) -> Vec<Notice> {
+        let queue = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = queue.notices.iter().skip(queue.reported).cloned().collect();
+        queue.reported = queue.notices.len();
+        new
     }
 
-    pub(super) fn tell(&self, progress: &dyn Progress) {
-        for finding in &self.take() {
-            progress.report(match finding {
+    pub(crate) fn report(&self, progress: &dyn Progress) {
+        for notice in &self.take() {
+            progress.report(match notice {
                 Notice::Configured { what, from } => Event::Configured { what, from },
                 Notice::Note(text) => Event::Note(text),
             });

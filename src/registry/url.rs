@@ -1,5 +1,5 @@
-//! Absolute HTTP URLs, pure: just enough to follow redirects by hand and to compare origins. What is no clean http or
-//! https URL is refused here, so nothing else can smuggle a line break, a file or a password into a request.
+//! Absolute http and https URLs: parsing, relative references, and comparison of origins. Everything else is refused here, so
+//! that no URL can bring a line break, another scheme or a password into a request.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use crate::oci::authority::Authority;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Url {
     https: bool,
-    /// Lower case, IPv6 addresses in brackets.
+    /// In lower case; an IPv6 address in brackets.
     host: String,
     port: u16,
     /// Path and query, starting with `/`.
@@ -18,14 +18,14 @@ pub(super) struct Url {
 }
 
 impl Url {
-    /// The root of the server at `authority` (host and optional port, as in an image name).
+    /// Returns the root of the server at `authority`: a host and an optional port, as in an image name.
     pub(super) fn root(https: bool, authority: &str) -> Result<Self> {
         let scheme = if https { "https" } else { "http" };
         Self::parse(&format!("{scheme}://{authority}/"))
     }
 
     pub(super) fn parse(text: &str) -> Result<Self> {
-        let malformed = || Error::new(ErrorKind::Unsafe, format!("malformed URL \"{}\"", bare(text)));
+        let malformed = || Error::new(ErrorKind::Unsafe, format!("malformed URL \"{}\"", redact(text)));
         if !text.bytes().all(|b| b.is_ascii_graphic()) {
             return Err(malformed());
         }
@@ -34,7 +34,10 @@ impl Url {
             "https" => true,
             "http" => false,
             _ => {
-                return Err(Error::new(ErrorKind::Unsafe, format!("URL \"{}\" is neither http nor https", bare(text))));
+                return Err(Error::new(
+                    ErrorKind::Unsafe,
+                    format!("URL \"{}\" is neither http nor https", redact(text)),
+                ));
             }
         };
         let rest = rest.split('#').next().unwrap_or_default();
@@ -46,12 +49,12 @@ impl Url {
         Ok(Self { https, host: authority.host().to_owned(), port, target })
     }
 
-    /// The same server's `target` (path and query, starting with `/`).
-    pub(super) fn at(&self, target: impl Into<String>) -> Self {
+    /// Returns the URL of `target` (path and query, starting with `/`) on the same server.
+    pub(super) fn with_target(&self, target: impl Into<String>) -> Self {
         Self { target: target.into(), ..self.clone() }
     }
 
-    /// Where a `Location` or `Link` found at this URL leads (RFC 3986, section 5).
+    /// Resolves a reference from a `Location` or `Link` header of this URL (RFC 3986, section 5).
     pub(super) fn join(&self, reference: &str) -> Result<Self> {
         let scheme = if self.https { "https" } else { "http" };
         let is_absolute = reference.split(['/', '?', '#']).next().is_some_and(|first| first.contains(':'));
@@ -67,16 +70,16 @@ impl Url {
             Some('?') => format!("{path}{reference}"),
             _ => format!("{}/{reference}", path.rsplit_once('/').map_or("", |(folder, _)| folder)),
         };
-        Self::parse(&format!("{scheme}://{}{}", self.authority(), without_dots(&target)))
+        Self::parse(&format!("{scheme}://{}{}", self.authority(), remove_dot_segments(&target)))
     }
 
-    /// The same scheme, host and port: the only place where a credential may go. A comparison by host alone is
-    /// GHSA-vh4v-2xq2-g5cg.
+    /// Returns true if scheme, host and port are equal. Credentials may go to the same origin only; comparing hosts alone
+    /// caused GHSA-vh4v-2xq2-g5cg.
     pub(super) fn same_origin(&self, other: &Self) -> bool {
         (self.https, &self.host, self.port) == (other.https, &other.host, other.port)
     }
 
-    /// Whether this is the server at `authority`, host and optional port. Without a port the scheme's own is meant.
+    /// Returns true if the URL's server is `authority`. Without a port, `authority` means the scheme's default port.
     pub(super) fn is_at(&self, authority: &str) -> bool {
         Self::root(self.https, authority).is_ok_and(|root| root.same_origin(self))
     }
@@ -98,7 +101,7 @@ impl Url {
         &self.target
     }
 
-    /// Appends `key=value` to the query, percent-encoded.
+    /// Appends `key=value` to the query. The value is percent-encoded.
     pub(super) fn with_query(mut self, key: &str, value: &str) -> Self {
         self.target.push(if self.target.contains('?') { '&' } else { '?' });
         self.target.push_str(key);
@@ -107,13 +110,13 @@ impl Url {
         self
     }
 
-    /// The whole URL, for the wire. Queries may hold signatures: people are shown `Display`.
-    pub(super) fn whole(&self) -> String {
+    /// Returns the URL with its query, for requests. A query may contain a signature, so messages use `Display` instead.
+    pub(super) fn unredacted(&self) -> String {
         let scheme = if self.https { "https" } else { "http" };
         format!("{scheme}://{}{}", self.authority(), self.target)
     }
 
-    /// Host and port, the latter only if it is not the scheme's own.
+    /// Returns the host, and the port unless it is the scheme's default.
     pub(super) fn authority(&self) -> String {
         match (self.https, self.port) {
             (true, 443) | (false, 80) => self.host.clone(),
@@ -122,15 +125,15 @@ impl Url {
     }
 }
 
-/// Without the query: signed URLs carry secrets there.
+/// Omits the query, because signed URLs have secrets in it.
 impl fmt::Display for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let whole = self.whole();
-        f.write_str(whole.split('?').next().unwrap_or_default())
+        let url = self.unredacted();
+        f.write_str(url.split('?').next().unwrap_or_default())
     }
 }
 
-/// Percent-encodes the value of a query or of a form.
+/// Percent-encodes a value for a query or a form.
 pub(super) fn encode(value: &str) -> String {
     let mut encoded = String::new();
     for byte in value.bytes() {
@@ -144,8 +147,8 @@ pub(super) fn encode(value: &str) -> String {
     encoded
 }
 
-/// What of a malformed URL people may see: neither query nor login, for both may be secrets.
-fn bare(text: &str) -> String {
+/// Removes query and user information from a malformed URL, because both may be secrets.
+fn redact(text: &str) -> String {
     let text = text.split(['?', '#']).next().unwrap_or_default();
     match text.split_once("://") {
         Some((scheme, rest)) => format!("{scheme}://{}", rest.rsplit('@').next().unwrap_or_default()),
@@ -153,8 +156,8 @@ fn bare(text: &str) -> String {
     }
 }
 
-/// Resolves `.` and `..` in a path; what would lead above the root stays at it (RFC 3986, section 5.2.4).
-fn without_dots(target: &str) -> String {
+/// Resolves `.` and `..` in a path. `..` at the root stays there (RFC 3986, section 5.2.4).
+fn remove_dot_segments(target: &str) -> String {
     let (path, query) = target.split_at(target.find(['?', '#']).unwrap_or(target.len()));
     let mut segments: Vec<&str> = Vec::new();
     for segment in path.split('/').skip(1) {
@@ -173,12 +176,12 @@ fn without_dots(target: &str) -> String {
 mod tests {
     use super::*;
 
-    fn whole(base: &str, reference: &str) -> Option<String> {
-        Url::parse(base).and_then(|url| url.join(reference)).ok().map(|url| url.whole())
+    fn join(base: &str, reference: &str) -> Option<String> {
+        Url::parse(base).and_then(|url| url.join(reference)).ok().map(|url| url.unredacted())
     }
 
     #[test]
-    fn joins_what_servers_send() {
+    fn resolves_references_as_servers_send_them() {
         let base = "https://r.io/v2/a/blobs/x?y=1";
         for (reference, expected) in [
             ("https://cdn.io/b?sig=1", Some("https://cdn.io/b?sig=1")),
@@ -203,12 +206,12 @@ mod tests {
             ("/b\r\nX: y", None),
             ("/b c", None),
         ] {
-            assert_eq!(whole(base, reference).as_deref(), expected, "{reference}");
+            assert_eq!(join(base, reference).as_deref(), expected, "{reference}");
         }
     }
 
     #[test]
-    fn an_origin_is_scheme_host_and_port() {
+    fn compares_origins_by_scheme_host_and_port() {
         let same = |a: &str, b: &str| match (Url::parse(a), Url::parse(b)) {
             (Ok(a), Ok(b)) => a.same_origin(&b),
             _ => panic!("{a} {b}"),
@@ -220,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_is_named_by_host_and_port() {
+    fn compares_servers_by_host_and_port() {
         for (url, authority, expected) in [
             ("https://r.io/a", "r.io", true),
             ("https://r.io/a", "R.io:443", true),
@@ -237,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn tells_no_secret_of_a_malformed_url() {
+    fn errors_about_malformed_urls_contain_no_secret() {
         for bad in ["https://cdn.io/x?sig=s3cret a", "https://u:s3cret@h:99999/", "ftp://u:s3cret@h/", "u:s3cret@h"] {
             let error = Url::parse(bad).err().map(|e| e.to_string()).unwrap_or_default();
             assert!(!error.is_empty() && !error.contains("s3cret"), "{error}");
@@ -245,10 +248,10 @@ mod tests {
     }
 
     #[test]
-    fn shows_no_query_and_encodes_what_it_appends() {
+    fn displays_no_query_and_encodes_appended_values() {
         let url = Url::parse("https://a.io/token?x=1").map(|url| url.with_query("scope", "repository:a/b:pull c&d"));
         let url = url.unwrap_or_else(|e| panic!("{e}"));
-        assert_eq!(url.whole(), "https://a.io/token?x=1&scope=repository:a/b:pull%20c%26d");
+        assert_eq!(url.unredacted(), "https://a.io/token?x=1&scope=repository:a/b:pull%20c%26d");
         assert_eq!(url.to_string(), "https://a.io/token");
     }
 }

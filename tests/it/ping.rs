@@ -87,12 +87,12 @@ fn a_server_that_is_no_registry_is_called_that() {
         let bench = Bench::new();
         bench.registry.fault(on("/v2/").status(404).body(body));
         let outcome = bench.pull(&Image::small("a")).exits_in(case, 10).fails_in_one_line();
-        outcome.says("no registry of the v2 protocol").says("v1 protocol");
+        outcome.says("the server is not a v2 registry").says("v1 protocol");
         assert_same(case, "GET /v2/app/manifests/latest 404\nGET /v2/ 404", &log(&bench));
     }
     let bench = Bench::new();
     bench.registry.fault(on("/v2/").status(404).body("gone"));
-    bench.home.run(&["tags", &bench.registry.name("app")]).exits(10).says("no registry of the v2 protocol");
+    bench.home.run(&["tags", &bench.registry.name("app")]).exits(10).says("the server is not a v2 registry");
 }
 
 #[test]

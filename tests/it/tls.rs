@@ -70,7 +70,7 @@ fn a_certificate_that_is_not_good_is_told_apart() {
         ("expired", |ca| ca.issue_for(&LOOPBACK, 2001, 2002), &["expired at 2002-01-01T00:00:00Z", "clock", "hint: "]),
         ("too early", |ca| ca.issue_for(&LOOPBACK, 3001, 3002), &["not valid before 3001-01-01", "clock", "hint: "]),
         ("other names", |ca| ca.issue(&["a.example", "*.b.example"]), &["a.example, *.b.example", "not for 127.0.0.1"]),
-        ("an address", |ca| ca.issue(&["10.0.0.1"]), &["for 10.0.0.1, and not for 127.0.0.1"]),
+        ("an address", |ca| ca.issue(&["10.0.0.1"]), &["for 10.0.0.1, but not for 127.0.0.1"]),
         ("another authority", |_| Authority::new().issue(&LOOPBACK), &["hint: ", "--ca-file"]),
     ];
     for (case, issue, said) in cases {
@@ -229,7 +229,7 @@ fn a_client_certificate_in_certs_d_needs_its_key() {
     scene.pull_etc(&files[..2], &[]).exits(7).fails_in_one_line().says(&format!("/etc/{cert} has no .key"));
     scene.pull_etc(&[files[0], files[2]], &[]).exits(7).fails_in_one_line().says(&format!("/etc/{key} has no .cert"));
     let wrong = [files[0], files[1], (&*key, &*scene.authority.issue(&["x"]).key)];
-    scene.pull_etc(&wrong, &[]).exits(7).fails_in_one_line().says("do not belong together");
+    scene.pull_etc(&wrong, &[]).exits(7).fails_in_one_line().says("do not match");
 }
 
 #[test]

@@ -1,7 +1,7 @@
-//! Parses `WWW-Authenticate` (RFC 9110, sections 11.3 and 11.6.1), pure: several challenges in one header or in
-//! several, tokens and quoted strings, blanks where they may be. A malformed rest is dropped, what stood before it counts.
+//! Parses `WWW-Authenticate` (RFC 9110, sections 11.3 and 11.6.1). A header may contain several challenges, and there may be
+//! several headers. A malformed rest is dropped, and the challenges before it are kept.
 
-/// One challenge: a scheme and its parameters, both names in lower case.
+/// A scheme and its parameters. The scheme and the names of parameters are in lower case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Challenge {
     pub(crate) scheme: String,
@@ -9,13 +9,13 @@ pub(crate) struct Challenge {
 }
 
 impl Challenge {
-    /// The parameter `name`; the first one counts.
+    /// Returns the first parameter with this name.
     pub(crate) fn parameter(&self, name: &str) -> Option<&str> {
         self.parameters.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 }
 
-/// All challenges of all header values, in order.
+/// Parses the challenges of all header values, in order.
 pub(crate) fn parse<'a>(headers: impl IntoIterator<Item = &'a str>) -> Vec<Challenge> {
     let mut challenges = Vec::new();
     for header in headers {
@@ -30,8 +30,7 @@ struct Scanner<'a> {
 }
 
 impl<'a> Scanner<'a> {
-    /// Reads one challenge. Where a parameter ends and a new scheme begins is told by what follows the word: only a
-    /// parameter has `=`.
+    /// Reads one challenge. A word followed by `=` is a parameter; any other word is the scheme of the next challenge.
     fn challenge(&mut self, challenges: &mut Vec<Challenge>) -> Option<()> {
         self.skip(|c| is_blank(c) || c == ',');
         let scheme = self.token()?.to_ascii_lowercase();
@@ -57,7 +56,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// A token68 stands alone before a comma or the end; nothing here needs it.
+    /// Skips a token68, which no supported scheme uses. It extends to a comma or the end.
     fn skip_token68(&mut self) {
         let is_token68 = |c: char| c.is_ascii_alphanumeric() || "-._~+/".contains(c);
         let rest = self.rest.trim_start_matches(is_token68).trim_start_matches('=').trim_start_matches(is_blank);
@@ -77,7 +76,7 @@ impl<'a> Scanner<'a> {
         (!token.is_empty()).then_some(token)
     }
 
-    /// A quoted string with its escapes resolved; `None` if it is not closed.
+    /// Reads a quoted string and resolves its escapes. Returns `None` if it is not closed.
     fn quoted(&mut self) -> Option<String> {
         let mut value = String::new();
         let mut chars = self.rest.char_indices().skip(1);
@@ -117,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn parses_what_registries_send() {
+    fn parses_the_challenges_of_registries() {
         check(
             &[r#"Bearer realm="https://auth.io/token",service="r.io",scope="repository:a/b:pull,push""#],
             &[(
@@ -134,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn tells_several_challenges_apart() {
+    fn separates_several_challenges() {
         check(
             &[r#"Negotiate, Basic realm="a, b", Bearer realm="c",service="d""#],
             &[("negotiate", &[]), ("basic", &[("realm", "a, b")]), ("bearer", &[("realm", "c"), ("service", "d")])],

@@ -1,45 +1,53 @@
-//! From a challenge to an `Authorization` header: Basic, Bearer through a token endpoint, or a token that was given.
-//! Decides whether a realm may have the credentials; sends nothing anywhere else.
-
-use std::net::IpAddr;
-use std::time::Instant;
+//! Authentication: from a challenge to an `Authorization` header. Basic, Bearer with a token from a token endpoint, or a token
+//! that the caller gave. Decides which token endpoints may have the credentials.
 
 mod challenge;
 mod token;
+
+use std::net::IpAddr;
+use std::time::Instant;
 
 pub(super) use self::challenge::{Challenge, parse as parse_challenges};
 use self::token::TokenRequest;
 #[cfg(fuzzing)]
 pub(super) use self::token::parse as parse_token;
-use super::http::{Http, Response, TOKEN_LIMIT};
+use super::http::{HttpClient, Response, TOKEN_LIMIT};
 use super::url::Url;
 use crate::advice::Advice;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
 use crate::oci::credentials::{Credentials, Secret};
 
-/// Registries whose token endpoint is known to stand on another host.
+/// Registries whose token endpoint is known to be on another host.
 const REALMS: [(&str, &str); 2] = [("registry-1.docker.io", "auth.docker.io"), ("registry.gitlab.com", "gitlab.com")];
 
-/// What is known about how to be let in to one repository.
+/// Credentials and the last accepted authorization for one repository.
 #[derive(Clone)]
 pub(super) struct Auth {
     credentials: Option<Credentials>,
-    /// Token endpoints that the user trusts with them, as `HOST[:PORT]`.
+    /// Token endpoints that the user trusts with the credentials, as `HOST[:PORT]`.
     realms: Vec<String>,
-    /// `repository:<path>:pull`, where a challenge names no scope; nothing where only the door is tried.
+    /// The scope if a challenge has none: `repository:<path>:pull`, or nothing to check credentials only.
     scope: String,
-    granted: Option<CachedAuth>,
+    cached: Option<CachedAuth>,
 }
 
-/// What let us in last time, and at which origin: it is shown to no other.
+/// An accepted authorization. It is sent to one origin only.
 #[derive(Clone)]
 pub(super) struct CachedAuth {
     registry: Url,
     challenges: Vec<Challenge>,
     header: String,
-    /// A token is not sent after this; what is no token from an endpoint has no end.
+    /// The end of a token's life. Basic credentials and tokens that the caller gave have none.
     expires: Option<Instant>,
+}
+
+/// The answer to a challenge.
+enum AuthScheme<'a> {
+    /// The value of `Authorization`.
+    Header(String),
+    /// A token must be requested first.
+    Token(TokenRequest<'a>),
 }
 
 impl Auth {
@@ -47,86 +55,91 @@ impl Auth {
         credentials: Option<Credentials>,
         realms: &[String],
         scope: String,
-        granted: Option<CachedAuth>,
+        cached: Option<CachedAuth>,
     ) -> Self {
-        Self { credentials, realms: realms.to_vec(), scope, granted }
+        Self { credentials, realms: realms.to_vec(), scope, cached }
     }
 
-    /// The header for a request to `url`, if that is where it was granted and it is not known to have expired.
+    /// Returns the `Authorization` header for a request to `url`, if it was accepted at that origin and has not expired.
     pub(super) fn header(&self, url: &Url) -> Option<&str> {
         self.header_at(url, Instant::now())
     }
 
-    /// Where a token has expired that would have been sent, so that a new one is asked for before the request.
+    /// Returns the registry whose token has expired, so that the caller renews it before the next request.
     pub(super) fn expired(&self) -> Option<Url> {
-        let expired = self.granted.as_ref().filter(|granted| granted.is_over(Instant::now()));
-        expired.map(|granted| granted.registry.clone())
+        let cached = self.cached.as_ref()?;
+        cached.has_expired(Instant::now()).then(|| cached.registry.clone())
     }
 
-    pub(super) fn granted(&self) -> Option<&CachedAuth> {
-        self.granted.as_ref()
+    pub(super) fn cached(&self) -> Option<&CachedAuth> {
+        self.cached.as_ref()
     }
 
-    /// Answers the challenges of a refusal by the registry itself; without any, those of the last time. `report`
-    /// hears of the token request. What was refused already is not tried again: credential_store get locked.
-    pub(super) fn answer(
+    /// Answers the challenges of the registry, or the previous ones if `challenges` is empty. Calls `report` with the response
+    /// of the token endpoint.
+    ///
+    /// Fails if the registry has refused the same header before, because repeated failures can lock an account.
+    pub(super) fn authenticate(
         &mut self,
-        http: &Http,
+        http: &HttpClient,
         registry: &Url,
-        challenges: Vec<Challenge>,
+        mut challenges: Vec<Challenge>,
         limits: &Limits,
         report: &dyn Fn(&Response),
     ) -> Result<()> {
-        let last = self.granted.take().filter(|granted| granted.registry.same_origin(registry));
-        let challenges = match (&last, challenges.is_empty()) {
-            (Some(last), true) => last.challenges.clone(),
-            _ => challenges,
-        };
-        let asked = Instant::now();
+        let last = self.cached.take().filter(|cached| cached.registry.same_origin(registry));
+        if let (Some(last), true) = (&last, challenges.is_empty()) {
+            challenges.clone_from(&last.challenges);
+        }
+        let start = Instant::now();
         let (header, expires) = match self.choose(registry, &challenges)? {
             AuthScheme::Header(header) => (header, None),
-            AuthScheme::Request(question) => {
-                let token = token::ask(http, &question, limits, report)?;
-                (format!("Bearer {}", token.text), asked.checked_add(token.life))
+            AuthScheme::Token(request) => {
+                let token = request.send(http, limits, report)?;
+                (format!("Bearer {}", token.text), start.checked_add(token.life))
             }
         };
         if expires.is_none() && last.is_some_and(|last| last.header == header) {
-            return Err(denied(registry, "it refuses the credentials"));
+            return Err(denied(registry, "the registry refuses the credentials"));
         }
         if header.len() > TOKEN_LIMIT + "Bearer ".len() {
-            return Err(Error::new(ErrorKind::Usage, "invalid credentials: they are too long for a header"));
+            return Err(Error::new(ErrorKind::Usage, "invalid credentials: too long for a header"));
         }
-        self.granted = Some(CachedAuth { registry: registry.clone(), challenges, header, expires });
+        self.cached = Some(CachedAuth { registry: registry.clone(), challenges, header, expires });
         Ok(())
     }
 
-    /// A registry token as it is; else the first Bearer challenge whose realm may be asked; else Basic.
+    /// Chooses the scheme: the caller's registry token, or the first Bearer challenge whose realm is allowed, or Basic.
     fn choose<'a>(&'a self, registry: &Url, challenges: &'a [Challenge]) -> Result<AuthScheme<'a>> {
-        let of = |scheme: &'static str| challenges.iter().filter(move |challenge| challenge.scheme == scheme);
         if let Some(Secret::RegistryToken(token)) = self.credentials.as_ref().map(Credentials::secret) {
             return Ok(AuthScheme::Header(format!("Bearer {token}")));
         }
         let mut refused = None;
-        for bearer in of("bearer") {
-            match self.question(registry, bearer) {
-                Ok(question) => return Ok(AuthScheme::Request(question)),
+        for bearer in challenges.iter().filter(|challenge| challenge.scheme == "bearer") {
+            match self.token_request(registry, bearer) {
+                Ok(request) => return Ok(AuthScheme::Token(request)),
                 Err(error) => refused = refused.or(Some(error)),
             }
         }
-        match (refused, of("basic").next(), self.credentials.as_ref().map(Credentials::encoded)) {
-            (_, Some(_), Some(Some(encoded))) => Ok(AuthScheme::Header(format!("Basic {encoded}"))),
-            (Some(error), ..) => Err(error),
-            (None, Some(_), None) => Err(denied(registry, "it asks for a user name and password")),
-            (None, Some(_), Some(None)) => {
-                Err(denied(registry, "it asks for a user name and password, and there is only a token"))
-            }
-            (None, None, _) => Err(denied(registry, "it refuses and says not how to be let in")),
+        let has_basic = challenges.iter().any(|challenge| challenge.scheme == "basic");
+        let encoded = self.credentials.as_ref().and_then(Credentials::encoded);
+        if let (true, Some(encoded)) = (has_basic, encoded) {
+            return Ok(AuthScheme::Header(format!("Basic {encoded}")));
         }
+        if let Some(error) = refused {
+            return Err(error);
+        }
+        let why = match (has_basic, self.credentials.is_some()) {
+            (true, false) => "the registry requires a user name and password",
+            (true, true) => "the registry requires a user name and password, but only a token is configured",
+            (false, _) => "the registry returned 401 without a usable WWW-Authenticate challenge",
+        };
+        Err(denied(registry, why))
     }
 
-    /// What to ask the challenge's token endpoint, if it may be asked.
-    fn question<'a>(&'a self, registry: &Url, bearer: &'a Challenge) -> Result<TokenRequest<'a>> {
-        let realm = bearer.parameter("realm").ok_or_else(|| denied(registry, "its challenge names no realm"))?;
+    /// Builds the request for a Bearer challenge. Fails if its token endpoint is not allowed.
+    fn token_request<'a>(&'a self, registry: &Url, bearer: &'a Challenge) -> Result<TokenRequest<'a>> {
+        let realm = bearer.parameter("realm").ok_or_else(|| denied(registry, "the challenge names no realm"))?;
         let realm = Url::parse(realm).map_err(|e| e.context(format!("token realm of {registry}")))?;
         self.check_realm(registry, &realm)?;
         let scope = bearer.parameter("scope").filter(|scope| !scope.is_empty()).unwrap_or(&self.scope);
@@ -134,49 +147,43 @@ impl Auth {
     }
 
     fn header_at(&self, url: &Url, now: Instant) -> Option<&str> {
-        let granted =
-            self.granted.as_ref().filter(|granted| granted.registry.same_origin(url) && !granted.is_over(now));
-        granted.map(|granted| granted.header.as_str())
+        let cached = self.cached.as_ref()?;
+        if !cached.registry.same_origin(url) || cached.has_expired(now) {
+            return None;
+        }
+        Some(&cached.header)
     }
 
-    /// A realm of the attacker's choice is how credentials leave (CVE-2026-48978, ggcr#2193), and how a client is
-    /// made to knock at the inside of its network.
+    /// Checks that a token endpoint may be asked, with the credentials if there are any. A malicious registry could otherwise
+    /// obtain credentials of another (CVE-2026-48978, ggcr#2193), or send requests into the client's network.
     fn check_realm(&self, registry: &Url, realm: &Url) -> Result<()> {
         if registry.is_https() && !realm.is_https() {
-            return Err(denied(registry, "it asks for its token over plain HTTP"));
+            return Err(denied(registry, "its token realm uses plain HTTP"));
         }
         if self.realms.iter().any(|listed| realm.is_at(listed)) {
             return Ok(());
         }
-        let same_host = registry.host() == realm.host();
-        if !same_host && is_inside(realm.host()) && !is_inside(registry.host()) {
+        let is_same_host = registry.host() == realm.host();
+        if !is_same_host && is_private(realm.host()) && !is_private(registry.host()) {
             return Err(denied(registry, "its token realm is an address inside a private network"));
         }
-        let known = REALMS.contains(&(registry.host(), realm.host()));
-        match self.credentials.is_some() && !known && !registry.same_origin(realm) {
-            true => {
-                let text = format!("it wants the credentials sent to {realm}, which is not its own");
-                Err(denied(registry, &text).with_advice(Advice::TrustTokenRealm(realm.authority().to_string())))
-            }
-            false => Ok(()),
+        let is_known = REALMS.contains(&(registry.host(), realm.host()));
+        if self.credentials.is_some() && !is_known && !registry.same_origin(realm) {
+            let text = format!("the credentials would go to {realm}, which is not the registry");
+            return Err(denied(registry, &text).with_advice(Advice::TrustTokenRealm(realm.authority())));
         }
+        Ok(())
     }
 }
 
 impl CachedAuth {
-    fn is_over(&self, now: Instant) -> bool {
+    fn has_expired(&self, now: Instant) -> bool {
         self.expires.is_some_and(|expires| expires <= now)
     }
 }
 
-/// How a challenge is answered.
-enum AuthScheme<'a> {
-    Header(String),
-    Request(TokenRequest<'a>),
-}
-
-/// An address literal, or a name, that is loopback, private or link-local.
-fn is_inside(host: &str) -> bool {
+/// Returns true for loopback, private and link-local addresses, and for `localhost`. Other names are not looked up.
+fn is_private(host: &str) -> bool {
     match host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
         Ok(IpAddr::V4(ip)) => ip.is_loopback() || ip.is_private() || ip.is_link_local() || ip.is_unspecified(),
         Ok(IpAddr::V6(ip)) => {
@@ -191,7 +198,7 @@ fn is_inside(host: &str) -> bool {
 }
 
 fn denied(registry: &Url, why: &str) -> Error {
-    Error::new(ErrorKind::Denied, format!("GET {registry}: not authorised: {why}")).with_advice(Advice::GiveCredentials)
+    Error::new(ErrorKind::Denied, format!("GET {registry}: not authorized: {why}")).with_advice(Advice::GiveCredentials)
 }
 
 #[cfg(test)]
@@ -211,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn credentials_go_only_to_realms_that_may_have_them() {
+    fn credentials_go_to_allowed_realms_only() {
         for (with_credentials, registry, realm, allowed) in [
             (true, "https://r.io/", "https://r.io/token", true),
             (true, "https://r.io/", "https://r.io:8443/token", false),
@@ -235,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn a_realm_that_the_user_lists_may_have_them_and_no_other() {
+    fn a_listed_realm_may_have_the_credentials() {
         let listed = ["gitlab.r.io".to_owned(), "10.0.0.1:8443".to_owned(), "a.io:443".to_owned()];
         for (registry, realm, allowed) in [
             ("https://r.io/", "https://gitlab.r.io/jwt/auth", true),
@@ -254,16 +261,16 @@ mod tests {
     }
 
     #[test]
-    fn a_way_is_chosen_among_challenges() {
+    fn chooses_a_scheme_among_challenges() {
         let check = |credentials: Option<Result<Credentials>>, header: &str, expected: &str| {
             let auth = auth(credentials.and_then(Result::ok));
             let challenges = challenge::parse([header]);
-            let way = match auth.choose(&url("https://r.io/v2/"), &challenges) {
+            let chosen = match auth.choose(&url("https://r.io/v2/"), &challenges) {
                 Ok(AuthScheme::Header(header)) => header,
-                Ok(AuthScheme::Request(question)) => format!("ask {} for {}", question.realm, question.scope),
+                Ok(AuthScheme::Token(request)) => format!("ask {} for {}", request.realm, request.scope),
                 Err(error) => format!("{:?}", error.kind()),
             };
-            assert_eq!(way, expected, "{header}");
+            assert_eq!(chosen, expected, "{header}");
         };
         let password = || Some(Credentials::new("u", "p"));
         let identity = || Some(Credentials::identity_token("u", "t"));
@@ -282,17 +289,17 @@ mod tests {
     }
 
     #[test]
-    fn a_header_is_shown_where_it_was_granted_and_while_it_is_good() {
+    fn a_header_is_for_one_origin_until_it_expires() {
         let now = Instant::now();
         let minute = std::time::Duration::from_secs(60);
-        let granted = |expires| CachedAuth {
+        let cached = |expires| CachedAuth {
             registry: url("https://r.io/v2/"),
             challenges: Vec::new(),
             header: "Bearer t".to_owned(),
             expires,
         };
         let check = |expires: Option<Instant>, at: &str, now: Instant, expected: bool| {
-            let auth = Auth::new(None, &[], String::new(), Some(granted(expires)));
+            let auth = Auth::new(None, &[], String::new(), Some(cached(expires)));
             assert_eq!(auth.header_at(&url(at), now).is_some(), expected, "{at}");
         };
         check(None, "https://r.io/v2/a", now, true);

@@ -1,12 +1,12 @@
-//! One question to a token endpoint (distribution's token specification, and its OAuth2 form for identity tokens) and
-//! its answer. Whether the endpoint may be asked was decided before.
+//! Requests to a token endpoint (distribution's token specification, and its OAuth2 form for identity tokens). The caller has
+//! checked that the endpoint may have the credentials.
 
 use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::super::http::{Headers, Http, Response, TOKEN_LIMIT};
+use super::super::http::{Headers, HttpClient, Response, TOKEN_LIMIT};
 use super::super::problem;
 use super::super::url::{Url, encode};
 use crate::advice::Advice;
@@ -14,21 +14,22 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{Limits, within};
 use crate::oci::credentials::{Credentials, Secret, is_token};
 
-/// How long a token lives that does not say so; the specification has no shorter lives either, and Docker takes none.
+/// Seconds that a token lives at least. The specification has this minimum and default, and Docker enforces it too.
 const SHORTEST_LIFE: u64 = 60;
-/// A life that is longer than any device runs.
+/// Upper bound in seconds, which prevents overflows. No device runs that long.
 const LONGEST_LIFE: u64 = 10 * 365 * 86_400;
 
-/// What is asked for, of whom and as whom.
+/// A request for a token.
 pub(crate) struct TokenRequest<'a> {
+    /// The token endpoint.
     pub(crate) realm: Url,
     pub(crate) service: Option<&'a str>,
-    /// Scopes with blanks between.
+    /// Scopes, separated by spaces.
     pub(crate) scope: &'a str,
     pub(crate) credentials: Option<&'a Credentials>,
 }
 
-/// A token for a header, and for how long.
+/// A token and its lifetime.
 #[derive(Debug)]
 pub(crate) struct Token {
     pub(crate) text: String,
@@ -42,37 +43,36 @@ struct Fields {
     expires_in: Option<Value>,
 }
 
-/// Asks for a token. A redirect is a refusal: it could lead anywhere.
-pub(crate) fn ask(
-    http: &Http,
-    question: &TokenRequest<'_>,
-    limits: &Limits,
-    report: &dyn Fn(&Response),
-) -> Result<Token> {
-    let answer = match question.credentials.map(Credentials::secret) {
-        Some(Secret::IdentityToken(token)) => http.post_form(&question.realm, &question.form(token))?,
-        _ => {
-            let authorization = question.credentials.and_then(Credentials::encoded).map(|text| format!("Basic {text}"));
-            http.get(&question.url(), Headers { authorization: authorization.as_deref(), ..Headers::default() })?
-        }
-    };
-    report(&answer);
-    let (status, method, url) = (answer.status(), answer.method(), answer.url().to_string());
-    let patience = answer.patience();
-    let body = answer.read(limits.token)?;
-    match status {
-        200 => parse(&within(body, "bytes of token answer", limits.token)?)
-            .map_err(|e| e.context(format!("{method} {url}"))),
-        // `invalid_grant` is a 400 (RFC 6749, section 5.2); what an endpoint does not find is no image.
-        400 | 404 => {
-            let text = format!("{method} {url}: {status}: the token endpoint refuses the credentials");
-            Err(Error::new(ErrorKind::Denied, text).with_advice(Advice::GiveCredentials))
-        }
-        _ => Err(problem::refusal(method, &url, status, &body.unwrap_or_default(), patience)),
-    }
-}
-
 impl TokenRequest<'_> {
+    /// Sends the request: a GET, or a POST with an identity token. Calls `report` with the response. A redirect counts as a
+    /// refusal, because it could lead anywhere.
+    pub(crate) fn send(&self, http: &HttpClient, limits: &Limits, report: &dyn Fn(&Response)) -> Result<Token> {
+        let response = match self.credentials.map(Credentials::secret) {
+            Some(Secret::IdentityToken(token)) => http.post_form(&self.realm, &self.form(token))?,
+            _ => {
+                let basic = self.credentials.and_then(Credentials::encoded).map(|encoded| format!("Basic {encoded}"));
+                http.get(&self.url(), Headers { authorization: basic.as_deref(), ..Headers::default() })?
+            }
+        };
+        report(&response);
+        let (status, method, url) = (response.status(), response.method(), response.url().to_string());
+        let retry_after = response.retry_after();
+        let body = response.read(limits.token)?;
+        match status {
+            200 => {
+                let body = within(body, "bytes of token response", limits.token)?;
+                parse(&body).map_err(|e| e.context(format!("{method} {url}")))
+            }
+            // Invalid credentials (`invalid_grant`) are a 400 (RFC 6749, section 5.2). A 404 must not count as a missing
+            // image.
+            400 | 404 => {
+                let text = format!("{method} {url}: {status}: the token endpoint refuses the credentials");
+                Err(Error::new(ErrorKind::Denied, text).with_advice(Advice::GiveCredentials))
+            }
+            _ => Err(problem::refusal(method, &url, status, &body.unwrap_or_default(), retry_after)),
+        }
+    }
+
     fn url(&self) -> Url {
         let mut url = self.realm.clone();
         if let Some(service) = self.service {
@@ -87,36 +87,43 @@ impl TokenRequest<'_> {
         }
     }
 
-    /// The refresh of RFC 6749, section 6. The names of Docker's `account` and `access_type` have no place here.
+    /// Builds the form of a refresh (RFC 6749, section 6). It has no fields for Docker's `account` and `access_type`.
     fn form(&self, refresh_token: &str) -> String {
-        let service = self.service.unwrap_or_default();
-        let fields = [
+        let mut form = Vec::new();
+        for (name, value) in [
             ("grant_type", "refresh_token"),
-            ("service", service),
+            ("service", self.service.unwrap_or_default()),
             ("client_id", "pullet"),
             ("scope", self.scope),
             ("refresh_token", refresh_token),
-        ];
-        let given = fields.iter().filter(|(_, value)| !value.is_empty());
-        given.map(|(name, value)| format!("{name}={}", encode(value))).collect::<Vec<_>>().join("&")
+        ] {
+            if !value.is_empty() {
+                form.push(format!("{name}={}", encode(value)));
+            }
+        }
+        form.join("&")
     }
 }
 
-/// `token` or `access_token` (Azure sends only the latter), of characters that a header may carry. The answer is never
-/// quoted in an error: a token may stand anywhere in it.
+/// Parses the response: `token`, or `access_token`, which is the only one that Azure sends. Errors never quote the response,
+/// because any part of it may be the token.
 pub(crate) fn parse(body: &[u8]) -> Result<Token> {
-    let malformed = |why: &str| Error::new(ErrorKind::Network, format!("malformed token answer: {why}"));
+    let malformed = |why: &str| Error::new(ErrorKind::Network, format!("malformed token response: {why}"));
     let fields: Fields = serde_json::from_slice(body)
-        .map_err(|e| malformed(&format!("not the JSON of one, at line {} column {}", e.line(), e.column())))?;
+        .map_err(|e| malformed(&format!("invalid JSON at line {} column {}", e.line(), e.column())))?;
     let text = fields.token.filter(|token| !token.is_empty()).or(fields.access_token).unwrap_or_default();
+    if text.is_empty() {
+        return Err(malformed("it contains no token"));
+    }
+    if text.len() > TOKEN_LIMIT {
+        return Err(malformed("the token is too long for a header"));
+    }
+    if !is_token(&text) {
+        return Err(malformed("the token contains invalid characters"));
+    }
     let seconds = fields.expires_in.and_then(|value| value.as_u64()).unwrap_or(SHORTEST_LIFE);
     let life = Duration::from_secs(seconds.clamp(SHORTEST_LIFE, LONGEST_LIFE));
-    match text.as_str() {
-        "" => Err(malformed("there is no token in it")),
-        long if long.len() > TOKEN_LIMIT => Err(malformed("the token is too long for a header")),
-        clean if is_token(clean) => Ok(Token { text, life }),
-        _ => Err(malformed("the token has characters that no token has")),
-    }
+    Ok(Token { text, life })
 }
 
 #[cfg(test)]
@@ -124,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn takes_either_member_and_only_clean_tokens() {
+    fn accepts_either_field_and_only_valid_tokens() {
         let parse = |text: &str| parse(text.as_bytes()).ok().map(|token| token.text);
         assert_eq!(parse(r#"{"token":"a.b-c_d=="}"#).as_deref(), Some("a.b-c_d=="));
         assert_eq!(parse(r#"{"access_token":"b"}"#).as_deref(), Some("b"));
@@ -136,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_life_is_at_least_a_minute_and_never_an_overflow() {
+    fn a_life_has_a_minimum_and_a_maximum() {
         for (expires_in, seconds) in [
             ("", 60),
             (r#","expires_in":300"#, 300),
@@ -152,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_never_quoted() {
+    fn errors_never_quote_the_response() {
         for body in [r#""s3cret""#, r#"{"token":{"s3cret":1}}"#, r#"{"token":"s3cret","token":"x"}"#, "s3cret"] {
             let error = parse(body.as_bytes()).map(|token| token.text).unwrap_err();
             assert!(!error.to_string().contains("s3cret"), "{error}");
@@ -164,12 +171,12 @@ mod tests {
         let credentials = Credentials::identity_token("u", "a+b/c=&x").ok();
         let realm = Url::parse("https://r.io/token").unwrap();
         let scope = "repository:a/b:pull repository:c:pull";
-        let question = TokenRequest { realm, service: Some("r io"), scope, credentials: credentials.as_ref() };
+        let request = TokenRequest { realm, service: Some("r io"), scope, credentials: credentials.as_ref() };
         assert_eq!(
-            question.form("a+b/c=&x"),
+            request.form("a+b/c=&x"),
             "grant_type=refresh_token&service=r%20io&client_id=pullet\
              &scope=repository:a/b:pull%20repository:c:pull&refresh_token=a%2Bb/c%3D%26x"
         );
-        assert_eq!(question.url().whole().matches("scope=").count(), 2);
+        assert_eq!(request.url().unredacted().matches("scope=").count(), 2);
     }
 }

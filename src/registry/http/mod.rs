@@ -1,9 +1,16 @@
-//! HTTP over TCP: one exchange at a time, without redirects and without authentication.
+//! HTTP/1.1 through ureq: sockets, name lookups, proxies, and one exchange at a time. Redirects, authentication and the
+//! meaning of a status are the caller's.
 
 mod client;
+mod error;
 mod pace;
+mod resolver;
+mod response;
 mod socket;
+#[cfg(feature = "socks")]
+mod socks;
 
-pub(crate) use self::client::Body;
-pub(super) use self::client::{Headers, Http, Response, Rest, TOKEN_LIMIT};
+pub(super) use self::client::{Headers, HttpClient, HttpConfig, TOKEN_LIMIT};
 pub(crate) use self::pace::PaceLimits;
+pub(crate) use self::response::Body;
+pub(super) use self::response::{ByteRange, RangeResponse, Response};

@@ -1,19 +1,19 @@
-//! The pace of a body: not below a floor, for a byte now and then is a stall too, and not above what was asked for.
+//! The pace of a body. A minimum detects servers that send one byte at a time; the maximum is the caller's rate limit.
 
 use std::time::{Duration, Instant};
 
 use crate::cancel::Cancel;
 use crate::error::{Error, ErrorKind, Result};
 
-/// Bytes a second, measured over the stall timeout, below which a body counts as stalled.
+/// A body with fewer bytes per second, measured over the stall timeout, counts as stalled.
 const FLOOR: u64 = 100;
 
-/// What a body's pace may be.
+/// Bounds on the pace of a body.
 #[derive(Clone, Debug)]
 pub(crate) struct PaceLimits {
-    /// Longest wait for the next bytes, and the time over which the floor is measured.
+    /// Longest wait for the next bytes, and the time over which the minimum is measured.
     pub(crate) stall: Duration,
-    /// Bytes a second at most.
+    /// Most bytes per second.
     pub(crate) rate: Option<u64>,
 }
 
@@ -23,55 +23,57 @@ impl Default for PaceLimits {
     }
 }
 
-/// The pace of one body.
+/// Measures the pace of one body.
 #[derive(Clone)]
-pub(super) struct Pace {
+pub(crate) struct Pace {
     limits: PaceLimits,
     cancel: Cancel,
-    /// Since the floor was last looked at: time spent waiting for the network, and bytes that came.
+    /// Time spent waiting for the network since the last check against the minimum.
     waited: Duration,
-    came: u64,
-    begun: Instant,
+    /// Bytes received since the last check.
+    received: u64,
+    start: Instant,
     total: u64,
 }
 
 impl Pace {
-    pub(super) fn new(limits: PaceLimits, cancel: Cancel) -> Self {
-        Self { limits, cancel, waited: Duration::ZERO, came: 0, begun: Instant::now(), total: 0 }
+    pub(crate) fn new(limits: PaceLimits, cancel: Cancel) -> Self {
+        Self { limits, cancel, waited: Duration::ZERO, received: 0, start: Instant::now(), total: 0 }
     }
 
-    /// Bytes to ask for at once: under a rate limit a tenth of a second's worth, so that it is no bursts.
-    pub(super) fn share(&self, wanted: usize) -> usize {
+    /// Returns how many bytes to read at once. A rate limit allows a tenth of a second's worth, which avoids bursts.
+    pub(crate) fn share(&self, wanted: usize) -> usize {
         let share = self.limits.rate.map_or(u64::MAX, |rate| (rate / 10).max(1));
         wanted.min(usize::try_from(share).unwrap_or(usize::MAX))
     }
 
-    /// Takes note of a read that took `time` and brought `bytes`; waits if that was too fast.
-    pub(super) fn note(&mut self, time: Duration, bytes: usize) -> Result<()> {
+    /// Records a read that took `time` and returned `bytes`. Waits if that exceeds the rate limit; fails if the body has
+    /// stalled.
+    pub(crate) fn record(&mut self, time: Duration, bytes: usize) -> Result<()> {
         self.waited += time;
-        self.came += bytes as u64;
+        self.received += bytes as u64;
         self.total += bytes as u64;
         if self.waited >= self.limits.stall {
-            if bytes > 0 && self.came < FLOOR.saturating_mul(self.waited.as_secs().max(1)) {
-                return Err(stalled(self.came, self.waited));
+            if bytes > 0 && self.received < FLOOR.saturating_mul(self.waited.as_secs().max(1)) {
+                return Err(stalled(self.received, self.waited));
             }
-            (self.waited, self.came) = (Duration::ZERO, 0);
+            (self.waited, self.received) = (Duration::ZERO, 0);
         }
         match self.limits.rate {
             None => Ok(()),
-            Some(rate) => self.cancel.wait(too_early(self.total, rate, self.begun.elapsed())),
+            Some(rate) => self.cancel.wait(until_due(self.total, rate, self.start.elapsed())),
         }
     }
 }
 
-/// How much later `total` bytes should have come at `rate`.
-fn too_early(total: u64, rate: u64, elapsed: Duration) -> Duration {
+/// Returns how long to wait until `total` bytes are due at `rate`.
+fn until_due(total: u64, rate: u64, elapsed: Duration) -> Duration {
     let due = u128::from(total) * 1_000_000_000 / u128::from(rate.max(1));
     Duration::from_nanos(u64::try_from(due).unwrap_or(u64::MAX)).saturating_sub(elapsed)
 }
 
-fn stalled(came: u64, waited: Duration) -> Error {
-    Error::new(ErrorKind::Network, format!("stalled: {came} bytes in {} s", waited.as_secs()))
+fn stalled(received: u64, waited: Duration) -> Error {
+    Error::new(ErrorKind::Network, format!("stalled: {received} bytes in {} s", waited.as_secs()))
 }
 
 #[cfg(test)]
@@ -83,23 +85,23 @@ mod tests {
     }
 
     #[test]
-    fn a_byte_now_and_then_is_a_stall() {
+    fn a_body_below_the_minimum_pace_is_stalled() {
         let mut slow = pace();
-        let noted: Vec<bool> = (0..120).map(|_| slow.note(Duration::from_millis(500), 1).is_ok()).collect();
-        assert_eq!(noted.iter().position(|ok| !ok), Some(119));
+        let results: Vec<bool> = (0..120).map(|_| slow.record(Duration::from_millis(500), 1).is_ok()).collect();
+        assert_eq!(results.iter().position(|ok| !ok), Some(119));
         let mut steady = pace();
-        assert!((0..500).all(|_| steady.note(Duration::from_millis(500), 51).is_ok()));
-        // The time that the disk took is not the network's.
+        assert!((0..500).all(|_| steady.record(Duration::from_millis(500), 51).is_ok()));
+        // Time spent on the disk does not count.
         let mut fast = pace();
-        assert!((0..500).all(|_| fast.note(Duration::ZERO, 1).is_ok()));
+        assert!((0..500).all(|_| fast.record(Duration::ZERO, 1).is_ok()));
     }
 
     #[test]
-    fn a_rate_makes_small_reads_and_waits() {
+    fn a_rate_limit_causes_small_reads_and_waits() {
         let limited = Pace::new(PaceLimits { rate: Some(1000), ..PaceLimits::default() }, Cancel::default());
         assert_eq!((limited.share(65536), pace().share(65536)), (100, 65536));
-        assert_eq!(too_early(1000, 1000, Duration::ZERO), Duration::from_secs(1));
-        assert_eq!(too_early(1000, 1000, Duration::from_secs(2)), Duration::ZERO);
-        assert_eq!(too_early(u64::MAX, 1, Duration::ZERO), Duration::from_nanos(u64::MAX));
+        assert_eq!(until_due(1000, 1000, Duration::ZERO), Duration::from_secs(1));
+        assert_eq!(until_due(1000, 1000, Duration::from_secs(2)), Duration::ZERO);
+        assert_eq!(until_due(u64::MAX, 1, Duration::ZERO), Duration::from_nanos(u64::MAX));
     }
 }

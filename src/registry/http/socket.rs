@@ -1,5 +1,5 @@
-//! TCP connections on which nothing waits longer than a moment without a look at the flag that stops the work: neither
-//! for the connection nor for bytes. ureq's own wait in one piece, and a signal would be heard only afterwards.
+//! TCP connections whose waits end soon after the command is cancelled. ureq's own sockets block for the whole timeout, and
+//! a signal handler cannot wake them.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -13,38 +13,35 @@ use ureq::unversioned::transport::{
 };
 
 use crate::cancel::Cancel;
-use crate::error::Error;
 
-/// The longest wait in one piece.
-const LOOK: Duration = Duration::from_millis(200);
-/// How long one address has for itself before the next is tried beside it (RFC 8305, section 5).
-const HEAD_START: Duration = Duration::from_millis(250);
+type Result<T> = std::result::Result<T, ureq::Error>;
 
-/// Connects, unless somebody before it in the chain did.
+/// Longest wait between two checks of the cancel flag.
+const CHECK_INTERVAL: Duration = Duration::from_millis(200);
+/// How long a connection attempt runs alone before the next address is tried in parallel (RFC 8305, section 5).
+const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
+
+/// Opens TCP connections, unless an earlier connector in the chain already connected.
 #[derive(Debug)]
-pub(super) struct TcpConnector(pub(super) Cancel);
+pub(crate) struct TcpConnector(pub(crate) Cancel);
 
 impl<In: Transport> Connector<In> for TcpConnector {
     type Out = Either<In, Tcp>;
 
-    fn connect(
-        &self,
-        details: &ConnectionDetails,
-        chained: Option<In>,
-    ) -> std::result::Result<Option<Self::Out>, ureq::Error> {
+    fn connect(&self, details: &ConnectionDetails, chained: Option<In>) -> Result<Option<Self::Out>> {
         if chained.is_some() {
             return Ok(chained.map(Either::A));
         }
         let deadline = Deadline::new(details.timeout, &self.0);
-        let stream = connect_to_one(&details.addrs, &deadline)?;
+        let stream = connect_to_any(&details.addrs, &deadline)?;
         stream.set_nodelay(true)?;
         let buffers = LazyBuffers::new(details.config.input_buffer_size(), details.config.output_buffer_size());
         Ok(Some(Either::B(Tcp { stream, buffers, cancel: self.0.clone() })))
     }
 }
 
-/// A connection whose socket never blocks.
-pub(super) struct Tcp {
+/// A connection on a non-blocking socket.
+pub(crate) struct Tcp {
     stream: TcpStream,
     buffers: LazyBuffers,
     cancel: Cancel,
@@ -55,25 +52,25 @@ impl Transport for Tcp {
         &mut self.buffers
     }
 
-    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> std::result::Result<(), ureq::Error> {
+    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<()> {
         let deadline = Deadline::new(timeout.for_write(), &self.cancel);
-        let mut output = self.buffers.output().get(..amount).unwrap_or_default();
+        let (mut output, _) = self.buffers.output().split_at_checked(amount).ok_or_else(invalid_amount)?;
         while !output.is_empty() {
-            let written = deadline.patiently(&self.stream, PollFlags::OUT, || (&self.stream).write(output))?;
-            output = output.get(written..).unwrap_or_default();
+            let written = deadline.retry_until_ready(&self.stream, PollFlags::OUT, || (&self.stream).write(output))?;
+            output = output.get(written..).ok_or_else(invalid_amount)?;
         }
         Ok(())
     }
 
-    fn await_input(&mut self, timeout: NextTimeout) -> std::result::Result<bool, ureq::Error> {
+    fn await_input(&mut self, timeout: NextTimeout) -> Result<bool> {
         let deadline = Deadline::new(timeout.for_read(), &self.cancel);
         let input = self.buffers.input_append_buf();
-        let amount = deadline.patiently(&self.stream, PollFlags::IN, || (&self.stream).read(input))?;
+        let amount = deadline.retry_until_ready(&self.stream, PollFlags::IN, || (&self.stream).read(input))?;
         self.buffers.input_appended(amount);
         Ok(amount > 0)
     }
 
-    /// Bytes that nobody asked for are as bad as an end.
+    /// Returns true only if nothing can be read: bytes that no request asked for make the connection unusable too.
     fn is_open(&mut self) -> bool {
         self.stream.peek(&mut [0]).is_err_and(|e| e.kind() == io::ErrorKind::WouldBlock)
     }
@@ -85,34 +82,39 @@ impl std::fmt::Debug for Tcp {
     }
 }
 
-/// By when something must have happened, and who may stop it before.
-struct Deadline<'a> {
+/// The error for a number of bytes that does not fit the buffer.
+fn invalid_amount() -> ureq::Error {
+    io::Error::from(io::ErrorKind::InvalidInput).into()
+}
+
+/// The end of a wait: the timeout, or the cancel flag.
+pub(crate) struct Deadline<'a> {
     timeout: NextTimeout,
-    begun: Instant,
+    start: Instant,
     cancel: &'a Cancel,
 }
 
 impl<'a> Deadline<'a> {
-    fn new(timeout: NextTimeout, cancel: &'a Cancel) -> Self {
-        Self { timeout, begun: Instant::now(), cancel }
+    pub(crate) fn new(timeout: NextTimeout, cancel: &'a Cancel) -> Self {
+        Self { timeout, start: Instant::now(), cancel }
     }
 
-    /// The next piece of the wait, and whether it is the last; none is left at the end.
-    fn piece(&self) -> std::result::Result<Duration, ureq::Error> {
-        self.cancel.check().map_err(cancelled)?;
-        match self.timeout.after.saturating_sub(self.begun.elapsed()) {
+    /// Returns how long to wait until the next check. Fails if the time is over or the command is cancelled.
+    pub(crate) fn piece(&self) -> Result<Duration> {
+        self.cancel.check().map_err(|e| ureq::Error::Other(Box::new(e)))?;
+        match self.timeout.after.saturating_sub(self.start.elapsed()) {
             Duration::ZERO => Err(ureq::Error::Timeout(self.timeout.reason)),
-            left => Ok(left.min(LOOK)),
+            left => Ok(left.min(CHECK_INTERVAL)),
         }
     }
 
-    /// Does `work` as soon as the socket lets it.
-    fn patiently<T>(
+    /// Runs `work`, and again whenever the socket is ready, until it does not return `WouldBlock`.
+    fn retry_until_ready<T>(
         &self,
         stream: &TcpStream,
         flags: PollFlags,
         mut work: impl FnMut() -> io::Result<T>,
-    ) -> std::result::Result<T, ureq::Error> {
+    ) -> Result<T> {
         loop {
             match work() {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
@@ -125,39 +127,38 @@ impl<'a> Deadline<'a> {
     }
 }
 
-/// Waits until a socket is ready, for `piece` at most; an interrupted wait is a short one.
+/// Waits until one of the sockets is ready, a signal arrives, or `piece` is over.
 fn wait(sockets: &mut [PollFd<'_>], piece: Duration) -> io::Result<()> {
-    let piece = Timespec { tv_sec: 0, tv_nsec: piece.min(LOOK).subsec_nanos().into() };
+    let piece = Timespec { tv_sec: 0, tv_nsec: piece.min(CHECK_INTERVAL).subsec_nanos().into() };
     match poll(sockets, Some(&piece)) {
         Ok(_) | Err(Errno::INTR) => Ok(()),
         Err(e) => Err(e.into()),
     }
 }
 
-pub(super) fn cancelled(error: Error) -> ureq::Error {
-    ureq::Error::Other(Box::new(error))
-}
-
-/// A connection to the first address that answers. The next one is tried as soon as one fails, and beside it when it has
-/// kept silent for a moment, the families in turn (RFC 8305): a host whose IPv6 leads nowhere costs no more than that.
-fn connect_to_one(addresses: &[SocketAddr], deadline: &Deadline<'_>) -> std::result::Result<TcpStream, ureq::Error> {
-    let mut waiting = in_turn(addresses).into_iter().peekable();
-    let (mut racing, mut failure) = (Vec::new(), io::Error::from(io::ErrorKind::ConnectionRefused));
+/// Connects to the first address that responds. The next address is tried as soon as an attempt fails, or in parallel
+/// after [`ATTEMPT_DELAY`], with alternating address families (RFC 8305), so that a host with broken IPv6 costs only that
+/// delay.
+fn connect_to_any(addresses: &[SocketAddr], deadline: &Deadline<'_>) -> Result<TcpStream> {
+    let mut waiting = alternate_families(addresses).into_iter().peekable();
+    let mut attempts = Vec::new();
+    let mut failure = io::Error::from(io::ErrorKind::ConnectionRefused);
     let mut next = Instant::now();
     loop {
-        if racing.is_empty() || Instant::now() >= next {
+        if attempts.is_empty() || Instant::now() >= next {
             if let Some(address) = waiting.next() {
-                next = Instant::now() + HEAD_START;
-                match begin(address) {
-                    Ok(stream) => racing.push(stream),
+                next = Instant::now() + ATTEMPT_DELAY;
+                match start_connecting(address) {
+                    Ok(stream) => attempts.push(stream),
                     Err(e) => (next, failure) = (Instant::now(), e),
                 }
-            } else if racing.is_empty() {
+            } else if attempts.is_empty() {
                 return Err(failure.into());
             }
         }
         let until_next = waiting.peek().map(|_| next.saturating_duration_since(Instant::now()));
-        match first_ready(&mut racing, deadline.piece()?.min(until_next.unwrap_or(LOOK)))? {
+        let piece = deadline.piece()?.min(until_next.unwrap_or(CHECK_INTERVAL));
+        match take_finished(&mut attempts, piece)? {
             Some(Ok(stream)) => return Ok(stream),
             Some(Err(e)) => (next, failure) = (Instant::now(), e),
             None => {}
@@ -165,91 +166,43 @@ fn connect_to_one(addresses: &[SocketAddr], deadline: &Deadline<'_>) -> std::res
     }
 }
 
-/// The addresses with their families in turn, the first one's first.
-fn in_turn(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
-    let is_first = |address: &&SocketAddr| addresses.first().is_some_and(|first| first.is_ipv4() == address.is_ipv4());
-    let (first, second): (Vec<&SocketAddr>, Vec<&SocketAddr>) = addresses.iter().partition(is_first);
-    let mut turns: Vec<(usize, SocketAddr)> = first.iter().enumerate().map(|(n, address)| (2 * n, **address)).collect();
-    turns.extend(second.iter().enumerate().map(|(n, address)| (2 * n + 1, **address)));
-    turns.sort_by_key(|(turn, _)| *turn);
-    turns.into_iter().map(|(_, address)| address).collect()
+/// Sorts addresses so that the families alternate, beginning with the family of the first address.
+fn alternate_families(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
+    let Some(first) = addresses.first() else { return Vec::new() };
+    let (same, other): (Vec<SocketAddr>, Vec<SocketAddr>) =
+        addresses.iter().partition(|address| address.is_ipv4() == first.is_ipv4());
+    let mut sorted = Vec::with_capacity(addresses.len());
+    let (mut same, mut other) = (same.into_iter(), other.into_iter());
+    while sorted.len() < addresses.len() {
+        sorted.extend(same.next());
+        sorted.extend(other.next());
+    }
+    sorted
 }
 
-/// Begins to connect, and does not wait.
-fn begin(address: SocketAddr) -> io::Result<TcpStream> {
+/// Starts to connect without waiting for the result.
+fn start_connecting(address: SocketAddr) -> io::Result<TcpStream> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let stream = TcpStream::from(socket_with(family, SocketType::STREAM, flags, None)?);
     match connect(&stream, &address) {
-        // It goes on by itself in both cases.
+        // The kernel continues in both error cases.
         Ok(()) | Err(Errno::INPROGRESS | Errno::INTR) => Ok(stream),
         Err(e) => Err(e.into()),
     }
 }
 
-/// Takes out the first connection that was made or has failed, if one is within `piece`.
-fn first_ready(racing: &mut Vec<TcpStream>, piece: Duration) -> io::Result<Option<io::Result<TcpStream>>> {
-    let mut sockets: Vec<PollFd<'_>> = racing.iter().map(|stream| PollFd::new(stream, PollFlags::OUT)).collect();
+/// Removes and returns the first attempt that has succeeded or failed. Returns `None` if none has within `piece`.
+fn take_finished(attempts: &mut Vec<TcpStream>, piece: Duration) -> io::Result<Option<io::Result<TcpStream>>> {
+    let mut sockets: Vec<PollFd<'_>> = attempts.iter().map(|stream| PollFd::new(stream, PollFlags::OUT)).collect();
     wait(&mut sockets, piece)?;
-    let ready = sockets.iter().position(|socket| !socket.revents().is_empty());
+    let finished = sockets.iter().position(|socket| !socket.revents().is_empty());
     drop(sockets);
-    let Some(stream) = ready.map(|ready| racing.remove(ready)) else { return Ok(None) };
-    Ok(Some(sockopt::socket_error(&stream)?.map(|()| stream).map_err(io::Error::from)))
-}
-
-/// A connection of somebody else's making, whose waits are cut into pieces.
-#[cfg(feature = "socks")]
-#[derive(Debug)]
-pub(super) struct Attentive<T>(T, Cancel);
-
-/// Makes such of what `.0` connects.
-#[cfg(feature = "socks")]
-#[derive(Debug)]
-pub(super) struct AttentiveConnector<C>(pub(super) C, pub(super) Cancel);
-
-#[cfg(feature = "socks")]
-impl<In: Transport, C: Connector<In>> Connector<In> for AttentiveConnector<C> {
-    type Out = Attentive<C::Out>;
-
-    fn connect(
-        &self,
-        details: &ConnectionDetails,
-        chained: Option<In>,
-    ) -> std::result::Result<Option<Self::Out>, ureq::Error> {
-        let connected = self.1.unattended(|| self.0.connect(details, chained)).map_err(cancelled)?;
-        Ok(connected?.map(|transport| Attentive(transport, self.1.clone())))
-    }
-}
-
-#[cfg(feature = "socks")]
-impl<T: Transport> Transport for Attentive<T> {
-    fn buffers(&mut self) -> &mut dyn Buffers {
-        self.0.buffers()
-    }
-
-    /// Nothing of a request is longer than what a socket takes at once.
-    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> std::result::Result<(), ureq::Error> {
-        self.0.transmit_output(amount, timeout)
-    }
-
-    fn await_input(&mut self, timeout: NextTimeout) -> std::result::Result<bool, ureq::Error> {
-        let whole = timeout.for_read();
-        let deadline = Deadline::new(whole, &self.1);
-        loop {
-            let piece = NextTimeout { after: deadline.piece()?.into(), per_read: None, ..whole };
-            match self.0.await_input(piece) {
-                Err(ureq::Error::Timeout(_)) => {}
-                other => return other,
-            }
-        }
-    }
-
-    fn is_open(&mut self) -> bool {
-        self.0.is_open()
-    }
-
-    fn is_tls(&self) -> bool {
-        self.0.is_tls()
+    let Some(index) = finished else { return Ok(None) };
+    let stream = attempts.remove(index);
+    match sockopt::socket_error(&stream)? {
+        Ok(()) => Ok(Some(Ok(stream))),
+        Err(e) => Ok(Some(Err(e.into()))),
     }
 }
 
@@ -264,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn families_take_turns() {
+    fn address_families_alternate() {
         for (given, expected) in [
             (&[][..], &[][..]),
             (&["1.1.1.1:1"], &["1.1.1.1:1"]),
@@ -274,26 +227,26 @@ mod tests {
             ),
             (&["1.1.1.1:1", "[1::]:1", "2.2.2.2:1", "[2::]:1"], &["1.1.1.1:1", "[1::]:1", "2.2.2.2:1", "[2::]:1"]),
         ] {
-            assert_eq!(in_turn(&addresses(given)), addresses(expected), "{given:?}");
+            assert_eq!(alternate_families(&addresses(given)), addresses(expected), "{given:?}");
         }
     }
 
-    /// An address that answers nothing: whoever listens there takes nobody more.
+    /// Returns an address where connection attempts stay pending, because the listener's backlog is full.
     fn silent() -> io::Result<(TcpStream, SocketAddr, Vec<TcpStream>)> {
         let listener = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
         rustix::net::bind(&listener, &SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
         rustix::net::listen(&listener, 0)?;
-        // Only its address is asked for.
+        // The type only gives access to the local address.
         let listener = TcpStream::from(listener);
         let address = listener.local_addr()?;
-        // The backlog has room for one more than it says.
-        let waiting = (0..4).map(|_| begin(address)).collect::<io::Result<_>>()?;
+        // The kernel accepts one connection more than the backlog.
+        let waiting = (0..4).map(|_| start_connecting(address)).collect::<io::Result<_>>()?;
         Ok((listener, address, waiting))
     }
 
-    /// Each may take an hour by itself: who waits for one after the other does not come to an end here.
+    /// Each attempt may take an hour, so a test that tried one address after the other would not end.
     #[test]
-    fn an_address_that_keeps_silent_or_refuses_holds_nobody_up() -> io::Result<()> {
+    fn a_silent_or_refusing_address_does_not_delay_the_others() -> io::Result<()> {
         let (_listener, silent, _waiting) = silent()?;
         let good = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let refused = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
@@ -306,10 +259,10 @@ mod tests {
             &[silent, silent, refused, good.local_addr()?],
             &[good.local_addr()?, silent],
         ] {
-            let connected = connect_to_one(addresses, &Deadline::new(hour, &cancel));
+            let connected = connect_to_any(addresses, &Deadline::new(hour, &cancel));
             assert!(connected.is_ok_and(|stream| stream.peer_addr().ok() == good.local_addr().ok()), "{addresses:?}");
         }
-        let none = connect_to_one(&[refused], &Deadline::new(hour, &cancel));
+        let none = connect_to_any(&[refused], &Deadline::new(hour, &cancel));
         assert!(matches!(none, Err(ureq::Error::Io(e)) if e.kind() == io::ErrorKind::ConnectionRefused));
         Ok(())
     }

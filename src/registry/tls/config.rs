@@ -1,4 +1,4 @@
-//! What the user and the machine's files say of TLS, on its way to who acts on it. Nothing is parsed here.
+//! The caller's TLS settings, and those of one registry. Certificates are not parsed here.
 
 use std::sync::Arc;
 
@@ -7,59 +7,57 @@ use super::super::url::Url;
 use crate::error::Result;
 use crate::oci::route::TlsFiles;
 
-/// What the user said of TLS.
+/// The caller's TLS settings.
 #[derive(Clone, Default)]
 pub(crate) struct TlsConfig {
     pub(crate) ca_pem: Option<Vec<u8>>,
     /// A certificate with its chain, and its key.
     pub(crate) client_pem: Option<[Vec<u8>; 2]>,
-    /// `HOST[:PORT]`: their certificates are not verified, and they may speak plain HTTP.
+    /// Registries, as `HOST[:PORT]`, whose certificates are not verified and which may use plain HTTP.
     pub(crate) insecure: Vec<String>,
 }
 
-/// The registry or mirror that a client is for.
+/// The registry or mirror that an HTTP client is for.
 #[derive(Clone, PartialEq)]
 pub(crate) struct Peer {
-    /// Its own origin: nobody else is shown its client certificate.
+    /// The only origin to which its client certificate is shown.
     pub(crate) origin: Url,
-    /// Under which names it may be configured.
+    /// The names under which certificates may be configured for it.
     pub(crate) names: Vec<String>,
-    /// Its certificate is not verified.
+    /// True if its certificate is not verified.
     pub(crate) is_insecure: bool,
-    /// Whether it is the registry that was named: the user's own client certificate is for it.
+    /// True if it is the registry that the image name names. The caller's client certificate is for that registry only.
     pub(crate) is_named: bool,
-    /// Files that the machine's configuration names for it.
+    /// The files that the machine's configuration gives for it.
     pub(crate) files: TlsFiles,
 }
 
-/// Whose certificates are not verified, and who may speak plain HTTP.
-pub(crate) struct Insecure {
-    /// What the user lists, as `HOST[:PORT]`.
+/// Registries whose certificates are not verified and which may use plain HTTP.
+pub(crate) struct InsecureRegistries {
+    /// Those that the caller listed, as `HOST[:PORT]`.
     listed: Vec<String>,
-    machine: Arc<dyn System>,
+    system: Arc<dyn System>,
     notices: Arc<Notices>,
 }
 
-impl Insecure {
-    pub(crate) fn new(config: &TlsConfig, machine: Arc<dyn System>, notices: Arc<Notices>) -> Self {
-        Self { listed: config.insecure.clone(), machine, notices }
+impl InsecureRegistries {
+    pub(crate) fn new(config: &TlsConfig, system: Arc<dyn System>, notices: Arc<Notices>) -> Self {
+        Self { listed: config.insecure.clone(), system, notices }
     }
 
-    /// The option or file that says so of a server, if one does.
-    pub(crate) fn says(&self, url: &Url) -> Result<Option<String>> {
+    /// Returns the file that lists the server as insecure, "given explicitly" if the caller did, or `None`.
+    pub(crate) fn source(&self, url: &Url) -> Result<Option<String>> {
         if self.listed.iter().any(|authority| url.is_at(authority)) {
             return Ok(Some("given explicitly".to_owned()));
         }
-        let listed = self.machine.insecure(url.is_https(), url.host(), url.port())?;
-        if let Some(from) = listed.clone() {
-            let what = format!("{} as an insecure registry", url.authority());
-            self.notices.add(Notice::Configured { what, from });
-        }
-        Ok(listed)
+        let Some(from) = self.system.insecure(url.is_https(), url.host(), url.port())? else { return Ok(None) };
+        let what = format!("{} as an insecure registry", url.authority());
+        self.notices.add(Notice::Configured { what, from: from.clone() });
+        Ok(Some(from))
     }
 }
 
-/// Without the key.
+/// Omits the certificates and the key.
 impl std::fmt::Debug for TlsConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { ca_pem, client_pem, insecure } = self;
@@ -72,9 +70,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_key_is_not_shown() {
+    fn debug_output_contains_no_key() {
         let client_pem = Some([b"certificate".to_vec(), b"secret".to_vec()]);
-        let shown = format!("{:?}", TlsConfig { client_pem, ..TlsConfig::default() });
-        assert_eq!(shown, "TlsConfig(CA: false, client: true, [])");
+        let text = format!("{:?}", TlsConfig { client_pem, ..TlsConfig::default() });
+        assert_eq!(text, "TlsConfig(CA: false, client: true, [])");
     }
 }

@@ -1,14 +1,22 @@
-//! TLS, or the refusal of it in a build without the feature `tls`.
+//! TLS for the HTTP client. A build without the feature `tls` has [`no_tls`] instead, which refuses connections that need it.
 
 mod config;
 #[cfg(feature = "tls")]
 mod connector;
+#[cfg(feature = "tls")]
+mod error;
 #[cfg(not(feature = "tls"))]
 mod no_tls;
+#[cfg(feature = "tls")]
+mod trust;
+#[cfg(feature = "tls")]
+mod unverified;
 
 pub(crate) use self::config::TlsConfig;
-pub(super) use self::config::{Insecure, Peer};
+pub(super) use self::config::{InsecureRegistries, Peer};
 #[cfg(feature = "tls")]
-pub(super) use self::connector::{Tls, Trust};
+pub(super) use self::connector::Tls;
 #[cfg(not(feature = "tls"))]
-pub(super) use self::no_tls::{Tls, Trust, plain};
+pub(super) use self::no_tls::{Tls, Trust, plain_only};
+#[cfg(feature = "tls")]
+pub(super) use self::trust::Trust;

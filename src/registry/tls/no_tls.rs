@@ -1,5 +1,5 @@
-//! Stands in for `tls` where pullet is built without it: for a registry on a link that is trusted. What needs TLS is
-//! refused, before anything is asked where that can be told, and never spoken to in plain HTTP instead.
+//! Replaces TLS in a build without the feature `tls`. Connections that need TLS are refused, before the first request if
+//! possible, and never fall back to plain HTTP.
 
 use std::sync::Arc;
 
@@ -7,23 +7,29 @@ use ureq::unversioned::transport::{ConnectionDetails, Connector, Transport};
 
 use super::super::system::{Notices, System};
 use super::super::url::Url;
-use super::config::{Insecure, Peer, TlsConfig};
+use super::config::{InsecureRegistries, Peer, TlsConfig};
 use crate::advice::Advice;
 use crate::error::{Error, ErrorKind, Result};
 
-/// What all registries of one client have in common: nothing.
+/// Certificates, of which there are none.
 pub(crate) struct Trust;
 
-/// Lets connections through that are not to be wrapped.
+/// Passes plain connections on.
 #[derive(Clone, Debug)]
 pub(crate) struct Tls;
 
 impl Trust {
-    pub(crate) fn new(config: &TlsConfig, _: Arc<Insecure>, _: Arc<dyn System>, _: Arc<Notices>) -> Result<Self> {
-        match config.ca_pem.is_some() || config.client_pem.is_some() {
-            true => Err(absent("a certificate is of no use")),
-            false => Ok(Self),
+    /// Fails if the caller gave a certificate.
+    pub(crate) fn new(
+        config: &TlsConfig,
+        _: Arc<InsecureRegistries>,
+        _: Arc<dyn System>,
+        _: Arc<Notices>,
+    ) -> Result<Self> {
+        if config.ca_pem.is_some() || config.client_pem.is_some() {
+            return Err(no_tls("use certificates"));
         }
+        Ok(Self)
     }
 }
 
@@ -41,24 +47,24 @@ impl<In: Transport> Connector<In> for Tls {
         details: &ConnectionDetails,
         chained: Option<In>,
     ) -> std::result::Result<Option<Self::Out>, ureq::Error> {
-        match details.needs_tls() {
-            true => Err(ureq::Error::Other(Box::new(absent("no connection")))),
-            false => Ok(chained),
+        if details.needs_tls() {
+            return Err(ureq::Error::Other(Box::new(no_tls("connect"))));
         }
+        Ok(chained)
     }
 }
 
-/// Where a registry may be without TLS.
-pub(crate) fn plain(mut roots: Vec<Url>) -> Result<Vec<Url>> {
-    let refusal = roots.first().map(|root| absent(&root.to_string()));
-    roots.retain(|root| !root.is_https());
+/// Removes https URLs from a registry's base URLs. Fails if none is left.
+pub(crate) fn plain_only(mut base_urls: Vec<Url>) -> Result<Vec<Url>> {
+    let refusal = base_urls.first().map(|url| no_tls(&url.to_string()));
+    base_urls.retain(|url| !url.is_https());
     match refusal {
-        Some(refusal) if roots.is_empty() => Err(refusal),
-        _ => Ok(roots),
+        Some(refusal) if base_urls.is_empty() => Err(refusal),
+        _ => Ok(base_urls),
     }
 }
 
-fn absent(what: &str) -> Error {
-    Error::new(ErrorKind::Unsupported, format!("{what}: this pullet is built without TLS"))
+fn no_tls(what: &str) -> Error {
+    Error::new(ErrorKind::Unsupported, format!("{what}: this pullet was built without TLS"))
         .with_advice(Advice::AllowPlainHttp)
 }

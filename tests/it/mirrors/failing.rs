@@ -83,7 +83,7 @@ fn a_wrong_blob_of_a_mirror_is_not_the_end() {
         let scene = Scene::new(1);
         let layer = scene.layer(0);
         scene.mirrors[0].fault(fault(&layer));
-        scene.pull_with_options().exits_in(case, 0).says("passed over");
+        scene.pull_with_options().exits_in(case, 0).says("skipping mirror");
         scene.whole(case);
         assert_eq!(ranges(&scene.origin, &layer), [(200, None)], "{case}");
         scene.assert_requests(case, &[1, 4]);

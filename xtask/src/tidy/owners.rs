@@ -17,7 +17,7 @@ const OWNERS: &[Owner] = &[
     dependency("landlock", "landlock", &["src/host/landlock.rs"]),
     dependency("lexopt", "lexopt", &["src/bin/pullet/cli/command.rs"]),
     dependency("rustix", "rustix", SYSTEM),
-    dependency("rustls", "rustls", &["src/registry/tls/connector.rs"]),
+    dependency("rustls", "rustls", &["src/registry/tls/"]),
     // Named in Cargo.toml only to set its lowest version.
     dependency("rustls-webpki", "webpki", &[]),
     dependency("ruzstd", "ruzstd", &["src/layer/decoder.rs"]),
@@ -27,12 +27,12 @@ const OWNERS: &[Owner] = &[
     dependency("sha2", "sha2", &["src/digest.rs"]),
     dependency("tar", "tar", &["src/layer/header.rs"]),
     dependency("toml", "toml", &["src/host/mirrors/toml_file.rs"]),
-    dependency("ureq", "ureq", &["src/registry/http/client.rs"]),
+    dependency("ureq", "ureq", HTTP),
     // The TCP and TLS connectors implement ureq's transport traits, which return its error.
     dependency("ureq", "ureq::unversioned", TRANSPORT),
     dependency("ureq", "ureq::Error", TRANSPORT),
     dependency("ureq", "ureq::Timeout", TRANSPORT),
-    dependency("webpki-roots", "webpki_roots", &["src/registry/tls/connector.rs"]),
+    dependency("webpki-roots", "webpki_roots", &["src/registry/tls/"]),
     standard("std::env", &["src/host/", "src/bin/"]),
     // The platform that the program was built for. It comes from the compiler, not from the environment.
     standard("std::env::consts", &["src/oci/platform.rs"]),
@@ -43,13 +43,11 @@ const OWNERS: &[Owner] = &[
     standard("thread", &["src/workers.rs"]),
 ];
 
-/// HTTP, and the files that open and wrap its connections.
-const TRANSPORT: &[&str] = &[
-    "src/registry/http/client.rs",
-    "src/registry/http/socket.rs",
-    "src/registry/tls/connector.rs",
-    "src/registry/tls/no_tls.rs",
-];
+/// HTTP.
+const HTTP: &[&str] = &["src/registry/http/"];
+
+/// HTTP, and the TLS connector that its connections go through.
+const TRANSPORT: &[&str] = &["src/registry/http/", "src/registry/tls/"];
 
 /// The folders that read or write JSON.
 const DOCUMENTS: &[&str] = &["src/bin/pullet/", "src/host/", "src/oci/", "src/registry/", "src/store/"];
@@ -136,11 +134,11 @@ mod tests {
 
     #[test]
     fn other_files_may_not() {
-        check("src/pull.rs", "\nuse ureq;", &["src/pull.rs:2: ureq belongs to src/registry/http/client.rs"]);
+        check("src/pull.rs", "\nuse ureq;", &["src/pull.rs:2: ureq belongs to src/registry/http/"]);
         check(
             "src/registry/tls/connector.rs",
             "fn a() { ureq::get() }",
-            &["src/registry/tls/connector.rs:1: ureq belongs to src/registry/http/client.rs"],
+            &["src/registry/tls/connector.rs:1: ureq belongs to src/registry/http/"],
         );
         let system = SYSTEM.join(", ");
         check("src/layer/path.rs", "use rustix::fs;", &[&format!("src/layer/path.rs:1: rustix belongs to {system}")]);
