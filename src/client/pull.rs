@@ -106,7 +106,7 @@ impl Client {
     ) -> Result<PulledTree<'a>> {
         let mut resolved = admitted.into_resolved();
         let name = resolved.name.to_string();
-        let before = store.entries()?.into_iter().find(|entry| entry.name == name);
+        let before = store.entries()?.into_iter().find(|entry| entry.names.contains(&name));
         let manifest = resolved.image_manifest()?.clone();
         // Until the index names the image, only this guard keeps its blobs from being pruned.
         let _guard = store.create(&self.options.cancel)?;
@@ -114,8 +114,12 @@ impl Client {
             ImageManifest::Schema2(manifest) => self.fetch_image(&mut resolved, &manifest, store, unpack)?,
             ImageManifest::Schema1(schema1) => self.fetch_schema1(&mut resolved, &schema1, store)?,
         };
+        // A digest in a name is proven with the documents that led from it to the manifest.
+        for document in &resolved.documents {
+            store.put(&document.descriptor, &document.bytes, &self.options.cancel)?;
+        }
         let entry = ImageEntry {
-            name,
+            names: vec![name],
             resolved: resolved.digest,
             source: resolved.descriptor.digest,
             manifest: fetched.manifest,
@@ -125,7 +129,7 @@ impl Client {
         if is_new {
             store.name(&entry, &self.options.cancel)?;
         }
-        let image = Image::load(store, entry, &self.options.limits)?;
+        let image = Image::load(store, entry, &self.platform, &self.options.limits)?;
         Ok(PulledTree { pulled: Pulled { image, is_new }, assembly: fetched.assembly })
     }
 

@@ -27,6 +27,8 @@ pub struct Resolved<'a> {
     pub(crate) descriptor: Descriptor,
     pub(crate) bytes: Vec<u8>,
     pub(crate) content: ResolvedContent,
+    /// The documents that led from the digest to the manifest: indexes, or the signed payload of schema 1.
+    pub(crate) documents: Vec<StoredDocument>,
     /// Whether the manifest was chosen from an index, which says that it fits the platform.
     pub(crate) is_chosen: bool,
     pub(crate) repository: Repository<'a>,
@@ -47,6 +49,12 @@ pub(crate) enum ImageManifest {
     Schema2(Manifest),
     /// Docker's schema 1: manifest and config have to be made from the layers.
     Schema1(Schema1),
+}
+
+/// A small blob for the store.
+pub(crate) struct StoredDocument {
+    pub(crate) descriptor: Descriptor,
+    pub(crate) bytes: Vec<u8>,
 }
 
 /// A config as the registry has it, and what it says.
@@ -95,24 +103,46 @@ impl Client {
         let (mut document, media_type) = Document::parse(&bytes, &content_type, None, limits)?;
         let mut descriptor = Descriptor { media_type, digest, size: bytes.len() as u64 };
         let mut is_chosen = false;
+        let mut documents = Vec::new();
         for depth in 0.. {
             let index = match document {
                 Document::Index(index) => index,
                 Document::Manifest(manifest) => {
                     let content = ResolvedContent::Image(ImageManifest::Schema2(manifest));
                     let name = name.clone();
-                    return Ok(Resolved { name, digest, descriptor, bytes, content, is_chosen, repository, progress });
+                    return Ok(Resolved {
+                        name,
+                        digest,
+                        descriptor,
+                        bytes,
+                        content,
+                        documents,
+                        is_chosen,
+                        repository,
+                        progress,
+                    });
                 }
                 Document::Artifact(artifact) => {
                     let content = ResolvedContent::Artifact(artifact);
                     let name = name.clone();
-                    return Ok(Resolved { name, digest, descriptor, bytes, content, is_chosen, repository, progress });
+                    return Ok(Resolved {
+                        name,
+                        digest,
+                        descriptor,
+                        bytes,
+                        content,
+                        documents,
+                        is_chosen,
+                        repository,
+                        progress,
+                    });
                 }
             };
             if depth == limits.index_depth {
                 break;
             }
             let chosen = index.choose(&self.platform)?;
+            documents.push(StoredDocument { descriptor, bytes });
             (descriptor, is_chosen) = (chosen.descriptor, chosen.has_platform);
             let fetched = self.fetch_document(&descriptor, &mut repository, known, progress)?;
             let expected = Some(descriptor.media_type.as_str());
@@ -142,15 +172,36 @@ impl Client {
         let schema1 = Schema1::parse(&payload, limits)?;
         let name = name.clone();
         let is_chosen = false;
+        let media_type = media_type::essence(&response.content_type);
+        let descriptor = Descriptor { media_type, digest, size: payload.len() as u64 };
+        let documents = vec![StoredDocument { descriptor: descriptor.clone(), bytes: payload }];
         if let Some(converted) = known.and_then(|store| find_converted(store, &digest, limits)) {
             let (descriptor, bytes) = (converted.descriptor, converted.bytes);
             let content = ResolvedContent::Image(ImageManifest::Schema2(converted.manifest));
-            return Ok(Resolved { name, digest, descriptor, bytes, content, is_chosen, repository, progress });
+            return Ok(Resolved {
+                name,
+                digest,
+                descriptor,
+                bytes,
+                content,
+                documents,
+                is_chosen,
+                repository,
+                progress,
+            });
         }
-        let media_type = media_type::essence(&response.content_type);
-        let descriptor = Descriptor { media_type, digest, size: payload.len() as u64 };
         let content = ResolvedContent::Image(ImageManifest::Schema1(schema1));
-        Ok(Resolved { name, digest, descriptor, bytes: response.bytes, content, is_chosen, repository, progress })
+        Ok(Resolved {
+            name,
+            digest,
+            descriptor,
+            bytes: response.bytes,
+            content,
+            documents,
+            is_chosen,
+            repository,
+            progress,
+        })
     }
 
     /// Gets the config of an image from the store or the registry, verifies it, and checks it against the manifest.

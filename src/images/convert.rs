@@ -1,6 +1,7 @@
 //! Converts images of Docker's schema 1: sizes and diff_ids, which their manifest does not have, are computed from the
 //! layers, and the resulting config and manifest are stored like any others. Nothing is fetched.
 
+use super::chain::leads_to;
 use crate::advice::Advice;
 use crate::cancel::Cancel;
 use crate::digest::Digest;
@@ -25,13 +26,18 @@ pub(crate) struct ConvertedManifest {
 /// Finds the manifest that an earlier pull made from the schema 1 manifest with this digest, under any name. `None` if the
 /// manifest or its config is missing or damaged; then the conversion is done again.
 pub(crate) fn find_converted(store: &Store, digest: &Digest, limits: &Limits) -> Option<ConvertedManifest> {
-    let entries = store.entries().ok()?.into_iter();
-    let mut candidates = entries.filter(|entry| entry.resolved == *digest && entry.manifest.digest != *digest);
-    candidates.find_map(|entry| {
-        let bytes = store.document(&entry.manifest, limits.document).ok()?;
-        let made = parse(entry.manifest, bytes, limits).ok()?;
-        store.document(&made.manifest.config, limits.document).is_ok().then_some(made)
-    })
+    for entry in store.entries().ok()? {
+        // The annotation only narrows the search; the chain of documents is the proof.
+        if entry.resolved != *digest || entry.manifest.digest == *digest {
+            continue;
+        }
+        let Ok(bytes) = store.document(&entry.manifest, limits.document) else { continue };
+        let Ok(converted) = parse(entry.manifest, bytes, limits) else { continue };
+        if leads_to(store, digest, &converted.descriptor, &converted.manifest, limits) {
+            return Some(converted);
+        }
+    }
+    None
 }
 
 /// Makes config and manifest of an image whose layers are in the store. `blobs` are their digests and sizes.

@@ -1,24 +1,23 @@
-//! Images in the local store: found, listed, checked and unpacked.
+//! Images in the local store: their properties, and unpacking.
 
 use std::path::Path;
 
 use super::assembly::Assembly;
+use super::chain::leads_to;
 use super::layers::image_layers;
 use super::space::{Need, check_space, least_tree};
 use super::unpack_options::UnpackOptions;
-use crate::advice::Advice;
-use crate::cancel::Cancel;
 use crate::date;
 use crate::digest::Digest;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::limits::Limits;
 use crate::oci::config::ImageConfig;
+use crate::oci::descriptor::Descriptor;
 use crate::oci::document::Document;
 use crate::oci::manifest::Manifest;
 use crate::oci::platform::Platform;
-use crate::oci::reference::Reference;
 use crate::progress::Progress;
-use crate::store::{Check, ImageEntry, Store};
+use crate::store::{ImageEntry, Store};
 use crate::unpack::Tally;
 
 /// A verified image in a store. It can only be obtained from a fetch or from the store, so unverified content cannot be
@@ -26,82 +25,57 @@ use crate::unpack::Tally;
 #[derive(Clone, Debug)]
 pub struct Image {
     store: Store,
-    entry: ImageEntry,
+    name: String,
+    digest: Digest,
+    descriptor: Descriptor,
     manifest: Manifest,
     config: ImageConfig,
 }
 
-impl Store {
-    /// Lists the named images, in the order of the index. Entries that are not images, or whose documents are missing or
-    /// damaged, are skipped; [`Store::verify`] reports them. A store that does not exist has no images.
-    pub fn images(&self) -> Result<Vec<Image>> {
-        let limits = Limits::default();
-        Ok(self.entries()?.into_iter().filter_map(|entry| Image::load(self, entry, &limits).ok()).collect())
-    }
-
-    /// Finds the image with this name. A digest in the name may be that of the manifest or of the index from which it was
-    /// chosen. Fails with [`ErrorKind::NotFound`] if there is no such image.
-    pub fn image(&self, name: &Reference) -> Result<Image> {
-        let found = self.entries()?.into_iter().find(|entry| is_named(entry, name));
-        Image::load(self, found.ok_or_else(|| self.absent(name))?, &Limits::default())
-    }
-
-    /// Reads blobs back and compares them with their digests, and calls `report` for each: the blobs of the named images,
-    /// or all blobs if `names` is empty. A blob that a named image needs and the store does not have is a fault too. With
-    /// `remove_corrupt`, corrupt blobs are removed, and the next pull fetches them again. Fails with
-    /// [`ErrorKind::NotFound`] if the store has no image of a name.
-    pub fn verify(
-        &self,
-        names: &[Reference],
-        remove_corrupt: bool,
-        cancel: &Cancel,
-        report: &mut dyn FnMut(&Check),
-    ) -> Result<()> {
-        let mut entries = self.entries()?;
-        if let Some(absent) = names.iter().find(|name| !entries.iter().any(|entry| is_named(entry, name))) {
-            return Err(self.absent(absent));
-        }
-        let mut digests = if names.is_empty() { self.blobs()? } else { Vec::new() };
-        entries.retain(|entry| names.is_empty() || names.iter().any(|name| is_named(entry, name)));
-        for entry in entries {
-            digests.extend([entry.manifest.digest, entry.source]);
-            if let Ok(manifest) = load_manifest(self, &entry, &Limits::default()) {
-                digests.push(manifest.config.digest);
-                digests.extend(manifest.layers.iter().map(|layer| layer.blob.digest));
-            }
-        }
-        digests.sort_unstable();
-        digests.dedup();
-        digests.iter().try_for_each(|digest| self.verify_blob(*digest, remove_corrupt, cancel, report))
-    }
-
-    /// The error for an image that is not in this store, or not complete.
-    pub fn absent(&self, name: &Reference) -> Error {
-        let text = format!("image {name} is not in the store {}", self.folder().display());
-        Error::new(ErrorKind::NotFound, text).with_advice(Advice::Pull(name.to_string()))
-    }
+/// An image manifest in the store.
+pub(super) struct StoredManifest {
+    pub(super) descriptor: Descriptor,
+    pub(super) manifest: Manifest,
 }
 
 impl Image {
-    pub(crate) fn load(store: &Store, entry: ImageEntry, limits: &Limits) -> Result<Self> {
-        let manifest = load_manifest(store, &entry, limits)?;
+    /// Loads the image of an entry. `platform` chooses from an index.
+    pub(crate) fn load(store: &Store, entry: ImageEntry, platform: &Platform, limits: &Limits) -> Result<Self> {
+        let StoredManifest { descriptor, manifest } = find_manifest(store, &entry, platform, limits)?;
         let config = ImageConfig::parse(&store.document(&manifest.config, limits.document)?, &manifest)?;
-        Ok(Self { store: store.clone(), entry, manifest, config })
+        let mut digest = descriptor.digest;
+        for claimed in [entry.resolved, entry.manifest.digest] {
+            if leads_to(store, &claimed, &descriptor, &manifest, limits) {
+                digest = claimed;
+                break;
+            }
+        }
+        Ok(Self { store: store.clone(), name: entry.name().to_owned(), digest, descriptor, manifest, config })
+    }
+
+    /// The manifest's descriptor.
+    pub(super) fn descriptor(&self) -> &Descriptor {
+        &self.descriptor
+    }
+
+    pub(super) fn manifest(&self) -> &Manifest {
+        &self.manifest
     }
 
     /// The full name, as it is in the index.
     pub fn name(&self) -> &str {
-        &self.entry.name
+        &self.name
     }
 
-    /// The digest to which the name resolved at the registry: that of an index, or the manifest's own.
+    /// The digest to which the name resolved at the registry: that of an index, or the manifest's own. It is proven by the
+    /// documents in the store; if they are missing, it is the manifest's own.
     pub fn digest(&self) -> &Digest {
-        &self.entry.resolved
+        &self.digest
     }
 
     /// The manifest's digest.
     pub fn manifest_digest(&self) -> &Digest {
-        &self.entry.manifest.digest
+        &self.descriptor.digest
     }
 
     /// The image ID: the config's digest.
@@ -148,7 +122,7 @@ impl Image {
     /// Unpacks the layers, from the base up, into `target`, which must not exist or be an empty folder. The diff_id of each
     /// layer is verified. The target appears by one rename, complete, or not at all.
     pub fn unpack(&self, target: &Path, options: &UnpackOptions, progress: &dyn Progress) -> Result<Tally> {
-        let context = |e: Error| e.context(format!("unpack {}", self.entry.name));
+        let context = |e: Error| e.context(format!("unpack {}", self.name));
         // The name may be moved to another image meanwhile.
         let _kept = self.store.keep();
         let layers = image_layers(&self.manifest, &self.config);
@@ -162,22 +136,16 @@ impl Image {
     }
 }
 
-fn load_manifest(store: &Store, entry: &ImageEntry, limits: &Limits) -> Result<Manifest> {
-    let bytes = store.document(&entry.manifest, limits.document)?;
-    match Document::parse(&bytes, &entry.manifest.media_type, None, limits)? {
-        (Document::Manifest(manifest), _) => Ok(manifest),
-        (Document::Artifact(artifact), _) => Err(artifact.not_an_image(&entry.name)),
-        (Document::Index(_), _) => {
-            Err(Error::new(ErrorKind::Unsupported, format!("image {}: it is an index", entry.name)))
+/// Follows an entry to the image manifest for `platform`, through indexes in the store.
+fn find_manifest(store: &Store, entry: &ImageEntry, platform: &Platform, limits: &Limits) -> Result<StoredManifest> {
+    let mut descriptor = entry.manifest.clone();
+    for _ in 0..=limits.index_depth {
+        let bytes = store.document(&descriptor, limits.document)?;
+        match Document::parse(&bytes, &descriptor.media_type, None, limits)?.0 {
+            Document::Manifest(manifest) => return Ok(StoredManifest { descriptor, manifest }),
+            Document::Artifact(artifact) => return Err(artifact.not_an_image(entry.name())),
+            Document::Index(index) => descriptor = index.choose(platform)?.descriptor,
         }
     }
-}
-
-/// Compares the digest if the name has one, else the whole name.
-fn is_named(entry: &ImageEntry, name: &Reference) -> bool {
-    let same_repository = || entry.name.parse::<Reference>().is_ok_and(|other| other.repository() == name.repository());
-    match name.digest() {
-        Some(digest) => [entry.resolved, entry.source, entry.manifest.digest].contains(digest) && same_repository(),
-        None => entry.name == name.to_string(),
-    }
+    Err(Limits::exceeded("nested indexes", limits.index_depth))
 }

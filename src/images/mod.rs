@@ -2,11 +2,13 @@
 //! cannot be unpacked.
 
 mod assembly;
+mod chain;
 mod convert;
 #[cfg(fuzzing)]
 mod fuzzing;
 mod image;
 mod layers;
+mod lookup;
 mod space;
 mod unpack_options;
 

@@ -4,6 +4,7 @@ use super::descriptor::{Descriptor, RawDescriptor};
 use super::media_type;
 use super::platform::Platform;
 use crate::advice::Advice;
+use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 
 /// A checked image index (image-spec, image-index.md) or Docker manifest list.
@@ -51,6 +52,16 @@ impl Index {
         }
         let (_, entry) = best.ok_or_else(|| self.no_match(platform))?;
         Ok(ChosenManifest { descriptor: entry.descriptor.clone(), has_platform: entry.platform.is_some() })
+    }
+
+    /// The descriptors of all manifests and nested indexes.
+    pub(crate) fn descriptors(&self) -> impl Iterator<Item = &Descriptor> {
+        self.entries.iter().map(|entry| &entry.descriptor)
+    }
+
+    /// The digests of all manifests and nested indexes.
+    pub(crate) fn digests(&self) -> impl Iterator<Item = &Digest> {
+        self.descriptors().map(|descriptor| &descriptor.digest)
     }
 
     fn no_match(&self, platform: &Platform) -> Error {

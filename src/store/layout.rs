@@ -15,6 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::oci::descriptor::Descriptor;
 use crate::oci::media_type::OCI_INDEX;
 use crate::oci::platform::Platform;
+use crate::oci::reference::Reference;
 
 /// The annotation with the name of an entry. Holds the full name, because one store holds many repositories.
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
@@ -27,16 +28,24 @@ const SOURCE: &str = "pullet.source.digest";
 const VERSION: &str = "1.0.0";
 const INDEX_LIMIT: usize = 16 << 20;
 
-/// A named manifest of the index.
+/// A named manifest, or index, of `index.json`.
 #[derive(Clone, Debug)]
 pub(crate) struct ImageEntry {
-    pub(crate) name: String,
-    /// The digest to which the name resolved at the registry: that of the index or of the manifest.
+    /// The names in its annotations, the fullest first. There is at least one.
+    pub(crate) names: Vec<String>,
+    /// The digest to which the name resolved at the registry, as an annotation claims. Prove it before you rely on it.
     pub(crate) resolved: Digest,
-    /// The digest of the registry's manifest for the platform. Differs from `manifest` if that was converted to OCI.
+    /// The registry's manifest for the platform, as an annotation claims. It differs from `manifest` if that was converted.
     pub(crate) source: Digest,
     pub(crate) manifest: Descriptor,
     pub(crate) platform: Platform,
+}
+
+impl ImageEntry {
+    /// The name to show.
+    pub(crate) fn name(&self) -> &str {
+        self.names.first().map_or("", String::as_str)
+    }
 }
 
 #[derive(Deserialize)]
@@ -82,7 +91,7 @@ pub(super) fn name(root: &Path, entry: &ImageEntry, cancel: &Cancel) -> Result<(
     let bytes = read_small(&path, INDEX_LIMIT)?.unwrap_or_else(|| b"{\"schemaVersion\":2}".to_vec());
     let mut index = parse(&path, &bytes)?;
     let mut list = manifests(&index).to_vec();
-    let others_name = |value: &Value| annotation(value, REF_NAME) != Some(&entry.name);
+    let others_name = |value: &Value| !names(value).iter().any(|name| is_same_name(name, entry.name()));
     let position = list.iter().position(|value| !others_name(value));
     list.retain(others_name);
     list.insert(position.unwrap_or(list.len()).min(list.len()), descriptor(entry));
@@ -115,6 +124,27 @@ fn annotation<'a>(value: &'a Value, key: &str) -> Option<&'a str> {
     value.get("annotations")?.get(key)?.as_str()
 }
 
+/// The names of an entry. containerd's annotation comes first, because next to it the other one may have a tag alone.
+fn names(value: &Value) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for key in [IMAGE_NAME, REF_NAME] {
+        if let Some(name) = annotation(value, key)
+            && !names.iter().any(|known| known == name)
+        {
+            names.push(name.to_owned());
+        }
+    }
+    names
+}
+
+/// Whether two names mean the same image, one of them perhaps in short form.
+fn is_same_name(one: &str, other: &str) -> bool {
+    match (one.parse::<Reference>(), other.parse::<Reference>()) {
+        (Ok(one), Ok(other)) => one == other,
+        _ => one == other,
+    }
+}
+
 fn entry(value: &Value) -> Option<ImageEntry> {
     let text = |key: &str| value.get(key).and_then(Value::as_str);
     let of_platform = |key: &str| value.get("platform").and_then(|p| p.get(key)).and_then(Value::as_str).unwrap_or("");
@@ -124,7 +154,7 @@ fn entry(value: &Value) -> Option<ImageEntry> {
         size: value.get("size")?.as_u64()?,
     };
     Some(ImageEntry {
-        name: annotation(value, REF_NAME)?.to_owned(),
+        names: Some(names(value)).filter(|names| !names.is_empty())?,
         resolved: annotation(value, RESOLVED).and_then(|text| text.parse().ok()).unwrap_or(manifest.digest),
         source: annotation(value, SOURCE).and_then(|text| text.parse().ok()).unwrap_or(manifest.digest),
         manifest,
@@ -141,7 +171,7 @@ fn descriptor(entry: &ImageEntry) -> Value {
     }
     let mut annotations = Map::new();
     for key in [REF_NAME, IMAGE_NAME] {
-        annotations.insert(key.to_owned(), entry.name.as_str().into());
+        annotations.insert(key.to_owned(), entry.name().into());
     }
     for (key, digest) in [(RESOLVED, entry.resolved), (SOURCE, entry.source)] {
         if digest != entry.manifest.digest {

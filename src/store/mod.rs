@@ -58,6 +58,12 @@ impl Store {
         &self.root
     }
 
+    /// Whether there is a store.
+    pub(crate) fn exists(&self) -> Result<bool> {
+        let path = self.root.join("index.json");
+        path.try_exists().map_err(|e| Error::disk("read", &path, e))
+    }
+
     /// The named images, in the order of the index; none if the store does not exist.
     pub(crate) fn entries(&self) -> Result<Vec<ImageEntry>> {
         layout::entries(&self.root)

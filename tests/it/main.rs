@@ -33,6 +33,7 @@ mod jobs;
 mod large;
 mod limits;
 mod login;
+mod lookup;
 mod malformed;
 mod many;
 mod merge;

@@ -123,7 +123,10 @@ impl Unpack {
 
     /// The image of this name in the store, if it is complete and for the right platform.
     fn usable_image(&self, store: &Store) -> Result<Image, Error> {
-        let image = store.image(&self.name)?;
+        let image = match &self.registry.platform {
+            Some(platform) => store.image_for(&self.name, platform)?,
+            None => store.image(&self.name)?,
+        };
         let is_suitable = self.registry.platform.as_ref().is_none_or(|platform| image.runs_on(platform));
         if is_suitable && image.is_complete()? {
             return Ok(image);
