@@ -12,8 +12,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use serde_json::{Value, json};
 
-use super::Environment;
 use crate::cancel::Cancel;
+use crate::host::environment::Environment;
 use crate::oci::credentials::{Credentials, Secret};
 
 /// Longest run time of a helper. Some ask a cloud service, some ask the user.
