@@ -1,6 +1,6 @@
-//! The kernel's command line: its grammar, and what of it is for us. Whoever writes it says what the machine boots, so it
-//! is believed; but it must be well-formed, and no `pullet.` in it is passed over: a slip in `pullet.digest` would else
-//! unpin an image without a word.
+//! Parses the boot parameters on the kernel's command line. The command line is trusted, because it decides what the machine
+//! boots. Malformed and unknown `pullet.` parameters are still errors: a typing error in `pullet.digest` must not remove the
+//! pin of an image silently.
 
 use std::fs::File;
 use std::io;
@@ -12,49 +12,51 @@ use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::read_capped;
 
-/// No kernel takes more than 4 KiB on today's machines.
+/// Maximum size of the command line in bytes; kernels for common machines have at most 4 KiB.
 const LINE_LIMIT: usize = 64 << 10;
-/// Seconds that the network may take to come up, where nothing is said.
+/// Default of `pullet.wait` in seconds.
 const WAIT: u32 = 60;
+/// The parameters that begin with `pullet.`.
+const KNOWN: [&str; 6] = ["pullet.image", "pullet.digest", "pullet.ca", "pullet.root", "pullet.overlay", "pullet.wait"];
 
-/// What the command line says of the system to be booted.
+/// The parameters for a boot.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Parameters {
+pub(super) struct Parameters {
     /// `pullet.image`, not parsed.
-    pub(crate) image: String,
-    pub(crate) digest: Option<Digest>,
-    pub(crate) ca: Option<PathBuf>,
-    pub(crate) root: RootPlace,
-    pub(crate) overlay: Option<Memory>,
-    pub(crate) wait: Duration,
-    /// `init`, which is the kernel's own.
-    pub(crate) init: Option<String>,
+    pub(super) image: String,
+    pub(super) digest: Option<Digest>,
+    pub(super) ca: Option<PathBuf>,
+    pub(super) root: RootLocation,
+    pub(super) overlay: Option<Tmpfs>,
+    pub(super) wait: Duration,
+    /// `init`, a parameter of the kernel.
+    pub(super) init: Option<String>,
 }
 
-/// Where the new root is to lie.
+/// Where the tree of the new root is stored.
 #[derive(Debug, PartialEq)]
-pub(crate) enum RootPlace {
-    Memory(Memory),
-    /// In `/dev/`: it may be that it has yet to appear.
+pub(super) enum RootLocation {
+    Memory(Tmpfs),
+    /// A path in `/dev/`. The device may not exist yet.
     Device(PathBuf),
     Folder(PathBuf),
 }
 
 /// A tmpfs.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Memory {
-    /// In tmpfs's own words: `64m`, `50%`.
-    pub(crate) size: Option<String>,
+pub(super) struct Tmpfs {
+    /// The size as tmpfs's mount option has it: `64m`, `50%`.
+    pub(super) size: Option<String>,
 }
 
-/// The command line as the kernel tells it, or as a file has it.
-pub(crate) fn read_cmdline(named: Option<&Path>) -> Result<Vec<u8>> {
-    let path = named.unwrap_or(Path::new("/proc/cmdline"));
-    let read = File::open(path).and_then(|file| read_capped(file, LINE_LIMIT));
-    match read {
+/// Reads the kernel's command line, or the file at `path` instead.
+pub(super) fn read_cmdline(path: Option<&Path>) -> Result<Vec<u8>> {
+    let is_kernel = path.is_none();
+    let path = path.unwrap_or(Path::new("/proc/cmdline"));
+    match File::open(path).and_then(|file| read_capped(file, LINE_LIMIT)) {
         Ok(Some(line)) => Ok(line),
-        Ok(None) => Err(misspelt(&format!("read {}: more than {LINE_LIMIT} bytes", path.display()))),
-        Err(e) if e.kind() == io::ErrorKind::NotFound && named.is_none() => {
+        Ok(None) => Err(malformed(&format!("read {}: more than {LINE_LIMIT} bytes", path.display()))),
+        Err(e) if e.kind() == io::ErrorKind::NotFound && is_kernel => {
             let text = "read the kernel's command line: /proc is not mounted";
             Err(Error::new(ErrorKind::Disk, text).with_advice(Advice::GiveCommandLine))
         }
@@ -63,137 +65,166 @@ pub(crate) fn read_cmdline(named: Option<&Path>) -> Result<Vec<u8>> {
 }
 
 impl Parameters {
-    /// Of parameters that are there several times the last one counts.
-    pub(crate) fn parse(line: &[u8]) -> Result<Self> {
-        if let Some((name, _)) = Words(line).find(|(name, _)| name.starts_with(b"pullet.") && !is_known(name)) {
-            return Err(misspelt(&format!("there is no {}", String::from_utf8_lossy(name))));
+    /// Parses a command line. If a parameter is repeated, the last one counts.
+    pub(super) fn parse(line: &[u8]) -> Result<Self> {
+        for word in Words(line).filter(|word| word.name.starts_with(b"pullet.")) {
+            if !KNOWN.iter().any(|known| known.as_bytes() == word.name) {
+                return Err(malformed(&format!("unknown parameter {}", String::from_utf8_lossy(word.name))));
+            }
         }
-        let Some(image) = said(line, "pullet.image")? else {
-            let text = "pullet.image is missing";
-            return Err(misspelt(text));
+        let Some(image) = value_of(line, "pullet.image")? else { return Err(malformed("pullet.image is missing")) };
+        let digest = match value_of(line, "pullet.digest")? {
+            Some(text) => Some(text.parse().map_err(|e: Error| malformed(&format!("pullet.digest: {e}")))?),
+            None => None,
         };
-        let digest = said(line, "pullet.digest")?.map(|text| digest(&text)).transpose()?;
-        let ca = said(line, "pullet.ca")?.map(PathBuf::from);
-        let root = said(line, "pullet.root")?.map_or_else(|| Ok(RootPlace::Memory(Memory::default())), root)?;
-        let overlay = said(line, "pullet.overlay")?.map(overlay).transpose()?;
-        let wait = said(line, "pullet.wait")?.map_or(Ok(WAIT), |text| seconds(&text))?;
-        let init = said(line, "init")?;
-        if init.as_ref().is_some_and(|init| !init.bytes().all(|b| b.is_ascii_graphic())) {
-            return Err(misspelt("init is no plain path"));
-        }
-        Ok(Self { image, digest, ca, root, overlay, wait: Duration::from_secs(wait.into()), init })
+        let root = match value_of(line, "pullet.root")? {
+            Some(text) => parse_root(&text)?,
+            None => RootLocation::Memory(Tmpfs::default()),
+        };
+        let overlay = match value_of(line, "pullet.overlay")? {
+            Some(text) => Some(parse_overlay(&text)?),
+            None => None,
+        };
+        let seconds = match value_of(line, "pullet.wait")? {
+            Some(text) => parse_seconds(&text)?,
+            None => WAIT,
+        };
+        Ok(Self {
+            image,
+            digest,
+            ca: value_of(line, "pullet.ca")?.map(PathBuf::from),
+            root,
+            overlay,
+            wait: Duration::from_secs(seconds.into()),
+            init: parse_init(line)?,
+        })
     }
 }
 
-fn is_known(name: &[u8]) -> bool {
-    let ours = name.strip_prefix(b"pullet.").unwrap_or_default();
-    [&b"image"[..], b"digest", b"ca", b"root", b"overlay", b"wait"].contains(&ours)
-}
-
-/// The last value that a parameter has.
-fn said(line: &[u8], name: &str) -> Result<Option<String>> {
-    let Some((_, value)) = Words(line).filter(|(word, _)| *word == name.as_bytes()).last() else { return Ok(None) };
-    match value.map(|value| std::str::from_utf8(value)) {
-        None | Some(Ok("")) => Err(misspelt(&format!("{name} says nothing"))),
-        Some(Ok(text)) => Ok(Some(text.to_owned())),
-        Some(Err(_)) => Err(misspelt(&format!("{name} is not UTF-8"))),
+/// Returns the last value of a parameter, or `None` if the parameter is missing.
+fn value_of(line: &[u8], name: &str) -> Result<Option<String>> {
+    let Some(word) = Words(line).filter(|word| word.name == name.as_bytes()).last() else { return Ok(None) };
+    let value = word.value.unwrap_or_default();
+    if value.is_empty() {
+        return Err(malformed(&format!("{name} has no value")));
+    }
+    match std::str::from_utf8(value) {
+        Ok(text) => Ok(Some(text.to_owned())),
+        Err(_) => Err(malformed(&format!("{name} is not UTF-8"))),
     }
 }
 
-fn digest(text: &str) -> Result<Digest> {
-    text.parse().map_err(|e: Error| misspelt(&format!("pullet.digest: {e}")))
-}
-
-fn root(text: String) -> Result<RootPlace> {
-    if let Some(memory) = memory("pullet.root", &text)? {
-        return Ok(RootPlace::Memory(memory));
+fn parse_root(text: &str) -> Result<RootLocation> {
+    if let Some(tmpfs) = parse_tmpfs("pullet.root", text)? {
+        return Ok(RootLocation::Memory(tmpfs));
     }
-    match text.as_str() {
-        device if device.starts_with("/dev/") => Ok(RootPlace::Device(text.into())),
-        folder if folder.starts_with('/') => Ok(RootPlace::Folder(text.into())),
-        _ => Err(misspelt(&format!(
-            "pullet.root={text} is neither tmpfs[:SIZE] nor the path of a block device or folder"
-        ))),
+    if text.starts_with("/dev/") {
+        return Ok(RootLocation::Device(text.into()));
     }
+    if text.starts_with('/') {
+        return Ok(RootLocation::Folder(text.into()));
+    }
+    let expected = "neither tmpfs[:SIZE] nor the path of a block device or folder";
+    Err(malformed(&format!("pullet.root={text} is {expected}")))
 }
 
-fn overlay(text: String) -> Result<Memory> {
-    memory("pullet.overlay", &text)?
-        .ok_or_else(|| misspelt(&format!("pullet.overlay={text} is not tmpfs or tmpfs:SIZE")))
+fn parse_overlay(text: &str) -> Result<Tmpfs> {
+    parse_tmpfs("pullet.overlay", text)?
+        .ok_or_else(|| malformed(&format!("pullet.overlay={text} is not tmpfs or tmpfs:SIZE")))
 }
 
-/// `tmpfs` or `tmpfs:SIZE`. What is no plain number could be another option of the mount; and of 0 tmpfs takes that it has
-/// no limit.
-fn memory(name: &str, text: &str) -> Result<Option<Memory>> {
-    let size = match text.strip_prefix("tmpfs") {
-        Some("") => return Ok(Some(Memory::default())),
-        Some(rest) => rest.strip_prefix(':'),
-        None => None,
-    };
-    let Some(size) = size else { return Ok(None) };
+/// Parses `tmpfs` or `tmpfs:SIZE`. Returns `None` for anything else. The size must be a plain number, because other text
+/// could add mount options, and not 0, because that means no limit for tmpfs.
+fn parse_tmpfs(name: &str, text: &str) -> Result<Option<Tmpfs>> {
+    if text == "tmpfs" {
+        return Ok(Some(Tmpfs::default()));
+    }
+    let Some(size) = text.strip_prefix("tmpfs:") else { return Ok(None) };
     let digits = size.strip_suffix(['%', 'k', 'K', 'm', 'M', 'g', 'G']).unwrap_or(size);
-    match digits.parse::<u64>().is_ok_and(|n| n > 0) && digits.bytes().all(|b| b.is_ascii_digit()) {
-        true => Ok(Some(Memory { size: Some(size.to_owned()) })),
-        false => Err(misspelt(&format!("{name}={text}: \"{size}\" is no size such as 64m or 50%"))),
+    let is_number = digits.bytes().all(|b| b.is_ascii_digit());
+    if is_number && digits.parse::<u64>().is_ok_and(|number| number > 0) {
+        return Ok(Some(Tmpfs { size: Some(size.to_owned()) }));
+    }
+    Err(malformed(&format!("{name}={text}: \"{size}\" is not a size such as 64m or 50%")))
+}
+
+fn parse_seconds(text: &str) -> Result<u32> {
+    match text.parse() {
+        Ok(seconds) if seconds > 0 => Ok(seconds),
+        _ => Err(malformed(&format!("pullet.wait={text} is not a number of seconds, 1 or more"))),
     }
 }
 
-fn seconds(text: &str) -> Result<u32> {
-    let seconds = text.parse().ok().filter(|&seconds| seconds > 0);
-    seconds
-        .ok_or_else(|| misspelt(&format!("pullet.wait={text} is no number of seconds, of which it takes at least one")))
+/// The program is printed as one word for a shell, so its path must have no spaces or control characters.
+fn parse_init(line: &[u8]) -> Result<Option<String>> {
+    let init = value_of(line, "init")?;
+    if init.as_ref().is_some_and(|init| !init.bytes().all(|b| b.is_ascii_graphic())) {
+        return Err(malformed("init is not a plain path"));
+    }
+    Ok(init)
 }
 
-fn misspelt(what: &str) -> Error {
+fn malformed(what: &str) -> Error {
     let text = format!("kernel command line: {what}");
     Error::new(ErrorKind::Usage, text).with_advice(Advice::ListBootParameters)
 }
 
-/// The parameters of a command line, each with its value if it has one. The grammar is that of `next_arg` in the kernel's
-/// lib/cmdline.c: quotes keep spaces together, and are taken off around a value or around the whole. What follows `--` is
-/// for init.
+/// One parameter of a command line.
+struct Word<'a> {
+    name: &'a [u8],
+    /// The text after the equals sign, if there is one.
+    value: Option<&'a [u8]>,
+}
+
+/// Iterates over the parameters of a command line. The grammar is that of `next_arg` in the kernel's lib/cmdline.c: spaces
+/// inside quotes do not separate parameters, and the quotes around a value or a whole parameter are removed. Everything after
+/// `--` is for init and is ignored.
 struct Words<'a>(&'a [u8]);
 
 impl<'a> Iterator for Words<'a> {
-    type Item = (&'a [u8], Option<&'a [u8]>);
+    type Item = Word<'a>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let start = self.0.iter().position(|&b| !is_space(b))?;
         let text = self.0.get(start..)?;
-        let (text, is_quoted) = text.strip_prefix(b"\"").map_or((text, false), |text| (text, true));
+        let (text, is_quoted) = match text.strip_prefix(b"\"") {
+            Some(inner) => (inner, true),
+            None => (text, false),
+        };
         let mut in_quotes = is_quoted;
         let end = text.iter().position(|&b| {
             in_quotes ^= b == b'"';
             is_space(b) && !in_quotes
         });
-        let (word, rest) = text.split_at_checked(end.unwrap_or(text.len()))?;
+        let (text, rest) = text.split_at_checked(end.unwrap_or(text.len()))?;
         self.0 = rest;
-        let bare = |text: &'a [u8]| text.strip_suffix(b"\"").unwrap_or(text);
-        // One at the very start is none.
-        let equals = word.iter().skip(1).position(|&b| b == b'=').map(|at| at + 1);
-        let found = match equals.and_then(|at| word.split_at_checked(at)) {
-            None => (if is_quoted { bare(word) } else { word }, None),
-            Some((name, value)) => {
-                let value = value.strip_prefix(b"=").unwrap_or(value);
-                let value = match value.strip_prefix(b"\"") {
-                    Some(inner) => bare(inner),
-                    None if is_quoted => bare(value),
-                    None => value,
-                };
-                (name, Some(value))
-            }
-        };
-        match found {
-            (b"--", None) => {
-                self.0 = &[];
-                None
-            }
-            found => Some(found),
+        let word = split_word(text, is_quoted);
+        if word.name == b"--" && word.value.is_none() {
+            self.0 = &[];
+            return None;
         }
+        Some(word)
     }
 }
 
-/// The kernel's `isspace`, of which Rust's lacks the vertical tab.
+/// Splits `NAME=VALUE`. `is_quoted` tells that a quote before the name was removed.
+fn split_word(text: &[u8], is_quoted: bool) -> Word<'_> {
+    let without_quote = |text| <[u8]>::strip_suffix(text, b"\"").unwrap_or(text);
+    // As in the kernel, an equals sign at the start belongs to the name.
+    let equals = text.iter().skip(1).position(|&b| b == b'=').map(|position| position + 1);
+    let Some((name, value)) = equals.and_then(|position| text.split_at_checked(position)) else {
+        return Word { name: if is_quoted { without_quote(text) } else { text }, value: None };
+    };
+    let value = value.strip_prefix(b"=").unwrap_or(value);
+    let value = match value.strip_prefix(b"\"") {
+        Some(inner) => without_quote(inner),
+        None if is_quoted => without_quote(value),
+        None => value,
+    };
+    Word { name, value: Some(value) }
+}
+
+/// The kernel's `isspace`. Unlike `is_ascii_whitespace`, it includes the vertical tab.
 fn is_space(b: u8) -> bool {
     b.is_ascii_whitespace() || b == 0x0b
 }
@@ -203,7 +234,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_are_those_of_the_kernel() {
+    fn splits_words_as_the_kernel_does() {
         for (line, expected) in [
             ("", &[][..]),
             (" \t\n\x0b", &[]),
@@ -222,7 +253,7 @@ mod tests {
             ("--=x a", &[("--", Some("x")), ("a", None)]),
         ] {
             let text = |bytes| std::str::from_utf8(bytes).unwrap_or("?");
-            let words: Vec<_> = Words(line.as_bytes()).map(|(name, value)| (text(name), value.map(text))).collect();
+            let words: Vec<_> = Words(line.as_bytes()).map(|word| (text(word.name), word.value.map(text))).collect();
             assert_eq!(words, expected, "{line:?}");
         }
     }
@@ -234,17 +265,17 @@ mod tests {
         })
     }
 
-    fn memory(size: Option<&str>) -> Memory {
-        Memory { size: size.map(str::to_owned) }
+    fn tmpfs(size: Option<&str>) -> Tmpfs {
+        Tmpfs { size: size.map(str::to_owned) }
     }
 
     #[test]
-    fn what_is_not_said_has_its_default() {
+    fn missing_parameters_have_defaults() {
         let expected = Parameters {
             image: "a".to_owned(),
             digest: None,
             ca: None,
-            root: RootPlace::Memory(memory(None)),
+            root: RootLocation::Memory(tmpfs(None)),
             overlay: None,
             wait: Duration::from_secs(60),
             init: None,
@@ -253,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn all_that_can_be_said() {
+    fn parses_all_parameters() {
         let hex = "0123456789abcdef".repeat(4);
         let line = format!(
             "pullet.image=x init=/bin/x pullet.image=r.io/app:1 pullet.digest=sha256:{hex} pullet.ca=\"/a b.pem\" \
@@ -263,8 +294,8 @@ mod tests {
             image: "r.io/app:1".to_owned(),
             digest: format!("sha256:{hex}").parse().ok(),
             ca: Some("/a b.pem".into()),
-            root: RootPlace::Device("/dev/vda".into()),
-            overlay: Some(memory(Some("50%"))),
+            root: RootLocation::Device("/dev/vda".into()),
+            overlay: Some(tmpfs(Some("50%"))),
             wait: Duration::from_secs(5),
             init: Some("/bin/init".to_owned()),
         };
@@ -272,47 +303,47 @@ mod tests {
     }
 
     #[test]
-    fn places() {
+    fn parses_root_locations() {
         let root = |text: &str| parse(&format!("pullet.image=a pullet.root={text}")).map(|found| found.root);
         for (text, expected) in [
-            ("tmpfs", RootPlace::Memory(memory(None))),
-            ("tmpfs:64m", RootPlace::Memory(memory(Some("64m")))),
-            ("tmpfs:100%", RootPlace::Memory(memory(Some("100%")))),
-            ("tmpfs:65536", RootPlace::Memory(memory(Some("65536")))),
-            ("/dev/disk/by-label/root", RootPlace::Device("/dev/disk/by-label/root".into())),
-            ("/mnt/data", RootPlace::Folder("/mnt/data".into())),
+            ("tmpfs", RootLocation::Memory(tmpfs(None))),
+            ("tmpfs:64m", RootLocation::Memory(tmpfs(Some("64m")))),
+            ("tmpfs:100%", RootLocation::Memory(tmpfs(Some("100%")))),
+            ("tmpfs:65536", RootLocation::Memory(tmpfs(Some("65536")))),
+            ("/dev/disk/by-label/root", RootLocation::Device("/dev/disk/by-label/root".into())),
+            ("/mnt/data", RootLocation::Folder("/mnt/data".into())),
         ] {
             assert_eq!(root(text), Ok(expected), "{text}");
         }
     }
 
     #[test]
-    fn what_is_malformed_is_refused() {
+    fn rejects_malformed_parameters() {
         for (line, expected) in [
             ("quiet", "pullet.image is missing"),
             ("-- pullet.image=a", "pullet.image is missing"),
-            ("pullet.image", "pullet.image says nothing"),
-            ("pullet.image=", "pullet.image says nothing"),
-            ("pullet.image=a pullet.image=", "pullet.image says nothing"),
-            ("pullet.image=a init", "init says nothing"),
-            ("pullet.image=a init=\"/bin/sh -c\"", "init is no plain path"),
-            ("pullet.image=a pullet.digset=sha256:0", "there is no pullet.digset"),
-            ("pullet.image=a pullet.=", "there is no pullet."),
+            ("pullet.image", "pullet.image has no value"),
+            ("pullet.image=", "pullet.image has no value"),
+            ("pullet.image=a pullet.image=", "pullet.image has no value"),
+            ("pullet.image=a init", "init has no value"),
+            ("pullet.image=a init=\"/bin/sh -c\"", "init is not a plain path"),
+            ("pullet.image=a pullet.digset=sha256:0", "unknown parameter pullet.digset"),
+            ("pullet.image=a pullet.=", "unknown parameter pullet."),
             ("pullet.image=a pullet.digest=sha256:0", "pullet.digest: "),
             ("pullet.image=a pullet.root=vda", "pullet.root=vda is neither"),
             ("pullet.image=a pullet.root=LABEL=root", "pullet.root=LABEL=root is neither"),
-            ("pullet.image=a pullet.root=tmpfs:", "\"\" is no size"),
-            ("pullet.image=a pullet.root=tmpfs:0", "\"0\" is no size"),
-            ("pullet.image=a pullet.root=tmpfs:m", "\"m\" is no size"),
-            ("pullet.image=a pullet.root=tmpfs:+1m", "\"+1m\" is no size"),
-            ("pullet.image=a pullet.root=tmpfs:1m,mode=777", "\"1m,mode=777\" is no size"),
-            ("pullet.image=a pullet.root=tmpfs:99999999999999999999", "is no size"),
+            ("pullet.image=a pullet.root=tmpfs:", "\"\" is not a size"),
+            ("pullet.image=a pullet.root=tmpfs:0", "\"0\" is not a size"),
+            ("pullet.image=a pullet.root=tmpfs:m", "\"m\" is not a size"),
+            ("pullet.image=a pullet.root=tmpfs:+1m", "\"+1m\" is not a size"),
+            ("pullet.image=a pullet.root=tmpfs:1m,mode=777", "\"1m,mode=777\" is not a size"),
+            ("pullet.image=a pullet.root=tmpfs:99999999999999999999", "is not a size"),
             ("pullet.image=a pullet.root=tmpfsx", "pullet.root=tmpfsx is neither"),
             ("pullet.image=a pullet.overlay=/dev/vda", "pullet.overlay=/dev/vda is not tmpfs"),
-            ("pullet.image=a pullet.wait=0", "pullet.wait=0 is no number"),
-            ("pullet.image=a pullet.wait=-1", "pullet.wait=-1 is no number"),
-            ("pullet.image=a pullet.wait=5s", "pullet.wait=5s is no number"),
-            ("pullet.image=a pullet.wait=4294967296", "is no number"),
+            ("pullet.image=a pullet.wait=0", "pullet.wait=0 is not a number"),
+            ("pullet.image=a pullet.wait=-1", "pullet.wait=-1 is not a number"),
+            ("pullet.image=a pullet.wait=5s", "pullet.wait=5s is not a number"),
+            ("pullet.image=a pullet.wait=4294967296", "is not a number"),
         ] {
             let found = parse(line);
             let is_expected = |text: &String| text.starts_with("kernel command line: ") && text.contains(expected);
@@ -320,7 +351,7 @@ mod tests {
         }
         let found = Parameters::parse(b"pullet.image=\xff");
         assert!(found.is_err_and(|e| e.to_string().contains("is not UTF-8")));
-        // What is not ours may be anything.
+        // Other parameters may have any content.
         assert!(Parameters::parse(b"\xff=\xfe pullet.image=a \x00").is_ok());
     }
 }

@@ -3,7 +3,7 @@
 use super::cmdline::Parameters;
 use crate::error::Result;
 
-/// What a kernel's command line says of the system to be booted: its image and its init.
+/// Parses a kernel command line. Returns the image and the init program.
 pub fn boot_line(bytes: &[u8]) -> Result<(String, Option<String>)> {
-    Parameters::parse(bytes).map(|found| (found.image, found.init))
+    Parameters::parse(bytes).map(|parameters| (parameters.image, parameters.init))
 }

@@ -1,4 +1,5 @@
-//! The first program of a system, looked for in its tree as it will look itself: links lead to places inside of it.
+//! Finds the init program in the tree of a system. Symbolic links are resolved as the system will resolve them once the tree
+//! is its root.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -7,49 +8,50 @@ use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Component, Path, PathBuf};
 
-/// As many links on one path as Linux follows.
+/// Maximum number of symbolic links on one path, as in Linux.
 const LINK_LIMIT: usize = 40;
 
-/// What a kernel looks for that was not told.
-pub(crate) const INITS: [&str; 4] = ["/sbin/init", "/etc/init", "/bin/init", "/bin/sh"];
+/// The paths that the kernel tries without `init=`.
+pub(super) const DEFAULTS: [&str; 4] = ["/sbin/init", "/etc/init", "/bin/init", "/bin/sh"];
 
-/// Whether the tree at `root` has a program by this path.
-pub(crate) fn has_program(root: &Path, path: &str) -> bool {
-    let found = resolve(root, Path::new(path)).and_then(|path| path.symlink_metadata());
-    found.is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+/// Returns true if the tree at `root` has an executable file at this path.
+pub(super) fn has_program(root: &Path, path: &str) -> bool {
+    let metadata = resolve(root, Path::new(path)).and_then(|path| path.symlink_metadata());
+    metadata.is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0)
 }
 
-/// Where a path of the tree really is. Nobody else changes the tree meanwhile.
+/// Resolves a path as if `root` were `/`. Paths are checked and then used, which is safe because no other process changes
+/// the tree during a boot.
 fn resolve(root: &Path, path: &Path) -> io::Result<PathBuf> {
-    let mut inside = PathBuf::new();
-    let mut ahead = components(path);
+    let mut resolved = PathBuf::new();
+    let mut remaining = components(path);
     let mut links = 0;
-    while let Some(component) = ahead.pop_front() {
+    while let Some(component) = remaining.pop_front() {
         if component == ".." {
-            inside.pop();
+            resolved.pop();
             continue;
         }
-        let here = root.join(&inside).join(&component);
-        if !here.symlink_metadata()?.is_symlink() {
-            inside.push(component);
+        let next = root.join(&resolved).join(&component);
+        if !next.symlink_metadata()?.is_symlink() {
+            resolved.push(component);
             continue;
         }
         links += 1;
         if links > LINK_LIMIT {
             return Err(io::ErrorKind::InvalidInput.into());
         }
-        let target = fs::read_link(here)?;
+        let target = fs::read_link(next)?;
         if target.is_absolute() {
-            inside.clear();
+            resolved.clear();
         }
-        let mut first = components(&target);
-        first.append(&mut ahead);
-        ahead = first;
+        let mut of_target = components(&target);
+        of_target.append(&mut remaining);
+        remaining = of_target;
     }
-    Ok(root.join(inside))
+    Ok(root.join(resolved))
 }
 
-/// The names on a path, and `..`.
+/// Returns the components of a path, without the root and `.`.
 fn components(path: &Path) -> VecDeque<OsString> {
     let named = path.components().filter(|component| matches!(component, Component::Normal(_) | Component::ParentDir));
     named.map(|component| component.as_os_str().to_owned()).collect()
@@ -62,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn links_lead_to_places_inside() {
+    fn resolves_links_inside_the_tree() {
         let root = std::env::temp_dir().join(format!("pullet-init-{}", std::process::id()));
         let made = || -> io::Result<()> {
             fs::create_dir_all(root.join("usr/sbin"))?;
@@ -89,7 +91,7 @@ mod tests {
             ("sbin/up", true),
             ("/usr/lib/systemd/systemd", true),
             ("/usr/../lib/./systemd/systemd", true),
-            // The machine's own shell is not the tree's.
+            // Only the machine has this shell, not the tree.
             ("/sbin/sh", false),
             ("/bin/sh", false),
             ("/sbin/text", false),

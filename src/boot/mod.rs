@@ -1,26 +1,24 @@
-//! A new root for a machine that boots: from the kernel's command line to a mount point that a `switch_root` can take. What
-//! was mounted on the way is unmounted again if it fails. It neither loads modules nor sets up the network, and it does not
-//! switch.
+//! Creates the root file system of a booting machine from an image: reads the kernel's command line, waits for the disk and
+//! the network, unpacks the image, and mounts its tree where `switch_root` takes it. If a step fails, everything that was
+//! mounted is unmounted. It neither loads modules nor configures the network, and it does not switch the root.
 
 mod cmdline;
 #[cfg(fuzzing)]
 mod fuzzing;
 mod init;
 mod mounts;
+mod wait;
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 #[cfg(fuzzing)]
 pub use self::fuzzing::boot_line;
 
-use self::cmdline::{Memory, Parameters, RootPlace};
+use self::cmdline::{Parameters, RootLocation};
 use self::mounts::Mounts;
-use crate::cancel::Cancel;
-use crate::client::Client;
-use crate::client::Sandbox;
-use crate::client::{Resolved, report_pulling};
+use self::wait::{FirstResponseProgress, WaitLimit};
+use crate::client::{Client, Resolved, Sandbox, report_pulling};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::images::UnpackOptions;
@@ -31,285 +29,237 @@ use crate::target::Staging;
 use crate::unpack::Tally;
 use crate::workers;
 
-/// Where the trees are while the new root is made of one.
-const BASE: &str = "/run/pullet/root";
-/// Where what is written to an overlay goes.
+/// The mount point for the file system with the trees.
+const TREES: &str = "/run/pullet/root";
+/// The mount point for the changes of an overlay.
 const CHANGES: &str = "/run/pullet/overlay";
-/// Time between two looks at the network.
+/// Time between two attempts to reach the registry.
 const NETWORK_INTERVAL: Duration = Duration::from_secs(1);
-/// Time between two looks for a device.
-const DEVICE_INTERVAL: Duration = Duration::from_millis(100);
 
-/// What the kernel's command line says of the system to be booted.
+/// The boot parameters on the kernel's command line.
 #[derive(Debug)]
 pub struct BootParameters(Parameters);
 
-/// A root filesystem that is mounted.
+/// A mounted root file system.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Booted {
-    /// The program in it to go on with, as a path in the new root.
+    /// The path of the init program in the new root.
     pub init: String,
-    /// What was done and left out; `None` if the tree was there already.
+    /// Counts of what was unpacked and left out. `None` if the tree existed already.
     pub tally: Option<Tally>,
 }
 
 impl BootParameters {
-    /// Reads the `pullet.` parameters, and `init`, out of `/proc/cmdline` or a file that is like it. Fails with
-    /// [`ErrorKind::Usage`] if one is malformed, unknown, or missing.
+    /// Reads the `pullet.` parameters and `init` from `/proc/cmdline`, or from another file. Fails with
+    /// [`ErrorKind::Usage`] if one of them is malformed, unknown or missing.
     pub fn read(cmdline: Option<&Path>) -> Result<Self> {
         Parameters::parse(&cmdline::read_cmdline(cmdline)?).map(Self)
     }
 
-    /// The NAME of the image, not parsed.
+    /// The name of the image, not parsed.
     pub fn image(&self) -> &str {
         &self.0.image
     }
 
-    /// A file of certificates in PEM to be trusted.
+    /// A file with CA certificates in PEM to trust.
     pub fn ca_file(&self) -> Option<&Path> {
         self.0.ca.as_deref()
     }
 
-    /// The name with the digest that it must have.
-    fn pinned(&self, name: &Reference) -> Result<Reference> {
-        match (&self.0.digest, name.digest()) {
-            (Some(digest), Some(other)) if digest != other => {
-                let text = format!("kernel command line: pullet.digest is {digest}, and pullet.image has {other}");
-                Err(Error::new(ErrorKind::Usage, text))
-            }
-            (Some(digest), _) => Ok(name.with_digest(*digest)),
-            (None, _) => Ok(name.clone()),
+    /// Adds the digest of `pullet.digest` to the name.
+    fn pin(&self, name: &Reference) -> Result<Reference> {
+        let Some(digest) = self.0.digest else { return Ok(name.clone()) };
+        if let Some(other) = name.digest()
+            && *other != digest
+        {
+            let text = format!("kernel command line: pullet.digest is {digest}, but pullet.image has {other}");
+            return Err(Error::new(ErrorKind::Usage, text));
         }
+        Ok(name.with_digest(digest))
     }
 }
 
 impl Client {
-    /// Makes the root filesystem of an image appear at `target`, as the parameters say: waits for the network, and for a
-    /// disk, no longer than they allow; unpacks the image as it arrives, or takes the tree that a disk has of it; mounts.
+    /// Mounts the root file system of an image at `target`, as the parameters say. Waits for the disk and the network as
+    /// long as they allow. The image is unpacked while it arrives, unless the disk has its tree already.
     ///
-    /// What is foreign is read on a thread of its own, for the sake of `confine`: it is called there before anything is
-    /// asked for, with what must stay writable. A [`Sandbox`] of the whole process would forbid the mounts.
+    /// Untrusted input is read on a separate thread. `confine` is called there before the first request, with the folders
+    /// that must stay writable. It must not restrict the whole process, because mounts would fail then.
     pub fn boot(
         &self,
-        (name, parameters): (&Reference, &BootParameters),
-        (target, options): (&Path, &UnpackOptions),
+        name: &Reference,
+        parameters: &BootParameters,
+        target: &Path,
+        options: &UnpackOptions,
         confine: &(dyn Fn(&Sandbox) + Sync),
         progress: &dyn Progress,
     ) -> Result<Booted> {
-        let name = parameters.pinned(name)?;
-        let booted = self.boot_inner((&name, &parameters.0), (target, options), confine, progress);
-        booted.map_err(|e| e.context(format!("boot {name}")))
+        let name = &parameters.pin(name)?;
+        let parameters = &parameters.0;
+        let wait = WaitLimit::start(parameters.wait);
+        let boot = Boot { client: self, name, parameters, options, wait, progress };
+        boot.run(target, confine).map_err(|e| e.context(format!("boot {name}")))
     }
+}
 
-    fn boot_inner(
-        &self,
-        (name, parameters): (&Reference, &Parameters),
-        (target, options): (&Path, &UnpackOptions),
-        confine: &(dyn Fn(&Sandbox) + Sync),
-        progress: &dyn Progress,
-    ) -> Result<Booted> {
-        let waiting = Waiting::new(parameters.wait);
-        let base = Path::new(BASE);
+/// One boot, with everything that its steps need.
+struct Boot<'a> {
+    client: &'a Client,
+    /// Has a digest if it is known before the registry responds.
+    name: &'a Reference,
+    parameters: &'a Parameters,
+    options: &'a UnpackOptions,
+    wait: WaitLimit,
+    progress: &'a dyn Progress,
+}
+
+/// The unpacked tree of an image.
+struct Tree {
+    path: PathBuf,
+    /// `None` if the tree existed already.
+    tally: Option<Tally>,
+}
+
+impl Boot<'_> {
+    fn run(&self, target: &Path, confine: &(dyn Fn(&Sandbox) + Sync)) -> Result<Booted> {
         let mut mounts = Mounts::default();
-        self.mount_base(&parameters.root, &mut mounts, &waiting, progress)?;
-        let (tree, tally) = match name.digest().and_then(|digest| self.tree_of(base, digest)) {
-            Some(tree) => (tree, None),
-            None => workers::on_new_thread(|| {
-                confine(&Sandbox::new().folder(base));
-                self.arrive(name, (base, options), &waiting, progress)
-            })?,
-        };
-        if tally.is_none() {
-            progress.report(Event::Note("the tree is there already"));
-        }
-        let init = first_program(&tree, parameters.init.as_deref())?;
-        mount_root(&tree, parameters, target, mounts)?;
-        Ok(Booted { init, tally })
+        self.mount_trees(&mut mounts)?;
+        let tree = self.find_or_create_tree(confine)?;
+        let init = choose_init(&tree.path, self.parameters.init.as_deref())?;
+        self.mount_target(&tree.path, target, mounts)?;
+        Ok(Booted { init, tally: tree.tally })
     }
 
-    /// Mounts, at [`BASE`], where the trees are to be.
-    fn mount_base(
-        &self,
-        place: &RootPlace,
-        mounts: &mut Mounts,
-        waiting: &Waiting,
-        progress: &dyn Progress,
-    ) -> Result<()> {
-        let base = Path::new(BASE);
-        match place {
-            RootPlace::Memory(Memory { size }) => mounts.tmpfs(base, size.as_deref()),
-            RootPlace::Device(device) => {
-                waiting.for_device(device, &self.options.cancel, progress)?;
-                mounts.device(device, base)
+    /// Mounts the file system for the trees at [`TREES`].
+    fn mount_trees(&self, mounts: &mut Mounts) -> Result<()> {
+        let trees = Path::new(TREES);
+        match &self.parameters.root {
+            RootLocation::Memory(tmpfs) => mounts.tmpfs(trees, tmpfs.size.as_deref()),
+            RootLocation::Device(device) => {
+                self.wait.wait_for_device(device, &self.client.options.cancel, self.progress)?;
+                mounts.device(device, trees)
             }
-            RootPlace::Folder(folder) => {
-                if mounts::is_of_root(folder)? {
-                    let text = format!("nothing is mounted at {}, nor above it", folder.display());
-                    let hint = "what lies in the initramfs itself is lost when the root is switched";
+            RootLocation::Folder(folder) => {
+                if mounts::is_on_root_filesystem(folder)? {
+                    let text = format!("nothing is mounted at {} or above it", folder.display());
+                    let hint = "files in the initramfs itself are lost when the root is switched";
                     return Err(Error::new(ErrorKind::Disk, text).with_hint(hint));
                 }
-                mounts.bind(folder, base)
+                mounts.bind(folder, trees)
             }
         }
     }
 
-    /// The tree that there is of a manifest or index, for this platform. It is whole, for it has its name.
-    fn tree_of(&self, base: &Path, digest: &Digest) -> Option<PathBuf> {
-        let trees = [tree_name(digest, None), tree_name(digest, Some(&self.platform))];
-        trees.into_iter().map(|name| base.join(name)).find(|tree| tree.is_dir())
+    /// Returns the tree of the image. If the digest is known and its tree exists, no request is sent.
+    fn find_or_create_tree(&self, confine: &(dyn Fn(&Sandbox) + Sync)) -> Result<Tree> {
+        let tree = match self.name.digest().and_then(|digest| self.existing_tree(digest)) {
+            Some(path) => Tree { path, tally: None },
+            // On a separate thread, because a sandbox is permanent and this thread still has to mount.
+            None => workers::on_new_thread(|| {
+                confine(&Sandbox::new().folder(Path::new(TREES)));
+                self.fetch_tree()
+            })?,
+        };
+        if tree.tally.is_none() {
+            self.progress.report(Event::Note("the tree exists already"));
+        }
+        Ok(tree)
     }
 
-    /// The tree of the image, from the registry, or as it is there by the digest that the registry tells.
-    fn arrive(
-        &self,
-        name: &Reference,
-        (base, options): (&Path, &UnpackOptions),
-        waiting: &Waiting,
-        progress: &dyn Progress,
-    ) -> Result<(PathBuf, Option<Tally>)> {
-        report_pulling(name, progress);
-        let scout = self.scout(waiting.until);
-        let heard = FirstAnswerProgress::new(progress);
-        let reached = self.reach(&scout, name, waiting, &heard)?;
-        let connections = scout.connections.with_cancel(&self.options.cancel);
+    /// Returns the existing tree of a manifest, or of an index for this platform. A tree gets its name when it is complete.
+    fn existing_tree(&self, digest: &Digest) -> Option<PathBuf> {
+        let names = [tree_name(digest, None), tree_name(digest, Some(&self.client.platform))];
+        names.into_iter().map(|name| Path::new(TREES).join(name)).find(|tree| tree.is_dir())
+    }
+
+    /// Resolves the image at the registry, and unpacks it unless its tree exists.
+    fn fetch_tree(&self) -> Result<Tree> {
+        let client = self.client;
+        report_pulling(self.name, self.progress);
+        let single_attempt = client.scout(self.wait.deadline);
+        let progress = FirstResponseProgress::new(self.progress);
+        let reached = self.wait_for_registry(&single_attempt, &progress)?;
+        // The limit of the wait does not apply to the download.
+        let connections = single_attempt.connections.with_cancel(&client.options.cancel);
         let resolved = match reached {
             Some(resolved) => Resolved { repository: resolved.repository.with_connections(&connections), ..resolved },
-            None => self.find_manifest(name, None, progress)?,
+            // The registry responded, but the attempt failed: now with retries.
+            None => client.find_manifest(self.name, None, self.progress)?,
         };
-        let is_of_index = resolved.digest != resolved.descriptor.digest;
-        let tree = base.join(tree_name(&resolved.digest, is_of_index.then_some(&self.platform)));
-        if tree.is_dir() {
-            return Ok((tree, None));
+        let is_from_index = resolved.digest != resolved.descriptor.digest;
+        let platform = is_from_index.then_some(&client.platform);
+        let path = Path::new(TREES).join(tree_name(&resolved.digest, platform));
+        if path.is_dir() {
+            return Ok(Tree { path, tally: None });
         }
-        // What a boot before this one had begun is of no use, and nobody else would come by.
-        Staging::sweep(base, &|name| name.starts_with("sha256-") || name.starts_with("sha512-"));
-        let tally = self.stream_admitted(self.admit(resolved)?, &tree, options)?.tally;
-        Ok((tree, Some(tally)))
+        // Remove what an interrupted boot has left.
+        Staging::sweep(Path::new(TREES), &|name| name.starts_with("sha256-") || name.starts_with("sha512-"));
+        let tally = client.stream_admitted(client.admit(resolved)?, &path, self.options)?.tally;
+        Ok(Tree { path, tally: Some(tally) })
     }
 
-    /// What the name means, as soon as there is somebody who tells; `None` if there is somebody, who failed. The scout
-    /// neither asks twice nor goes on for longer than is waited.
-    fn reach<'a>(
+    /// Resolves the name with a client that does not retry, again and again until a server responds. Returns `None` if one
+    /// responded but the attempt failed.
+    fn wait_for_registry<'a>(
         &self,
-        scout: &'a Self,
-        name: &Reference,
-        waiting: &Waiting,
-        heard: &'a FirstAnswerProgress<'a>,
+        client: &'a Client,
+        progress: &'a FirstResponseProgress<'a>,
     ) -> Result<Option<Resolved<'a>>> {
         loop {
-            let error = match scout.find_manifest(name, None, heard) {
+            let error = match client.find_manifest(self.name, None, progress) {
                 Err(error) if error.kind() == ErrorKind::Network => error,
                 other => return other.map(Some),
             };
-            if heard.is_answered.load(Ordering::Relaxed) {
+            if progress.has_response() {
                 return Ok(None);
             }
-            waiting.tell(&format!("the network: {error}"), heard);
-            heard.is_again.store(true, Ordering::Relaxed);
-            if !waiting.pause(NETWORK_INTERVAL, &self.options.cancel)? {
-                let text = format!("the network did not come up within {} s: {error}", waiting.wait.as_secs());
-                return Err(Error::new(ErrorKind::Network, text).with_hint("pullet.wait=SECS allows it more time"));
+            self.wait.report(&format!("the network: {error}"), progress);
+            progress.repeat();
+            if !self.wait.pause(NETWORK_INTERVAL, &self.client.options.cancel)? {
+                let text = format!("the network did not come up within {} s: {error}", self.wait.limit.as_secs());
+                return Err(Error::new(ErrorKind::Network, text).with_hint("pullet.wait=SECS sets a longer limit"));
             }
         }
     }
-}
 
-/// How long is waited in all, for devices and for the network.
-struct Waiting {
-    wait: Duration,
-    until: Instant,
-}
-
-impl Waiting {
-    fn new(wait: Duration) -> Self {
-        Self { wait, until: Instant::now() + wait }
-    }
-
-    fn for_device(&self, device: &Path, cancel: &Cancel, progress: &dyn Progress) -> Result<()> {
-        let shown = device.display();
-        if !mounts::is_block_device(device) {
-            self.tell(&shown.to_string(), progress);
-        }
-        while !mounts::is_block_device(device) {
-            if !self.pause(DEVICE_INTERVAL, cancel)? {
-                let text = format!("{shown} is no block device, nor became one within {} s", self.wait.as_secs());
-                return Err(Error::new(ErrorKind::Disk, text).with_hint("the initramfs must load the device's module"));
+    /// Mounts the tree, or an overlay on it, at `target`. The other mounts are removed; the kernel keeps what `target`
+    /// needs of them.
+    fn mount_target(&self, tree: &Path, target: &Path, mut mounts: Mounts) -> Result<()> {
+        match &self.parameters.overlay {
+            None => mounts.bind(tree, target)?,
+            Some(tmpfs) => {
+                if matches!(self.parameters.root, RootLocation::Device(_)) {
+                    mounts::make_read_only(Path::new(TREES));
+                }
+                mounts.tmpfs(Path::new(CHANGES), tmpfs.size.as_deref())?;
+                mounts.overlay(tree, Path::new(CHANGES), target)?;
             }
         }
+        mounts.keep_last();
         Ok(())
     }
-
-    fn tell(&self, what: &str, progress: &dyn Progress) {
-        progress.report(Event::Note(&format!("waiting up to {} s for {what}", self.wait.as_secs())));
-    }
-
-    /// Waits for a moment; `false` if there is no time left.
-    fn pause(&self, interval: Duration, cancel: &Cancel) -> Result<bool> {
-        let left = || self.until.saturating_duration_since(Instant::now());
-        cancel.wait(interval.min(left()))?;
-        Ok(!left().is_zero())
-    }
 }
 
-/// Hears whether anybody answers. Until then what is told at every attempt is told at the first alone.
-struct FirstAnswerProgress<'a> {
-    progress: &'a dyn Progress,
-    is_answered: AtomicBool,
-    is_again: AtomicBool,
-}
-
-impl<'a> FirstAnswerProgress<'a> {
-    fn new(progress: &'a dyn Progress) -> Self {
-        Self { progress, is_answered: AtomicBool::new(false), is_again: AtomicBool::new(false) }
-    }
-}
-
-impl Progress for FirstAnswerProgress<'_> {
-    fn report(&self, event: Event<'_>) {
-        if matches!(event, Event::Answered { .. }) {
-            self.is_answered.store(true, Ordering::Relaxed);
-        }
-        let is_old = self.is_again.load(Ordering::Relaxed) && !self.is_answered.load(Ordering::Relaxed);
-        if !(is_old && matches!(event, Event::Note(_))) {
-            self.progress.report(event);
-        }
-    }
-}
-
-/// The name of a tree: the digest that the image's name resolves to, and where that is an index's the platform that was
-/// chosen from it.
+/// Returns the folder name of a tree: the digest that the image's name resolves to, and if that is the digest of an index,
+/// the platform that was chosen from it.
 fn tree_name(digest: &Digest, platform: Option<&Platform>) -> String {
-    let platform = platform.map(|platform| format!("-{platform}").replace('/', "-")).unwrap_or_default();
-    format!("{}-{}{platform}", digest.algorithm(), digest.hex())
+    let name = format!("{}-{}", digest.algorithm(), digest.hex());
+    match platform {
+        Some(platform) => format!("{name}-{}", platform.to_string().replace('/', "-")),
+        None => name,
+    }
 }
 
-/// The program to go on with: the one that was named, which must be there, or the first that is.
-fn first_program(tree: &Path, named: Option<&str>) -> Result<String> {
-    let missing =
-        |what: &str| Err(Error::new(ErrorKind::NotFound, what).with_hint("init=PATH names the program to start"));
-    match named {
-        Some(init) if init::has_program(tree, init) => Ok(init.to_owned()),
-        Some(init) => missing(&format!("the image has no program {init}, which init= names")),
-        None => match init::INITS.iter().find(|init| init::has_program(tree, init)) {
-            Some(init) => Ok((*init).to_owned()),
-            None => missing(&format!("the image has none of {}", init::INITS.join(", "))),
+/// Returns the init program: the one that `init=` names, which must exist, else the first usual one that exists.
+fn choose_init(tree: &Path, named: Option<&str>) -> Result<String> {
+    let text = match named {
+        Some(path) if init::has_program(tree, path) => return Ok(path.to_owned()),
+        Some(path) => format!("the image has no program {path}, which init= names"),
+        None => match init::DEFAULTS.iter().find(|path| init::has_program(tree, path)) {
+            Some(path) => return Ok((*path).to_owned()),
+            None => format!("the image has none of {}", init::DEFAULTS.join(", ")),
         },
-    }
-}
-
-/// Makes the tree appear at `target`, which keeps what it is made of; the other mounts go.
-fn mount_root(tree: &Path, parameters: &Parameters, target: &Path, mut mounts: Mounts) -> Result<()> {
-    match &parameters.overlay {
-        None => mounts.bind(tree, target)?,
-        Some(Memory { size }) => {
-            if matches!(parameters.root, RootPlace::Device(_)) {
-                mounts::freeze(Path::new(BASE));
-            }
-            mounts.tmpfs(Path::new(CHANGES), size.as_deref())?;
-            mounts.overlay(tree, Path::new(CHANGES), target)?;
-        }
-    }
-    mounts.keep_last();
-    Ok(())
+    };
+    Err(Error::new(ErrorKind::NotFound, text).with_hint("init=PATH names the program to start"))
 }

@@ -89,7 +89,7 @@ fn a_tree_in_a_folder_is_fetched_once() {
     let before = "mount -t tmpfs none $data; mkdir -p $data/.sha256-0.pullet/root/half $data/.mine.pullet";
     let line = format!("pullet.image={name} pullet.root={}", bench.home.arg("data"));
     let again = format!("ls -A $data; umount $root; \"$@\"; cat $root/etc/issue; echo; {MOUNTS}");
-    let outcome = boot_between(&bench.home, before, &line, &[], &again).exits(0).says("the tree is there already");
+    let outcome = boot_between(&bench.home, before, &line, &[], &again).exits(0).says("the tree exists already");
     let root = bench.home.arg("newroot");
     let said = format!("switch_root {root} /sbin/init\n");
     assert!(
@@ -164,11 +164,11 @@ fn what_goes_wrong_leaves_nothing_mounted() {
         (format!("pullet.image={name} pullet.digest={other}"), 3, &other),
         (format!("pullet.image={name}x"), 3, "latestx"),
         (format!("pullet.image={name} pullet.root={data}/missing"), 9, "missing"),
-        (format!("pullet.image={name} pullet.root=/dev/null pullet.wait=1"), 9, "/dev/null is no block device"),
+        (format!("pullet.image={name} pullet.root=/dev/null pullet.wait=1"), 9, "/dev/null is not a block device"),
         (format!("pullet.image={name}@{} pullet.digest={other}", image.digest()), 2, "pullet.digest is"),
         ("quiet".to_owned(), 2, "pullet.image is missing"),
         ("pullet.image=A".to_owned(), 2, "lower-case"),
-        (format!("pullet.image={name} pullet.digset={other}"), 2, "there is no pullet.digset"),
+        (format!("pullet.image={name} pullet.digset={other}"), 2, "unknown parameter pullet.digset"),
         (format!("pullet.image={name} pullet.ca=/missing"), 2, "read /missing"),
     ] {
         let before = "mount -t tmpfs none $data";
@@ -343,6 +343,6 @@ fn a_disk_that_nobody_can_read_is_refused() {
                   printf 'pullet.root=%s pullet.image=%s' $dev $NAME > cmdline; \"$@\"; code=$?; losetup -d $dev; exit $code";
     let script = script.replace("$NAME", &name);
     let outcome = bench.home.pullet(&["boot", "--cmdline", "cmdline", "newroot"]).in_mount_namespace(&script).run();
-    outcome.exits(9).fails_in_one_line().says("no filesystem of this kernel's is on it (tried: ");
+    outcome.exits(9).fails_in_one_line().says("the kernel knows no file system on it (tried: ");
     assert!(bench.registry.log().is_empty());
 }

@@ -83,7 +83,7 @@ fn run(line: &CommandLine, common: &Common, reporter: &Reporter) -> Result<(), F
     client.find_credentials(&name, reporter);
     let confine = |allowed: &_| sandbox::enter(allowed, reporter);
     let options = registry.unpack_options();
-    let booted = client.boot((&name, &parameters), (target, &options), &confine, reporter)?;
+    let booted = client.boot(&name, &parameters, target, &options, &confine, reporter)?;
     if let Some(tally) = &booted.tally {
         reporter.note(&format!("Unpacked {name}: {} entries, {}", tally.entries, text::bytes(tally.bytes)));
     }
