@@ -10,7 +10,7 @@ use std::time::Duration;
 pub const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The bytes of a body that are written together with the head.
-const WITH_HEAD: usize = 16 << 10;
+const WITH_HEAD: usize = 4 << 10;
 
 /// A connection, plain or over TLS.
 pub trait Connection: Read + Write + Send {
