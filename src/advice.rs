@@ -1,17 +1,19 @@
-//! Remedies as values. The library knows no command line, so an error carries an [`Advice`] and the program puts it into
-//! words with its own options and commands.
+//! Remedies as values. The library knows no command line, so an error carries an [`Advice`] and the program puts it
+//! into words with its own options and commands.
 
 /// What the caller can do about an error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Advice {
-    /// Allow fetching foreign layers from the URLs in the manifest: [`Options::foreign_layers`](crate::Options::foreign_layers).
+    /// Allow fetching foreign layers from the URLs in the manifest:
+    /// [`Options::foreign_layers`](crate::Options::foreign_layers).
     AllowForeignLayers,
     /// Choose one of these platforms, which the name offers: [`Options::platform`](crate::Options::platform).
     ChoosePlatform(Vec<String>),
     /// The name is an artifact: fetch its files with [`Client::artifact`](crate::Client::artifact).
     FetchAsArtifact(String),
-    /// The name is an image: fetch it with [`Client::pull`](crate::Client::pull) or [`Client::unpack`](crate::Client::unpack).
+    /// The name is an image: fetch it with [`Client::pull`](crate::Client::pull) or
+    /// [`Client::unpack`](crate::Client::unpack).
     FetchAsImage,
     /// Give the certificate of the authority that issued the server's: [`Options::ca_pem`](crate::Options::ca_pem).
     GiveAuthority,
@@ -21,7 +23,8 @@ pub enum Advice {
     GiveClientCertificate,
     /// Name the file with the kernel's command line.
     GiveCommandLine,
-    /// Give credentials: [`Options::credentials`](crate::Options::credentials), [`Client::login`](crate::Client::login).
+    /// Give credentials: [`Options::credentials`](crate::Options::credentials),
+    /// [`Client::login`](crate::Client::login).
     GiveCredentials,
     /// Read about the parameters on the kernel's command line.
     ListBootParameters,

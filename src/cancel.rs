@@ -1,4 +1,5 @@
-//! Cancellation: a flag that another thread or a signal handler sets, and an optional deadline. Checked before every read.
+//! Cancellation: a flag that another thread or a signal handler sets, and an optional deadline. Checked before every
+//! read.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -9,8 +10,8 @@ use crate::error::{Error, ErrorKind, Result};
 /// How often a wait checks the flag. A signal handler can set the flag, but cannot wake a thread.
 const POLL: Duration = Duration::from_millis(100);
 
-/// A shared cancellation flag with an optional deadline. It is cheap to clone and can be set from any thread. It cannot be
-/// reset.
+/// A shared cancellation flag with an optional deadline. It is cheap to clone and can be set from any thread. It cannot
+/// be reset.
 #[derive(Clone, Debug, Default)]
 pub struct Cancel {
     shared: Arc<Shared>,
@@ -52,8 +53,8 @@ impl Cancel {
         Arc::clone(&self.shared.is_inattentive)
     }
 
-    /// Runs `work` while [`unattended_flag`](Self::unattended_flag) is set. `work` may ignore the cancel flag, and must not
-    /// need any cleaning up. Fails without running it if the work is cancelled already.
+    /// Runs `work` while [`unattended_flag`](Self::unattended_flag) is set. `work` may ignore the cancel flag, and must
+    /// not need any cleaning up. Fails without running it if the work is cancelled already.
     pub fn unattended<T>(&self, work: impl FnOnce() -> T) -> Result<T> {
         let Shared { inattentive, is_inattentive, .. } = &*self.shared;
         inattentive.fetch_add(1, Ordering::SeqCst);

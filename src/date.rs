@@ -1,5 +1,5 @@
-//! Civil dates: RFC 3339 and HTTP dates, to and from seconds since the Unix epoch. Reads no clock and knows no time zones
-//! beyond a numeric offset.
+//! Civil dates: RFC 3339 and HTTP dates, to and from seconds since the Unix epoch. Reads no clock and knows no time
+//! zones beyond a numeric offset.
 
 const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 /// Days from 0000-03-01 to 1970-01-01.
@@ -43,8 +43,8 @@ pub(crate) fn parse_rfc_3339(text: &str) -> Option<i64> {
     Some(time.seconds()? - offset_minutes * 60)
 }
 
-/// Parses an HTTP date, such as `Sun, 06 Nov 1994 08:49:37 GMT`, to seconds since the epoch. Ignores the name of the day
-/// and takes no date before 1970. Servers no longer send the two obsolete forms of RFC 9110, section 5.6.7.
+/// Parses an HTTP date, such as `Sun, 06 Nov 1994 08:49:37 GMT`, to seconds since the epoch. Ignores the name of the
+/// day and takes no date before 1970. Servers no longer send the two obsolete forms of RFC 9110, section 5.6.7.
 pub(crate) fn parse_http(text: &str) -> Option<u64> {
     let (_, date) = text.split_once(", ")?;
     let mut words = date.split(' ');

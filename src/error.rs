@@ -1,6 +1,6 @@
 //! The error type of the crate: a kind for programs, a text and a remedy for people, and a cause. It imports no other
-//! module except `advice` and `escape`. There is no `From<io::Error>`, because an `io::Error` does not say whether disk or
-//! network failed; each constructor requires the path or the URL.
+//! module except `advice` and `escape`. There is no `From<io::Error>`, because an `io::Error` does not say whether disk
+//! or network failed; each constructor requires the path or the URL.
 
 use std::fmt::{self, Display};
 use std::io;
@@ -18,8 +18,8 @@ pub type Result<T> = std::result::Result<T, Error>;
 
 /// The error of every fallible function of this crate.
 ///
-/// Programs branch on [`kind`](Error::kind). People read `Display` ("verb noun: cause", with control characters escaped)
-/// and a remedy: [`advice`](Error::advice) or [`hint`](Error::hint).
+/// Programs branch on [`kind`](Error::kind). People read `Display` ("verb noun: cause", with control characters
+/// escaped) and a remedy: [`advice`](Error::advice) or [`hint`](Error::hint).
 pub struct Error(Box<Inner>);
 
 struct Inner {
@@ -36,8 +36,8 @@ struct Inner {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The registry requires credentials, or different ones. Many registries also answer so for repositories that do not
-    /// exist.
+    /// The registry requires credentials, or different ones. Many registries also answer so for repositories that do
+    /// not exist.
     Denied,
     /// The store or the target could not be read or written.
     Disk,
@@ -47,7 +47,8 @@ pub enum ErrorKind {
     Interrupted,
     /// Content does not match its digest, size or diff_id.
     Mismatch,
-    /// The network or the server failed: DNS, connection, stall, truncated body, status 5xx, a response that is not HTTP.
+    /// The network or the server failed: DNS, connection, stall, truncated body, status 5xx, a response that is not
+    /// HTTP.
     Network,
     /// The repository, tag, manifest, blob or local image does not exist.
     NotFound,
@@ -109,7 +110,8 @@ impl Error {
         Self::new(ErrorKind::Disk, text).caused_by(cause)
     }
 
-    /// Recovers an error of this crate that an [`io::Error`] carried through `Read`. `otherwise` converts any other one.
+    /// Recovers an error of this crate that an [`io::Error`] carried through `Read`. `otherwise` converts any other
+    /// one.
     pub(crate) fn through_read(cause: io::Error, otherwise: impl FnOnce(io::Error) -> Self) -> Self {
         match cause.downcast::<Self>() {
             Ok(ours) => ours,

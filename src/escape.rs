@@ -23,7 +23,8 @@ impl fmt::Display for Escaped<'_> {
     }
 }
 
-/// C0, C1 and DEL control the terminal. Bidirectional controls and zero-width characters make text look like other text.
+/// C0, C1 and DEL control the terminal. Bidirectional controls and zero-width characters make text look like other
+/// text.
 fn is_harmful(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{61c}')

@@ -1,14 +1,14 @@
-//! A `docker pull` for small machines. It fetches an image by name, verifies it, and puts it into a store that other tools
-//! can read, or unpacks it as a root filesystem.
+//! A `docker pull` for small machines. It fetches an image by name, verifies it, and puts it into a store that other
+//! tools can read, or unpacks it as a root filesystem.
 //!
 //! ```text
 //! Reference ─→ Client::resolve ─→ Resolved ─→ Client::fetch ─→ Image ─→ Image::unpack ─→ a root filesystem
 //!              manifest, platform              config, layers   in a Store
 //! ```
 //!
-//! All functions block. Memory use is a few fixed buffers, independent of the size of the image. Threads are started only if
-//! [`Options::jobs`] allows more than one, with two exceptions: `Client::boot`, and TLS while it waits for the kernel's first
-//! random numbers.
+//! All functions block. Memory use is a few fixed buffers, independent of the size of the image. Threads are started
+//! only if [`Options::jobs`] allows more than one, with two exceptions: `Client::boot`, and TLS while it waits for the
+//! kernel's first random numbers.
 //!
 //! # Names
 //!
@@ -26,8 +26,8 @@
 //!
 //! # Pulling
 //!
-//! [`Client::pull`] is the function that most programs need. It does not fetch blobs again that the store has; for an image
-//! that is up to date it sends one request.
+//! [`Client::pull`] is the function that most programs need. It does not fetch blobs again that the store has; for an
+//! image that is up to date it sends one request.
 //!
 //! ```no_run
 //! use pullet::{Client, Options, Silent, Store, UnpackOptions};
@@ -44,19 +44,19 @@
 //!
 //! # Credentials
 //!
-//! Credentials come from [`Options::credentials`], else from the files and helper programs that Docker, podman and skopeo use
-//! on this machine. [`Client::login`] stores them there.
+//! Credentials come from [`Options::credentials`], else from the files and helper programs that Docker, podman and
+//! skopeo use on this machine. [`Client::login`] stores them there.
 //!
 //! # Trust
 //!
-//! No input from a registry is trusted. A blob enters the store only after its digest is verified. An [`Image`] can only be
-//! obtained from a fetch or from the store. A target folder appears only after the diff_id of every layer is verified. Sizes
-//! and counts have [`Limits`].
+//! No input from a registry is trusted. A blob enters the store only after its digest is verified. An [`Image`] can
+//! only be obtained from a fetch or from the store. A target folder appears only after the diff_id of every layer is
+//! verified. Sizes and counts have [`Limits`].
 //!
 //! # Errors
 //!
-//! An [`Error`] has a [`kind`](Error::kind) for programs, a text for people, and sometimes a remedy: [`Error::advice`] or
-//! [`Error::hint`].
+//! An [`Error`] has a [`kind`](Error::kind) for programs, a text for people, and sometimes a remedy: [`Error::advice`]
+//! or [`Error::hint`].
 //!
 //! ```
 //! use pullet::{ErrorKind, Platform};
@@ -132,9 +132,9 @@ pub fn default_store() -> Option<std::path::PathBuf> {
     host::store_folder()
 }
 
-/// Adds the registry to a short name if this machine's `registries.conf` has exactly one `unqualified-search-registries`.
-/// Returns other names unchanged; a short one then belongs to Docker Hub. Fails with [`ErrorKind::Usage`] if the name or that
-/// file is malformed.
+/// Adds the registry to a short name if this machine's `registries.conf` has exactly one
+/// `unqualified-search-registries`. Returns other names unchanged; a short one then belongs to Docker Hub. Fails with
+/// [`ErrorKind::Usage`] if the name or that file is malformed.
 pub fn qualified(name: &str) -> Result<String> {
     name.parse::<Reference>()?;
     if !oci::reference::is_short(name) {
@@ -151,8 +151,8 @@ pub fn qualified(name: &str) -> Result<String> {
     }
 }
 
-/// Entry points for the fuzz targets: parsers of untrusted input that are not public. Compiled with `--cfg fuzzing` only, so
-/// they are not part of the API.
+/// Entry points for the fuzz targets: parsers of untrusted input that are not public. Compiled with `--cfg fuzzing`
+/// only, so they are not part of the API.
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing {

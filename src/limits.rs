@@ -63,8 +63,8 @@ impl Limits {
     }
 }
 
-/// Reads `reader` to its end; `Ok(None)` if it has more than `limit` bytes. Reads one byte beyond the limit, so that a body
-/// that is too long is never taken for a shorter one. Allocates as bytes arrive, not ahead.
+/// Reads `reader` to its end; `Ok(None)` if it has more than `limit` bytes. Reads one byte beyond the limit, so that a
+/// body that is too long is never taken for a shorter one. Allocates as bytes arrive, not ahead.
 pub(crate) fn read_capped(reader: impl Read, limit: usize) -> std::io::Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
     reader.take(limit as u64 + 1).read_to_end(&mut bytes)?;

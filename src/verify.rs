@@ -1,5 +1,5 @@
-//! Verification of blobs, documents and layers, all by one reader. It counts and hashes the bytes and rejects content that
-//! is too long. Its `finish` returns a `Proof`, without which the store commits no blob.
+//! Verification of blobs, documents and layers, all by one reader. It counts and hashes the bytes and rejects content
+//! that is too long. Its `finish` returns a `Proof`, without which the store commits no blob.
 
 use std::io::{self, Read};
 
@@ -52,9 +52,9 @@ impl VerifyState {
     }
 }
 
-/// A reader that hashes and counts the bytes that pass through it. It retries after `EINTR` and fails when cancelled. It
-/// never returns more than the expected size, and reads one extra byte to distinguish complete content from content that is
-/// too long.
+/// A reader that hashes and counts the bytes that pass through it. It retries after `EINTR` and fails when cancelled.
+/// It never returns more than the expected size, and reads one extra byte to distinguish complete content from content
+/// that is too long.
 pub(crate) struct Verified<R> {
     inner: R,
     state: VerifyState,

@@ -25,11 +25,11 @@ pub(crate) struct Worker<W> {
     pub(crate) work: W,
 }
 
-/// Processes `items` with one thread for each worker. Calls `take` with each result on the calling thread, in the order of
-/// the items, as soon as the result is there.
+/// Processes `items` with one thread for each worker. Calls `take` with each result on the calling thread, in the order
+/// of the items, as soon as the result is there.
 ///
-/// Returns the first failure by index. Workers that process a later item are cancelled. Workers that process an earlier one
-/// continue, because it may fail too, and because its result is still needed.
+/// Returns the first failure by index. Workers that process a later item are cancelled. Workers that process an earlier
+/// one continue, because it may fail too, and because its result is still needed.
 pub(crate) fn in_order<T: Sync, R: Send, W: FnMut(&T) -> Result<R> + Send>(
     workers: Vec<Worker<W>>,
     items: &[T],
@@ -148,9 +148,9 @@ pub(crate) fn on_new_thread<T: Send>(work: impl FnOnce() -> Result<T> + Send) ->
     })
 }
 
-/// Runs `work` on a thread of its own and returns its result, or `None` if it takes longer than `limit`. The thread is
-/// abandoned then, and also when `cancel` is raised or out of time, because nothing can interrupt `work`: it blocks in a
-/// call to the system.
+/// Runs `work` on a new thread and returns its result, or `None` if it takes longer than `limit`. The thread is
+/// abandoned then, and also when `cancel` is raised or out of time, because nothing can interrupt `work`: it blocks in
+/// a call to the system.
 pub(crate) fn run_within<T: Send + 'static>(
     limit: Option<Duration>,
     cancel: &Cancel,
@@ -179,8 +179,8 @@ pub(crate) fn run_within<T: Send + 'static>(
     }
 }
 
-/// Reads `reader` on a new thread, through a fixed number of buffers, while `consume` runs. Producing and consuming the bytes
-/// then takes as long as the slower of the two, not as long as both.
+/// Reads `reader` on a new thread, through a fixed number of buffers, while `consume` runs. Producing and consuming the
+/// bytes then takes as long as the slower of the two, not as long as both.
 pub(crate) fn read_ahead<T>(reader: impl Read + Send, consume: impl FnOnce(&mut dyn Read) -> Result<T>) -> Result<T> {
     let ring = Ring::new();
     thread::scope(|scope| {
@@ -190,8 +190,8 @@ pub(crate) fn read_ahead<T>(reader: impl Read + Send, consume: impl FnOnce(&mut 
     })
 }
 
-/// Buffers that two threads pass back and forth. Each thread sleeps until half of them are ready for it, because waking up
-/// for every buffer would cost more than processing it.
+/// Buffers that two threads pass back and forth. Each thread sleeps until half of them are ready for it, because waking
+/// up for every buffer would cost more than processing it.
 struct Ring {
     buffers: Mutex<Buffers>,
     changed: Condvar,
@@ -276,8 +276,8 @@ impl Ring {
     }
 }
 
-/// Reads until the buffer is full or the reader ends, because passing on a buffer has a fixed cost. Bytes before an error are
-/// dropped, because the consumer fails anyway.
+/// Reads until the buffer is full or the reader ends, because passing on a buffer has a fixed cost. Bytes before an
+/// error are dropped, because the consumer fails anyway.
 fn read_full(reader: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     let mut count = 0;
     while let Some(rest) = buffer.get_mut(count..).filter(|rest| !rest.is_empty()) {

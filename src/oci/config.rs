@@ -1,5 +1,5 @@
-//! The image config (image-spec, config.md): the members that pulling and listing need. The diff_ids verify the content of
-//! the layers.
+//! The image config (image-spec, config.md): the members that pulling and listing need. The diff_ids verify the content
+//! of the layers.
 
 use serde::Deserialize;
 
@@ -39,8 +39,8 @@ struct RawRootfs {
 }
 
 impl ImageConfig {
-    /// Parses the config of `manifest`. Fails if the number of diff_ids differs from the number of layers, because a layer
-    /// without a diff_id could not be verified.
+    /// Parses the config of `manifest`. Fails if the number of diff_ids differs from the number of layers, because a
+    /// layer without a diff_id could not be verified.
     pub(crate) fn parse(bytes: &[u8], manifest: &Manifest) -> Result<Self> {
         let raw: RawConfig = json::parse(bytes).map_err(|e| malformed(&e))?;
         if !matches!(raw.rootfs.kind.as_str(), "layers" | "") {

@@ -1,5 +1,5 @@
-//! Credentials: a user name with a password, or a token. Never displays a secret, and does not decide which server receives
-//! it.
+//! Credentials: a user name with a password, or a token. Never displays a secret, and does not decide which server
+//! receives it.
 
 use std::fmt;
 
@@ -51,8 +51,8 @@ impl Credentials {
         Ok(Self { user, secret: Secret::Password(password.into()) })
     }
 
-    /// An identity token: an OAuth2 refresh token, which a token endpoint exchanges for access tokens. `user` may be empty.
-    /// Fails with [`ErrorKind::Usage`] if the token is empty.
+    /// An identity token: an OAuth2 refresh token, which a token endpoint exchanges for access tokens. `user` may be
+    /// empty. Fails with [`ErrorKind::Usage`] if the token is empty.
     pub fn identity_token(user: impl Into<String>, token: impl Into<String>) -> Result<Self> {
         let token = token.into();
         if token.is_empty() {
@@ -89,8 +89,8 @@ impl Credentials {
         &self.secret
     }
 
-    /// base64 of `user:password`, as in Basic authentication and in the `auth` member of configuration files. `None` for
-    /// tokens.
+    /// base64 of `user:password`, as in Basic authentication and in the `auth` member of configuration files. `None`
+    /// for tokens.
     pub(crate) fn encoded(&self) -> Option<String> {
         match &self.secret {
             Secret::Password(password) => Some(STANDARD.encode(format!("{}:{password}", self.user))),

@@ -35,8 +35,9 @@ struct RawDocument {
 }
 
 impl Document {
-    /// Parses a document; returns its media type too. `content_type` is the header of the response, `expected` the media
-    /// type of the descriptor that led here. Both must agree with the document's own `mediaType` (CVE-2021-41190).
+    /// Parses a document; returns its media type too. `content_type` is the header of the response, `expected` the
+    /// media type of the descriptor that led here. Both must agree with the document's own `mediaType`
+    /// (CVE-2021-41190).
     pub(crate) fn parse(
         bytes: &[u8],
         content_type: &str,

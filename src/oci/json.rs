@@ -4,8 +4,8 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 
 use crate::escape::Escaped;
 
-/// The most values within each other. serde_json has the same limit, but not for members that it skips, and the indentation
-/// of a skipped member would make `pretty` write a multiple of its size.
+/// The most values within each other. serde_json has the same limit, but not for members that it skips, and the
+/// indentation of a skipped member would make `pretty` write a multiple of its size.
 const DEPTH_LIMIT: usize = 128;
 
 /// Parses all of `bytes`. The error is a text for people.
@@ -16,11 +16,11 @@ pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
     serde_json::from_slice(bytes).map_err(|e| e.to_string())
 }
 
-/// Formats JSON for people, one member a line. Control characters that could affect a terminal become escapes of the same
-/// meaning.
+/// Formats JSON for people, one member a line. Control characters that could affect a terminal become escapes of the
+/// same meaning.
 ///
-/// Changes only the white space between tokens. serde_json's formatter would sort the members and rewrite the numbers, so
-/// that the output would no longer show the document that was hashed.
+/// Changes only the white space between tokens. serde_json's formatter would sort the members and rewrite the numbers,
+/// so that the output would no longer show the document that was hashed.
 pub(crate) fn pretty(bytes: &[u8]) -> Result<String, String> {
     parse::<IgnoredAny>(bytes)?;
     let text = std::str::from_utf8(bytes).map_err(|e| e.to_string())?;

@@ -1,5 +1,5 @@
-//! Image manifests, OCI and Docker schema 2: a config and layers. Checks media types, digests and sizes before any layer
-//! is fetched.
+//! Image manifests, OCI and Docker schema 2: a config and layers. Checks media types, digests and sizes before any
+//! layer is fetched.
 
 use serde_json::json;
 
@@ -70,8 +70,8 @@ impl Manifest {
         })
     }
 
-    /// The same image as an OCI manifest, with its descriptor. Blobs and image ID stay the same. Stores need this because
-    /// skopeo and umoci find only OCI media types in an image layout.
+    /// The same image as an OCI manifest, with its descriptor. Blobs and image ID stay the same. Stores need this
+    /// because skopeo and umoci find only OCI media types in an image layout.
     pub(crate) fn to_oci(&self) -> (Descriptor, Vec<u8>) {
         let layers: Vec<_> =
             self.layers.iter().map(|layer| to_json(media_type::oci_layer(layer.compression), &layer.blob)).collect();

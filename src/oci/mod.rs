@@ -1,5 +1,5 @@
-//! The types of the domain: names, platforms, media types, manifests, configs, credentials, routes. Parses untrusted text and
-//! JSON into checked types. Performs no IO.
+//! The types of the domain: names, platforms, media types, manifests, configs, credentials, routes. Parses untrusted
+//! text and JSON into checked types. Performs no IO.
 
 pub(crate) mod artifact;
 pub(crate) mod authority;

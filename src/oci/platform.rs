@@ -6,8 +6,8 @@ use std::str::FromStr;
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// An operating system, architecture and variant, in Go's names and normalised: `arm` without a variant becomes `arm/v7`;
-/// `arm64/v8` and `amd64/v1` lose their variant.
+/// An operating system, architecture and variant, in Go's names and normalised: `arm` without a variant becomes
+/// `arm/v7`; `arm64/v8` and `amd64/v1` lose their variant.
 ///
 /// ```
 /// let platform: pullet::Platform = "linux/aarch64".parse()?;
@@ -28,8 +28,8 @@ impl Platform {
         Self { os: normalise_os(os), architecture, variant }
     }
 
-    /// The platform of a machine. `architecture` is Rust's name; `cpuinfo` (the content of `/proc/cpuinfo`) and `machine` (the
-    /// output of `uname -m`) give the variant on ARM.
+    /// The platform of a machine. `architecture` is Rust's name; `cpuinfo` (the content of `/proc/cpuinfo`) and
+    /// `machine` (the output of `uname -m`) give the variant on ARM.
     pub(crate) fn of_machine(architecture: &str, cpuinfo: Option<&str>, machine: &str) -> Self {
         let variant = match architecture {
             "arm" => cpuinfo.and_then(arm_variant).or_else(|| machine_variant(machine)).unwrap_or_default(),
@@ -53,8 +53,8 @@ impl Platform {
         &self.variant
     }
 
-    /// How well an image for `other` runs on this platform: 0 is the same platform, larger is a worse fallback, `None` does not
-    /// run.
+    /// How well an image for `other` runs on this platform: 0 is the same platform, larger is a worse fallback, `None`
+    /// does not run.
     pub(crate) fn rank(&self, other: &Platform) -> Option<usize> {
         if other.os != self.os {
             return None;
@@ -92,8 +92,8 @@ impl Platform {
 impl FromStr for Platform {
     type Err = Error;
 
-    /// Parses `OS[/ARCH[/VARIANT]]`. A single word may also be an architecture, as in containerd. The default operating system
-    /// is `linux`, the default architecture the one of this build. Fails with [`ErrorKind::Usage`].
+    /// Parses `OS[/ARCH[/VARIANT]]`. A single word may also be an architecture, as in containerd. The default operating
+    /// system is `linux`, the default architecture the one of this build. Fails with [`ErrorKind::Usage`].
     fn from_str(text: &str) -> Result<Self> {
         let is_word = |part: &&str| {
             !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))

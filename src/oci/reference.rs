@@ -1,5 +1,5 @@
-//! Image names: the grammar and the normalisation of distribution/reference (`reference.go`, `normalize.go`). An error says
-//! why a name is invalid.
+//! Image names: the grammar and the normalisation of distribution/reference (`reference.go`, `normalize.go`). An error
+//! says why a name is invalid.
 
 use std::fmt;
 use std::str::FromStr;

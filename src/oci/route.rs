@@ -1,5 +1,5 @@
-//! Routes: the mirrors and the registry that serve a repository, as a file or option configures them. Plain data; checks
-//! nothing.
+//! Routes: the mirrors and the registry that serve a repository, as a file or option configures them. Plain data;
+//! checks nothing.
 
 use std::path::PathBuf;
 

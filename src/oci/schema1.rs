@@ -1,9 +1,9 @@
-//! Docker's image manifest schema 1 (distribution, `manifest-v2-1.md`), signed and unsigned. Parses it and makes an image
-//! config from it.
+//! Docker's image manifest schema 1 (distribution, `manifest-v2-1.md`), signed and unsigned. Parses it and makes an
+//! image config from it.
 //!
-//! The digest of such a manifest is that of its signed payload. The signatures are not verified, because any key would be
-//! accepted; Docker no longer verifies them either. `name` and `tag` are not compared with the requested name, as in Docker,
-//! because they are wrong for every image that was copied or tagged again.
+//! The digest of such a manifest is that of its signed payload. The signatures are not verified, because any key would
+//! be accepted; Docker no longer verifies them either. `name` and `tag` are not compared with the requested name, as in
+//! Docker, because they are wrong for every image that was copied or tagged again.
 
 use std::collections::HashSet;
 
@@ -47,8 +47,8 @@ pub(crate) fn is_schema_1(bytes: &[u8], content_type: &str) -> bool {
     media_type::is_schema_1(&content_type)
 }
 
-/// The signed payload, which the digest covers: the bytes without the signatures (libtrust, `ParsePrettySignature`). Each
-/// signature contains the length of the payload. Without signatures the payload is all bytes.
+/// The signed payload, which the digest covers: the bytes without the signatures (libtrust, `ParsePrettySignature`).
+/// Each signature contains the length of the payload. Without signatures the payload is all bytes.
 pub(crate) fn payload(bytes: &[u8]) -> Result<Vec<u8>> {
     let signed: Signed = json::parse(bytes).map_err(malformed)?;
     let Some(signatures) = signed.signatures else { return Ok(bytes.to_vec()) };
@@ -266,8 +266,8 @@ impl Step {
     }
 }
 
-/// Removes repeated steps: of adjacent steps with the same ID, only the lowest counts (moby, `fixManifestLayers`). Fails if
-/// the parents do not form one chain from the top to a base without a parent.
+/// Removes repeated steps: of adjacent steps with the same ID, only the lowest counts (moby, `fixManifestLayers`).
+/// Fails if the parents do not form one chain from the top to a base without a parent.
 fn without_repeated(steps: Vec<Step>) -> Result<Vec<Step>> {
     if steps.last().is_some_and(|base| !base.parent().is_empty()) {
         return Err(malformed("its base layer has a parent"));

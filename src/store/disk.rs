@@ -30,8 +30,8 @@ pub(super) fn has_blob(root: &Path, blob: &Descriptor) -> Result<bool> {
     }
 }
 
-/// Opens a regular file for reading; `None` if it does not exist. Anything else in its place is an error, because a FIFO or
-/// device could block and a link could lead out of the store.
+/// Opens a regular file for reading; `None` if it does not exist. Anything else in its place is an error, because a
+/// FIFO or device could block and a link could lead out of the store.
 pub(super) fn open_regular(path: &Path) -> Result<Option<File>> {
     let file = match options().read(true).open(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),

@@ -1,5 +1,6 @@
-//! Adds a blob to the store. Bytes arrive in a partial file under an advisory lock; the file is renamed to the blob only
-//! after its digest is verified. After a failure the partial file stays, and the next attempt or run resumes from it.
+//! Adds a blob to the store. Bytes arrive in a partial file under an advisory lock; the file is renamed to the blob
+//! only after its digest is verified. After a failure the partial file stays, and the next attempt or run resumes from
+//! it.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
@@ -27,8 +28,8 @@ pub(crate) struct Ingest {
     proof: Option<Proof>,
 }
 
-/// Opens and locks the partial file of a blob, and hashes the bytes that an earlier run left in it. `None` if another process
-/// has committed the blob meanwhile.
+/// Opens and locks the partial file of a blob, and hashes the bytes that an earlier run left in it. `None` if another
+/// process has committed the blob meanwhile.
 ///
 /// Two processes that need the same blob fetch it once, because the second waits for the lock of the first. The kernel
 /// releases the lock when a process exits.
@@ -58,8 +59,8 @@ impl Ingest {
         self.state.count()
     }
 
-    /// Appends the bytes of `reader`, which starts at the offset, up to its end, and verifies the whole blob. Calls `report`
-    /// with the number of bytes so far. Discards the whole file after a mismatch.
+    /// Appends the bytes of `reader`, which starts at the offset, up to its end, and verifies the whole blob. Calls
+    /// `report` with the number of bytes so far. Discards the whole file after a mismatch.
     pub(crate) fn append(&mut self, reader: impl Read, cancel: &Cancel, report: &mut dyn FnMut(u64)) -> Result<()> {
         let appended = self.copy(reader, cancel, report);
         if appended.as_ref().is_err_and(|error| error.kind() == ErrorKind::Mismatch) {
@@ -79,14 +80,15 @@ impl Ingest {
         self.file.set_len(0).map_err(|e| Error::disk("truncate", &self.path, e))
     }
 
-    /// Syncs the file, renames it, and syncs the folder. In this order a power cut leaves either the complete blob or none.
+    /// Syncs the file, renames it, and syncs the folder. In this order a power cut leaves either the complete blob or
+    /// none.
     pub(crate) fn commit(mut self) -> Result<()> {
         let Some(proof) = self.proof.take() else {
             return Err(Error::new(ErrorKind::Internal, "commit blob: its digest is not verified"));
         };
         if let Err(error) = self.file.sync_all() {
-            // After a failed fsync the kernel may mark the pages as clean, so that a later fsync succeeds although the data
-            // never reached the disk.
+            // After a failed fsync the kernel may mark the pages as clean, so that a later fsync succeeds although the
+            // data never reached the disk.
             disk::remove(&self.path)?;
             return Err(Error::disk("sync", &self.path, error));
         }
@@ -148,8 +150,8 @@ pub(crate) struct KnownBytes {
 }
 
 impl KnownBytes {
-    /// Compares `repeated` with the bytes at `offset`. A difference is an [`ErrorKind::Mismatch`], because it is unknown which
-    /// of the two is right.
+    /// Compares `repeated` with the bytes at `offset`. A difference is an [`ErrorKind::Mismatch`], because it is
+    /// unknown which of the two is right.
     pub(crate) fn compare(&self, offset: u64, repeated: &[u8]) -> Result<()> {
         let mut stored = vec![0; repeated.len()];
         self.file.read_exact_at(&mut stored, offset).map_err(|e| Error::disk("read", &self.path, e))?;

@@ -2,8 +2,9 @@
 //!
 //! - `lock` is held while `index.json` changes.
 //! - A partial blob is locked by the process that fills it.
-//! - `prune.lock` is held shared by every process that relies on blobs that have no name yet, from its first look at the
-//!   store until the name is in the index. Removing unnamed blobs takes the lock exclusively before it looks for them.
+//! - `prune.lock` is held shared by every process that relies on blobs that have no name yet, from its first look at
+//!   the store until the name is in the index. Removing unnamed blobs takes the lock exclusively before it looks for
+//!   them.
 
 use std::fs::{File, TryLockError};
 use std::path::Path;

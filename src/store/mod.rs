@@ -88,8 +88,8 @@ impl Store {
         disk::has_blob(&self.root, blob)
     }
 
-    /// The number of bytes of a blob that are still to be fetched. Counts the bytes of a partial file as present, although
-    /// they are not verified yet.
+    /// The number of bytes of a blob that are still to be fetched. Counts the bytes of a partial file as present,
+    /// although they are not verified yet.
     pub(crate) fn lacks(&self, blob: &Descriptor) -> Result<u64> {
         if self.contains(blob)? {
             return Ok(0);
@@ -146,7 +146,8 @@ impl Store {
         disk::blobs(&self.root)
     }
 
-    /// Verifies a blob and calls `report` with the result. Removes the blob if it is corrupt and `remove_corrupt` is true.
+    /// Verifies a blob and calls `report` with the result. Removes the blob if it is corrupt and `remove_corrupt` is
+    /// true.
     pub(crate) fn verify_blob(
         &self,
         digest: Digest,
@@ -162,8 +163,8 @@ impl Store {
         Ok(())
     }
 
-    /// The reason why a blob is corrupt or missing. A read error of the disk is a fault of this blob, and does not end the
-    /// verification of others.
+    /// The reason why a blob is corrupt or missing. A read error of the disk is a fault of this blob, and does not end
+    /// the verification of others.
     fn fault(&self, digest: Digest, cancel: &Cancel) -> Result<Option<String>> {
         match self.verify_digest(digest, cancel) {
             Ok(true) => Ok(None),
