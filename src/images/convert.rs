@@ -1,6 +1,8 @@
 //! Converts images of Docker's schema 1: sizes and diff_ids, which their manifest does not have, are computed from the
 //! layers, and the resulting config and manifest are stored like any others. Nothing is fetched.
 
+use std::collections::BTreeMap;
+
 use super::chain::leads_to;
 use crate::advice::Advice;
 use crate::cancel::Cancel;
@@ -66,7 +68,7 @@ pub(crate) fn convert_schema1(
         digest: Digest::sha256(&config_bytes),
         size: config_bytes.len() as u64,
     };
-    let (descriptor, bytes) = Manifest { config: config.clone(), layers }.to_oci();
+    let (descriptor, bytes) = Manifest { config: config.clone(), layers, annotations: BTreeMap::new() }.to_oci();
     store.put(&config, &config_bytes, cancel)?;
     store.put(&descriptor, &bytes, cancel)?;
     parse(descriptor, bytes, limits)

@@ -78,7 +78,7 @@ mod tests {
             compression: super::super::media_type::Compression::None,
             urls: Vec::new(),
         };
-        let manifest = Manifest { config: blob, layers: vec![layer; layers] };
+        let manifest = Manifest { config: blob, layers: vec![layer; layers], annotations: Default::default() };
         ImageConfig::parse(text.as_bytes(), &manifest).map(|config| config.diff_ids.len()).map_err(|e| e.kind())
     }
 

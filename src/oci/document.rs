@@ -1,8 +1,11 @@
 //! The documents that a name can point to: image manifests, artifact manifests and indexes. Parses them strictly and
 //! decides which of them a document is.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serde_json::Value;
 
 use super::artifact::ArtifactManifest;
 use super::descriptor::{RawDescriptor, malformed, unsupported};
@@ -32,6 +35,7 @@ struct RawDocument {
     layers: Option<Vec<RawDescriptor>>,
     manifests: Option<Vec<RawDescriptor>>,
     fs_layers: Option<IgnoredAny>,
+    annotations: Option<Value>,
 }
 
 impl Document {
@@ -111,10 +115,24 @@ impl RawDocument {
             return Err(Limits::exceeded("layers", limits.layers));
         }
         if media_type::is_config(&config.media_type) {
-            return Ok(Document::Manifest(Manifest::parse(config, layers, limits)?));
+            let annotations = annotations(self.annotations.as_ref());
+            let manifest = Manifest::parse(config, layers, annotations, limits)?;
+            return Ok(Document::Manifest(manifest));
         }
         Ok(Document::Artifact(ArtifactManifest::parse(self.artifact_type, config, layers, limits)?))
     }
+}
+
+/// The annotations whose value is a string. Others are invalid (image-spec, annotations.md), but registries serve images
+/// that have them, so they are dropped.
+fn annotations(member: Option<&Value>) -> BTreeMap<String, String> {
+    let mut annotations = BTreeMap::new();
+    for (key, value) in member.and_then(Value::as_object).into_iter().flatten() {
+        if let Some(text) = value.as_str() {
+            annotations.insert(key.clone(), text.to_owned());
+        }
+    }
+    annotations
 }
 
 #[cfg(test)]
@@ -207,6 +225,23 @@ mod tests {
         assert_eq!(titled(&format!("{{{title},{unpack}}}")), Ok(Some(("a".to_owned(), true))));
         assert_eq!(titled(&format!("{{{title},{title}}}")), Err(ErrorKind::Unsafe));
         assert_eq!(titled(r#"{"org.opencontainers.image.title":7}"#), Err(ErrorKind::Unsafe));
+    }
+
+    #[test]
+    fn keeps_annotations_that_are_strings() {
+        let annotated =
+            |annotations: &str| match parse(&manifest(&format!(r#""annotations":{annotations},"#)), OCI, None) {
+                Ok(Document::Manifest(manifest)) => manifest,
+                other => panic!("{annotations}: {other:?}"),
+            };
+        let manifest = annotated(r#"{"a":"1","b":2,"c":null}"#);
+        assert_eq!(manifest.annotations, BTreeMap::from([("a".to_owned(), "1".to_owned())]));
+        let (_, bytes) = manifest.to_oci();
+        let Ok((Document::Manifest(converted), _)) = Document::parse(&bytes, OCI, None, &Limits::default()) else {
+            panic!("no manifest")
+        };
+        assert_eq!(converted.annotations, manifest.annotations);
+        assert!(annotated("null").annotations.is_empty() && annotated("[]").annotations.is_empty());
     }
 
     #[test]

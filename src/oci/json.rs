@@ -4,8 +4,8 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 
 use crate::escape::Escaped;
 
-/// The most values within each other. serde_json has the same limit, but not for members that it skips, and the
-/// indentation of a skipped member would make `pretty` write a multiple of its size.
+/// The most values within each other. serde_json has the same limit, but not for members that it skips. `pretty` needs
+/// it for those too, because its indentation grows with the square of the depth.
 const DEPTH_LIMIT: usize = 128;
 
 /// Parses all of `bytes`. The error is a text for people.

@@ -1,6 +1,8 @@
 //! Image manifests, OCI and Docker schema 2: a config and layers. Checks media types, digests and sizes before any
 //! layer is fetched.
 
+use std::collections::BTreeMap;
+
 use serde_json::json;
 
 use super::descriptor::{
@@ -22,6 +24,8 @@ pub(crate) struct Manifest {
     pub(crate) config: Descriptor,
     /// From the base layer up.
     pub(crate) layers: Vec<LayerDescriptor>,
+    /// Untrusted text.
+    pub(crate) annotations: BTreeMap<String, String>,
 }
 
 /// One layer of a manifest.
@@ -35,13 +39,18 @@ pub(crate) struct LayerDescriptor {
 
 impl Manifest {
     /// Checks the descriptors of an image manifest.
-    pub(super) fn parse(config: RawDescriptor, layers: Vec<RawDescriptor>, limits: &Limits) -> Result<Self> {
+    pub(super) fn parse(
+        config: RawDescriptor,
+        layers: Vec<RawDescriptor>,
+        annotations: BTreeMap<String, String>,
+        limits: &Limits,
+    ) -> Result<Self> {
         let config = config.check("config")?;
         if config.size > limits.document as u64 {
             return Err(Limits::exceeded("bytes of config", limits.document));
         }
         let layers: Vec<LayerDescriptor> = layers.into_iter().map(LayerDescriptor::parse).collect::<Result<_>>()?;
-        let manifest = Self { config, layers };
+        let manifest = Self { config, layers, annotations };
         check_total_size(manifest.blobs(), limits)?;
         check_sizes_agree(manifest.blobs())?;
         Ok(manifest)
@@ -75,12 +84,15 @@ impl Manifest {
     pub(crate) fn to_oci(&self) -> (Descriptor, Vec<u8>) {
         let layers: Vec<_> =
             self.layers.iter().map(|layer| to_json(media_type::oci_layer(layer.compression), &layer.blob)).collect();
-        let manifest = json!({
+        let mut manifest = json!({
             "schemaVersion": 2,
             "mediaType": media_type::OCI_MANIFEST,
             "config": to_json(media_type::OCI_CONFIG, &self.config),
             "layers": layers,
         });
+        if let Some(members) = manifest.as_object_mut().filter(|_| !self.annotations.is_empty()) {
+            members.insert("annotations".to_owned(), json!(self.annotations));
+        }
         let bytes = manifest.to_string().into_bytes();
         let media_type = media_type::OCI_MANIFEST.to_owned();
         (Descriptor { media_type, digest: Digest::sha256(&bytes), size: bytes.len() as u64 }, bytes)
