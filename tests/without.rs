@@ -32,7 +32,7 @@ fn a_registry_that_needs_tls_is_refused_before_it_is_asked() {
         let outcome = home.run(args).exits_in(case, 10).fails_in_one_line();
         outcome
             .says("https://registry.invalid/: this pullet was built without TLS")
-            .says("hint: its feature is \"tls\"");
+            .says("hint: use a build with the feature \"tls\"");
     }
     assert!(registry.log().is_empty());
 }
@@ -86,7 +86,7 @@ fn a_file_in_toml_that_says_something_is_refused() {
     write("containers/registries.conf", "[[registry]]\nlocation = \"r.io\"\nblocked = true\n");
     let refused = |case: &str| {
         let outcome = bench.home.run(&["pull", &name]).exits_in(case, 10).fails_in_one_line();
-        outcome.says(case).says("built without TOML").says("hint: its feature is \"toml\"");
+        outcome.says(case).says("built without TOML").says("hint: use a build with the feature \"toml\"");
     };
     refused("registries.conf");
     write("containers/registries.conf", "");
@@ -106,7 +106,7 @@ fn a_command_that_is_not_built_in_is_said_not_to_be() {
         (&["boot", "/newroot"], "boot"),
     ] {
         let outcome = home.run(args).exits_in(args[0], 10).fails_in_one_line();
-        outcome.says("built without this command").says(&format!("hint: its feature is \"{feature}\""));
+        outcome.says("built without this command").says(&format!("hint: use a build with the feature \"{feature}\""));
     }
     let help = home.run(&["--help"]).exits(0);
     assert!(

@@ -11,7 +11,7 @@ fn describe(advice: &Advice) -> Option<String> {
     let text = match advice {
         Advice::AllowForeignLayers => "--allow-foreign-layers fetches such layers from the URLs in the manifest",
         Advice::AllowPlainHttp => {
-            "a build with the feature \"tls\" is needed; --insecure-registry HOST[:PORT] allows plain HTTP"
+            "use a build with the feature \"tls\", or allow plain HTTP with --insecure-registry HOST[:PORT]"
         }
         Advice::AuthenticateForHigherLimit => {
             "try again later, or use --creds USER: accounts have higher limits than anonymous users"
@@ -20,7 +20,7 @@ fn describe(advice: &Advice) -> Option<String> {
             return Some(format!("this name offers {}: choose with --platform", offered.join(", ")));
         }
         Advice::FetchAsArtifact(name) => return Some(format!("pullet artifact {name} DIR fetches its files")),
-        Advice::FetchAsImage => "pullet pull fetches an image, pullet unpack turns it into a root filesystem",
+        Advice::FetchAsImage => "use pullet pull to fetch an image, or pullet unpack to unpack its root filesystem",
         Advice::GiveAuthFile => "name the file with --authfile FILE",
         Advice::GiveAuthority => {
             "add the CA certificate of the registry with --ca-file, or for the whole machine as \

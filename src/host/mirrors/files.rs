@@ -173,7 +173,8 @@ fn malformed_toml(path: &Path, what: &str) -> Error {
     if cfg!(feature = "toml") {
         return malformed(path, what);
     }
-    Error::new(ErrorKind::Unsupported, format!("{}: {what}", path.display())).with_hint("its feature is \"toml\"")
+    Error::new(ErrorKind::Unsupported, format!("{}: {what}", path.display()))
+        .with_hint("use a build with the feature \"toml\"")
 }
 
 fn malformed(path: &Path, what: &str) -> Error {

@@ -168,7 +168,7 @@ fn ureq_proxy(proxy: &Proxy) -> Result<ureq::Proxy> {
         ProxyProtocol::Socks5 => {
             let text =
                 format!("the proxy in ${} uses SOCKS, but this pullet was built without SOCKS support", proxy.variable);
-            return Err(Error::new(ErrorKind::Unsupported, text).with_hint("its feature is \"socks\""));
+            return Err(Error::new(ErrorKind::Unsupported, text).with_hint("use a build with the feature \"socks\""));
         }
     };
     let mut builder = ureq::Proxy::builder(protocol).host(&proxy.host).port(proxy.port).resolve_target(false);

@@ -67,7 +67,7 @@ pub(crate) enum Selected {
 /// The words after the program's name, matched against the tables. Values of options are not parsed yet.
 pub(crate) struct CommandLine {
     pub(crate) selected: Selected,
-    options: Vec<Given>,
+    given: Vec<Given>,
     operands: Vec<OsString>,
 }
 
@@ -82,7 +82,7 @@ impl CommandLine {
     /// Parses the words after the program's name. The first error does not end the parsing, because a later `--progress`
     /// decides how the error is reported.
     pub(crate) fn parse(words: impl IntoIterator<Item = OsString>, table: &Table) -> (Self, Result<(), Failure>) {
-        let mut line = Self { selected: Selected::Nothing, options: Vec::new(), operands: Vec::new() };
+        let mut line = Self { selected: Selected::Nothing, given: Vec::new(), operands: Vec::new() };
         let mut parser = Parser::from_args(words);
         let mut outcome = Ok(());
         loop {
@@ -109,7 +109,7 @@ impl CommandLine {
             (Some(spec), _) => {
                 let value = if spec.has_value() { parser.value() } else { Ok(OsString::new()) };
                 let value = value.map_err(|e| self.misused(e.to_string()))?;
-                self.options.push(Given { spec, value });
+                self.given.push(Given { spec, value });
             }
             // The options of this command are unknown. Its own error is more useful than one about an option.
             (None, Selected::Unbuilt(_)) => {
@@ -159,12 +159,13 @@ impl CommandLine {
         Ok(target)
     }
 
-    /// Sets the fields of `target` that were given. Returns the first error, but stores the other values all the same.
+    /// Stores the options that set a `T` in `target`. The type of a group decides whether its options do. Returns the first
+    /// error, but stores the other values all the same.
     pub(crate) fn store<T: 'static>(&self, target: &mut T) -> Result<(), Failure> {
         let mut outcome = Ok(());
         for group in self.groups() {
             let Some(group) = (group as &dyn Any).downcast_ref::<Group<T>>() else { continue };
-            for given in &self.options {
+            for given in &self.given {
                 let Some(option) = group.options.iter().find(|option| option.spec.usage == given.spec.usage) else {
                     continue;
                 };
