@@ -139,6 +139,8 @@ impl Options {
     }
 
     /// How many layers are fetched in parallel, each with its own thread and connection. Default: 1, which starts no thread.
+    /// Independently of this, each lookup of a host name and each connection through a SOCKS proxy has a thread, because the
+    /// system cannot interrupt them.
     pub fn jobs(self, jobs: NonZeroUsize) -> Self {
         Self { jobs: jobs.get(), ..self }
     }

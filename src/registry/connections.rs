@@ -1,5 +1,5 @@
-//! The connections of one client: an HTTP client for each registry, shared certificates and authorizations, and the endpoints
-//! of each name.
+//! The connections of one client: an HTTP client for each registry, shared certificates and authorizations, and the
+//! endpoints of each name.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -63,8 +63,8 @@ impl Connections {
         Ok(Self { config, trust, insecure, mirrors, notices, clients, auth_cache })
     }
 
-    /// Returns separate connections to the same registries, which end when `cancel` is raised. Certificates and authorizations
-    /// are shared.
+    /// Returns separate connections to the same registries, which end when `cancel` is raised. Certificates and
+    /// authorizations are shared.
     pub(crate) fn with_cancel(&self, cancel: &Cancel) -> Self {
         let known = self.clients();
         let clients = known.iter().map(|(peer, http)| (peer.clone(), Arc::new(http.with_cancel(cancel)))).collect();
@@ -92,8 +92,8 @@ impl Connections {
         self.clients.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the endpoints of a name in order: the caller's mirrors, the mirrors of the first file that mentions the name,
-    /// the registry itself.
+    /// Returns the endpoints of a name in order: the caller's mirrors, the mirrors of the first file that mentions the
+    /// name, the registry itself.
     pub(super) fn endpoints(&self, name: &Reference) -> Result<Vec<Endpoint>> {
         let route = self.config.system.route(name)?.unwrap_or_default();
         let listed = self.mirrors.iter().filter(|mirror| mirror.is_for(name)).map(|mirror| mirror.place.clone());
@@ -110,8 +110,8 @@ impl Connections {
         Ok(endpoints)
     }
 
-    /// Returns the names under which the credentials of a name's endpoints are stored, with true for the registry that the name
-    /// names.
+    /// Returns the names under which the credentials of a name's endpoints are stored, with true for the registry that
+    /// the name names.
     pub(crate) fn names(&self, name: &Reference) -> Result<Vec<(Reference, bool)>> {
         Ok(self.endpoints(name)?.into_iter().map(|endpoint| (endpoint.name, endpoint.is_named)).collect())
     }
@@ -149,9 +149,9 @@ impl Connections {
         http
     }
 
-    /// Returns the base URLs of the registry at `host`, in the order in which they are tried. Plain HTTP is only for registries
-    /// that are listed as insecure and, as in Docker, for loopback. Loopback is tried with plain HTTP first, unless there are
-    /// settings for TLS.
+    /// Returns the base URLs of the registry at `host`, in the order in which they are tried. Plain HTTP is only for
+    /// registries that are listed as insecure and, as in Docker, for loopback. Loopback is tried with plain HTTP first,
+    /// unless there are settings for TLS.
     fn base_urls(&self, host: &str, is_insecure: bool, has_tls_settings: bool) -> Result<Vec<Url>> {
         let (secure, plain) = (Url::root(true, host)?, Url::root(false, host)?);
         let TlsConfig { ca_pem, client_pem, .. } = &self.config.tls;

@@ -1,5 +1,5 @@
-//! The endpoints of a repository: a mirror or the registry itself, its URLs, the requests that it may serve, and the name under
-//! which its credentials and certificates are configured.
+//! The endpoints of a repository: a mirror or the registry itself, its URLs, the requests that it may serve, and the
+//! name under which its credentials and certificates are configured.
 
 use super::system::CredentialProvider;
 use super::tls::Peer;
@@ -28,7 +28,8 @@ pub(super) struct Endpoint {
     /// True if it may serve content that a digest verifies.
     pub(super) pulls: bool,
     pub(super) is_mirror: bool,
-    /// True if it is the registry that the image name names. Credentials that the caller gave are for that registry only.
+    /// True if it is the registry that the image name names. Credentials that the caller gave are for that registry
+    /// only.
     pub(super) is_named: bool,
     /// The registry that it mirrors, if requests name it.
     pub(super) namespace: Option<String>,
@@ -53,7 +54,8 @@ pub(super) struct Mirror {
 pub(super) type BaseUrlsOf<'a> = dyn Fn(&str, bool) -> Result<Vec<Url>> + 'a;
 
 impl Mirror {
-    /// Parses `[HOST=]URL`. Without a host it is a mirror of Docker Hub, as in dockerd; with a host, requests name it (`ns=`).
+    /// Parses `[HOST=]URL`. Without a host it is a mirror of Docker Hub, as in dockerd; with a host, requests name it
+    /// (`ns=`).
     pub(super) fn parse(text: &str) -> Result<Self> {
         let (host, url) = match text.split_once('=') {
             Some((host, url)) if !host.contains('/') => (Some(host), url),

@@ -1,6 +1,6 @@
-//! Foreign layers: layers at URLs in the manifest (image-spec, descriptor.md). The manifest's author chooses the servers, so
-//! requests go there only if the user allowed it, over https, without credentials, and without answering a challenge
-//! (CVE-2020-15157).
+//! Foreign layers: layers at URLs in the manifest (image-spec, descriptor.md). The manifest's author chooses the
+//! servers, so requests go there only if the user allowed it, over https, without credentials, and without answering a
+//! challenge (CVE-2020-15157).
 
 use super::http::{Body, ByteRange, Headers, HttpClient, RangeResponse, Response};
 use super::repository::Repository;
@@ -11,8 +11,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::oci::descriptor::Descriptor;
 
 impl Repository<'_> {
-    /// Returns the body of a layer, unverified, and the offset of its first byte, which is `offset` or 0. The `urls` are
-    /// tried in order if no endpoint has the layer.
+    /// Returns the body of a layer, unverified, and the offset of its first byte, which is `offset` or 0. The `urls`
+    /// are tried in order if no endpoint has the layer.
     pub(crate) fn layer(&mut self, blob: &Descriptor, urls: &[String], offset: u64) -> Result<(Body, u64)> {
         let mut failure = loop {
             match self.blob(blob, offset) {

@@ -1,6 +1,6 @@
-//! Requests to a registry (distribution-spec): manifests, blobs and tags of one repository, from its endpoints in order, with
-//! one kept-alive connection each. This room verifies no content, stores nothing and does not retry: the caller sees what
-//! an attempt achieved, decides, and calls [`Repository::fail_over`] first.
+//! Requests to a registry (distribution-spec): manifests, blobs and tags of one repository, from its endpoints in
+//! order, with one kept-alive connection each. This room verifies no content, stores nothing and does not retry: the
+//! caller sees what an attempt achieved, decides, and calls [`Repository::fail_over`] first.
 
 mod auth;
 mod connections;

@@ -1,5 +1,6 @@
-//! The ping, `GET /v2/`. It is sent only if a response leaves something open: some registries return 401 without a challenge
-//! and send the challenge only here, and a 404 without the distribution-spec's JSON may mean that the server is no registry.
+//! The ping, `GET /v2/`. It is sent only if a response leaves something open: some registries return 401 without a
+//! challenge and send the challenge only here, and a 404 without the distribution-spec's JSON may mean that the server
+//! is not a registry.
 
 use super::auth::{Challenge, parse_challenges};
 use super::http::Response;
@@ -8,7 +9,8 @@ use crate::error::Result;
 
 /// The path of the ping, below that of the API.
 pub(super) const PATH: &str = "/";
-/// The header by which a server says that it supports the v2 API (distribution-spec, "Legacy Docker support HTTP headers").
+/// The header by which a server says that it supports the v2 API (distribution-spec, "Legacy Docker support HTTP
+/// headers").
 const VERSION_HEADER: &str = "docker-distribution-api-version";
 
 /// The response to a ping.

@@ -1,4 +1,5 @@
-//! The plan for a name: its endpoints in order, and the settings for each. Reads the configuration and sends no requests.
+//! The plan for a name: its endpoints in order, and the settings for each. Reads the configuration and sends no
+//! requests.
 
 use super::connections::Connections;
 use super::endpoint::Endpoint;

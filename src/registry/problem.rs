@@ -1,5 +1,5 @@
-//! Converts the status and body of a refusal to an error. Uses the distribution-spec's JSON if the body has it, and otherwise
-//! the first line of the text. The body is untrusted, so only the status and known codes decide the kind.
+//! Converts the status and body of a refusal to an error. Uses the distribution-spec's JSON if the body has it, and
+//! otherwise the first line of the text. The body is untrusted, so only the status and known codes decide the kind.
 
 use std::time::Duration;
 
@@ -60,16 +60,16 @@ pub(super) fn not_a_registry(url: &str) -> Error {
     Error::new(ErrorKind::Unsupported, text).with_hint(hint)
 }
 
-/// Returns true if the body says that a token has expired. The registries of AWS return that with status 400 instead of 401
-/// (aws/containers-roadmap#2835).
+/// Returns true if the body says that a token has expired. The registries of AWS return that with status 400 instead of
+/// 401 (aws/containers-roadmap#2835).
 pub(super) fn is_expired_token(body: &[u8]) -> bool {
     let (code, message) = message(body);
     let text = format!("{code} {message}").to_ascii_lowercase();
     text.contains("expired") && text.contains("token")
 }
 
-/// Returns true for nginx's page about client certificates. nginx completes the handshake and then returns 400, while other
-/// servers end the handshake.
+/// Returns true for nginx's page about client certificates. nginx completes the handshake and then returns 400, while
+/// other servers end the handshake.
 fn is_client_certificate_missing(body: &[u8]) -> bool {
     let contains = |text: &[u8]| body.windows(text.len()).any(|part| part == text);
     contains(b"No required SSL certificate") || contains(b"SSL certificate error")

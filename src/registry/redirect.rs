@@ -9,8 +9,8 @@ use crate::progress::{Event, Progress};
 /// Bytes of a `Location` header. Signed URLs of object stores have up to 2 KiB.
 const LOCATION_LIMIT: usize = 8 << 10;
 
-/// Follows redirects. Authorization and configured headers are dropped at the first redirect to another origin, and not sent
-/// again even if a later one leads back.
+/// Follows redirects. Authorization and configured headers are dropped at the first redirect to another origin, and not
+/// sent again even if a later one leads back.
 pub(super) fn follow(
     http: &HttpClient,
     mut response: Response,
@@ -45,8 +45,8 @@ pub(super) fn report(progress: &dyn Progress, response: &Response) {
     });
 }
 
-/// Returns the target of a redirect. There must be exactly one `Location`, with an http or https URL, and a redirect from
-/// https to http is refused.
+/// Returns the target of a redirect. There must be exactly one `Location`, with an http or https URL, and a redirect
+/// from https to http is refused.
 fn location(response: &Response) -> Result<Url> {
     let refuse = |what: &str| {
         let text = format!("GET {}: refused redirect: {what}", response.url());

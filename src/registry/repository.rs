@@ -92,11 +92,11 @@ impl<'a> Repository<'a> {
         self.send("", false, Session::tags)
     }
 
-    /// Returns true if the request should be repeated immediately, which then goes to the next endpoint. Also call this when
-    /// the response failed verification.
+    /// Returns true if the request should be repeated immediately, which then goes to the next endpoint. Also call this
+    /// when the response failed verification.
     ///
-    /// An endpoint that cannot be reached or denies access is abandoned. An endpoint that lacks something, sends the wrong
-    /// content or breaks off is skipped for the current request only.
+    /// An endpoint that cannot be reached or denies access is abandoned. An endpoint that lacks something, sends the
+    /// wrong content or breaks off is skipped for the current request only.
     pub(crate) fn fail_over(&mut self, error: &Error) -> bool {
         let is_local =
             matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::Disk | ErrorKind::Internal | ErrorKind::Usage);

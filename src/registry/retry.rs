@@ -1,5 +1,5 @@
-//! The policy for retries: whether to try again, and after which wait. The loops are in `client/`, which knows how much of a
-//! body arrived.
+//! The policy for retries: whether to try again, and after which wait. The loops are in `client/`, which knows how much
+//! of a body arrived.
 
 use std::time::Duration;
 
@@ -23,8 +23,8 @@ pub(crate) enum Verdict {
     Stop,
 }
 
-/// Decides after the failure of attempt number `attempt`, counted from 0, of at most `retries` retries. `dice` is a random
-/// number: waits are random, so that many clients do not return at the same time ("full jitter").
+/// Decides after the failure of attempt number `attempt`, counted from 0, of at most `retries` retries. `dice` is a
+/// random number: waits are random, so that many clients do not return at the same time ("full jitter").
 pub(crate) fn verdict(error: &Error, attempt: u32, retries: u32, dice: u64) -> Verdict {
     let is_transient = matches!(error.kind(), ErrorKind::Network | ErrorKind::RateLimited);
     if !is_transient || !error.may_be_retried() || attempt >= retries {
@@ -47,8 +47,8 @@ pub(crate) fn is_progress(gained: u64, missing: u64) -> bool {
     gained > 0 && gained >= 1024.min(missing / 4)
 }
 
-/// Parses a `Retry-After` header: seconds, or a date, which is compared with the response's own `Date` (`sent`) and not with
-/// this machine's clock, which may be wrong (RFC 9110, section 10.2.3).
+/// Parses a `Retry-After` header: seconds, or a date, which is compared with the response's own `Date` (`sent`) and not
+/// with this machine's clock, which may be wrong (RFC 9110, section 10.2.3).
 pub(super) fn parse_retry_after(retry_after: &str, sent: Option<&str>) -> Option<Duration> {
     let text = retry_after.trim();
     if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {

@@ -1,5 +1,5 @@
-//! Requests for one repository to one of its endpoints: finding the base URL, authentication, redirects, and pages of tags.
-//! Sends each request once, except to answer a challenge or to try the next base URL when one does not respond.
+//! Requests for one repository to one of its endpoints: finding the base URL, authentication, redirects, and pages of
+//! tags. Sends each request once, except to answer a challenge or to try the next base URL when one does not respond.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -66,8 +66,8 @@ struct TagList {
 }
 
 impl Connections {
-    /// Checks that the registry of `name` accepts these credentials. Asks the registry itself and none of its mirrors, and
-    /// neither uses nor changes the cached authorizations.
+    /// Checks that the registry of `name` accepts these credentials. Asks the registry itself and none of its mirrors,
+    /// and neither uses nor changes the cached authorizations.
     pub(crate) fn check_credentials(
         &self,
         name: &Reference,
@@ -132,8 +132,8 @@ impl<'a> Session<'a> {
 
     /// Returns the body of a blob, unverified, and the offset of its first byte, which is `offset` or 0.
     ///
-    /// The requested range has an end, because some registries refuse open ranges. `Accept-Ranges` does not matter, because
-    /// most registries do not send it.
+    /// The requested range has an end, because some registries refuse open ranges. `Accept-Ranges` does not matter,
+    /// because most registries do not send it.
     pub(super) fn blob(&mut self, blob: &Descriptor, offset: u64) -> Result<(Body, u64)> {
         let target = self.repository_path(&format!("blobs/{}", blob.digest));
         if offset > 0 && offset < blob.size {
@@ -188,7 +188,7 @@ impl<'a> Session<'a> {
     /// Sends a request, answers a challenge, and follows redirects. Any status is returned.
     fn send(&mut self, request: Request<'_>) -> Result<Response> {
         let response = self.send_authenticated(request).and_then(|response| self.follow_redirects(response, request));
-        // The caller may have no later chance to report what was configured.
+        // Connecting and following redirects may have added notices.
         self.connections.notices.report(self.progress);
         response
     }
@@ -271,7 +271,8 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Sends the ping to the registry itself. Redirects are not followed, because only the registry's own challenges count.
+    /// Sends the ping to the registry itself. Redirects are not followed, because only the registry's own challenges
+    /// count.
     fn ping(&mut self) -> Result<Ping> {
         let target = self.api_path(ping::PATH);
         let response = self.send_to_registry(Request { target: &target, accept: None, range: None })?;
@@ -279,8 +280,8 @@ impl<'a> Session<'a> {
         Ping::read(response, self.connections.config.limits.error_body)
     }
 
-    /// Finds the cause of a 404 from a server that has not yet acted as a registry: the content does not exist, it is hidden
-    /// from unauthenticated clients, or the server is no registry.
+    /// Finds the cause of a 404 from a server that has not yet acted as a registry: the content does not exist, it is
+    /// hidden from unauthenticated clients, or the server is not a registry.
     fn explain_not_found(&mut self, response: Response, target: &str, accept: Option<&str>) -> Result<Response> {
         let (url, has_version_header) = (response.url().to_string(), ping::has_version_header(&response));
         let body = response.read(self.connections.config.limits.error_body)?.unwrap_or_default();
@@ -352,7 +353,7 @@ fn parse_tags(body: &[u8]) -> Result<Vec<String>> {
     Ok(tags)
 }
 
-/// Returns the error for a response that is no success. At most `limit` bytes of its body are read for the message.
+/// Returns the error for an unsuccessful response. At most `limit` bytes of its body are read for the message.
 pub(super) fn refusal(response: Response, limit: usize) -> Error {
     let (url, status, retry_after) = (response.url().to_string(), response.status(), response.retry_after());
     let body = response.read(limit).ok().flatten().unwrap_or_default();

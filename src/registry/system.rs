@@ -1,6 +1,6 @@
-//! The machine's configuration and state, as far as a connection needs them. The client implements [`System`], because the
-//! rooms `registry/` and `host/` do not import each other, and because a caller of the library should be able to replace
-//! the machine's configuration. Files are read only when a connection needs them.
+//! The machine's configuration and state, as far as a connection needs them. The client implements [`System`], because
+//! the rooms `registry/` and `host/` do not import each other, and because a caller of the library should be able to
+//! replace the machine's configuration. Files are read only when a connection needs them.
 
 #[cfg(feature = "tls")]
 use std::io::Read;
@@ -19,8 +19,8 @@ use crate::progress::{Event, Progress};
 
 /// The machine's configuration and state.
 pub(crate) trait System: Send + Sync {
-    /// Passes the machine's files of root certificates to `load`, which returns the number of certificates that it could
-    /// use. Stops after the first place that had any.
+    /// Passes the machine's files of root certificates to `load`, which returns the number of certificates that it
+    /// could use. Stops after the first place that had any.
     #[cfg(feature = "tls")]
     fn roots(&self, load: &mut dyn FnMut(&mut dyn Read) -> usize) -> Vec<Notice>;
 
@@ -28,8 +28,8 @@ pub(crate) trait System: Send + Sync {
     #[cfg(feature = "tls")]
     fn certificates(&self, names: &[&str], files: &TlsFiles) -> Result<(Certificates, Vec<Notice>)>;
 
-    /// Waits, up to a time limit, until the kernel can generate the random numbers that TLS needs. Calls `report` before it
-    /// waits.
+    /// Waits, up to a time limit, until the kernel can generate the random numbers that TLS needs. Calls `report`
+    /// before it waits.
     #[cfg(feature = "tls")]
     fn randomness(&self, report: &dyn Fn(&str), cancel: &Cancel) -> Result<()>;
 
@@ -49,8 +49,8 @@ pub(crate) trait System: Send + Sync {
 
 /// A source of credentials.
 pub(crate) trait CredentialProvider: Sync {
-    /// Returns the credentials for a repository. Credentials that the caller gave are for the registry that the image name
-    /// names (`is_named`), and not for its mirrors.
+    /// Returns the credentials for a repository. Credentials that the caller gave are for the registry that the image
+    /// name names (`is_named`), and not for its mirrors.
     fn credentials(&self, name: &Reference, is_named: bool, progress: &dyn Progress) -> Result<Option<Credentials>>;
 }
 

@@ -1,5 +1,5 @@
-//! Absolute http and https URLs: parsing, relative references, and comparison of origins. Everything else is refused here, so
-//! that no URL can bring a line break, another scheme or a password into a request.
+//! Absolute http and https URLs: parsing, relative references, and comparison of origins. Everything else is refused
+//! here, so that no URL can bring a line break, another scheme or a password into a request.
 
 use std::fmt;
 
@@ -73,8 +73,8 @@ impl Url {
         Self::parse(&format!("{scheme}://{}{}", self.authority(), remove_dot_segments(&target)))
     }
 
-    /// Returns true if scheme, host and port are equal. Credentials may go to the same origin only; comparing hosts alone
-    /// caused GHSA-vh4v-2xq2-g5cg.
+    /// Returns true if scheme, host and port are equal. Credentials may go to the same origin only; comparing hosts
+    /// alone caused GHSA-vh4v-2xq2-g5cg.
     pub(super) fn same_origin(&self, other: &Self) -> bool {
         (self.https, &self.host, self.port) == (other.https, &other.host, other.port)
     }
@@ -110,7 +110,8 @@ impl Url {
         self
     }
 
-    /// Returns the URL with its query, for requests. A query may contain a signature, so messages use `Display` instead.
+    /// Returns the URL with its query, for requests. A query may contain a signature, so messages use `Display`
+    /// instead.
     pub(super) fn unredacted(&self) -> String {
         let scheme = if self.https { "https" } else { "http" };
         format!("{scheme}://{}{}", self.authority(), self.target)

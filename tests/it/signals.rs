@@ -148,10 +148,25 @@ fn a_connection_that_does_not_come_about_is_not_waited_for() {
     }
 }
 
-/// `/etc/hosts` is a FIFO: the system's look-up waits for what is in it.
+#[cfg(feature = "socks")]
 #[test]
-fn a_look_up_is_ended_at_once() {
-    for (signal, code) in BOTH {
+fn a_socks_proxy_that_does_not_respond_is_not_waited_for() {
+    for signal in BOTH {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let proxy = format!("socks5://{}", listener.local_addr().unwrap());
+        let home = Home::new();
+        let args = [&["digest"], &PATIENT[..], &["registry.example/app"]].concat();
+        let running = home.pullet(&args).envs(&[("ALL_PROXY", &*proxy)]).start();
+        let connection = listener.accept().unwrap();
+        end("SOCKS", running, signal);
+        drop(connection);
+    }
+}
+
+/// `/etc/hosts` is a FIFO to which nothing is written, so that the system's lookup blocks.
+#[test]
+fn a_lookup_of_a_host_name_ends_too() {
+    for signal in BOTH {
         let home = Home::new();
         let etc = home.etc(&[]);
         let hosts = Path::new(&etc).join("hosts");
@@ -164,8 +179,7 @@ fn a_look_up_is_ended_at_once() {
             waiting = fs::File::options().write(true).custom_flags(0o4000).open(&hosts).ok();
             waiting.is_some()
         });
-        running.signal(signal);
-        running.wait().exits(code);
+        end("a lookup", running, signal);
     }
 }
 

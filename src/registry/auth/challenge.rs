@@ -1,5 +1,5 @@
-//! Parses `WWW-Authenticate` (RFC 9110, sections 11.3 and 11.6.1). A header may contain several challenges, and there may be
-//! several headers. A malformed rest is dropped, and the challenges before it are kept.
+//! Parses `WWW-Authenticate` (RFC 9110, sections 11.3 and 11.6.1). A header may contain several challenges, and there
+//! may be several headers. A malformed rest is dropped, and the challenges before it are kept.
 
 /// A scheme and its parameters. The scheme and the names of parameters are in lower case.
 #[derive(Clone, Debug, PartialEq, Eq)]

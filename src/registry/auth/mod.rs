@@ -1,5 +1,5 @@
-//! Authentication: from a challenge to an `Authorization` header. Basic, Bearer with a token from a token endpoint, or a token
-//! that the caller gave. Decides which token endpoints may have the credentials.
+//! Authentication: from a challenge to an `Authorization` header. Basic, Bearer with a token from a token endpoint, or
+//! a token that the caller gave. Decides which token endpoints may have the credentials.
 
 mod challenge;
 mod token;
@@ -60,7 +60,8 @@ impl Auth {
         Self { credentials, realms: realms.to_vec(), scope, cached }
     }
 
-    /// Returns the `Authorization` header for a request to `url`, if it was accepted at that origin and has not expired.
+    /// Returns the `Authorization` header for a request to `url`, if it was accepted at that origin and has not
+    /// expired.
     pub(super) fn header(&self, url: &Url) -> Option<&str> {
         self.header_at(url, Instant::now())
     }
@@ -75,8 +76,8 @@ impl Auth {
         self.cached.as_ref()
     }
 
-    /// Answers the challenges of the registry, or the previous ones if `challenges` is empty. Calls `report` with the response
-    /// of the token endpoint.
+    /// Answers the challenges of the registry, or the previous ones if `challenges` is empty. Calls `report` with the
+    /// response of the token endpoint.
     ///
     /// Fails if the registry has refused the same header before, because repeated failures can lock an account.
     pub(super) fn authenticate(
@@ -154,8 +155,8 @@ impl Auth {
         Some(&cached.header)
     }
 
-    /// Checks that a token endpoint may be asked, with the credentials if there are any. A malicious registry could otherwise
-    /// obtain credentials of another (CVE-2026-48978, ggcr#2193), or send requests into the client's network.
+    /// Checks that a token endpoint may be asked, with the credentials if there are any. A malicious registry could
+    /// otherwise obtain credentials of another (CVE-2026-48978, ggcr#2193), or send requests into the client's network.
     fn check_realm(&self, registry: &Url, realm: &Url) -> Result<()> {
         if registry.is_https() && !realm.is_https() {
             return Err(denied(registry, "its token realm uses plain HTTP"));

@@ -1,5 +1,5 @@
-//! Requests to a token endpoint (distribution's token specification, and its OAuth2 form for identity tokens). The caller has
-//! checked that the endpoint may have the credentials.
+//! Requests to a token endpoint (distribution's token specification, and its OAuth2 form for identity tokens). The
+//! caller has checked that the endpoint may have the credentials.
 
 use std::time::Duration;
 
@@ -44,8 +44,8 @@ struct Fields {
 }
 
 impl TokenRequest<'_> {
-    /// Sends the request: a GET, or a POST with an identity token. Calls `report` with the response. A redirect counts as a
-    /// refusal, because it could lead anywhere.
+    /// Sends the request: a GET, or a POST with an identity token. Calls `report` with the response. A redirect counts
+    /// as a refusal, because it could lead anywhere.
     pub(crate) fn send(&self, http: &HttpClient, limits: &Limits, report: &dyn Fn(&Response)) -> Result<Token> {
         let response = match self.credentials.map(Credentials::secret) {
             Some(Secret::IdentityToken(token)) => http.post_form(&self.realm, &self.form(token))?,
@@ -63,8 +63,8 @@ impl TokenRequest<'_> {
                 let body = within(body, "bytes of token response", limits.token)?;
                 parse(&body).map_err(|e| e.context(format!("{method} {url}")))
             }
-            // Invalid credentials (`invalid_grant`) are a 400 (RFC 6749, section 5.2). A 404 must not count as a missing
-            // image.
+            // Invalid credentials (`invalid_grant`) are a 400 (RFC 6749, section 5.2). A 404 must not count as a
+            // missing image.
             400 | 404 => {
                 let text = format!("{method} {url}: {status}: the token endpoint refuses the credentials");
                 Err(Error::new(ErrorKind::Denied, text).with_advice(Advice::GiveCredentials))
@@ -105,8 +105,8 @@ impl TokenRequest<'_> {
     }
 }
 
-/// Parses the response: `token`, or `access_token`, which is the only one that Azure sends. Errors never quote the response,
-/// because any part of it may be the token.
+/// Parses the response: `token`, or `access_token`, which is the only one that Azure sends. Errors never quote the
+/// response, because any part of it may be the token.
 pub(crate) fn parse(body: &[u8]) -> Result<Token> {
     let malformed = |why: &str| Error::new(ErrorKind::Network, format!("malformed token response: {why}"));
     let fields: Fields = serde_json::from_slice(body)

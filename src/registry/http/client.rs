@@ -1,5 +1,5 @@
-//! The HTTP client of one registry. It follows no redirects, answers no challenges, does not judge the status, and reads no
-//! environment variables: ureq would read the proxy variables itself, with rules that differ from Go's.
+//! The HTTP client of one registry. It follows no redirects, answers no challenges, does not judge the status, and
+//! reads no environment variables: ureq would read the proxy variables itself, with rules that differ from Go's.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -68,7 +68,7 @@ impl HttpClient {
         Self::new(HttpConfig { cancel: cancel.clone(), ..self.config.clone() })
     }
 
-    /// Sends one GET request. A response is no error, whatever its status.
+    /// Sends one GET request. A response is a success, whatever its status.
     pub(crate) fn get(&self, url: &Url, headers: Headers<'_>) -> Result<Response> {
         self.config.cancel.check()?;
         let proxy = self.proxy(url)?;

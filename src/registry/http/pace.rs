@@ -47,8 +47,8 @@ impl Pace {
         wanted.min(usize::try_from(share).unwrap_or(usize::MAX))
     }
 
-    /// Records a read that took `time` and returned `bytes`. Waits if that exceeds the rate limit; fails if the body has
-    /// stalled.
+    /// Records a read that took `time` and returned `bytes`. Waits if that exceeds the rate limit; fails if the body
+    /// has stalled.
     pub(crate) fn record(&mut self, time: Duration, bytes: usize) -> Result<()> {
         self.waited += time;
         self.received += bytes as u64;

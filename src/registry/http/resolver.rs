@@ -1,5 +1,5 @@
-//! Looks up host names in a way that can be cancelled. The system's lookup (getaddrinfo) cannot be interrupted, so it runs
-//! on a thread of its own, which is abandoned when the command is cancelled or out of time.
+//! Looks up host names in a way that can be cancelled. The system's lookup (getaddrinfo) cannot be interrupted, so it
+//! runs on a thread of its own, which is abandoned when the command is cancelled or out of time.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 

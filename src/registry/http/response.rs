@@ -1,5 +1,5 @@
-//! A response and its body. Lengths and encodings that could hide data are refused; bodies are read within the limits of
-//! time and pace.
+//! A response and its body. Lengths and encodings that could hide data are refused; bodies are read within the limits
+//! of time and pace.
 
 use std::io::{self, Read};
 use std::time::{Duration, Instant};
@@ -104,8 +104,8 @@ impl Response {
         read_capped(self.into_body(), limit).map_err(|e| Error::through_read(e, |e| body_error(&url, e)))
     }
 
-    /// Reads the body and returns it together with the response, whose body can be read again. A body of more than `limit`
-    /// bytes is replaced by an empty one.
+    /// Reads the body and returns it together with the response, whose body can be read again. A body of more than
+    /// `limit` bytes is replaced by an empty one.
     pub(crate) fn peek(self, limit: usize) -> Result<(Self, Vec<u8>)> {
         let (parts, body) = self.response.into_parts();
         let body = Body { reader: body.into_reader(), url: self.url.clone(), pace: self.pace.clone(), length: None };
@@ -116,8 +116,8 @@ impl Response {
         Ok((Self { response, ..self }, bytes))
     }
 
-    /// Refuses contradictory lengths, because they allow request smuggling (RFC 9112, section 6.3), and content encodings,
-    /// because no request accepts one and a compressed body could expand without bound.
+    /// Refuses contradictory lengths, because they allow request smuggling (RFC 9112, section 6.3), and content
+    /// encodings, because no request accepts one and a compressed body could expand without bound.
     fn check_framing(&self) -> Result<()> {
         let refuse = |what: &str| Err(Error::new(ErrorKind::Network, format!("{} {}: {what}", self.method, self.url)));
         let lengths: Vec<&str> = self.headers("content-length").flat_map(|v| v.split(',')).map(str::trim).collect();

@@ -1,5 +1,5 @@
-//! TCP connections whose waits end soon after the command is cancelled. ureq's own sockets block for the whole timeout, and
-//! a signal handler cannot wake them.
+//! TCP connections whose waits end soon after the command is cancelled. ureq's own sockets block for the whole timeout,
+//! and a signal handler cannot wake them.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -137,8 +137,8 @@ fn wait(sockets: &mut [PollFd<'_>], piece: Duration) -> io::Result<()> {
 }
 
 /// Connects to the first address that responds. The next address is tried as soon as an attempt fails, or in parallel
-/// after [`ATTEMPT_DELAY`], with alternating address families (RFC 8305), so that a host with broken IPv6 costs only that
-/// delay.
+/// after [`ATTEMPT_DELAY`], with alternating address families (RFC 8305), so that a host with broken IPv6 costs only
+/// that delay.
 fn connect_to_any(addresses: &[SocketAddr], deadline: &Deadline<'_>) -> Result<TcpStream> {
     let mut waiting = alternate_families(addresses).into_iter().peekable();
     let mut attempts = Vec::new();

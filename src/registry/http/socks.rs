@@ -1,5 +1,5 @@
-//! SOCKS5 proxies through ureq's connector, which blocks. Connecting runs on a thread of its own, which is abandoned when the
-//! command is cancelled or out of time; later reads wait in short pieces.
+//! SOCKS5 proxies through ureq's connector, which blocks. Connecting runs on a thread of its own, which is abandoned
+//! when the command is cancelled or out of time; later reads wait in short pieces.
 
 use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, Either, NextTimeout, SocksConnector as UreqConnector, Transport,

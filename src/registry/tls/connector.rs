@@ -1,5 +1,5 @@
-//! Wraps connections to https URLs in TLS. It replaces ureq's own connector, which uses either its roots or the caller's, shows
-//! a client certificate to every server, and has no choice of clock.
+//! Wraps connections to https URLs in TLS. It replaces ureq's own connector, which uses either its roots or the
+//! caller's, shows a client certificate to every server, and has no choice of clock.
 
 use std::fmt;
 use std::io::{Read, Write};
@@ -23,8 +23,8 @@ use super::trust::{Trust, parse_certificates, parse_client_certificate};
 use super::unverified::Unverified;
 use crate::error::{Error, ErrorKind, Result};
 
-/// Servers whose sessions are kept for resumption: a registry, its token endpoint, its storage. rustls allocates room for
-/// all of them in advance, by default for 256.
+/// Servers whose sessions are kept for resumption: a registry, its token endpoint, its storage. rustls allocates room
+/// for all of them in advance, by default for 256.
 const SESSIONS: usize = 8;
 
 /// The TLS settings for one registry and the servers that it redirects to.
@@ -127,8 +127,8 @@ impl Tls {
         Ok(config)
     }
 
-    /// Returns the roots for this registry. They also apply to the servers that it redirects to, as in Docker, because those
-    /// often have certificates of the same authority.
+    /// Returns the roots for this registry. They also apply to the servers that it redirects to, as in Docker, because
+    /// those often have certificates of the same authority.
     fn roots(&self, authorities: Vec<CertificateDer<'static>>) -> Result<Arc<RootCertStore>> {
         let mut roots = self.0.trust.roots();
         for authority in authorities {

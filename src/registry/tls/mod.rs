@@ -1,4 +1,5 @@
-//! TLS for the HTTP client. A build without the feature `tls` has [`no_tls`] instead, which refuses connections that need it.
+//! TLS for the HTTP client. A build without the feature `tls` has [`no_tls`] instead, which refuses connections that
+//! need it.
 
 mod config;
 #[cfg(feature = "tls")]

@@ -1,5 +1,5 @@
-//! Replaces TLS in a build without the feature `tls`. Connections that need TLS are refused, before the first request if
-//! possible, and never fall back to plain HTTP.
+//! Replaces TLS in a build without the feature `tls`. Connections that need TLS are refused, before the first request
+//! if possible, and never fall back to plain HTTP.
 
 use std::sync::Arc;
 

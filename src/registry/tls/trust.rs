@@ -1,5 +1,5 @@
-//! The certificates that all registries of one client have in common. The caller's are parsed at once, so that a malformed
-//! one is an error; the system's are read before the first connection that needs them.
+//! The certificates that all registries of one client have in common. The caller's are parsed at once, so that a
+//! malformed one is an error; the system's are read before the first connection that needs them.
 
 use std::io::Read;
 use std::sync::{Arc, OnceLock};
@@ -54,7 +54,8 @@ impl Trust {
         Arc::clone(self.roots.get_or_init(|| Arc::new(self.load_roots())))
     }
 
-    /// Parses the system's files while reading them, because a bundle would need much memory: only names and keys are kept.
+    /// Parses the system's files while reading them, because a bundle would need much memory: only names and keys are
+    /// kept.
     fn load_roots(&self) -> RootCertStore {
         let mut roots = RootCertStore::empty();
         let mut load = |file: &mut dyn Read| {
