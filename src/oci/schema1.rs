@@ -25,7 +25,8 @@ const EMPTY_LAYER: &str = "sha256:a3ed95caeb02ffe68cdd9fd84406680ae93d633cb16422
 /// Members of a v1 config that describe its place in the chain of images. They are not part of an image config.
 const V1_ONLY: [&str; 6] = ["id", "parent", "parent_id", "layer_id", "throwaway", "Size"];
 /// The platform of images that name none, because they are older than support for others.
-const DEFAULT_PLATFORM: (&str, &str) = ("linux", "amd64");
+const DEFAULT_OS: &str = "linux";
+const DEFAULT_ARCHITECTURE: &str = "amd64";
 
 /// A checked schema 1 manifest.
 #[derive(Clone, Debug)]
@@ -73,25 +74,29 @@ impl Schema1 {
     pub(crate) fn parse(payload: &[u8], limits: &Limits) -> Result<Self> {
         let raw: Raw = json::parse(payload).map_err(malformed)?;
         raw.check(limits)?;
-        let architecture = raw.architecture;
-        let steps = raw.fs_layers.into_iter().zip(raw.history).map(|(layer, history)| Step::parse(layer, &history));
-        let steps = without_repeated(steps.collect::<Result<_>>()?)?;
+        let mut steps = Vec::new();
+        for (layer, history) in raw.fs_layers.into_iter().zip(raw.history) {
+            steps.push(Step::parse(&layer, history)?);
+        }
+        let steps = without_repeated(steps)?;
         let top = steps.first().ok_or_else(|| malformed("it has no fsLayers"))?;
         let mut config: Map<String, Value> = json::parse(top.text.as_bytes()).map_err(malformed)?;
         config.retain(|key, _| !V1_ONLY.contains(&key.as_str()));
-        let given = [&top.v1.architecture, &architecture].into_iter().flatten().find(|text| !text.is_empty());
-        let architecture = given.map_or(DEFAULT_PLATFORM.1, String::as_str).to_owned();
-        let os = top.v1.os.clone().filter(|os| !os.is_empty()).unwrap_or_else(|| DEFAULT_PLATFORM.0.to_owned());
+        let given = [&top.v1.architecture, &raw.architecture].into_iter().flatten().find(|text| !text.is_empty());
+        let architecture = given.map_or(DEFAULT_ARCHITECTURE, String::as_str).to_owned();
+        let os = top.v1.os.clone().filter(|os| !os.is_empty()).unwrap_or_else(|| DEFAULT_OS.to_owned());
         let platform = Platform::new(&os, &architecture, top.v1.variant.as_deref().unwrap_or_default());
         config.insert("os".to_owned(), os.into());
         config.insert("architecture".to_owned(), architecture.into());
-        let from_the_base = || steps.iter().rev();
-        Ok(Self {
-            layers: from_the_base().filter(|step| !step.is_empty).map(|step| step.blob).collect(),
-            platform,
-            history: from_the_base().map(Step::history).collect(),
-            config,
-        })
+        let (mut layers, mut history) = (Vec::new(), Vec::new());
+        // The manifest lists the top first.
+        for step in steps.iter().rev() {
+            history.push(step.history());
+            if !step.is_empty {
+                layers.push(step.blob);
+            }
+        }
+        Ok(Self { layers, platform, history, config })
     }
 
     /// An image config for layers with these diff_ids.
@@ -225,7 +230,7 @@ enum Command {
 }
 
 impl Step {
-    fn parse(layer: RawLayer, history: &RawHistory) -> Result<Self> {
+    fn parse(layer: &RawLayer, history: RawHistory) -> Result<Self> {
         let blob = layer.blob_sum.parse::<Digest>().map_err(|e| match e.kind() {
             ErrorKind::Unsupported => e.context("layer"),
             _ => malformed(format!("layer: {e}")),
@@ -236,7 +241,7 @@ impl Step {
             return Err(malformed(format!("the image ID \"{}\" is invalid", v1.id)));
         }
         let is_empty = v1.throwaway == Some(true) || layer.blob_sum == EMPTY_LAYER;
-        Ok(Self { blob, is_empty, text: history.v1.clone(), v1 })
+        Ok(Self { blob, is_empty, text: history.v1, v1 })
     }
 
     fn parent(&self) -> &str {
@@ -257,8 +262,12 @@ impl Step {
             ("author", author.clone()),
             ("comment", comment.clone()),
         ];
-        let given = members.into_iter().filter_map(|(key, text)| Some((key, text.filter(|text| !text.is_empty())?)));
-        let mut history: Map<String, Value> = given.map(|(key, text)| (key.to_owned(), text.into())).collect();
+        let mut history = Map::new();
+        for (key, text) in members {
+            if let Some(text) = text.filter(|text| !text.is_empty()) {
+                history.insert(key.to_owned(), text.into());
+            }
+        }
         if self.is_empty {
             history.insert("empty_layer".to_owned(), true.into());
         }
