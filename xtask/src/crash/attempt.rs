@@ -38,7 +38,7 @@ impl Worker {
     fn judge(&self, prepared: &Prepared, point: &Point, place: &Place, traced: &Traced) -> Result<Ending> {
         let Prepared { before, after, .. } = prepared;
         let state = place.state()?;
-        check::is_sound(before, after, &state, &self.server)?;
+        check::is_sound(before, after, &state)?;
         let is_done = is_done(after, &state);
         match (point.fault, traced.status.code()) {
             (Fault::Kill, None) if traced.status.signal() == Some(9) => {}
@@ -71,7 +71,7 @@ impl Worker {
 
 /// True if the work of the run is done.
 fn is_done(after: &State, now: &State) -> bool {
-    let index = |state: &State| state.store.content("index.json").map(<[u8]>::to_vec);
-    let home = |state: &State| state.home.content(check::LOGIN).map(<[u8]>::to_vec);
+    let index = |state: &State| state.store.document(check::INDEX).map(<[u8]>::to_vec);
+    let home = |state: &State| state.home.document(check::LOGIN).map(<[u8]>::to_vec);
     index(after) == index(now) && home(after) == home(now) && after.target.is_some() == now.target.is_some()
 }

@@ -1,25 +1,25 @@
 //! The checks after a fault, and after the next run.
 
 use super::place::State;
-use super::server::Server;
 use super::snapshot::Snapshot;
 use crate::Result;
 
 /// Part of an index without images, which the first pull writes.
 const NO_IMAGES: &[u8] = br#""manifests":[]"#;
+pub const INDEX: &str = "index.json";
+pub const LAYOUT: &str = "oci-layout";
 pub const LOGIN: &str = ".docker/config.json";
 
 /// Checks that every blob has the content of its digest, that every document is the old or the new one, and that the
 /// target is complete or absent.
-pub fn is_sound(before: &State, after: &State, now: &State, server: &Server) -> Result {
-    for (path, content) in now.store.below("blobs/sha256") {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if server.blob(&format!("sha256:{name}")) != Some(content) {
-            return Err(format!("{} does not have the content of its digest", path.display()));
+pub fn is_sound(before: &State, after: &State, now: &State) -> Result {
+    for (name, sha256) in now.store.blobs() {
+        if name != sha256 {
+            return Err(format!("the blob {name} does not have the content of its digest"));
         }
     }
-    document("index.json", [&before.store, &after.store, &now.store], is_empty_index)?;
-    document("oci-layout", [&before.store, &after.store, &now.store], |_| false)?;
+    document(INDEX, [&before.store, &after.store, &now.store], is_empty_index)?;
+    document(LAYOUT, [&before.store, &after.store, &now.store], |_| false)?;
     document(LOGIN, [&before.home, &after.home, &now.home], |_| false)?;
     match (&after.target, &now.target) {
         (Some(expected), Some(target)) => {
@@ -49,8 +49,7 @@ pub fn is_complete(after: &State, now: &State) -> Result {
 
 /// The digests of the blobs in the store.
 pub fn committed(state: &State) -> Vec<String> {
-    let names = state.store.below("blobs/sha256").filter_map(|(path, _)| path.file_name()?.to_str());
-    names.map(|name| format!("sha256:{name}")).collect()
+    state.store.blobs().map(|(name, _)| format!("sha256:{name}")).collect()
 }
 
 /// Checks that no blob was requested twice, and none that was in the store.
@@ -68,8 +67,8 @@ pub fn asks_for_what_is_missing(targets: &[String], committed: &[String]) -> Res
 }
 
 fn document(name: &str, [before, after, now]: [&Snapshot; 3], is_between: fn(&[u8]) -> bool) -> Result {
-    let now = now.content(name);
-    if now == before.content(name) || now == after.content(name) || now.is_some_and(is_between) {
+    let now = now.document(name);
+    if now == before.document(name) || now == after.document(name) || now.is_some_and(is_between) {
         return Ok(());
     }
     let text = now.map_or("absent".into(), String::from_utf8_lossy);

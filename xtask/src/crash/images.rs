@@ -1,13 +1,13 @@
 //! The content of the registry: small images with every kind of entry that a layer can have, and an artifact.
 
-use std::io::Write;
-use std::path::Path;
+use std::collections::BTreeMap;
 
-use super::archive::{Archive, Kind};
-use super::noise::Noise;
-use super::server::{Content, Server};
-use crate::image::{Blob, Image, Layer, MANIFEST_TYPE};
-use crate::{Result, disk};
+use kit::archive::{Entry, char_device, dir, fifo, file, hardlink, opaque, symlink, whiteout};
+use kit::image::{Image, Layer, descriptor};
+use kit::noise::Noise;
+use serde_json::{Value, json};
+
+use super::server::Server;
 
 /// The repositories. Each has the tag `latest`.
 pub const IMAGE: &str = "image";
@@ -16,119 +16,100 @@ pub const OTHER: &str = "other";
 pub const MOVED: &str = "moved";
 const ARTIFACT: &str = "artifact";
 
+/// The modification time of every entry.
+pub const TIME: i64 = 1_600_000_000;
+
 /// More than one buffer of 64 KiB, and not a multiple of it.
 const BODY: usize = 150_000;
 
-/// Makes the content in the folder and serves it.
-pub fn serve(folder: &Path) -> Result<Server> {
-    disk::create_folder(folder)?;
-    let mut content = Content::default();
-    let (image, other) = (image(&folder.join(IMAGE))?, other(&folder.join(OTHER))?);
-    for (repository, image) in [(OTHER, &other), (MOVED, &other), (MOVED, &image), (IMAGE, &image)] {
-        add_image(&mut content, repository, image)?;
-    }
-    add_artifact(&mut content, &folder.join(ARTIFACT))?;
-    Server::start(content)
+/// Makes the content and serves it.
+pub fn serve() -> Server {
+    let image = Image::new(vec![layer(base()), layer(middle()), layer(top())]);
+    // Shares its lowest layer with the first image.
+    let other = Image::new(vec![layer(base()), layer(vec![file("own", "own")])]);
+    Server::start(BTreeMap::from([(IMAGE, image.clone()), (OTHER, other), (MOVED, image), (ARTIFACT, artifact())]))
 }
 
-pub fn add_image(content: &mut Content, repository: &str, image: &Image) -> Result {
-    for blob in image.layers.iter().map(|layer| &layer.blob).chain([&image.config]) {
-        content.put_blob(repository, blob)?;
-    }
-    content.put_manifest(repository, MANIFEST_TYPE, &image.manifest)
+/// A layer of these entries. Those with a setuid or similar bit do not belong to root, because a change of the owner
+/// clears the bit.
+pub fn layer(entries: Vec<Entry>) -> Layer {
+    let entries: Vec<Entry> = entries.into_iter().map(|entry| entry.mtime(TIME)).collect();
+    Layer::of(&entries)
 }
 
-/// A layer with this tar archive.
-pub fn layer(folder: &Path, name: &str, tar: &[u8]) -> Result<Layer> {
-    Layer::new(folder.join(name), |out: &mut dyn Write| out.write_all(tar))
+fn roots(entry: Entry, mode: u32) -> Entry {
+    entry.mode(mode).owner(0, 0)
 }
 
-fn image(folder: &Path) -> Result<Image> {
-    disk::create_folder(folder)?;
-    Image::new(folder, vec![layer(folder, "1", &base())?, layer(folder, "2", &middle())?, layer(folder, "3", &top())?])
-}
-
-/// Shares its lowest layer with the other image.
-fn other(folder: &Path) -> Result<Image> {
-    disk::create_folder(folder)?;
-    let own = Archive::default().put("own", 0o644, Kind::File(b"own"));
-    Image::new(folder, vec![layer(folder, "1", &base())?, layer(folder, "2", &own.end())?])
-}
-
-fn base() -> Vec<u8> {
-    let big = Noise::new(1).bytes(BODY);
-    let mut archive = Archive::default()
-        .put("./", 0o755, Kind::Dir)
-        .put("etc/", 0o755, Kind::Dir)
-        .put("etc/passwd", 0o644, Kind::File(b"root:x:0:0::/:/bin/sh\n"))
-        .put("etc/gone", 0o600, Kind::File(b"not for long"))
-        .put("etc/link", 0o777, Kind::Symlink("passwd"))
-        .put("bin/", 0o755, Kind::Dir)
-        .put("bin/big", 0o755, Kind::File(&big))
-        .put("bin/same", 0o755, Kind::HardLink("bin/big"))
-        .put("bin/su", 0o4755, Kind::File(b"setuid"))
-        .xattrs(&[("user.note", b"a word"), ("security.capability", &CAPABILITY)])
-        .put("bin/ping", 0o755, Kind::File(b"capable"))
-        .put("dev/", 0o755, Kind::Dir)
-        .put("dev/null", 0o666, Kind::CharDevice(1, 3))
-        .put("run/", 0o2775, Kind::Dir)
-        .put("run/fifo", 0o622, Kind::Fifo)
-        .put("var/", 0o755, Kind::Dir)
-        .put("var/cache/", 0o555, Kind::Dir);
+fn base() -> Vec<Entry> {
+    let mut entries = vec![
+        roots(dir("./"), 0o755),
+        roots(dir("etc/"), 0o755),
+        roots(file("etc/passwd", "root:x:0:0::/:/bin/sh\n"), 0o644),
+        roots(file("etc/gone", "not for long"), 0o600),
+        roots(symlink("etc/link", "passwd"), 0o777),
+        roots(dir("bin/"), 0o755),
+        roots(file("bin/big", Noise::new(1).bytes(BODY)), 0o755),
+        roots(hardlink("bin/same", "bin/big"), 0o755),
+        file("bin/su", "setuid").mode(0o4755).owner(12, 12),
+        roots(file("bin/ping", "capable"), 0o755)
+            .pax("SCHILY.xattr.user.note", "a word")
+            .pax("SCHILY.xattr.security.capability", CAPABILITY),
+        roots(dir("dev/"), 0o755),
+        roots(char_device("dev/null", 1, 3), 0o666),
+        dir("run/").mode(0o2775).owner(12, 12),
+        roots(fifo("run/fifo"), 0o622),
+        roots(dir("var/"), 0o755),
+        roots(dir("var/cache/"), 0o555),
+    ];
     for number in 0..6 {
-        archive = archive.put(&format!("var/cache/{number}"), 0o640, Kind::File(format!("{number}").as_bytes()));
+        entries.push(roots(file(format!("var/cache/{number}"), number.to_string()), 0o640));
     }
-    archive.end()
+    entries
 }
 
 /// `cap_net_raw+ep` in the kernel's format.
 const CAPABILITY: [u8; 20] = [1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
 /// A whiteout, an opaque folder, and entries that replace others of a different kind.
-fn middle() -> Vec<u8> {
-    Archive::default()
-        .put("etc/", 0o755, Kind::Dir)
-        .put("etc/.wh.gone", 0o644, Kind::File(b""))
-        .put("etc/link", 0o755, Kind::Dir)
-        .put("etc/link/in", 0o644, Kind::File(b"a folder now"))
-        .put("var/", 0o755, Kind::Dir)
-        .put("var/cache/", 0o755, Kind::Dir)
-        .put("var/cache/.wh..wh..opq", 0o644, Kind::File(b""))
-        .put("var/cache/new", 0o644, Kind::File(b"all that is left"))
-        .put("bin/", 0o755, Kind::Dir)
-        .put("bin/same", 0o644, Kind::File(b"no longer the same"))
-        .end()
+fn middle() -> Vec<Entry> {
+    vec![
+        roots(dir("etc/"), 0o755),
+        roots(whiteout("etc/gone"), 0o644),
+        roots(dir("etc/link"), 0o755),
+        roots(file("etc/link/in", "a folder now"), 0o644),
+        roots(dir("var/"), 0o755),
+        roots(dir("var/cache/"), 0o755),
+        roots(opaque("var/cache"), 0o644),
+        roots(file("var/cache/new", "all that is left"), 0o644),
+        roots(dir("bin/"), 0o755),
+        roots(file("bin/same", "no longer the same"), 0o644),
+    ]
 }
 
-fn top() -> Vec<u8> {
-    Archive::default()
-        .put("run/", 0o1777, Kind::Dir)
-        .put("run/.wh.fifo", 0o644, Kind::File(b""))
-        .put("srv/", 0o700, Kind::Dir)
-        .xattrs(&[("user.top", b"1")])
-        .put("srv/page", 0o644, Kind::File(&Noise::new(2).bytes(3000)))
-        .put("srv/twin", 0o644, Kind::HardLink("srv/page"))
-        .end()
+fn top() -> Vec<Entry> {
+    vec![
+        dir("run/").mode(0o1777).owner(12, 12),
+        roots(whiteout("run/fifo"), 0o644),
+        roots(dir("srv/"), 0o700),
+        roots(file("srv/page", Noise::new(2).bytes(3000)), 0o644).pax("SCHILY.xattr.user.top", "1"),
+        roots(hardlink("srv/twin", "srv/page"), 0o644),
+    ]
 }
 
-fn add_artifact(content: &mut Content, folder: &Path) -> Result {
-    disk::create_folder(folder)?;
-    let config = Blob::new(folder.join("config"), b"{}")?;
+fn artifact() -> Image {
     let files = [("small", b"a file".to_vec()), ("in/folder", Noise::new(3).bytes(BODY))];
-    let mut layers = Vec::new();
-    for (index, (title, bytes)) in files.iter().enumerate() {
-        let blob = Blob::new(folder.join(index.to_string()), bytes)?;
-        let (digest, size) = (&blob.digest, blob.size);
-        layers.push(format!(
-            r#"{{"mediaType":"application/octet-stream","digest":"{digest}","size":{size},"annotations":{{"org.opencontainers.image.title":"{title}"}}}}"#
-        ));
-        content.put_blob(ARTIFACT, &blob)?;
+    let (mut layers, mut descriptors) = (Vec::new(), Vec::new());
+    for (title, bytes) in files {
+        let mut described = descriptor("application/octet-stream", &bytes);
+        described["annotations"] = json!({ "org.opencontainers.image.title": title });
+        descriptors.push(described);
+        layers.push(Layer::plain(&bytes));
     }
-    let manifest = format!(
-        r#"{{"schemaVersion":2,"mediaType":"{MANIFEST_TYPE}","artifactType":"application/x-test","config":{},"layers":[{}]}}"#,
-        config.descriptor("application/vnd.oci.empty.v1+json"),
-        layers.join(",")
-    );
-    content.put_blob(ARTIFACT, &config)?;
-    content.put_manifest(ARTIFACT, MANIFEST_TYPE, &Blob::new(folder.join("manifest"), manifest.as_bytes())?)
+    let image = Image::with_config_bytes(layers, Value::Null, b"{}".to_vec());
+    image.edited(|manifest| {
+        manifest["artifactType"] = json!("application/x-test");
+        manifest["config"]["mediaType"] = json!("application/vnd.oci.empty.v1+json");
+        manifest["layers"] = json!(descriptors);
+    })
 }

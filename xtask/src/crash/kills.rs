@@ -1,15 +1,18 @@
 //! Kills pullet 200 times in a row. A pull must keep its data, finish in the end, and fetch little more than the size
 //! of the image in total. An unpack must leave nothing behind.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::noise::Noise;
-use super::server::{Content, Server, Victim};
+use kit::archive::file;
+use kit::image::Image;
+use kit::noise::Noise;
+
+use super::server::{Server, Victim};
 use super::worker::Worker;
-use super::{archive, check, images, trace};
-use crate::image::Image;
+use super::{check, images, trace};
 use crate::{Result, disk, shell, show};
 
 const KILLS: u64 = 200;
@@ -35,11 +38,10 @@ struct Pull<'a> {
 }
 
 fn pull(binary: &Path, folder: &Path, noise: &mut Noise) -> Result {
-    let image = image(&folder.join("image"))?;
-    let mut content = Content::default();
-    images::add_image(&mut content, REPOSITORY, &image)?;
-    let size = image.layers.iter().map(|layer| layer.blob.size).sum();
-    let pull = Pull { binary, server: Server::start(content)?, store: folder.join("store"), size };
+    let image = image();
+    let size = image.layers.iter().map(|layer| layer.blob.len() as u64).sum();
+    let server = Server::start(BTreeMap::from([(REPOSITORY, image)]));
+    let pull = Pull { binary, server, store: folder.join("store"), size };
     let mut fetched = 0;
     for kill in 0..KILLS {
         let left = size - pull.kept()?;
@@ -66,7 +68,7 @@ fn unpack(worker: &Worker, noise: &mut Noise) -> Result {
         let pullet = worker.pullet(prepared.scenario, &place);
         trace::inject(&pullet, call, trace::Fault::Kill, &worker.log())?;
         let state = place.state()?;
-        check::is_sound(&prepared.before, &prepared.after, &state, &worker.server)?;
+        check::is_sound(&prepared.before, &prepared.after, &state)?;
         disk::clear(&place.target())?;
     }
     let outcome = worker.run_again(prepared, &place, &place.state()?);
@@ -88,7 +90,7 @@ impl Pull<'_> {
         })?;
         let start = Instant::now();
         loop {
-            match self.server.buried()? {
+            match self.server.victim_status()? {
                 Some(status) if status.code().is_none() => return Ok(self.server.take().1),
                 Some(status) => return Err(format!("ended before the kill: {status}")),
                 None if start.elapsed() > TIMEOUT => return Err("timed out".into()),
@@ -118,14 +120,9 @@ impl Pull<'_> {
 }
 
 /// An image of random bytes, which gzip cannot compress.
-fn image(folder: &Path) -> Result<Image> {
-    disk::create_folder(folder)?;
-    let layer = |index: usize| {
-        let noise = Noise::new(index as u64).bytes(LAYER);
-        let tar = archive::Archive::default().put("noise", 0o644, archive::Kind::File(&noise)).end();
-        images::layer(folder, &index.to_string(), &tar)
-    };
-    Image::new(folder, (0..LAYERS).map(layer).collect::<Result<_>>()?)
+fn image() -> Image {
+    let noise = |index: usize| Noise::new(index as u64).bytes(LAYER);
+    Image::new((0..LAYERS).map(|index| images::layer(vec![file("noise", noise(index))])).collect())
 }
 
 /// The bytes of a blob that survive a kill; `u64::MAX` if it is complete.

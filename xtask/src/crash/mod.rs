@@ -2,12 +2,10 @@
 //! the store and the target must be as before or complete, and the next run must finish the work without fetching any
 //! blob again.
 
-mod archive;
 mod attempt;
 mod check;
 mod images;
 mod kills;
-mod noise;
 mod options;
 mod place;
 mod scenario;
@@ -19,8 +17,9 @@ mod worker;
 use std::path::Path;
 use std::time::Instant;
 
+use kit::noise::Noise;
+
 use self::attempt::Ending;
-use self::noise::Noise;
 use self::options::{Options, Sample};
 use self::trace::Point;
 use self::worker::Worker;
@@ -34,7 +33,7 @@ const SEED: u64 = 1;
 
 pub fn run(words: &[&str]) -> Result {
     let options = Options::parse(words)?;
-    debian::need(&[("getfattr", "attr"), ("strace", "strace")])?;
+    debian::need(&[("strace", "strace")])?;
     let start = Instant::now();
     let binary = cargo::build("release")?;
     // The faults do not depend on the file system, and fsync is cheap in memory.

@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::check;
 use super::snapshot::Snapshot;
 use crate::{Result, disk, shell};
 
@@ -63,9 +64,13 @@ impl Place {
         let beside = disk::list(&self.0.join("targets"))?;
         let beside = beside.iter().filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
         Ok(State {
-            store: if store.exists() { Snapshot::plain(&store)? } else { Snapshot::default() },
-            home: Snapshot::plain(&self.home())?,
-            target: if target.exists() { Some(Snapshot::exact(&target)?) } else { None },
+            store: if store.exists() {
+                Snapshot::plain(&store, &[check::INDEX, check::LAYOUT])?
+            } else {
+                Snapshot::default()
+            },
+            home: Snapshot::plain(&self.home(), &[check::LOGIN])?,
+            target: if target.exists() { Some(Snapshot::exact(&target)) } else { None },
             beside: beside.collect(),
         })
     }

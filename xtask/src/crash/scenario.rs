@@ -6,11 +6,15 @@ pub struct Scenario {
     pub name: &'static str,
     /// The images to pull before: the repository, and the content that its tag names then.
     pub before: &'static [(&'static str, &'static str)],
-    /// The arguments. `@` is replaced by the registry, and `TARGET` by the target.
+    /// The arguments. `@` is replaced by the registry, `GUARDED` by the one that requires a login, and `TARGET` by the
+    /// target.
     pub words: &'static [&'static str],
     /// True if the user nobody runs it, not root.
     pub is_ordinary: bool,
 }
+
+/// The login that the guarded registry requires.
+pub const LOGIN: &str = "me:password";
 
 pub const SCENARIOS: &[Scenario] = &[
     Scenario { name: "pull into an empty store", words: &["pull", "@/image"], ..NOTHING },
@@ -30,7 +34,7 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario { name: "unpack with its pull", words: &["unpack", "@/image", "TARGET"], ..NOTHING },
     Scenario { name: "unpack as it arrives", words: &["unpack", "--stream", "@/image", "TARGET"], ..NOTHING },
     Scenario { name: "artifact", words: &["artifact", "@/artifact", "TARGET"], ..NOTHING },
-    Scenario { name: "login", words: &["login", "-u", "me", "--password-stdin", "@"], ..NOTHING },
+    Scenario { name: "login", words: &["login", "-u", "me", "--password-stdin", "GUARDED"], ..NOTHING },
     Scenario {
         name: "unpack with its pull, as an ordinary user",
         words: &["unpack", "@/image", "TARGET"],

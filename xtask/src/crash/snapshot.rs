@@ -1,97 +1,69 @@
-//! The content of a folder, to compare: type, mode, owner, times, links, content and extended attributes of each path.
+//! The content of a folder, to compare, and the documents in it.
 
-use std::collections::{BTreeMap, HashMap};
-use std::fs::Metadata;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::Path;
 
-use super::archive::TIME;
-use crate::{Result, disk, shell};
+use kit::tree::{Kind, Node, Tree};
 
-/// Everything below a folder, and the folder itself as the empty path.
-#[derive(Default, PartialEq)]
+use super::images::TIME;
+use crate::{Result, disk};
+
+/// Everything below a folder, and the folder itself.
+#[derive(Default)]
 pub struct Snapshot {
-    nodes: BTreeMap<PathBuf, Node>,
-    xattrs: Vec<String>,
-}
-
-#[derive(PartialEq)]
-struct Node {
-    facts: String,
-    content: Vec<u8>,
+    tree: Tree,
+    /// The content of some files.
+    documents: BTreeMap<&'static str, Vec<u8>>,
 }
 
 impl Snapshot {
     /// A snapshot with all metadata, for an unpacked tree.
-    pub fn exact(folder: &Path) -> Result<Self> {
-        let mut snapshot = Self::of(folder, |metadata, first| {
-            // A time that no archive sets is that of the run.
-            let time = if metadata.mtime() == TIME { "given" } else { "of today" };
-            let (mode, owner, device) = (metadata.mode(), (metadata.uid(), metadata.gid()), metadata.rdev());
-            format!("mode {mode:o}, owner {owner:?}, time {time}, device {device:x}, first name {first:?}")
-        })?;
-        let mut getfattr = shell::program("getfattr");
-        getfattr.args(["-h", "-R", "-P", "-d", "-m", "-", "-e", "hex", "."]).current_dir(folder);
-        let mut files: Vec<String> = shell::read(&mut getfattr)?.split("\n\n").map(str::to_owned).collect();
-        files.sort();
-        snapshot.xattrs = files;
+    pub fn exact(folder: &Path) -> Self {
+        let tree = Tree::read(folder).map(|_, node| {
+            // A time that no archive sets is that of the run, so it is replaced by one for all.
+            let is_set = node.mtime.is_some_and(|(seconds, _)| seconds == TIME);
+            node.mtime = Some(if is_set { (TIME, 0) } else { (0, 0) });
+            true
+        });
+        Self { tree, documents: BTreeMap::new() }
+    }
+
+    /// A snapshot of types, modes and content, so that stores filled at different times are equal. It has these
+    /// documents if they exist.
+    pub fn plain(folder: &Path, documents: &[&'static str]) -> Result<Self> {
+        let tree = Tree::read(folder).map(|_, node| {
+            let (kind, mode) = (node.kind.clone(), node.mode);
+            let xattrs = BTreeMap::new();
+            *node = Node { kind, mode, uid: 0, gid: 0, mtime: None, xattrs, nlink: 1, same_as: None };
+            true
+        });
+        let mut snapshot = Self { tree, documents: BTreeMap::new() };
+        for name in documents {
+            let path = folder.join(name);
+            if path.exists() {
+                snapshot.documents.insert(name, disk::read_bytes(&path)?);
+            }
+        }
         Ok(snapshot)
     }
 
-    /// A snapshot without times and owners, so that stores filled at different times are equal.
-    pub fn plain(folder: &Path) -> Result<Self> {
-        Self::of(folder, |metadata, _| format!("mode {:o}", metadata.mode()))
+    /// The content of a document; `None` if it does not exist.
+    pub fn document(&self, name: &str) -> Option<&[u8]> {
+        self.documents.get(name).map(Vec::as_slice)
     }
 
-    pub fn content(&self, path: &str) -> Option<&[u8]> {
-        self.nodes.get(Path::new(path)).map(|node| node.content.as_slice())
+    /// The blobs of a store: their names, and the SHA-256 of their content in hex.
+    pub fn blobs(&self) -> impl Iterator<Item = (String, &str)> {
+        self.tree.0.iter().filter_map(|(path, node)| {
+            let name = path.strip_prefix(b"blobs/sha256/")?;
+            let Kind::File { sha256, .. } = &node.kind else { return None };
+            Some((String::from_utf8_lossy(name).into_owned(), sha256.as_str()))
+        })
     }
 
-    /// Paths and contents of the files below.
-    pub fn below(&self, folder: &str) -> impl Iterator<Item = (&Path, &[u8])> {
-        let below = self.nodes.iter().filter(move |(path, _)| path.starts_with(folder) && *path != Path::new(folder));
-        below.map(|(path, node)| (path.as_path(), node.content.as_slice()))
-    }
-
-    /// The first difference, in a sentence.
+    /// The differences, if there are any.
     pub fn difference(&self, got: &Self) -> Option<String> {
-        for (path, node) in &self.nodes {
-            match got.nodes.get(path) {
-                None => return Some(format!("{} is missing", path.display())),
-                Some(other) if other.facts != node.facts => {
-                    return Some(format!("{}: expected {}, got {}", path.display(), node.facts, other.facts));
-                }
-                Some(other) if other != node => return Some(format!("{}: different content", path.display())),
-                Some(_) => {}
-            }
-        }
-        if let Some(path) = got.nodes.keys().find(|path| !self.nodes.contains_key(*path)) {
-            return Some(format!("{} should not exist", path.display()));
-        }
-        (self.xattrs != got.xattrs).then(|| format!("expected xattrs {:?}, got {:?}", self.xattrs, got.xattrs))
-    }
-
-    fn of(folder: &Path, facts: impl Fn(&Metadata, &str) -> String) -> Result<Self> {
-        let mut snapshot = Self::default();
-        let mut first_names: HashMap<u64, String> = HashMap::new();
-        let mut pending = vec![folder.to_owned()];
-        // In the order of names, so that the first name of a file is always the same.
-        while let Some(at) = pending.pop() {
-            let metadata = disk::metadata(&at)?;
-            let path = at.strip_prefix(folder).unwrap_or(&at).to_owned();
-            let first = first_names.entry(metadata.ino()).or_insert_with(|| path.display().to_string());
-            let facts = facts(&metadata, first);
-            let content = match metadata.file_type() {
-                kind if kind.is_file() => disk::read_bytes(&at)?,
-                kind if kind.is_symlink() => disk::link_target(&at)?.as_os_str().as_bytes().to_owned(),
-                _ => Vec::new(),
-            };
-            if metadata.is_dir() {
-                pending.extend(disk::list(&at)?.into_iter().rev());
-            }
-            snapshot.nodes.insert(path, Node { facts, content });
-        }
-        Ok(snapshot)
+        let lines = self.tree.differences(&got.tree);
+        (!lines.is_empty()).then(|| lines.join("\n"))
     }
 }

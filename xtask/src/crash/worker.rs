@@ -5,7 +5,7 @@ use std::process::Command;
 
 use super::images;
 use super::place::{NOBODY, Place, State};
-use super::scenario::{SCENARIOS, Scenario};
+use super::scenario::{LOGIN, SCENARIOS, Scenario};
 use super::server::Server;
 use super::trace::{self, Call, FAULTS, Point};
 use crate::{Result, debian, disk, shell};
@@ -36,8 +36,9 @@ impl Worker {
         // An ordinary user may have no access to the build folder.
         let copy = folder.join("pullet");
         shell::run(shell::program("install").args(["-m", "755"]).arg(binary).arg(&copy))?;
-        disk::write(&folder.join(PASSWORD), "password")?;
-        let server = images::serve(&folder.join("registry"))?;
+        let (_, password) = LOGIN.split_once(':').unwrap_or_default();
+        disk::write(&folder.join(PASSWORD), password)?;
+        let server = images::serve();
         let mut worker = Self { binary: copy, folder: folder.to_owned(), server, prepared: Vec::new() };
         let is_root = debian::is_root()?;
         for scenario in SCENARIOS.iter().filter(|scenario| is_root || !scenario.is_ordinary) {
@@ -91,6 +92,7 @@ impl Worker {
         words.extend([self.folder.join(PASSWORD), self.binary.clone()].map(|path| path.display().to_string()));
         words.extend(scenario.words.iter().map(|word| match *word {
             "TARGET" => place.target().display().to_string(),
+            "GUARDED" => self.server.guarded().to_string(),
             word => word.replacen('@', &host, 1),
         }));
         let mut command = shell::program(&words[0]);
