@@ -6,6 +6,8 @@ use std::process::{Child, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use kit::link::{Conditions, Link};
+
 use crate::{Result, disk, shell};
 
 pub struct Registry {
@@ -50,6 +52,11 @@ impl Registry {
 
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// A link to the registry, which lasts as long as this process.
+    pub fn link(&self, conditions: Conditions) -> Result<Link> {
+        Link::start(self.address, conditions).map_err(|e| format!("listen on loopback: {e}"))
     }
 
     /// How many reading requests the registry has answered so far. It writes a request's line after the last byte,

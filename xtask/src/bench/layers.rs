@@ -3,6 +3,8 @@
 use std::io::{self, Write};
 use std::path::Path;
 
+use kit::noise::Noise;
+
 use crate::archive;
 use crate::disk::Temporary;
 use crate::image::{self, GZIP, Layer};
@@ -108,30 +110,20 @@ fn shares(files: &str, count: usize, bytes: u64) -> Vec<String> {
 
 fn small_files(tar: &mut dyn Write) -> io::Result<()> {
     let text = b"a small file among many, of which no two are the same; ";
-    let mut state = 0x9e37_79b9_u64;
+    let mut noise = Noise::new(0);
     for folder in 0..WIDE.0 {
         for file in 0..WIDE.1 {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            let size = 100 + usize::try_from(state >> 53).unwrap_or_default();
+            let size = 100 + noise.below(2048) as usize;
             let name = format!("folder-{folder:03}/file-{file:02}");
             tar.write_all(&archive::header(&name, size as u64))?;
-            let mut content = noise(&mut state);
-            content.extend(text.iter().copied().cycle().take(size.saturating_sub(content.len())));
-            content.truncate(size);
+            // Some lines of digits are the part of a small file that does not compress.
+            let lines: String = (0..8).map(|_| format!("{:016x}\n", noise.word())).collect();
+            let mut content: Vec<u8> = lines.bytes().chain(text.iter().copied().cycle()).take(size).collect();
             content.resize(size.next_multiple_of(512), 0);
             tar.write_all(&content)?;
         }
     }
     tar.write_all(&[0; 1024])
-}
-
-/// Some lines of digits: the part of a small file that does not compress.
-fn noise(state: &mut u64) -> Vec<u8> {
-    let mut line = || {
-        *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        format!("{:016x}\n", state.rotate_left(32))
-    };
-    (0..8).map(|_| line()).collect::<String>().into_bytes()
 }
 
 #[cfg(test)]

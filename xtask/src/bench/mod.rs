@@ -8,7 +8,6 @@ pub mod images;
 mod layers;
 mod measure;
 mod options;
-mod proxy;
 mod table;
 mod tools;
 
@@ -16,12 +15,13 @@ use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::Duration;
 
+use kit::link::{Conditions, Link};
+
 use crate::registry::Registry;
 use crate::{Result, cargo, debian};
 use images::Subject;
 use measure::{Filesystem, Sample, median};
 use options::Options;
-use proxy::Proxy;
 use table::Row;
 use tools::{Task, Tool};
 
@@ -43,9 +43,10 @@ const LOG_PAUSE: Duration = Duration::from_millis(100);
 pub struct Place {
     folder: PathBuf,
     registry: Registry,
-    proxy: Proxy,
-    /// A proxy to the registry with a long round trip.
-    link: Proxy,
+    /// A link to the registry that counts connections, because the registry logs requests only.
+    proxy: Link,
+    /// A link to the registry with a long round trip.
+    link: Link,
 }
 
 pub fn run(words: &[&str]) -> Result {
@@ -57,8 +58,8 @@ pub fn run(words: &[&str]) -> Result {
     debian::need(NEEDED)?;
     let folder = cargo::target()?.join("bench");
     let registry = Registry::start(&images::folder(&folder))?;
-    let proxy = Proxy::start(registry.address(), Duration::ZERO)?;
-    let link = Proxy::start(registry.address(), ROUND_TRIP)?;
+    let proxy = registry.link(Conditions::default())?;
+    let link = registry.link(Conditions { round_trip: ROUND_TRIP, cut: None })?;
     let place = Place { folder, registry, proxy, link };
     let tools = tools::all(&place.folder, &options.tools)?;
     let has_floor = options.tasks.iter().any(|task| matches!(task, Task::Store | Task::Tree));

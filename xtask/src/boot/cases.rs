@@ -1,7 +1,7 @@
 //! The cases: what is booted, and what the console must show. `{digest}` is replaced by the digest of the image's
 //! manifest.
 
-use super::cable::Cut;
+use kit::link::Cut;
 
 pub struct Case {
     pub name: &'static str,

@@ -3,7 +3,6 @@
 //! every wait has a bound.
 
 mod apt;
-mod cable;
 mod cases;
 mod cpio;
 mod guest;
@@ -14,9 +13,10 @@ mod machine;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use kit::link::{Conditions, Link};
+
 use crate::registry::Registry;
 use crate::{Result, cargo, cross, debian, disk, shell, show};
-use cable::Cable;
 use cases::{CASES, Case, Disk, Network};
 use guest::{GUESTS, Guest, Parts};
 use image::Subject;
@@ -110,11 +110,11 @@ impl Place<'_> {
         let contents =
             Contents { parts: &self.parts, pullet: &self.pullet, authority: &authority, modules: case.modules };
         contents.write(&initramfs)?;
-        let cable = match case.network {
-            Network::Cut(cut) => Some(Cable::new(self.registry.address(), cut)?),
+        let link = match case.network {
+            Network::Cut(cut) => Some(self.registry.link(Conditions { cut: Some(cut), ..Conditions::default() })?),
             _ => None,
         };
-        let port = cable.as_ref().map_or(self.registry.address(), Cable::address).port();
+        let port = link.as_ref().map_or(self.registry.address(), Link::address).port();
         let ranges = self.registry.ranges(0)?;
         let mut qemu = self.parts.qemu(self.guest, case.memory);
         qemu.args(["-serial", "stdio"]);
@@ -134,8 +134,8 @@ impl Place<'_> {
         let console = machine::watch(&mut qemu, &expected, BOUND)?;
         disk::write(&file(&format!("{}.console", case.name)), console.lines.join("\n") + "\n")?;
         show_console(&console)?;
-        match cable {
-            Some(cable) if !cable.is_mended() => Err("the network was not cut for long enough".into()),
+        match link {
+            Some(link) if !link.is_restored() => Err("the network was not cut for long enough".into()),
             Some(_) if self.registry.ranges(ranges + 1)? <= ranges => {
                 Err("pullet did not request the rest of the layer".into())
             }
