@@ -1,15 +1,18 @@
-//! Archives out of what a fuzzer makes up: of lines, which mutate well and can be read by people, or of bytes whose
-//! checksums are put right.
+//! Archives out of what a fuzzer makes up: lines of text, which mutate well and which people can read, or bytes whose
+//! checksums are corrected.
 //!
-//! A line is a kind, a name, and what the kind needs, with blanks between: `f NAME TEXT`, `d NAME`, `l NAME TARGET`,
-//! `h NAME TARGET`, `c NAME`, `b NAME`, `p NAME`; for the next entry `o MODE`, `u ID`, `t TIME` and `x KEYWORD VALUE` (pax).
-//! `=` begins the next layer. Any other kind is the header's own letter. `%` stands for the folder that is watched.
+//! A line is a kind, a name, and what the kind needs, separated by spaces: `f NAME TEXT`, `d NAME`, `l NAME TARGET`,
+//! `h NAME TARGET`, `c NAME`, `b NAME`, `p NAME`. Lines `o MODE`, `u ID`, `t TIME` and `x KEYWORD VALUE` (a pax record) are
+//! about the next entry. `=` begins the next layer. Any other kind is the type flag of the header. `%` is replaced by the
+//! folder that is watched.
 
 use std::borrow::Cow;
 
+use kit::archive::{Entry, set_checksum};
+
 const BLOCK: usize = 512;
 
-/// The layers that a script describes, and the folder that `%` means.
+/// Returns the layers that a script describes, with `folder` in place of `%`.
 pub fn layers(script: &[u8], folder: &str) -> Vec<Vec<u8>> {
     let mut layers = vec![Vec::new()];
     let mut next = Next::default();
@@ -23,12 +26,12 @@ pub fn layers(script: &[u8], folder: &str) -> Vec<Vec<u8>> {
                 next = Next::default();
             }
             b"o" => next.mode = Some(octal(&name)),
-            b"u" => next.id = Some(octal(&name)),
+            b"u" => next.id = octal(&name),
             b"t" => next.time = octal(&name),
-            b"x" => next.record(&name, &rest),
+            b"x" => next.records.push((name.into_owned(), rest.into_owned())),
             [kind, ..] => {
-                let layer = layers.last_mut().expect("there is one from the beginning");
-                std::mem::take(&mut next).entry(layer, *kind, &name, &rest);
+                let layer = layers.last_mut().expect("there is a layer from the beginning");
+                layer.extend(std::mem::take(&mut next).entry(*kind, &name, &rest).bytes());
             }
             [] => {}
         }
@@ -36,13 +39,14 @@ pub fn layers(script: &[u8], folder: &str) -> Vec<Vec<u8>> {
     layers
 }
 
-/// The same bytes with the checksum of each header put right: of each block that is one if the sizes before it are true.
+/// Returns the bytes with the checksum of each header corrected. The headers are found by the sizes in those before.
 pub fn mended(bytes: &[u8]) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
     let mut at = 0;
     while let Some(block) = bytes.get_mut(at..at + BLOCK) {
+        let block: &mut [u8; BLOCK] = block.try_into().expect("a block has its size");
         if block.iter().any(|&b| b != 0) {
-            check(block);
+            set_checksum(block);
         }
         let size = octal(&block[124..135]);
         let data = if size > bytes.len() as u64 { 0 } else { (size as usize).next_multiple_of(BLOCK) };
@@ -51,26 +55,17 @@ pub fn mended(bytes: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// What is said of the entry that follows.
+/// What the lines before an entry say about it.
 #[derive(Default)]
 struct Next {
     mode: Option<u64>,
-    id: Option<u64>,
+    id: u64,
     time: u64,
-    records: Vec<u8>,
+    records: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 impl Next {
-    fn record(&mut self, keyword: &[u8], value: &[u8]) {
-        let rest = [b" ", keyword, b"=", value, b"\n"].concat();
-        let mut length = rest.len();
-        while length != rest.len() + length.to_string().len() {
-            length = rest.len() + length.to_string().len();
-        }
-        self.records.extend(length.to_string().bytes().chain(rest));
-    }
-
-    fn entry(mut self, layer: &mut Vec<u8>, kind: u8, name: &[u8], rest: &[u8]) {
+    fn entry(self, kind: u8, name: &[u8], rest: &[u8]) -> Entry {
         let (flag, mode) = match kind {
             b'f' => (b'0', 0o644),
             b'd' => (b'5', 0o755),
@@ -81,56 +76,28 @@ impl Next {
             b'p' => (b'6', 0o600),
             other => (other, 0o644),
         };
-        let (link, data) = if matches!(flag, b'1' | b'2') { (rest, &b""[..]) } else { (&b""[..], rest) };
-        let data = if matches!(flag, b'3'..=b'6') { b"" } else { data };
-        for (keyword, value) in [(&b"path"[..], name), (b"linkpath", link)] {
-            if value.len() > 100 {
-                self.record(keyword, value);
-            }
-        }
-        if !self.records.is_empty() {
-            let records = std::mem::take(&mut self.records);
-            self.header(layer, b'x', (b"pax", b"", 0o644), &records);
-        }
-        self.header(layer, flag, (name, link, self.mode.unwrap_or(mode)), data);
-    }
-
-    fn header(&self, layer: &mut Vec<u8>, flag: u8, (name, link, mode): (&[u8], &[u8], u64), data: &[u8]) {
-        let mut header = [0; BLOCK];
-        let id = self.id.unwrap_or(0);
-        let numbers = [(100, mode), (108, id), (116, id), (329, 1), (337, 3)];
-        put(&mut header, 0, &name[..name.len().min(100)]);
-        put(&mut header, 157, &link[..link.len().min(100)]);
-        numbers.iter().for_each(|(at, number)| put(&mut header, *at, format!("{:07o}", number & 0o7777777).as_bytes()));
-        put(&mut header, 124, format!("{:011o}", data.len()).as_bytes());
-        put(&mut header, 136, format!("{:011o}", self.time & 0o77777777777).as_bytes());
-        put(&mut header, 156, &[flag]);
-        put(&mut header, 257, b"ustar\x0000");
-        check(&mut header);
-        layer.extend(header);
-        layer.extend(data);
-        layer.resize(layer.len().next_multiple_of(BLOCK), 0);
+        // Numbers stay below the limit of their octal fields.
+        let mode = (self.mode.unwrap_or(mode) & 0o777_7777) as u32;
+        let (id, time) = ((self.id & 0o777_7777) as i64, (self.time & 0o777_7777_7777) as i64);
+        let entry = Entry::new(name, flag, mode).owner(id, id).mtime(time).device(1, 3);
+        let entry = match flag {
+            b'1' | b'2' => entry.link(rest),
+            b'3'..=b'6' => entry,
+            _ => entry.body(rest),
+        };
+        self.records.iter().fold(entry, |entry, (keyword, value)| entry.pax(keyword, value))
     }
 }
 
 fn expanded<'a>(word: &'a [u8], folder: &str) -> Cow<'a, [u8]> {
-    match word.contains(&b'%') {
-        true => word.split(|&b| b == b'%').collect::<Vec<_>>().join(folder.as_bytes()).into(),
-        false => word.into(),
+    if word.contains(&b'%') {
+        word.split(|&b| b == b'%').collect::<Vec<_>>().join(folder.as_bytes()).into()
+    } else {
+        word.into()
     }
 }
 
 fn octal(text: &[u8]) -> u64 {
     let digits = text.iter().take_while(|b| matches!(b, b'0'..=b'7'));
     digits.fold(0, |sum: u64, b| sum.wrapping_mul(8) + u64::from(b - b'0'))
-}
-
-fn put(header: &mut [u8], at: usize, bytes: &[u8]) {
-    header[at..at + bytes.len()].copy_from_slice(bytes);
-}
-
-fn check(header: &mut [u8]) {
-    put(header, 148, b"        ");
-    let sum: u64 = header.iter().map(|&b| u64::from(b)).sum();
-    put(header, 148, format!("{sum:06o}\0 ").as_bytes());
 }

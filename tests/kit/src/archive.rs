@@ -34,7 +34,7 @@ pub struct Entry {
 
 /// Returns a regular file.
 pub fn file(name: impl AsRef<[u8]>, body: impl AsRef<[u8]>) -> Entry {
-    Entry { body: body.as_ref().to_vec(), ..Entry::new(name, b'0', 0o644) }
+    Entry::new(name, b'0', 0o644).body(body)
 }
 
 /// Returns a folder.
@@ -44,12 +44,12 @@ pub fn dir(name: impl AsRef<[u8]>) -> Entry {
 
 /// Returns a symbolic link.
 pub fn symlink(name: impl AsRef<[u8]>, target: impl AsRef<[u8]>) -> Entry {
-    Entry { link: target.as_ref().to_vec(), ..Entry::new(name, b'2', 0o777) }
+    Entry::new(name, b'2', 0o777).link(target)
 }
 
 /// Returns a hard link to an earlier entry.
 pub fn hardlink(name: impl AsRef<[u8]>, target: impl AsRef<[u8]>) -> Entry {
-    Entry { link: target.as_ref().to_vec(), ..Entry::new(name, b'1', 0o644) }
+    Entry::new(name, b'1', 0o644).link(target)
 }
 
 /// Returns a named pipe.
@@ -59,12 +59,12 @@ pub fn fifo(name: impl AsRef<[u8]>) -> Entry {
 
 /// Returns a character device.
 pub fn char_device(name: impl AsRef<[u8]>, major: i64, minor: i64) -> Entry {
-    Entry { device: (major, minor), ..Entry::new(name, b'3', 0o600) }
+    Entry::new(name, b'3', 0o600).device(major, minor)
 }
 
 /// Returns a block device.
 pub fn block_device(name: impl AsRef<[u8]>, major: i64, minor: i64) -> Entry {
-    Entry { device: (major, minor), ..Entry::new(name, b'4', 0o600) }
+    Entry::new(name, b'4', 0o600).device(major, minor)
 }
 
 /// Returns the whiteout that removes `path`.
@@ -88,7 +88,7 @@ pub fn global(records: &[(&str, &str)]) -> Entry {
 
 /// Returns an extension header of any kind (`x`, `g`, `L`, `K` …) with any body.
 pub fn extension(kind: u8, body: &[u8]) -> Entry {
-    Entry { body: body.to_vec(), ..Entry::new("././@ext", kind, 0o644) }
+    Entry::new("././@ext", kind, 0o644).body(body)
 }
 
 /// Returns raw bytes in place of an entry.
@@ -181,6 +181,18 @@ impl Entry {
     /// Sets the body.
     pub fn body(mut self, body: impl AsRef<[u8]>) -> Entry {
         self.body = body.as_ref().to_vec();
+        self
+    }
+
+    /// Sets the target of a link.
+    pub fn link(mut self, target: impl AsRef<[u8]>) -> Entry {
+        self.link = target.as_ref().to_vec();
+        self
+    }
+
+    /// Sets the numbers of a device.
+    pub fn device(mut self, major: i64, minor: i64) -> Entry {
+        self.device = (major, minor);
         self
     }
 
