@@ -156,7 +156,7 @@ fn a_socks_proxy_that_does_not_respond_is_not_waited_for() {
         let proxy = format!("socks5://{}", listener.local_addr().unwrap());
         let home = Home::new();
         let args = [&["digest"], &PATIENT[..], &["registry.example/app"]].concat();
-        let running = home.pullet(&args).envs(&[("ALL_PROXY", &*proxy)]).start();
+        let running = home.pullet(&args).env("ALL_PROXY", &*proxy).start();
         let connection = listener.accept().unwrap();
         end("SOCKS", running, signal);
         drop(connection);
