@@ -24,11 +24,6 @@ const CHECKS: &[fn(&Project) -> Vec<String>] = &[
     |project| project.sources.iter().flat_map(shape::complaints).collect(),
     |project| map::complaints(&project.sources, &project.architecture),
     |project| project.library().flat_map(plain::options).collect(),
-];
-
-/// Rules that src/ does not follow everywhere yet. Their complaints are shown and do not fail; a rule moves to `CHECKS`
-/// when it has none left.
-const PENDING: &[fn(&Project) -> Vec<String>] = &[
     |project| project.library().flat_map(plain::bool_matches).collect(),
     |project| project.library().flat_map(plain::tuple_parameters).collect(),
 ];
@@ -44,9 +39,6 @@ struct Project {
 
 pub fn run() -> Result {
     let project = Project::read(&cargo::root())?;
-    for complaint in PENDING.iter().flat_map(|check| check(&project)) {
-        println!("not yet: {complaint}");
-    }
     let mut complaints: Vec<String> = CHECKS.iter().flat_map(|check| check(&project)).collect();
     complaints.dedup();
     complaints.iter().for_each(|complaint| println!("{complaint}"));
