@@ -39,6 +39,10 @@ pub(crate) struct ResumingBody<'f, 'r> {
     begun: u64,
     /// The bytes before the first one that was asked for, to compare with what a server repeats of them.
     known: Option<KnownBytes>,
+    /// Whether the last request had a range and got no body.
+    was_range_refused: bool,
+    /// Whether the next request must not have a range.
+    from_start: bool,
 }
 
 impl<'f, 'r> ResumingBody<'f, 'r> {
@@ -51,7 +55,19 @@ impl<'f, 'r> ResumingBody<'f, 'r> {
         progress: &'f dyn Progress,
     ) -> Self {
         let retry = RetryState::new(client.options.retries, cancel, progress);
-        Self { repository, source, cancel, retry, first_response: None, body: None, at: 0, begun: 0, known: None }
+        Self {
+            repository,
+            source,
+            cancel,
+            retry,
+            first_response: None,
+            body: None,
+            at: 0,
+            begun: 0,
+            known: None,
+            was_range_refused: false,
+            from_start: false,
+        }
     }
 
     /// Starts at `offset`, because the bytes before it are known.
@@ -86,10 +102,33 @@ impl<'f, 'r> ResumingBody<'f, 'r> {
         self.cancel.check()?;
         let (mut body, start) = match self.first_response.take() {
             Some(body) => (body, 0),
-            None => self.repository.layer(self.source.blob, self.source.urls, self.at)?,
+            None => self.request()?,
         };
         self.skip(&mut body, start)?;
         Ok(body)
+    }
+
+    /// Sends the request. Returns the body and the offset of its first byte.
+    fn request(&mut self) -> Result<(Body, u64)> {
+        let offset = if std::mem::take(&mut self.from_start) { 0 } else { self.at };
+        self.was_range_refused = offset > 0;
+        let response = self.repository.layer(self.source.blob, self.source.urls, offset)?;
+        self.was_range_refused = false;
+        Ok(response)
+    }
+
+    /// Waits before a retry, or returns the error if there will be none. A request with a range gets one more chance
+    /// without it, because some servers and firewalls refuse ranges only, and then the partial download would make the
+    /// blob unavailable for good.
+    fn recover(&mut self, error: Error) -> Result<()> {
+        self.retry.progressed(self.at - self.begun, self.source.blob.size - self.begun);
+        let Err(error) = self.retry.wait_or_fail(error) else { return Ok(()) };
+        self.cancel.check()?;
+        if !self.was_range_refused || error.kind() == ErrorKind::RateLimited {
+            return Err(error);
+        }
+        self.from_start = true;
+        Ok(())
     }
 
     fn skip(&self, body: &mut Body, start: u64) -> Result<()> {
@@ -130,8 +169,7 @@ impl Read for ResumingBody<'_, '_> {
                 return Err(error.into());
             }
             if !self.repository.fail_over(&error) {
-                self.retry.progressed(self.at - self.begun, self.source.blob.size - self.begun);
-                self.retry.wait_or_fail(error)?;
+                self.recover(error)?;
             }
             self.begun = self.at;
         }

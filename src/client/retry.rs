@@ -62,7 +62,7 @@ pub(crate) struct MismatchRetry {
 impl MismatchRetry {
     /// Returns true if the same content should be requested again from its first byte.
     pub(crate) fn should_repeat(&mut self, error: &Error, repository: &mut Repository<'_>) -> bool {
-        if error.kind() != ErrorKind::Mismatch {
+        if error.kind() != ErrorKind::Mismatch || !error.may_be_retried() {
             return false;
         }
         repository.fail_over(error) || !std::mem::replace(&mut self.was_repeated, true)

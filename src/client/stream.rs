@@ -8,6 +8,7 @@ use super::client::Client;
 use super::gate::Admitted;
 use super::pull::report_pulling;
 use super::resolve::{ImageManifest, Resolved};
+use super::retry::MismatchRetry;
 use crate::advice::Advice;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
@@ -62,15 +63,35 @@ impl Client {
         let config = self.config(&mut resolved, &manifest, None)?;
         let layers = image_layers(&manifest, &config.parsed);
         check_space(&[Need { path: target, bytes: least_tree(&layers), files: 0 }])?;
+        let mut mismatches = MismatchRetry::default();
+        loop {
+            match self.stream_tree(&mut resolved, &layers, target, options) {
+                Ok(tally) => return Ok(Streamed { digest: resolved.digest, tally }),
+                Err(error) if mismatches.should_repeat(&error, &mut resolved.repository) => {
+                    resolved.progress.report(Event::Note(&format!("starting over: {error}")));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Unpacks all layers into a new tree and publishes it.
+    fn stream_tree(
+        &self,
+        resolved: &mut Resolved<'_>,
+        layers: &[ImageLayer<'_>],
+        target: &Path,
+        options: &UnpackOptions,
+    ) -> Result<Tally> {
         let mut assembly = Assembly::begin(target, options, resolved.progress)?;
-        for layer in &layers {
+        for layer in layers {
             resolved.progress.report(Event::Layer { layer: layer.layer, state: LayerState::Waiting });
         }
-        for layer in &layers {
-            let streamed = self.stream_layer(&mut resolved, layer, &mut assembly);
+        for layer in layers {
+            let streamed = self.stream_layer(resolved, layer, &mut assembly);
             streamed.map_err(|e| e.context(layer.layer.label()))?;
         }
-        Ok(Streamed { digest: resolved.digest, tally: assembly.publish()? })
+        assembly.publish()
     }
 
     /// Unpacks one layer from the socket to the tree.
@@ -94,6 +115,8 @@ impl Client {
         // A wrong digest explains a broken archive, so it is the error to return.
         match (applied, verify_rest(bytes)) {
             (Err(_), Err(mismatch)) if mismatch.kind() == ErrorKind::Mismatch => return Err(mismatch),
+            // The blob is what the manifest names, so another download would not help.
+            (Err(error), Ok(())) => return Err(error.finally()),
             (applied, verified) => applied.and(verified)?,
         }
         resolved.progress.report(Event::Layer { layer: layer.layer, state: LayerState::Complete });

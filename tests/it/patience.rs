@@ -126,6 +126,35 @@ fn a_whole_body_that_differs_from_what_was_known_starts_afresh_once() {
 }
 
 #[test]
+fn a_server_that_refuses_ranges_gets_one_request_without_a_range() {
+    for status in [401, 403, 404, 405, 416, 500, 501, 503] {
+        let name = format!("{status} in the same run");
+        let refuse = move |case: &Case| on(&case.layer).ranged().status(status).body("");
+        let case = Case::new().fault(|case| on(&case.layer).nth(1).cut(200_000)).fault(refuse);
+        case.pull(&["--retries", "1"]).exits_in(&name, 0);
+        case.whole(&name);
+
+        // The partial download of an earlier run must not make the blob unavailable.
+        let name = format!("{status} in the next run");
+        let case = Case::new().fault(|case| on(&case.layer).nth(1).cut(200_000)).fault(refuse);
+        case.pull(&["--retries", "0"]).exits_in(&name, 5);
+        assert!(case.partial().exists(), "{name}");
+        case.pull(&["--retries", "0"]).exits_in(&name, 0);
+        case.whole(&name);
+    }
+}
+
+#[test]
+fn the_exit_code_does_not_depend_on_a_partial_download() {
+    for (status, code) in [(403, 4), (404, 3), (500, 5)] {
+        let case = Case::new().fault(|case| on(&case.layer).nth(1).cut(200_000));
+        case.pull(&["--retries", "0"]).exits(5);
+        let case = case.fault(|case| on(&case.layer).status(status).body(""));
+        case.pull(&["--retries", "0"]).exits_in(&status.to_string(), code);
+    }
+}
+
+#[test]
 fn the_next_run_goes_on_from_what_was_there() {
     let case = Case::new().fault(|case| on(&case.layer).nth(1).cut(200_000));
     case.pull(&[]).exits(5);

@@ -100,6 +100,35 @@ fn a_body_that_breaks_off_goes_on_where_it_was() {
 }
 
 #[test]
+fn a_refused_range_is_followed_by_a_request_without_one() {
+    for status in [403, 404, 501, 503] {
+        let (bench, image, name) = pushed();
+        let layer = image.layers[0].digest();
+        bench.registry.fault(on(&layer).nth(1).cut(150_000));
+        bench.registry.fault(on(&layer).ranged().status(status).body(""));
+        let case = status.to_string();
+        bench.home.run(&["unpack", "--stream", "--retries", "1", &name, "root"]).exits_in(&case, 0);
+        assert_eq!(fs::read(bench.home.path("root/d/kept")).unwrap(), noise(400_000), "{case}");
+    }
+}
+
+#[test]
+fn a_blob_with_a_wrong_digest_starts_the_tree_again_once() {
+    let (bench, image, name) = pushed();
+    let layer = image.layers[1].digest();
+    bench.registry.fault(on(&layer).nth(1).flip(image.layers[1].blob.len() - 1));
+    bench.home.run(&["unpack", "--stream", &name, "root"]).exits(0).says("starting over");
+    assert_eq!(bench.registry.requests_to(&layer), 2);
+    assert_eq!(bench.registry.requests_to(&image.layers[0].digest()), 2);
+
+    let (bench, image, name) = pushed();
+    bench.registry.fault(on(image.layers[1].digest()).flip(0));
+    bench.home.run(&["unpack", "--stream", &name, "root"]).exits(8);
+    assert_eq!(bench.registry.requests_to(&image.layers[1].digest()), 2);
+    nothing_is_left(&bench, "wrong twice");
+}
+
+#[test]
 fn what_is_not_what_it_promises_leaves_nothing() {
     type Break = fn(Fault, &Image) -> Fault;
     let cases: [(&str, Break, i32); 6] = [

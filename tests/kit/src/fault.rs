@@ -24,12 +24,13 @@ pub struct Fault {
     from: usize,
     until: usize,
     seen: usize,
+    needs_range: bool,
     edits: Vec<Edit>,
 }
 
 /// Returns a fault, without effect yet, for the requests whose path and query contain this text.
 pub fn on(path: impl Into<String>) -> Fault {
-    Fault { path: path.into(), from: 1, until: usize::MAX, seen: 0, edits: Vec::new() }
+    Fault { path: path.into(), from: 1, until: usize::MAX, seen: 0, needs_range: false, edits: Vec::new() }
 }
 
 impl Fault {
@@ -42,6 +43,12 @@ impl Fault {
     /// Works on all requests after the nth.
     pub fn after(mut self, n: usize) -> Fault {
         self.from = n + 1;
+        self
+    }
+
+    /// Works on requests with a `Range` only.
+    pub fn ranged(mut self) -> Fault {
+        self.needs_range = true;
         self
     }
 
@@ -151,8 +158,8 @@ impl Fault {
     }
 
     /// Counts the request if it is on the path, and changes the response if the fault works on this one.
-    pub fn apply(&mut self, target: &str, response: &mut Response) {
-        if !target.contains(&self.path) {
+    pub fn apply(&mut self, request: &Request, response: &mut Response) {
+        if !request.target.contains(&self.path) || (self.needs_range && request.header("range").is_none()) {
             return;
         }
         self.seen += 1;

@@ -324,7 +324,7 @@ impl State {
     fn respond(&mut self, connection: usize, request: &Request) -> Response {
         let mut response = self.correct_response(request);
         for fault in &mut self.faults {
-            fault.apply(&request.target, &mut response);
+            fault.apply(request, &mut response);
         }
         self.calls.push(Call { connection, request: request.clone(), status: response.status });
         response
