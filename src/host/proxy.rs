@@ -22,7 +22,8 @@ pub(crate) struct Proxies {
 
 #[derive(Clone)]
 struct Variable {
-    name: &'static str,
+    /// The name for messages: `$HTTPS_PROXY`, or `the options`.
+    from: String,
     value: String,
 }
 
@@ -53,7 +54,8 @@ impl Proxies {
 
     /// One proxy for all servers except loopback, or none, regardless of the environment.
     pub(crate) fn explicit(url: Option<String>) -> Self {
-        Self::read(&|name| if name == "ALL_PROXY" { url.clone() } else { None })
+        let all = url.filter(|url| !url.is_empty()).map(|value| Variable { from: "the options".to_owned(), value });
+        Self { all, ..Self::default() }
     }
 
     /// Reads the variables. Upper case wins, as in Go. In a CGI program, where `REQUEST_METHOD` is set, `HTTP_PROXY` is
@@ -61,7 +63,7 @@ impl Proxies {
     pub(super) fn read(variable: &dyn Fn(&str) -> Option<String>) -> Self {
         let nonempty = |name: &str| variable(name).filter(|value| !value.is_empty());
         let first = |names: &[&'static str]| {
-            names.iter().find_map(|&name| nonempty(name).map(|value| Variable { name, value }))
+            names.iter().find_map(|&name| nonempty(name).map(|value| Variable { from: format!("${name}"), value }))
         };
         let is_cgi = nonempty("REQUEST_METHOD").is_some();
         let no_proxy = first(&["NO_PROXY", "no_proxy"]).map(|variable| variable.value).unwrap_or_default();
@@ -138,9 +140,8 @@ impl Exception {
 /// Parses `[SCHEME://][USER[:PASSWORD]@]HOST[:PORT][/]`. Errors name the variable and not its value.
 fn parse(variable: &Variable) -> Result<Proxy> {
     let malformed = |what: &str| {
-        let name = variable.name;
-        Error::new(ErrorKind::Usage, format!("malformed proxy in ${name}: {what}"))
-            .with_hint(format!("{name}=[http|https|socks5://][USER:PASSWORD@]HOST[:PORT]"))
+        Error::new(ErrorKind::Usage, format!("malformed proxy in {}: {what}", variable.from))
+            .with_hint("[http|https|socks5://][USER:PASSWORD@]HOST[:PORT] is expected")
     };
     let value = variable.value.trim();
     if value.contains(char::REPLACEMENT_CHARACTER) {
@@ -166,7 +167,7 @@ fn parse(variable: &Variable) -> Result<Proxy> {
         port: server.port().unwrap_or(default_port),
         user: None,
         password: None,
-        variable: variable.name,
+        from: variable.from.clone(),
     };
     if let Some(login) = login {
         let decode = |text: &str| {
@@ -231,7 +232,7 @@ mod tests {
         let (host, port) = authority.rsplit_once(':').unwrap();
         let found = proxies(variables).find(scheme == "https", host, port.parse().unwrap());
         let found = match found {
-            Ok(Some(proxy)) => format!("{} from {}", proxy.url(), proxy.variable),
+            Ok(Some(proxy)) => format!("{} from {}", proxy.url(), proxy.from.trim_start_matches('$')),
             Ok(None) => String::new(),
             Err(error) => format!("{:?}: {error}", error.kind()),
         };

@@ -9,8 +9,8 @@ pub(crate) struct Proxy {
     pub(crate) port: u16,
     pub(crate) user: Option<String>,
     pub(crate) password: Option<String>,
-    /// The environment variable that names the proxy.
-    pub(crate) variable: &'static str,
+    /// What configures the proxy, for messages: `$HTTPS_PROXY`, or `the options`.
+    pub(crate) from: String,
 }
 
 /// The protocol between the client and a proxy.
@@ -22,7 +22,7 @@ pub(crate) enum ProxyProtocol {
 }
 
 impl Proxy {
-    /// The URL for messages, without user name and password.
+    /// Returns the URL for messages, without user name and password.
     pub(crate) fn url(&self) -> String {
         let scheme = match self.protocol {
             ProxyProtocol::Http => "http",

@@ -18,7 +18,7 @@ pub(crate) struct Planned {
     /// The file or option that configured the endpoint. Empty for a registry that nothing configures.
     pub(crate) from: String,
     pub(crate) tls: Option<PlannedTls>,
-    /// URL and variable of each proxy in use.
+    /// The URL of each proxy in use, and what configures it.
     pub(crate) proxies: Vec<(String, String)>,
     /// The name under which credentials are stored for it.
     pub(crate) name: Reference,
@@ -55,7 +55,7 @@ impl Connections {
         for base_url in &endpoint.base_urls {
             urls.push(base_url.with_target(format!("{}/{}", endpoint.api, endpoint.path)).to_string());
             if let Some(proxy) = self.config.system.proxy(base_url.is_https(), base_url.host(), base_url.port())? {
-                proxies.push((proxy.url(), format!("${}", proxy.variable)));
+                proxies.push((proxy.url(), proxy.from));
             }
         }
         proxies.dedup();

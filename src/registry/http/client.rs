@@ -126,7 +126,7 @@ impl HttpClient {
         }
         let agent = self.config.build_agent(proxy)?;
         if let Some(proxy) = proxy {
-            let (what, from) = (format!("proxy {}", proxy.url()), format!("${}", proxy.variable));
+            let (what, from) = (format!("proxy {}", proxy.url()), proxy.from.clone());
             self.config.notices.add(Notice::Configured { what, from });
         }
         agents.push((proxy.cloned(), agent.clone()));
@@ -167,7 +167,7 @@ fn ureq_proxy(proxy: &Proxy) -> Result<ureq::Proxy> {
         ProxyProtocol::Socks5 if cfg!(feature = "socks") => ureq::ProxyProtocol::Socks5,
         ProxyProtocol::Socks5 => {
             let text =
-                format!("the proxy in ${} uses SOCKS, but this pullet was built without SOCKS support", proxy.variable);
+                format!("the proxy in {} uses SOCKS, but this pullet was built without SOCKS support", proxy.from);
             return Err(Error::new(ErrorKind::Unsupported, text).with_hint("use a build with the feature \"socks\""));
         }
     };
@@ -178,5 +178,5 @@ fn ureq_proxy(proxy: &Proxy) -> Result<ureq::Proxy> {
     if let Some(password) = &proxy.password {
         builder = builder.password(password);
     }
-    builder.build().map_err(|_| Error::new(ErrorKind::Usage, format!("malformed proxy in ${}", proxy.variable)))
+    builder.build().map_err(|_| Error::new(ErrorKind::Usage, format!("malformed proxy in {}", proxy.from)))
 }

@@ -55,7 +55,7 @@ pub(crate) fn body_error(url: &Url, error: io::Error) -> Error {
 /// Adds the proxy to an error of a request that went through it.
 pub(crate) fn through_proxy(proxy: Option<&Proxy>, error: Error) -> Error {
     match proxy {
-        Some(proxy) => error.context(format!("through the proxy {} of ${}", proxy.url(), proxy.variable)),
+        Some(proxy) => error.context(format!("through the proxy {} of {}", proxy.url(), proxy.from)),
         None => error,
     }
 }
@@ -64,7 +64,7 @@ pub(crate) fn through_proxy(proxy: Option<&Proxy>, error: Error) -> Error {
 fn proxy_refusal(reason: &str) -> Error {
     match reason.rsplit(['/', ' ']).next() {
         Some("407") => Error::new(ErrorKind::Denied, "the proxy requires other credentials (407)")
-            .with_hint("put them into the variable: http://USER:PASSWORD@HOST:PORT"),
+            .with_hint("put them into the proxy's URL: http://USER:PASSWORD@HOST:PORT"),
         Some("403") => Error::new(ErrorKind::Denied, "the proxy forbids the connection (403)")
             .with_hint("to connect directly, list the host in NO_PROXY"),
         _ => Error::new(ErrorKind::Network, format!("connect through the proxy: {reason}")),
