@@ -1,5 +1,5 @@
-//! A pullet without its features: what it cannot do is refused by name, and nothing weaker is done instead. The rest of
-//! the tests is for a pullet that has them.
+//! A pullet without its features. Using a feature that is not compiled in fails with an error that names it, and never falls
+//! back to something weaker. All other tests need a pullet with its features.
 #![cfg(not(any(feature = "tls", feature = "manage", feature = "boot")))]
 #![allow(
     clippy::unwrap_used,
@@ -20,7 +20,7 @@ use kit::image::Image;
 use kit::registry::Registry;
 
 #[test]
-fn a_registry_that_needs_tls_is_refused_before_it_is_asked() {
+fn refuses_https_before_it_connects() {
     let home = Home::new();
     let registry = Registry::plain();
     let listed = format!("--insecure-registry={}", registry.host());
@@ -38,7 +38,7 @@ fn a_registry_that_needs_tls_is_refused_before_it_is_asked() {
 }
 
 #[test]
-fn a_certificate_is_refused_and_not_passed_over() {
+fn refuses_a_ca_file() {
     let bench = Bench::new();
     let name = Image::small("app").push(&bench.registry, "app", "latest");
     let ca = bench.home.write("ca.pem", Authority::new().pem());
@@ -48,7 +48,7 @@ fn a_certificate_is_refused_and_not_passed_over() {
 }
 
 #[test]
-fn a_way_into_tls_is_not_taken() {
+fn refuses_a_redirect_to_https() {
     let authority = Authority::new();
     let elsewhere = Registry::tls(&authority);
     let bench = Bench::new();
@@ -63,7 +63,7 @@ fn a_way_into_tls_is_not_taken() {
 }
 
 #[test]
-fn a_plain_registry_is_pulled_from() {
+fn pulls_over_plain_http() {
     let bench = Bench::new();
     let image = Image::small("app");
     bench.pull(&image).exits(0);
@@ -72,7 +72,7 @@ fn a_plain_registry_is_pulled_from() {
 }
 
 #[test]
-fn a_file_in_toml_that_says_something_is_refused() {
+fn refuses_a_toml_file_that_is_not_empty() {
     let bench = Bench::new();
     let name = Image::small("app").push(&bench.registry, "app", "latest");
     let write = |path: &str, text: &str| {
@@ -96,7 +96,7 @@ fn a_file_in_toml_that_says_something_is_refused() {
 }
 
 #[test]
-fn a_command_that_is_not_built_in_is_said_not_to_be() {
+fn names_the_feature_of_a_missing_command() {
     let home = Home::new();
     for (args, feature) in [
         (&["images"] as &[&str], "manage"),

@@ -1,4 +1,4 @@
-//! The command line as its document has it: help, usage errors, streams, progress in all its shapes.
+//! The command line: help, usage errors, output streams, and every form of progress.
 
 use serde_json::Value;
 
@@ -18,7 +18,7 @@ fn image() -> Image {
     Image::new((0..3).map(|n| Layer::of(&[file(format!("f{n}"), format!("body {n}").repeat(100))])).collect())
 }
 
-/// The objects of `--progress json`, each on a line of its own.
+/// The objects of `--progress json`, one a line.
 #[track_caller]
 fn objects(outcome: &Finished) -> Vec<Value> {
     let parse = |line: &str| serde_json::from_str(line).unwrap_or_else(|error| panic!("{line:?}: {error}\n{outcome}"));
@@ -74,13 +74,13 @@ fn help_goes_to_standard_output() {
         let is_flush = outcome.stdout.lines().any(|line| line.starts_with('-'));
         assert!(!is_flush, "{command}: an option is not in its column\n{outcome}");
     }
-    // Help is asked for in despair: what else stands there does not matter, and nothing is touched.
+    // Help is printed even if the arguments are wrong, and touches nothing.
     home.run(&["pull", "NAME WITH BLANKS", "--help"]).exits(0);
     assert!(!home.store().exists());
 }
 
 #[test]
-fn help_has_short_lines() {
+fn help_fits_into_80_columns() {
     let home = Home::new();
     let all = COMMANDS.iter().map(|command| vec![*command, "--help"]).chain([vec!["--help"]]);
     for args in all {
@@ -91,7 +91,7 @@ fn help_has_short_lines() {
 }
 
 #[test]
-fn the_version_is_told() {
+fn version_goes_to_standard_output() {
     let home = Home::new();
     for flag in ["--version", "-V"] {
         let expected = format!("pullet {}\n", env!("CARGO_PKG_VERSION"));
@@ -148,7 +148,7 @@ fn usage_errors_exit_with_two() {
 }
 
 #[test]
-fn options_may_stand_anywhere_and_in_both_forms() {
+fn accepts_options_anywhere_and_in_both_forms() {
     let bench = Bench::new();
     let name = Image::small("x").push(&bench.registry, "app", "latest");
     let full = format!("{name}\n");
@@ -161,7 +161,7 @@ fn options_may_stand_anywhere_and_in_both_forms() {
         &["pull", "--progress", "none", "--quiet", &name],
         &["-q", "pull", &name],
     ] {
-        // Whether options of every command may come before it is not promised; that they mean the same then is.
+        // Options before the command need not be accepted, but if they are, they mean the same.
         let outcome = bench.home.run(args);
         if args[0] == "-q" && outcome.code == 2 {
             continue;
@@ -192,14 +192,14 @@ fn plain_progress_has_dockers_lines() {
         let status = format!("Digest: {}\nStatus: Downloaded newer image for {name}\n{name}\n", image.digest());
         bench.home.run(&["pull", "--progress", mode, &name]).exits_in(mode, 0).prints(&status);
     }
-    // Where standard error is no terminal, auto is plain.
+    // `auto` is `plain` if standard error is not a terminal.
     let auto = Bench::new();
     let name = image.push(&auto.registry, "app", "latest");
     auto.home.run(&["pull", &name]).exits(0).says("latest: Pulling from app\n").hides("\u{1b}");
 }
 
 #[test]
-fn silence_is_kept_where_it_was_asked_for() {
+fn quiet_commands_report_errors_only() {
     for options in [&["--progress", "none"][..], &["-q"], &["--progress", "none", "-q"]] {
         let bench = Bench::new();
         let name = image().push(&bench.registry, "app", "latest");
@@ -207,7 +207,7 @@ fn silence_is_kept_where_it_was_asked_for() {
         assert_eq!(outcome.stderr, "", "{options:?}\n{outcome}");
         let quiet = outcome.stdout == format!("{name}\n");
         assert_eq!(quiet, options.contains(&"-q"), "{options:?}\n{outcome}");
-        // An error is no progress.
+        // Errors are reported all the same.
         bench.home.run(&[&["pull"], options, &[&bench.registry.name("missing")]].concat()).exits(3).fails_in_one_line();
     }
 }
@@ -230,7 +230,7 @@ fn json_progress_ends_with_the_exit_code() {
 }
 
 #[test]
-fn json_progress_tells_every_failure_by_its_word() {
+fn json_progress_has_a_word_for_every_kind_of_failure() {
     type Setup = fn(&Bench);
     let cases: [(i32, &str, bool, Setup); 7] = [
         (3, "not-found", false, |b| b.registry.fault(on("/manifests/").status(404).body("{}"))),
@@ -276,7 +276,7 @@ fn json_progress_tells_every_failure_by_its_word() {
 }
 
 #[test]
-fn usage_errors_are_objects_too_where_json_was_asked_for() {
+fn json_progress_reports_usage_errors() {
     let (bench, other) = (Bench::new(), Registry::plain());
     let names =
         [Image::small("x").push(&bench.registry, "app", "latest"), Image::small("x").push(&other, "app", "latest")];
@@ -316,7 +316,7 @@ fn usage_errors_are_objects_too_where_json_was_asked_for() {
 }
 
 #[test]
-fn verbose_names_the_requests() {
+fn verbose_shows_the_requests() {
     let bench = Bench::new();
     let image = image();
     let name = image.push(&bench.registry, "app", "latest");
@@ -328,7 +328,7 @@ fn verbose_names_the_requests() {
 }
 
 #[test]
-fn foreign_text_is_escaped() {
+fn escapes_untrusted_text() {
     let evil = "\u{1b}[31mred\u{7}\u{9b}31m\u{202e}rtl\r\nfake: line";
     let json = serde_json::json!({ "errors": [{ "code": evil, "message": evil, "detail": evil }] }).to_string();
     let controls = |text: &str| {
@@ -363,7 +363,7 @@ fn foreign_text_is_escaped() {
 }
 
 #[test]
-fn errors_name_what_they_are_about_and_nothing_twice() {
+fn errors_name_their_subject_once() {
     let bench = Bench::new();
     let name = bench.registry.name("missing:1");
     let outcome = bench.home.run(&["pull", &name]).exits(3).fails_in_one_line();
@@ -374,13 +374,13 @@ fn errors_name_what_they_are_about_and_nothing_twice() {
     bench.home.run(&["pull", "localhost:1/app"]).exits(5).fails_in_one_line().says("localhost:1");
     let secure = Registry::tls(&kit::authority::Authority::new());
     let name = Image::small("x").push(&secure, "app", "latest");
-    bench.home.run(&["pull", &name]).exits_in("an authority that nobody knows", 7).fails_in_one_line();
+    bench.home.run(&["pull", &name]).exits_in("an unknown authority", 7).fails_in_one_line();
     let ca = bench.home.write("other.pem", kit::authority::Authority::new().pem());
     bench.home.run(&["pull", "--ca-file", &ca, &name]).exits_in("another authority", 7).fails_in_one_line();
 }
 
 #[test]
-fn a_ca_file_must_be_one() {
+fn rejects_a_ca_file_without_certificates() {
     let authority = kit::authority::Authority::new();
     let (ours, wrong_name) = (Registry::tls(&authority), Registry::tls_for(&authority, &["registry.example"]));
     let home = Home::new();
@@ -403,11 +403,11 @@ fn a_ca_file_must_be_one() {
     }
     let name = Image::small("x").push(&wrong_name, "app", "latest");
     home.run(&["pull", "--ca-file", &ca, &name]).exits_in("a certificate for another name", 7).fails_in_one_line();
-    assert!(wrong_name.log().is_empty(), "something was asked all the same");
+    assert!(wrong_name.log().is_empty(), "a request was sent");
 }
 
 #[test]
-fn an_option_of_another_command_is_none() {
+fn rejects_options_of_other_commands() {
     let home = Home::new();
     for args in [
         &["logout", "--timeout", "5", "r.io"][..],

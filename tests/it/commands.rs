@@ -1,4 +1,4 @@
-//! `tags`, `digest` and `manifest`: straight from the registry, clean on standard output, nothing stored.
+//! `tags`, `digest` and `manifest`: they read from the registry, print to standard output, and store nothing.
 
 use serde_json::{Value, json};
 
@@ -10,7 +10,7 @@ use kit::image::{Image, OCI_INDEX, OCI_MANIFEST, architecture, push_index};
 use kit::process::Finished;
 use kit::schema1::{self, SIGNED, Step};
 
-/// Nothing was written anywhere, and this is all that was asked.
+/// Checks that nothing was stored and that these were all requests.
 #[track_caller]
 fn assert_asked(bench: &Bench, expected: &[String]) {
     assert!(!bench.home.store().exists(), "a store was made");
@@ -24,7 +24,7 @@ fn get(target: &str) -> String {
 }
 
 #[test]
-fn tags_are_listed_page_by_page() {
+fn tags_follows_the_pages_of_the_list() {
     let bench = Bench::new();
     bench.registry.page_size(2);
     for tag in ["1", "2", "3.0-rc_1", "4", "latest"] {
@@ -45,7 +45,7 @@ fn tags_are_listed_page_by_page() {
 }
 
 #[test]
-fn tag_lists_that_lie_print_nothing() {
+fn tags_prints_nothing_of_an_invalid_list() {
     let body = |tags: &str| format!(r#"{{"name":"app","tags":{tags}}}"#);
     for (case, code, text, printed) in [
         ("null", 0, body("null"), ""),
@@ -111,7 +111,7 @@ fn digest_and_manifest_of_an_index() {
 }
 
 #[test]
-fn a_pinned_digest_is_proven() {
+fn verifies_a_pinned_digest() {
     let (bench, image, other) = (Bench::new(), Image::small("a"), Image::small("b"));
     for digest in [image.digest(), sha512(&image.manifest_bytes())] {
         let name = bench.registry.name(&format!("app@{digest}"));
@@ -122,7 +122,7 @@ fn a_pinned_digest_is_proven() {
             bench.home.run(&[command, &name]).exits_in(&digest, 8).fails_in_one_line().prints("");
         }
     }
-    // What the header says is not believed.
+    // The header is not trusted.
     let name = image.push(&bench.registry, "app", "latest");
     let lie = on("/manifests/").without("Docker-Content-Digest").header("Docker-Content-Digest", sha256(b"lie"));
     bench.registry.fault(lie);
@@ -130,7 +130,7 @@ fn a_pinned_digest_is_proven() {
 }
 
 #[test]
-fn what_is_no_image_can_be_looked_at() {
+fn prints_documents_that_are_not_images() {
     let bench = Bench::new();
     let unknown = br#"{"schemaVersion":2,"mediaType":"application/vnd.unknown","n":1.50,"z":1,"a":[]}"#;
     bench.registry.put_manifest("app", Some("latest"), "application/vnd.unknown", unknown);
@@ -148,7 +148,7 @@ fn what_is_no_image_can_be_looked_at() {
 }
 
 #[test]
-fn nothing_in_a_document_moves_the_cursor() {
+fn escapes_control_characters_of_a_document() {
     let bench = Bench::new();
     let check = |text: &str, code: i32| -> Finished {
         bench.registry.put_manifest("app", Some("latest"), OCI_MANIFEST, text.as_bytes());
@@ -165,7 +165,7 @@ fn nothing_in_a_document_moves_the_cursor() {
 }
 
 #[test]
-fn refusals_have_their_codes() {
+fn errors_have_their_exit_codes() {
     let bench = Bench::new();
     let name = bench.registry.name("app");
     for command in ["digest", "manifest"] {

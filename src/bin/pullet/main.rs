@@ -42,7 +42,7 @@ fn run(line: &CommandLine, common: &Common, reporter: &Reporter) -> Result<(), F
         Selected::Command(command) => (command.run)(line, common, reporter),
         _ if common.help => text::print(help::of_program(&commands::TABLE)),
         Selected::Unbuilt(feature) => {
-            let failure = Failure::new(ErrorKind::Unsupported, "this pullet is built without this command");
+            let failure = Failure::new(ErrorKind::Unsupported, "this pullet was built without this command");
             Err(failure.hint(format!("use a build with the feature \"{}\"", feature.name)))
         }
         Selected::Nothing => Err(line.misused("a command is missing")),

@@ -1,5 +1,8 @@
 //! The command line. A command is a value of [`command::Command`]; its options are tables of [`options::Opt`], from which
 //! parsing and help are made. Options that several commands share are declared once, in `common` and `registry`.
+//!
+//! To add an option, add a row to a table and a field to the struct that the table sets. To add a command, add a file to
+//! `commands/` and a row to its table.
 
 pub(crate) mod command;
 pub(crate) mod common;

@@ -13,7 +13,7 @@ pub(super) static COMMAND: Command = Command {
     name: "images",
     arguments: "",
     summary: "list the images in the store",
-    about: "List the images in the store. SIZE is what config and layers take there, compressed as they are. With -q, print \
+    about: "List the images in the store. SIZE is the size of config and layers in the store, which are compressed. With -q, print \
             only the image IDs.",
     definitions: &[],
     groups: &[],
