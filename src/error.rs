@@ -85,7 +85,35 @@ impl ErrorKind {
 
     /// Returns true if the same call may succeed later without any change on this machine.
     pub fn is_transient(self) -> bool {
-        matches!(self, Self::Interrupted | Self::Network | Self::RateLimited)
+        matches!(self, Self::Network | Self::RateLimited)
+    }
+
+    /// The exit code for a program that ends with this kind of error. The codes are stable.
+    ///
+    /// ```
+    /// assert_eq!(pullet::ErrorKind::NotFound.exit_code(), 3);
+    /// ```
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::Internal => 1,
+            Self::Usage => 2,
+            Self::NotFound => 3,
+            Self::Denied => 4,
+            Self::Network => 5,
+            Self::RateLimited => 6,
+            Self::Tls => 7,
+            Self::Mismatch => 8,
+            Self::Disk => 9,
+            Self::Unsupported => 10,
+            Self::Unsafe => 11,
+            Self::Interrupted => 130,
+        }
+    }
+}
+
+impl Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
     }
 }
 

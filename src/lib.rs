@@ -77,7 +77,7 @@
 //!
 //! impl Progress for Lines {
 //!     fn report(&self, event: Event<'_>) {
-//!         if let Event::Layer { layer, state: LayerState::Complete } = event {
+//!         if let Event::Layer { layer, state: LayerState::Complete, .. } = event {
 //!             println!("{} of {}", layer.index + 1, layer.total);
 //!         }
 //!     }

@@ -9,6 +9,7 @@ use crate::digest::Digest;
 #[non_exhaustive]
 pub enum Event<'a> {
     /// A response arrived.
+    #[non_exhaustive]
     Answered {
         /// `GET` or `POST`.
         method: &'a str,
@@ -18,13 +19,25 @@ pub enum Event<'a> {
         status: u16,
     },
     /// A pull begins.
+    #[non_exhaustive]
     Pulling {
         /// The tag, or the digest if there is no tag.
         label: &'a str,
         /// The path of the repository, such as `library/alpine`.
         path: &'a str,
     },
+    /// It is decided what to fetch. No byte of a layer has been requested yet.
+    #[non_exhaustive]
+    Plan {
+        /// The number of layers of the image.
+        layers: usize,
+        /// The layers that will be fetched.
+        missing: usize,
+        /// The size of those layers in bytes.
+        bytes: u64,
+    },
     /// The state of a layer in the store changed.
+    #[non_exhaustive]
     Layer {
         /// The layer.
         layer: Layer,
@@ -32,6 +45,7 @@ pub enum Event<'a> {
         state: LayerState,
     },
     /// A layer is being unpacked.
+    #[non_exhaustive]
     Unpacking {
         /// The layer.
         layer: Layer,
@@ -39,6 +53,7 @@ pub enum Event<'a> {
         read: u64,
     },
     /// An attempt failed and will be retried.
+    #[non_exhaustive]
     Retry {
         /// The error of the failed attempt.
         reason: &'a str,
@@ -50,6 +65,7 @@ pub enum Event<'a> {
         retries: u32,
     },
     /// A file, variable or option decided something. For verbose output.
+    #[non_exhaustive]
     Configured {
         /// The decision, without secrets.
         what: &'a str,
@@ -62,6 +78,7 @@ pub enum Event<'a> {
 
 /// A layer and its place in the image.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct Layer {
     /// The place, counted from 0, the base layer.
     pub index: usize,
@@ -94,10 +111,23 @@ pub enum LayerState {
     Exists,
 }
 
-/// A receiver of events.
+/// A receiver of events. Closures are receivers too:
+///
+/// ```
+/// use pullet::{Event, Progress};
+///
+/// let print = |event: Event<'_>| println!("{event:?}");
+/// print.report(Event::Note("hello"));
+/// ```
 pub trait Progress: Sync {
     /// Handles an event. The working thread calls this, so it should return soon.
     fn report(&self, event: Event<'_>);
+}
+
+impl<F: Fn(Event<'_>) + Sync> Progress for F {
+    fn report(&self, event: Event<'_>) {
+        self(event);
+    }
 }
 
 /// Ignores all events.

@@ -1,12 +1,14 @@
 //! The library as a program embeds it: what only its public API can show.
 
 use std::process::Command;
+use std::sync::Mutex;
+use std::time::Instant;
 
 use kit::digest::base64;
 use kit::home::Home;
 use kit::image::Image;
 use kit::registry::Registry;
-use pullet::{Client, Credentials, ErrorKind, Options, Reference, Silent, Store};
+use pullet::{Cancel, Client, Credentials, ErrorKind, Event, LayerState, Options, Reference, Silent, Store};
 
 const LOGIN: &str = "robot:s3cret";
 
@@ -58,4 +60,59 @@ fn a_proxy_can_be_given_by_value() {
     // Nothing listens there, so the error shows that the proxy was used; loopback itself would bypass it.
     assert_eq!(pull(options, "registry.example/app:1"), Err(ErrorKind::Network));
     assert_eq!(pull(Options::new().proxy("ftp://x").retries(0), "registry.example/app:1"), Err(ErrorKind::Usage));
+}
+
+#[test]
+fn the_plan_is_reported_before_the_first_layer_is_requested() {
+    let registry = Registry::plain();
+    let image = Image::small("plan");
+    image.push(&registry, "app", "latest");
+    let events = Mutex::new(Vec::new());
+    let size = image.layers[0].blob.len() as u64;
+    let progress = |event: Event<'_>| {
+        let text = match event {
+            Event::Plan { layers, missing, bytes, .. } => {
+                assert!(missing == 0 || registry.requests_to(&image.layers[0].digest()) == 0);
+                format!("plan {layers} {missing} {}", bytes == size)
+            }
+            Event::Layer { state: LayerState::Complete, .. } => "complete".to_owned(),
+            _ => return,
+        };
+        events.lock().unwrap().push(text);
+    };
+    let home = Home::new();
+    let client = Client::new(Options::new()).unwrap();
+    let name: Reference = registry.name("app:latest").parse().unwrap();
+    let store = Store::open(home.store());
+    client.pull(&name, &store, &progress).unwrap();
+    client.pull(&name, &store, &progress).unwrap();
+    assert_eq!(*events.lock().unwrap(), ["plan 1 1 true", "complete", "plan 1 0 false"]);
+}
+
+#[test]
+fn one_call_is_cancelled_and_the_next_is_not() {
+    let registry = Registry::plain();
+    Image::small("cancel").push(&registry, "app", "latest");
+    let home = Home::new();
+    let client = Client::new(Options::new()).unwrap();
+    let name: Reference = registry.name("app:latest").parse().unwrap();
+    let store = Store::open(home.store());
+    let cancel = Cancel::default();
+    cancel.cancel();
+    let cancelled = client.with_cancel(&cancel).pull(&name, &store, &Silent);
+    let error = cancelled.map(|pulled| pulled.is_new).unwrap_err();
+    assert_eq!((error.kind(), error.kind().is_transient()), (ErrorKind::Interrupted, false));
+    let late = Cancel::with_deadline(Instant::now());
+    let late = client.with_cancel(&late).pull(&name, &store, &Silent);
+    assert_eq!(late.map(|pulled| pulled.is_new).map_err(|e| e.kind()), Err(ErrorKind::Network));
+    assert_eq!(client.pull(&name, &store, &Silent).map(|pulled| pulled.is_new).map_err(|e| e.kind()), Ok(true));
+}
+
+#[test]
+fn what_a_program_prints_of_a_client_has_no_secret() {
+    let credentials = Credentials::new("robot", "s3cret").unwrap();
+    let client = Client::new(Options::new().credentials(credentials)).unwrap();
+    assert!(!format!("{client:?}").contains("s3cret"));
+    assert_eq!(ErrorKind::RateLimited.to_string(), "rate-limited");
+    assert_eq!(ErrorKind::RateLimited.exit_code(), 6);
 }

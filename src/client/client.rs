@@ -1,5 +1,6 @@
 //! The client: its options, its credentials and its connections to registries.
 
+use std::fmt;
 use std::io::Read;
 use std::sync::Arc;
 #[cfg(feature = "boot")]
@@ -7,6 +8,7 @@ use std::time::Instant;
 
 use super::options::Options;
 use super::retry::RetryState;
+use crate::cancel::Cancel;
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::{self, CredentialStore};
 use crate::oci::credentials::Credentials;
@@ -66,6 +68,29 @@ impl Client {
         }
     }
 
+    /// Returns a client with the same options and cached credentials, whose calls end when `cancel` is raised or its
+    /// deadline passes. Use it to cancel one call, or to bound the time of one call.
+    ///
+    /// ```no_run
+    /// use pullet::{Cancel, Client, Options, Silent};
+    /// use std::time::{Duration, Instant};
+    ///
+    /// let client = Client::new(Options::new())?;
+    /// let hurried = client.with_cancel(&Cancel::with_deadline(Instant::now() + Duration::from_secs(10)));
+    /// let resolved = hurried.resolve(&"alpine:3.20".parse()?, None, &Silent)?;
+    /// println!("{}", resolved.digest());
+    /// # Ok::<(), pullet::Error>(())
+    /// ```
+    #[must_use]
+    pub fn with_cancel(&self, cancel: &Cancel) -> Self {
+        Self {
+            options: self.options.clone().cancel(cancel.clone()),
+            platform: self.platform.clone(),
+            credential_store: Arc::clone(&self.credential_store),
+            connections: self.connections.with_cancel(cancel),
+        }
+    }
+
     /// The same client without retries and with an additional deadline.
     #[cfg(feature = "boot")]
     pub(crate) fn scout(&self, until: Instant) -> Self {
@@ -73,15 +98,9 @@ impl Client {
             Some(left) => until.min(Instant::now() + left),
             None => until,
         };
-        let cancel = self.options.cancel.until(until);
-        let connections = self.connections.with_cancel(&cancel);
-        let options = self.options.clone().retries(0).cancel(cancel);
-        Self {
-            options,
-            platform: self.platform.clone(),
-            credential_store: Arc::clone(&self.credential_store),
-            connections,
-        }
+        let mut scout = self.with_cancel(&self.options.cancel.until(until));
+        scout.options.retries = 0;
+        scout
     }
 
     /// Opens a session. No request is sent yet.
@@ -116,6 +135,13 @@ impl Client {
         let size = Size::Exactly(descriptor.size);
         let body = Verified::new(body, descriptor.digest, size, self.options.cancel.clone());
         body.document(self.options.limits.document, |e| Error::new(ErrorKind::Network, e.to_string()))
+    }
+}
+
+impl fmt::Debug for Client {
+    /// Shows no options, because credentials are among them.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("platform", &self.platform).finish_non_exhaustive()
     }
 }
 

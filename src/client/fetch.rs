@@ -9,7 +9,7 @@ use super::resolve::Resolved;
 use crate::cancel::Cancel;
 use crate::error::Result;
 use crate::images::{ImageLayer, Need, check_space, least_tree};
-use crate::progress::{Event, LayerState};
+use crate::progress::{Event, LayerState, Progress};
 use crate::registry::Connections;
 use crate::store::Store;
 use crate::workers::{self, Worker};
@@ -35,6 +35,7 @@ impl Client {
         apply: &mut Apply<'_>,
     ) -> Result<usize> {
         let steps = plan(layers, store)?;
+        report_plan(&steps, resolved.progress);
         for step in &steps {
             let state = if step.is_missing { LayerState::Waiting } else { LayerState::Exists };
             resolved.progress.report(Event::Layer { layer: step.layer.layer, state });
@@ -121,6 +122,13 @@ fn plan<'m>(layers: &'m [ImageLayer<'m>], store: &Store) -> Result<Vec<Step<'m>>
         steps.push(Step { layer, is_missing });
     }
     Ok(steps)
+}
+
+/// Reports what will be fetched.
+fn report_plan(steps: &[Step<'_>], progress: &dyn Progress) {
+    let missing = steps.iter().filter(|step| step.is_missing);
+    let bytes = missing.clone().fold(0, |sum: u64, step| sum.saturating_add(step.layer.descriptor.blob.size));
+    progress.report(Event::Plan { layers: steps.len(), missing: missing.count(), bytes });
 }
 
 /// The layers that the store has lost since they were planned: a tool that removes blobs without taking the lock may have

@@ -20,6 +20,7 @@ use crate::registry::{PaceLimits, System, TlsConfig};
 /// # Ok::<(), pullet::Error>(())
 /// ```
 #[derive(Clone, Debug)]
+#[must_use]
 pub struct Options {
     pub(crate) platform: Option<Platform>,
     pub(crate) cancel: Cancel,

@@ -1,6 +1,8 @@
 //! Resolves a name at its registry: from a tag or digest, through indexes, to the manifest for one platform. Nothing is
 //! written.
 
+use std::fmt;
+
 use super::client::Client;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
@@ -294,6 +296,14 @@ impl Resolved<'_> {
             ResolvedContent::Image(manifest) => Ok(manifest),
             ResolvedContent::Artifact(artifact) => Err(artifact.not_an_image(&self.name.familiar())),
         }
+    }
+}
+
+impl fmt::Debug for Resolved<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Resolved");
+        shown.field("name", &self.name).field("digest", &self.digest).field("manifest", &self.descriptor);
+        shown.finish_non_exhaustive()
     }
 }
 

@@ -21,6 +21,7 @@ use crate::store::Store;
 /// # }
 /// ```
 #[derive(Clone, Debug, Default)]
+#[must_use]
 pub struct Sandbox {
     folders: Vec<PathBuf>,
 }

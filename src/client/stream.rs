@@ -63,6 +63,8 @@ impl Client {
         let config = self.config(&mut resolved, &manifest, None)?;
         let layers = image_layers(&manifest, &config.parsed);
         check_space(&[Need { path: target, bytes: least_tree(&layers), files: 0 }])?;
+        let bytes = layers.iter().fold(0, |sum: u64, layer| sum.saturating_add(layer.descriptor.blob.size));
+        resolved.progress.report(Event::Plan { layers: layers.len(), missing: layers.len(), bytes });
         let mut mismatches = MismatchRetry::default();
         loop {
             match self.stream_tree(&mut resolved, &layers, target, options) {

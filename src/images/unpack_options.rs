@@ -8,6 +8,7 @@ use crate::unpack::UnpackConfig;
 
 /// Options of an unpacking.
 #[derive(Clone, Debug)]
+#[must_use]
 pub struct UnpackOptions {
     devices: bool,
     pub(super) jobs: usize,

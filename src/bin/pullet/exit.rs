@@ -66,24 +66,10 @@ impl Failure {
 
     /// The exit code.
     pub(crate) fn code(&self) -> u8 {
-        let kind = match self.0.cause {
-            Cause::Error(kind) => kind,
-            Cause::Terminated => return 143,
-            Cause::BrokenPipe => return 0,
-        };
-        match kind {
-            ErrorKind::Usage => 2,
-            ErrorKind::NotFound => 3,
-            ErrorKind::Denied => 4,
-            ErrorKind::Network => 5,
-            ErrorKind::RateLimited => 6,
-            ErrorKind::Tls => 7,
-            ErrorKind::Mismatch => 8,
-            ErrorKind::Disk => 9,
-            ErrorKind::Unsupported => 10,
-            ErrorKind::Unsafe => 11,
-            ErrorKind::Interrupted => 130,
-            _ => 1,
+        match self.0.cause {
+            Cause::Error(kind) => kind.exit_code(),
+            Cause::Terminated => 143,
+            Cause::BrokenPipe => 0,
         }
     }
 
@@ -94,7 +80,7 @@ impl Failure {
 
     /// Whether the same command may succeed later although nothing was changed here.
     pub(crate) fn is_transient(&self) -> bool {
-        self.kind().is_some_and(ErrorKind::is_transient)
+        self.kind().is_some_and(|kind| kind.is_transient() || kind == ErrorKind::Interrupted)
     }
 
     /// The error and, where there is a way out, the hint; `None` if nothing is to be reported.

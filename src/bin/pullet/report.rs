@@ -1,6 +1,7 @@
 //! Reports progress on standard error, as lines like Docker's, with a live line on a terminal, or as JSON objects; at the
 //! end, reports the error and the exit code.
 
+use std::collections::BTreeMap;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
@@ -20,7 +21,8 @@ const INTERVAL: Duration = Duration::from_millis(100);
 pub(crate) struct Reporter {
     mode: ProgressMode,
     is_verbose: bool,
-    last: Mutex<Option<Instant>>,
+    /// When the bytes of each layer, by its index, were last reported.
+    last: Mutex<BTreeMap<usize, Instant>>,
 }
 
 impl Reporter {
@@ -33,7 +35,7 @@ impl Reporter {
             (ProgressMode::Auto, false) => ProgressMode::Plain,
             (chosen, _) => chosen,
         };
-        Self { mode, is_verbose: common.is_verbose, last: Mutex::new(None) }
+        Self { mode, is_verbose: common.is_verbose, last: Mutex::default() }
     }
 
     /// A line for people. Its text is not part of the public interface.
@@ -69,22 +71,28 @@ impl Reporter {
         ExitCode::from(code)
     }
 
-    fn is_due(&self) -> bool {
+    /// Whether the bytes of a layer may be reported again.
+    fn is_due(&self, layer: Layer) -> bool {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_due = last.is_none_or(|last| last.elapsed() >= INTERVAL);
-        if is_due {
-            *last = Some(Instant::now());
+        let now = Instant::now();
+        match last.get(&layer.index) {
+            Some(reported) if now.duration_since(*reported) < INTERVAL => false,
+            _ => {
+                last.insert(layer.index, now);
+                true
+            }
         }
-        is_due
     }
 
     fn report_json(&self, event: Event<'_>) {
         let object = match event {
             Event::Answered { .. } | Event::Configured { .. } if !self.is_verbose => return,
-            Event::Layer { state: LayerState::Downloading(count), layer } if count < layer.size && !self.is_due() => {
+            Event::Layer { state: LayerState::Downloading(count), layer, .. }
+                if count < layer.size && !self.is_due(layer) =>
+            {
                 return;
             }
-            Event::Unpacking { read, layer } if read < layer.size && !self.is_due() => return,
+            Event::Unpacking { read, layer, .. } if read < layer.size && !self.is_due(layer) => return,
             event => object(event),
         };
         write(&format!("{object}\n"));
@@ -92,22 +100,22 @@ impl Reporter {
 
     fn report_lines(&self, event: Event<'_>) {
         match event {
-            Event::Answered { method, url, status } if self.is_verbose => {
+            Event::Answered { method, url, status, .. } if self.is_verbose => {
                 self.note(&format!("{method} {url}: {status}"))
             }
-            Event::Configured { what, from } if self.is_verbose => self.note(&format!("{what}: from {from}")),
-            Event::Pulling { label, path } => self.note(&format!("{label}: Pulling from {path}")),
-            Event::Layer { layer, state } => match state {
+            Event::Configured { what, from, .. } if self.is_verbose => self.note(&format!("{what}: from {from}")),
+            Event::Pulling { label, path, .. } => self.note(&format!("{label}: Pulling from {path}")),
+            Event::Layer { layer, state, .. } => match state {
                 LayerState::Waiting => self.note_layer(layer, "Pulling fs layer"),
                 LayerState::Downloading(count) => self.live(layer, "Downloading", count),
                 LayerState::Complete => self.note_layer(layer, "Pull complete"),
                 LayerState::Exists => self.note_layer(layer, "Already exists"),
                 _ => {}
             },
-            Event::Unpacking { layer, read } if read < layer.size => self.live(layer, "Extracting", read),
+            Event::Unpacking { layer, read, .. } if read < layer.size => self.live(layer, "Extracting", read),
             Event::Unpacking { layer, .. } => self.note_layer(layer, "Unpacked"),
             Event::Note(text) => self.note(text),
-            Event::Retry { reason, wait, attempt, retries } => {
+            Event::Retry { reason, wait, attempt, retries, .. } => {
                 self.note(&format!("{reason}; retrying in {:.1} s ({attempt} of {retries})", wait.as_secs_f64()));
             }
             _ => {}
@@ -121,7 +129,7 @@ impl Reporter {
     /// Overwrites the live line, which only terminals have.
     fn live(&self, layer: Layer, what: &str, count: u64) {
         const WIDTH: u64 = 30;
-        if self.mode != ProgressMode::Tty || !self.is_due() {
+        if self.mode != ProgressMode::Tty || !self.is_due(layer) {
             return;
         }
         let done =
@@ -145,11 +153,14 @@ impl Progress for Reporter {
 fn object(event: Event<'_>) -> Value {
     let place = |layer: Layer| json!({ "layer": layer.index + 1, "layers": layer.total, "digest": layer.digest.to_string(), "size": layer.size });
     match event {
-        Event::Answered { method, url, status } => {
+        Event::Answered { method, url, status, .. } => {
             json!({ "event": "request", "method": method, "url": url, "status": status })
         }
-        Event::Pulling { label, path } => json!({ "event": "pulling", "label": label, "path": path }),
-        Event::Layer { layer, state } => {
+        Event::Pulling { label, path, .. } => json!({ "event": "pulling", "label": label, "path": path }),
+        Event::Plan { layers, missing, bytes, .. } => {
+            json!({ "event": "plan", "layers": layers, "missing": missing, "bytes": bytes })
+        }
+        Event::Layer { layer, state, .. } => {
             let (word, current) = match state {
                 LayerState::Waiting => ("waiting", 0),
                 LayerState::Downloading(count) => ("downloading", count),
@@ -158,10 +169,10 @@ fn object(event: Event<'_>) -> Value {
             };
             merged(json!({ "event": "layer", "state": word, "current": current }), place(layer))
         }
-        Event::Unpacking { layer, read } => merged(json!({ "event": "unpack", "current": read }), place(layer)),
-        Event::Configured { what, from } => json!({ "event": "configured", "what": what, "from": from }),
+        Event::Unpacking { layer, read, .. } => merged(json!({ "event": "unpack", "current": read }), place(layer)),
+        Event::Configured { what, from, .. } => json!({ "event": "configured", "what": what, "from": from }),
         Event::Note(text) => json!({ "event": "note", "text": text }),
-        Event::Retry { reason, wait, attempt, retries } => json!({
+        Event::Retry { reason, wait, attempt, retries, .. } => json!({
             "event": "retry", "reason": reason, "wait": wait.as_secs_f64(), "attempt": attempt, "retries": retries,
         }),
         _ => json!({ "event": "other" }),
