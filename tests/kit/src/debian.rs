@@ -12,12 +12,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// The programs that tests run, and the packages that have them.
-const PACKAGES: [(&str, &str); 10] = [
+const PACKAGES: [(&str, &str); 12] = [
+    ("cp", "coreutils"),
     ("debootstrap", "debootstrap"),
     ("docker-registry", "docker-registry"),
     ("gzip", "gzip"),
     ("nginx", "nginx-light"),
     ("script", "bsdutils"),
+    ("setfattr", "attr"),
     ("sh", "dash"),
     ("skopeo", "skopeo"),
     ("tar", "tar"),

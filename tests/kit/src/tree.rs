@@ -253,3 +253,47 @@ fn same(old: Option<&Node>, new: Option<&Node>) -> bool {
     let timed = |node: &Node| Node { mtime: mtime.and(node.mtime), ..node.clone() };
     timed(old) == timed(new)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::debian::{command, run};
+    use crate::home::TempDir;
+
+    /// Returns the paths that differ after the script has changed a copy of a small tree.
+    fn differing_after(script: &str) -> String {
+        let folder = TempDir::new();
+        let (left, right) = (folder.path().join("left"), folder.path().join("right"));
+        fs::create_dir_all(left.join("a")).unwrap();
+        for (name, text) in [("a/x", "1"), ("b", "2"), ("c", "")] {
+            fs::write(left.join(name), text).unwrap();
+        }
+        run(command("cp").arg("--archive").arg(&left).arg(&right)).expect(0);
+        // A change below a folder changes its time too, which is restored.
+        let restored = format!("{script}; touch -r ../left/a a; touch -r ../left .");
+        run(command("sh").args(["-ec", &restored]).current_dir(&right)).expect(0);
+        let lines = Tree::read(&left).differences(&Tree::read(&right));
+        lines.iter().map(|line| line.split(' ').take(2).collect::<String>()).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn finds_every_difference() {
+        for (script, expected) in [
+            (":", ""),
+            ("printf 3 > a/x; touch -r ../left/a/x a/x", "-a/x +a/x"),
+            ("chmod 4755 b", "-b +b"),
+            ("touch -d @1.000000001 a/x", "-a/x +a/x"),
+            ("rm a/x", "-a/x"),
+            ("touch d", "+d"),
+            ("ln -f b c", "-b +b -c +c"),
+            ("rm c; ln -s b c", "-c +c"),
+            ("rm c; mkfifo c", "-c +c"),
+            ("rm c; mkdir c", "-c +c"),
+            ("setfattr -n user.a -v 1 b", "-b +b"),
+        ] {
+            assert_eq!(differing_after(script), expected, "{script}");
+        }
+    }
+}

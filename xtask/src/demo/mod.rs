@@ -10,6 +10,8 @@ mod tree;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use kit::tree::Tree;
+
 use crate::disk::Temporary;
 use crate::image::{Image, Layer};
 use crate::registry::Registry;
@@ -17,7 +19,6 @@ use crate::{Result, cargo, debian, disk, push, shell, show};
 use machine::Staged;
 use pullet::Pullet;
 use story::Story;
-use tree::Tree;
 
 const REPOSITORY: &str = "this/machine";
 
@@ -150,13 +151,14 @@ fn unpack(story: &mut Story, pullet: &Pullet, name: &str, root: &Path) -> Result
 /// Compares the tree with the layers' folders, merged by a simple second implementation.
 fn verify(story: &mut Story, staged: &[Staged], root: &Path) -> Result {
     story.section("Verify");
-    let layers: Result<Vec<Tree>> = staged.iter().map(|part| Tree::read(&part.folder)).collect();
-    let expected = layers?.into_iter().fold(Tree::default(), Tree::under);
-    let unpacked = Tree::read(root)?;
-    let differences = expected.differences(&unpacked)?;
+    let layers = staged.iter().map(|part| tree::read(&part.folder));
+    let expected = layers.fold(Tree::default(), tree::merge);
+    let differences = expected.differences(&tree::read(root));
     differences.iter().take(20).for_each(|difference| story.say(difference));
-    story
-        .claim(differences.is_empty(), &format!("{}: all as in the original, and nothing else", expected.summary()))?;
+    story.claim(
+        differences.is_empty(),
+        &format!("{}: all as in the original, and nothing else", tree::summary(&expected)),
+    )?;
     story.detail("compared: kind, mode, owner, time to the nanosecond, content");
     for change in machine::CHANGES {
         story.claim(change.holds_in(root)?, change.claim)?;
@@ -191,12 +193,12 @@ fn pull_again(story: &mut Story, pullet: &Pullet, registry: &Registry, name: &st
 
 fn look_around(story: &mut Story, root: &Path) -> Result {
     story.section("Result");
-    let tree = Tree::read(root)?;
-    story.tick(&tree.summary());
+    let tree = tree::read(root);
+    story.tick(&tree::summary(&tree));
     // The first is usually a link to the second. Links are not followed, because in an untrusted tree they may lead
     // out.
     let places = ["etc/os-release", "usr/lib/os-release"].map(Path::new);
-    match places.into_iter().find(|path| tree.has_file(path)) {
+    match places.into_iter().find(|path| tree::has_file(&tree, path)) {
         Some(path) => story.quote(&disk::read(&root.join(path))?),
         None => story.say("the image has no os-release"),
     }
