@@ -1,7 +1,7 @@
 //! Remedies as values. The library knows no command line, so an error carries an [`Advice`] and the program puts it
 //! into words with its own options and commands.
 
-/// What the caller can do about an error.
+/// A remedy that the caller can apply after an error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Advice {

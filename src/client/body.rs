@@ -15,7 +15,7 @@ use crate::store::KnownBytes;
 /// Bytes that are read at once when a response starts before the wanted byte.
 const SKIP_BUFFER: usize = 16 << 10;
 
-/// What to read.
+/// A blob and its other locations.
 #[derive(Clone, Copy)]
 pub(crate) struct BlobSource<'s> {
     pub(crate) blob: &'s Descriptor,

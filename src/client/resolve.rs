@@ -37,7 +37,7 @@ pub struct Resolved<'a> {
     pub(crate) progress: &'a dyn Progress,
 }
 
-/// What a name turned out to be.
+/// An image or an artifact.
 #[derive(Clone)]
 pub(crate) enum ResolvedContent {
     Image(ImageManifest),

@@ -74,8 +74,8 @@ impl System for HostSystem {
     }
 
     #[cfg(feature = "tls")]
-    fn randomness(&self, tell: &dyn Fn(&str), cancel: &Cancel) -> Result<()> {
-        await_kernel_randomness(tell, cancel)
+    fn randomness(&self, notify: &dyn Fn(&str), cancel: &Cancel) -> Result<()> {
+        await_kernel_randomness(notify, cancel)
     }
 
     #[cfg(feature = "tls")]
@@ -120,8 +120,8 @@ impl System for NoSystem {
     }
 
     #[cfg(feature = "tls")]
-    fn randomness(&self, tell: &dyn Fn(&str), cancel: &Cancel) -> Result<()> {
-        await_kernel_randomness(tell, cancel)
+    fn randomness(&self, notify: &dyn Fn(&str), cancel: &Cancel) -> Result<()> {
+        await_kernel_randomness(notify, cancel)
     }
 
     #[cfg(feature = "tls")]
@@ -143,24 +143,24 @@ impl System for NoSystem {
 }
 
 #[cfg(feature = "tls")]
-fn await_kernel_randomness(tell: &dyn Fn(&str), cancel: &Cancel) -> Result<()> {
-    await_randomness(is_random, wait_for_randomness, RANDOMNESS_WAIT, tell, cancel)
+fn await_kernel_randomness(notify: &dyn Fn(&str), cancel: &Cancel) -> Result<()> {
+    await_randomness(is_random, wait_for_randomness, RANDOMNESS_WAIT, notify, cancel)
 }
 
-/// Waits until a source has random numbers. `is_ready` returns at once; `wait` blocks until the source is ready. `tell` gets
-/// a message before a wait.
+/// Waits until a source has random numbers. `is_ready` returns at once; `wait` blocks until the source is ready. `notify`
+/// gets a message before a wait.
 #[cfg(feature = "tls")]
 fn await_randomness(
     is_ready: impl Fn() -> bool,
     wait: impl FnOnce() + Send + 'static,
     limit: Duration,
-    tell: &dyn Fn(&str),
+    notify: &dyn Fn(&str),
     cancel: &Cancel,
 ) -> Result<()> {
     if is_ready() {
         return Ok(());
     }
-    tell("waiting for the kernel's random numbers, which TLS needs");
+    notify("waiting for the kernel's random numbers, which TLS needs");
     if workers::run_within(Some(limit), cancel, wait)?.is_some() {
         return Ok(());
     }
@@ -184,8 +184,8 @@ mod tests {
         cancel: &Cancel,
     ) -> (std::result::Result<(), ErrorKind>, usize) {
         let messages = RefCell::new(0);
-        let tell = |_: &str| *messages.borrow_mut() += 1;
-        let waited = await_randomness(|| is_ready, wait, limit, &tell, cancel).map_err(|e| e.kind());
+        let notify = |_: &str| *messages.borrow_mut() += 1;
+        let waited = await_randomness(|| is_ready, wait, limit, &notify, cancel).map_err(|e| e.kind());
         (waited, messages.into_inner())
     }
 

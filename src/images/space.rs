@@ -10,7 +10,7 @@ use super::layers::ImageLayer;
 use crate::error::{Error, ErrorKind, Result};
 use crate::oci::media_type::Compression;
 
-/// What will be written below one path, which need not exist yet: bytes and new files.
+/// The bytes and new files that will be written below one path, which need not exist yet.
 pub(crate) struct Need<'a> {
     pub(crate) path: &'a Path,
     pub(crate) bytes: u64,

@@ -9,7 +9,7 @@ pub(crate) struct Proxy {
     pub(crate) port: u16,
     pub(crate) user: Option<String>,
     pub(crate) password: Option<String>,
-    /// What configures the proxy, for messages: `$HTTPS_PROXY`, or `the options`.
+    /// The source of the setting, for messages: `$HTTPS_PROXY`, or `the options`.
     pub(crate) from: String,
 }
 

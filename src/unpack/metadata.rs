@@ -16,7 +16,7 @@ use crate::layer::{EntryKind, TarEntry, Time};
 /// The name of the file that is created, and removed at once, to learn which mode new files get.
 const PROBE: &str = "probe";
 
-/// What this process may do to files.
+/// The changes that this process may make to files.
 #[derive(Clone, Copy)]
 pub(super) struct Policy {
     /// True if owners are set. Only root can give files away.

@@ -31,7 +31,7 @@ pub(crate) struct Root {
     created: RefCell<Vec<u64>>,
 }
 
-/// What to do if a component of a path does not exist.
+/// The action if a component of a path does not exist.
 #[derive(Clone, Copy, PartialEq)]
 enum IfMissing {
     Create,

@@ -11,7 +11,7 @@ use rustix::fs;
 
 use super::metadata::set_implied_metadata;
 
-/// What one layer wrote, in a few bytes per entry. The first layer keeps no such record, because nothing is below it.
+/// The names that one layer wrote, in a few bytes per entry. The first layer keeps no such record, because nothing is below it.
 #[derive(Default)]
 pub(super) struct Written {
     names: NameSet,

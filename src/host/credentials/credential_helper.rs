@@ -39,7 +39,7 @@ pub(super) struct CredentialHelper {
     cancel: Cancel,
 }
 
-/// What a helper printed, and how it ended.
+/// The output and exit status of a helper.
 struct HelperOutput {
     status: ExitStatus,
     stdout: Vec<u8>,

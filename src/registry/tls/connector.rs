@@ -37,7 +37,7 @@ struct Inner {
     state: Mutex<State>,
 }
 
-/// What was loaded and built so far.
+/// Certificates and configurations that were loaded so far.
 #[derive(Default)]
 struct State {
     site: Option<Site>,

@@ -54,7 +54,7 @@ pub(crate) struct Feature {
     pub(crate) commands: &'static [&'static str],
 }
 
-/// What the command line asks for.
+/// A parsed command line.
 #[derive(Clone, Copy)]
 pub(crate) enum Selected {
     /// No command, or an unknown one.
