@@ -6,7 +6,7 @@ use std::path::Path;
 use super::body::{BlobSource, ResumingBody};
 use super::client::Client;
 use super::gate::Admitted;
-use super::resolve::ResolvedContent;
+use super::resolved::ResolvedContent;
 use super::retry::MismatchRetry;
 use crate::advice::Advice;
 use crate::error::{Error, ErrorKind, Result};

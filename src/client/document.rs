@@ -1,7 +1,7 @@
 //! Gets manifests and indexes from the registry, byte for byte. Nothing is stored.
 
 use super::client::Client;
-use super::resolve::{Resolved, verified_digest};
+use super::resolved::{Resolved, verified_digest};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::oci::json;

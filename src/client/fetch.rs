@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::blob::BlobFetcher;
 use super::client::Client;
-use super::resolve::Resolved;
+use super::resolved::Resolved;
 use crate::cancel::Cancel;
 use crate::error::Result;
 use crate::images::{ImageLayer, Need, check_space, least_tree};

@@ -2,7 +2,7 @@
 //! passes it: pull, unpack, stream, boot and artifact. The decision is made from the manifest alone.
 
 use super::client::Client;
-use super::resolve::{ImageManifest, Resolved, ResolvedContent};
+use super::resolved::{ImageManifest, Resolved, ResolvedContent};
 use crate::error::Result;
 
 /// A resolved name whose content may be fetched. Only [`Client::admit`] creates one.

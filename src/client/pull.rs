@@ -6,7 +6,7 @@ use std::path::Path;
 use super::blob::BlobFetcher;
 use super::client::Client;
 use super::gate::Admitted;
-use super::resolve::{ImageManifest, Resolved};
+use super::resolved::{ImageManifest, Resolved};
 use crate::error::Result;
 use crate::images::{Assembly, Image, ImageLayer, UnpackOptions, convert_schema1, image_layers};
 use crate::oci::descriptor::Descriptor;

@@ -7,7 +7,7 @@ use super::body::{BlobSource, ResumingBody};
 use super::client::Client;
 use super::gate::Admitted;
 use super::pull::report_pulling;
-use super::resolve::{ImageManifest, Resolved};
+use super::resolved::{ImageManifest, Resolved};
 use super::retry::MismatchRetry;
 use crate::advice::Advice;
 use crate::digest::Digest;
