@@ -1,4 +1,4 @@
-//! `artifact`: files by their titles, proven, and all of them or none.
+//! `pullet artifact`: writes verified files, named by their titles, either all of them or none.
 
 use serde_json::{Value, json};
 
@@ -12,7 +12,7 @@ use kit::process::Finished;
 const EMPTY: &str = "application/vnd.oci.empty.v1+json";
 const TITLE: &str = "org.opencontainers.image.title";
 
-/// An artifact of these files, with the empty config.
+/// The manifest of an artifact with these files and the empty config.
 fn artifact(files: &[(&str, &[u8])]) -> Value {
     let blob = |(title, body): &(&str, &[u8])| {
         let mut blob = descriptor("application/octet-stream", body);
@@ -37,19 +37,19 @@ fn fetch(bench: &Bench, manifest: &Value, bodies: &[(&str, &[u8])]) -> Finished 
     bench.home.run(&["artifact", &bench.registry.name("app"), &bench.home.arg("out")])
 }
 
-/// Nothing is there, and nothing beside it but what was there before.
+/// Asserts that the target does not exist and that nothing was left next to it.
 #[track_caller]
-fn assert_nothing(case: &str, bench: &Bench) {
-    let mut there: Vec<String> = std::fs::read_dir(bench.home.path(""))
+fn assert_no_target(case: &str, bench: &Bench) {
+    let mut names: Vec<String> = std::fs::read_dir(bench.home.path(""))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
-    there.sort();
-    assert_eq!(there, ["home"], "{case}");
+    names.sort();
+    assert_eq!(names, ["home"], "{case}");
 }
 
 #[test]
-fn files_have_their_titles_as_names() {
+fn names_files_by_their_titles() {
     let bench = Bench::new();
     let outcome = fetch(&bench, &artifact(&FILES), &FILES).exits(0).prints("");
     outcome.says("boot.img").says("application/vnd.example.firmware");
@@ -57,13 +57,13 @@ fn files_have_their_titles_as_names() {
         "f 0644 boot.img \"boot\"\nf 0644 empty \"\"\nd 0755 etc\nd 0755 etc/deep\nf 0644 etc/deep/conf \"key=value\"";
     assert_same("the files", expected, &listing(&bench.home.path("out")));
     assert!(!bench.home.store().exists(), "a store was made");
-    // An empty file needs no request: its digest is that of nothing.
+    // An empty file needs no request because its digest is known.
     let blobs = FILES.iter().filter(|(_, body)| !body.is_empty());
     let blobs = blobs.map(|(_, body)| format!("GET /v2/app/blobs/{} 200", sha256(body))).collect();
     let log = [vec!["GET /v2/app/manifests/latest 200".to_string()], blobs].concat();
     assert_same("the requests", &log.join("\n"), &bench.registry.log().join("\n"));
     assert_eq!(bench.registry.connections(), 1);
-    // What is there stays, and an empty folder will do.
+    // An existing target is left alone, unless it is an empty folder.
     fetch(&bench, &artifact(&FILES), &FILES).exits(9).fails_in_one_line();
     assert_same("the files", expected, &listing(&bench.home.path("out")));
     std::fs::create_dir(bench.home.path("empty")).unwrap();
@@ -72,11 +72,11 @@ fn files_have_their_titles_as_names() {
 }
 
 #[test]
-fn artifacts_of_every_shape() {
+fn fetches_artifacts_of_every_shape() {
     type Edit = fn(&mut Value);
     let cases: [(&str, Edit); 4] = [
-        ("a config of its own", |m| m["config"] = descriptor("application/vnd.example.config.v1+json", b"{\"a\":1}")),
-        ("ORAS before artifactType", |m| {
+        ("a custom config", |m| m["config"] = descriptor("application/vnd.example.config.v1+json", b"{\"a\":1}")),
+        ("ORAS without artifactType", |m| {
             m.as_object_mut().unwrap().remove("artifactType");
             m["config"] = descriptor("application/vnd.unknown.config.v1+json", b"{}");
         }),
@@ -91,7 +91,7 @@ fn artifacts_of_every_shape() {
         bench.home.run(&["pull", &bench.registry.name("app")]).exits_in(case, 10).says("pullet artifact");
         assert!(bench.home.index().is_empty(), "{case}");
     }
-    // In an index, and by a pinned digest.
+    // An artifact is also fetched from an index and by a pinned digest.
     let (bench, manifest) = (Bench::new(), artifact(&FILES));
     fetch(&bench, &manifest, &FILES).exits(0);
     let entries = index(&[descriptor(OCI_MANIFEST, manifest.to_string().as_bytes())]).to_string();
@@ -105,7 +105,7 @@ fn artifacts_of_every_shape() {
 }
 
 #[test]
-fn blobs_without_a_title_are_listed_and_left_out() {
+fn lists_blobs_without_a_title_and_leaves_them_out() {
     let (bench, mut manifest) = (Bench::new(), artifact(&FILES));
     manifest["layers"][1].as_object_mut().unwrap().remove("annotations");
     manifest["layers"][2]["annotations"] = json!({ "another": "x" });
@@ -116,11 +116,11 @@ fn blobs_without_a_title_are_listed_and_left_out() {
     let (bench, mut manifest) = (Bench::new(), artifact(&FILES[..1]));
     manifest["layers"][0].as_object_mut().unwrap().remove("annotations");
     fetch(&bench, &manifest, &FILES).exits(10).fails_in_one_line();
-    assert_nothing("no titles", &bench);
+    assert_no_target("no titles", &bench);
 }
 
 #[test]
-fn a_packed_folder_stays_packed() {
+fn does_not_unpack_packed_folders() {
     for (media_type, name) in [
         ("application/vnd.oci.image.layer.v1.tar+gzip", "site.tar.gz"),
         ("application/vnd.oci.image.layer.v1.tar", "site.tar"),
@@ -135,7 +135,7 @@ fn a_packed_folder_stays_packed() {
 }
 
 #[test]
-fn unsafe_names_are_refused_before_a_byte_is_asked_for() {
+fn rejects_unsafe_names_before_requesting_blobs() {
     let long = "a".repeat(256);
     let deep = "a/".repeat(3000);
     let bad: [&[&str]; 18] = [
@@ -164,7 +164,7 @@ fn unsafe_names_are_refused_before_a_byte_is_asked_for() {
         let files: Vec<(&str, &[u8])> = names.iter().map(|name| (*name, &b"evil"[..])).collect();
         fetch(&bench, &artifact(&files), &files).exits_in(&case, 11).fails_in_one_line().hides("\u{1b}");
         assert_eq!(bench.registry.requests_to("/blobs/"), 0, "{case}");
-        assert_nothing(&case, &bench);
+        assert_no_target(&case, &bench);
     }
     let (bench, mut manifest) = (Bench::new(), artifact(&FILES));
     manifest["layers"][0]["annotations"][TITLE] = json!(7);
@@ -175,27 +175,27 @@ fn unsafe_names_are_refused_before_a_byte_is_asked_for() {
 }
 
 #[test]
-fn nothing_appears_that_was_not_proven() {
+fn writes_nothing_when_a_blob_is_missing_or_wrong() {
     type Break = fn(Fault) -> Fault;
     let cases: [(&str, i32, Break); 6] = [
         ("a flipped bit", 8, |fault| fault.flip(3)),
-        ("short", 8, |fault| fault.shorter(3)),
-        ("long", 8, |fault| fault.longer(b"x")),
-        ("cut", 5, |fault| fault.cut(0)),
-        ("gone", 3, |fault| fault.status(404).body("{}")),
-        ("an error", 5, |fault| fault.status(500).body("")),
+        ("too short", 8, |fault| fault.shorter(3)),
+        ("too long", 8, |fault| fault.longer(b"x")),
+        ("a closed connection", 5, |fault| fault.cut(0)),
+        ("missing", 3, |fault| fault.status(404).body("{}")),
+        ("a server error", 5, |fault| fault.status(500).body("")),
     ];
     for (case, code, fault) in cases {
         let bench = Bench::new();
         bench.registry.fault(fault(on(sha256(FILES[1].1))));
         fetch(&bench, &artifact(&FILES), &FILES).exits_in(case, code).fails_in_one_line();
-        assert_nothing(case, &bench);
+        assert_no_target(case, &bench);
     }
     type Edit = fn(&mut Value);
     let edits: [(&str, i32, Edit); 6] = [
         ("a size too small", 8, |m| m["layers"][0]["size"] = json!(3)),
         ("a size too large", 8, |m| m["layers"][0]["size"] = json!(5)),
-        ("a size below zero", 11, |m| m["layers"][0]["size"] = json!(-1)),
+        ("a negative size", 11, |m| m["layers"][0]["size"] = json!(-1)),
         ("sizes that overflow", 11, |m| m["layers"] = json!(vec![with_size(&m["layers"][0], i64::MAX); 2])),
         ("a digest that is a path", 11, |m| m["layers"][0]["digest"] = json!("sha256:../../etc/passwd")),
         ("urls", 10, |m| m["layers"][0]["urls"] = json!(["https://127.0.0.1:1/x"])),
@@ -204,12 +204,12 @@ fn nothing_appears_that_was_not_proven() {
         let (bench, mut manifest) = (Bench::new(), artifact(&FILES));
         edit(&mut manifest);
         fetch(&bench, &manifest, &FILES).exits_in(case, code).fails_in_one_line();
-        assert_nothing(case, &bench);
+        assert_no_target(case, &bench);
     }
 }
 
 #[test]
-fn an_image_is_no_artifact() {
+fn refuses_images() {
     let (bench, image) = (Bench::new(), Image::small("a"));
     let name = image.push(&bench.registry, "app", "latest");
     bench.home.run(&["artifact", &name, &bench.home.arg("out")]).exits(10).says("pullet pull").fails_in_one_line();

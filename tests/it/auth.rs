@@ -1,4 +1,4 @@
-//! Challenges and credentials: every shape of `WWW-Authenticate`, tokens good and bad, and where a secret must never go.
+//! Authentication: all forms of `WWW-Authenticate`, valid and invalid tokens, and where credentials must not be sent.
 
 use kit::archive::file;
 use kit::authority::Authority;
@@ -16,7 +16,7 @@ fn basic(login: &str) -> String {
     format!("Basic {}", base64(login.as_bytes()))
 }
 
-/// A registry that wants the token `t0ken` and challenges like this; `@` stands for the URL of its token endpoint.
+/// A registry that requires the token `t0ken` and sends these challenges. `@` becomes the URL of its token endpoint.
 fn challenged(challenges: &[&str]) -> Bench {
     let bench = Bench::new();
     let realm = bench.registry.url("/token");
@@ -33,8 +33,8 @@ fn pull(bench: &Bench, options: &[&str]) -> Finished {
 }
 
 #[test]
-fn challenges_are_read_as_rfc_9110_has_them() {
-    // What is sent, and what must be in the query of the request for a token.
+fn parses_challenges_as_rfc_9110_specifies() {
+    // The challenges, and what the query of the token request must contain.
     let cases: &[(&[&str], &[&str])] = &[
         (
             &[r#"Bearer realm="@",service="reg",scope="repository:app:pull""#],
@@ -74,7 +74,7 @@ fn challenges_are_read_as_rfc_9110_has_them() {
         let bench = challenged(challenges);
         let outcome = pull(&bench, &[]).exits_in(&format!("{challenges:?}"), 0);
         let token = bench.registry.calls().into_iter().find(|call| call.request.path() == "/token").unwrap();
-        // Neither has to be escaped in a query, and both may be.
+        // `:` and `,` may be escaped in a query, but need not be.
         let target = token.request.target.replace("%3A", ":").replace("%2C", ",");
         for part in *query {
             assert!(target.contains(part), "{challenges:?}: {part} is not in {target}");
@@ -85,7 +85,7 @@ fn challenges_are_read_as_rfc_9110_has_them() {
 }
 
 #[test]
-fn hopeless_challenges_end_as_not_authorised() {
+fn unusable_challenges_are_authorization_errors() {
     let long = format!("Bearer realm=\"@\",x=\"{}\"", "y".repeat(60_000));
     let cases: &[&[&str]] = &[
         &[],
@@ -108,7 +108,7 @@ fn hopeless_challenges_end_as_not_authorised() {
     for challenges in cases {
         let bench = challenged(challenges);
         let case = format!("{:.80?}", challenges);
-        // The very long one may be answered, refused as a header, or left alone; it must only end well.
+        // The very long challenge may be answered, ignored, or rejected as a header; other exit codes are wrong.
         let codes: &[i32] =
             if challenges.first().is_some_and(|text| text.len() > 1000) { &[0, 4, 5, 11] } else { &[4, 11] };
         let outcome = pull(&bench, &[]).exits_among(&case, codes);
@@ -118,7 +118,7 @@ fn hopeless_challenges_end_as_not_authorised() {
 }
 
 #[test]
-fn the_token_may_have_either_name() {
+fn accepts_token_and_access_token() {
     for body in [
         r#"{"token":"t0ken"}"#,
         r#"{"access_token":"t0ken"}"#,
@@ -135,7 +135,7 @@ fn the_token_may_have_either_name() {
 }
 
 #[test]
-fn bad_tokens_are_not_sent_back() {
+fn does_not_send_invalid_tokens() {
     let huge = format!(r#"{{"token":"{}"}}"#, "a".repeat(100_000));
     let many = format!("{}{}", r#"{"token":"t0ken"}"#, " ".repeat(100_000));
     for body in [
@@ -165,18 +165,18 @@ fn bad_tokens_are_not_sent_back() {
 }
 
 #[test]
-fn a_token_endpoint_that_fails_is_told_apart() {
+fn failures_of_the_token_endpoint_have_distinct_exit_codes() {
     for (status, code) in [(400, 4), (401, 4), (403, 4), (404, 4), (429, 6), (500, 5), (503, 5)] {
         let bench = challenged(&[r#"Bearer realm="@""#]);
         bench.registry.fault(on("/token").status(status).header("Retry-After", "0").body("no"));
-        // What a 400 or 404 from a token endpoint means is for the client to say; that it is no success is not.
+        // No specification says what a 400 or 404 from a token endpoint means, so any of these exit codes will do.
         let codes = if matches!(status, 400 | 404) { vec![3, 4, 5, 10] } else { vec![code] };
         pull(&bench, &[]).exits_among(&format!("token endpoint: {status}"), &codes).fails_in_one_line();
     }
 }
 
 #[test]
-fn a_token_endpoint_does_not_send_the_credentials_elsewhere() {
+fn a_redirect_of_the_token_endpoint_gets_no_credentials() {
     let (bench, other) = (challenged(&[r#"Bearer realm="@""#]), Registry::plain());
     other.tokens(None, r#"{"token":"t0ken"}"#);
     bench.registry.fault(on("/token").redirect(307, other.url("/token")));
@@ -186,7 +186,7 @@ fn a_token_endpoint_does_not_send_the_credentials_elsewhere() {
 }
 
 #[test]
-fn status_codes_of_the_registry_are_told_apart() {
+fn status_codes_of_the_registry_have_distinct_exit_codes() {
     for (status, code) in [(401, 4), (403, 4), (404, 3), (429, 6), (500, 5), (502, 5), (503, 5), (504, 5)] {
         for path in ["/manifests/", "/blobs/"] {
             let bench = Bench::new();
@@ -198,7 +198,7 @@ fn status_codes_of_the_registry_are_told_apart() {
 }
 
 #[test]
-fn basic_credentials_are_used_where_they_are_asked_for() {
+fn sends_basic_credentials_when_challenged() {
     let cases = [
         ("robot:hunter2-s3cret", "robot:hunter2-s3cret"),
         ("a:b:c", "a:b:c"),
@@ -215,7 +215,7 @@ fn basic_credentials_are_used_where_they_are_asked_for() {
 }
 
 #[test]
-fn credentials_come_from_standard_input_too() {
+fn reads_credentials_from_standard_input() {
     for stdin in ["robot:hunter2-s3cret", "robot:hunter2-s3cret\n", "robot:hunter2-s3cret\r\n"] {
         let bench = Bench::new();
         bench.registry.require(&basic(USER), &[r#"Basic realm="registry""#]);
@@ -225,12 +225,12 @@ fn credentials_come_from_standard_input_too() {
     let bench = Bench::new();
     let name = Image::small("auth").push(&bench.registry, "app", "latest");
     bench.home.pullet(&["pull", "--creds", "-", &name]).run().exits_in("nothing on standard input", 2);
-    bench.home.run(&["pull", "--creds", "", &name]).exits_in("no credentials at all", 2);
+    bench.home.run(&["pull", "--creds", "", &name]).exits_in("empty credentials", 2);
     assert_eq!(bench.registry.connections(), 0);
 }
 
 #[test]
-fn credentials_are_for_one_registry() {
+fn rejects_credentials_for_several_registries() {
     let (one, two) = (Bench::new(), Registry::plain());
     one.registry.require(&basic(USER), &[r#"Basic realm="registry""#]);
     let name = |registry: &Registry, repository: &str| Image::small("auth").push(registry, repository, "latest");
@@ -253,7 +253,7 @@ fn credentials_are_for_one_registry() {
 }
 
 #[test]
-fn wrong_or_missing_credentials_end_with_four_and_without_insisting() {
+fn wrong_or_missing_credentials_exit_with_four_without_retries() {
     for (challenge, options) in [
         (r#"Basic realm="registry""#, &["--creds", "robot:wrong"][..]),
         (r#"Basic realm="registry""#, &[][..]),
@@ -264,13 +264,13 @@ fn wrong_or_missing_credentials_end_with_four_and_without_insisting() {
         bench.registry.tokens(Some(&basic(USER)), r#"{"token":"t0ken"}"#);
         let case = format!("{challenge} with {options:?}");
         pull(&bench, options).exits_in(&case, 4).fails_in_one_line();
-        // Asking again and again gets accounts locked.
+        // Repeated attempts can lock an account.
         assert!(bench.registry.log().len() <= 3, "{case}: {}", bench.registry.log().join("\n"));
     }
 }
 
 #[test]
-fn bearer_with_credentials_shows_them_to_the_token_endpoint_only() {
+fn sends_credentials_to_the_token_endpoint_only() {
     let bench = Bench::new();
     bench.registry.bearer("t0ken", Some(&basic(USER)));
     pull(&bench, &["--creds", USER]).exits(0);
@@ -285,7 +285,7 @@ fn bearer_with_credentials_shows_them_to_the_token_endpoint_only() {
 }
 
 #[test]
-fn a_realm_elsewhere_gets_no_credentials() {
+fn a_realm_of_another_origin_gets_no_credentials() {
     let (bench, other) = (Bench::new(), Registry::plain());
     other.tokens(None, r#"{"token":"t0ken"}"#);
     let challenge = format!(r#"Bearer realm="{}",service="reg""#, other.url("/token"));
@@ -294,21 +294,21 @@ fn a_realm_elsewhere_gets_no_credentials() {
     for call in other.calls() {
         assert_eq!(call.request.header("authorization"), None, "the credentials leaked: {call}");
     }
-    // The same host by another name is another origin.
+    // Another name for the same host is another origin.
     let same = bench.registry.url("/token").replace("127.0.0.1", "localhost");
     bench.registry.tokens(None, r#"{"token":"t0ken"}"#);
     bench.registry.require("Bearer t0ken", &[&format!(r#"Bearer realm="{same}""#)]);
     bench.registry.clear_log();
     pull(&bench, &["--creds", USER]).exits(4);
     assert!(bench.registry.calls().iter().all(|call| call.request.header("authorization").is_none()));
-    // Without credentials there is nothing to lose: docker.io's own tokens come from another host.
+    // Without credentials such a realm is allowed: docker.io's tokens come from another host.
     let anonymous = Bench::new();
     anonymous.registry.require("Bearer t0ken", &[&challenge]);
     pull(&anonymous, &[]).exits(0);
 }
 
 #[test]
-fn a_realm_in_the_clear_is_refused_by_a_registry_with_tls() {
+fn refuses_a_plain_http_realm_of_a_registry_with_tls() {
     let authority = Authority::new();
     let (registry, plain) = (Registry::tls(&authority), Registry::plain());
     plain.tokens(None, r#"{"token":"t0ken"}"#);
@@ -319,18 +319,18 @@ fn a_realm_in_the_clear_is_refused_by_a_registry_with_tls() {
     for options in [&["--creds", USER][..], &[]] {
         let args = [&["pull", "--ca-file", &ca], options, &[&name]].concat();
         home.run(&args).exits_in(&format!("{options:?}"), 4).fails_in_one_line();
-        assert_eq!(plain.connections(), 0, "{options:?}: the realm was asked in the clear");
+        assert_eq!(plain.connections(), 0, "{options:?}: the realm was contacted over plain HTTP");
     }
 }
 
 #[test]
-fn a_token_that_ends_on_the_way_is_renewed_once() {
+fn renews_an_expired_token_once() {
     let bench = Bench::new();
     bench.registry.bearer("t0ken", None);
     let challenge = format!(r#"Bearer realm="{}",service="reg""#, bench.registry.url("/token"));
     let layers: Vec<Layer> = (0..3).map(|n| Layer::of(&[file("f", format!("{n}"))])).collect();
     let image = Image::new(layers);
-    // Of the blobs the config is the first, so this is the middle layer.
+    // The config is the first blob, so the third one is the middle layer.
     bench.registry.fault(on("/blobs/").nth(3).challenge(&[&challenge]));
     bench.pull(&image).exits(0);
     assert_eq!((bench.registry.requests_to("/token"), bench.registry.requests_to(&image.layers[1].digest())), (2, 2));
@@ -341,11 +341,11 @@ fn a_token_that_ends_on_the_way_is_renewed_once() {
         .registry
         .fault(on("/blobs/").challenge(&[&challenge.replace("service=\"reg\"", "error=\"insufficient_scope\"")]));
     bench.pull(&image).exits(4);
-    assert!(bench.registry.log().len() <= 8, "endless: {}", bench.registry.log().join("\n"));
+    assert!(bench.registry.log().len() <= 8, "too many requests: {}", bench.registry.log().join("\n"));
 }
 
 #[test]
-fn no_secret_is_ever_shown() {
+fn prints_no_secrets() {
     let encoded = basic(USER).replace("Basic ", "");
     for (login, code) in [(USER, 0), ("robot:other-s3cret", 4)] {
         let bench = Bench::new();
@@ -355,7 +355,7 @@ fn no_secret_is_ever_shown() {
             outcome.exits(code).hides("hunter2").hides(&encoded).hides("s3cret");
         }
     }
-    // Nor is one that stands in a URL which a registry hands out.
+    // Secrets in a redirect URL are not printed either.
     let bench = Bench::new();
     let signed = bench.registry.url("/cdn/blob?X-Signature=sign3d-s3cret").replace("http://", "http://who:s3cret@");
     bench.registry.fault(on("/blobs/").redirect(307, signed));

@@ -1,4 +1,4 @@
-//! `tags`, `digest` and `manifest`: they read from the registry, print to standard output, and store nothing.
+//! `tags`, `digest` and `manifest` read from the registry, print to standard output, and store nothing.
 
 use serde_json::{Value, json};
 
@@ -10,9 +10,9 @@ use kit::image::{Image, OCI_INDEX, OCI_MANIFEST, architecture, push_index};
 use kit::process::Finished;
 use kit::schema1::{self, SIGNED, Step};
 
-/// Checks that nothing was stored and that these were all requests.
+/// Asserts that nothing was stored and that exactly these requests were sent, on one connection.
 #[track_caller]
-fn assert_asked(bench: &Bench, expected: &[String]) {
+fn assert_requests(bench: &Bench, expected: &[String]) {
     assert!(!bench.home.store().exists(), "a store was made");
     assert_eq!(bench.registry.log(), expected);
     assert_eq!(bench.registry.connections(), 1);
@@ -49,13 +49,13 @@ fn tags_prints_nothing_of_an_invalid_list() {
     let body = |tags: &str| format!(r#"{{"name":"app","tags":{tags}}}"#);
     for (case, code, text, printed) in [
         ("null", 0, body("null"), ""),
-        ("none", 0, body("[]"), ""),
-        ("twice the same", 0, body(r#"["a","a"]"#), "a\n"),
-        ("a tag that is none", 11, body(r#"["a","../b"]"#), ""),
+        ("an empty list", 0, body("[]"), ""),
+        ("a repeated tag", 0, body(r#"["a","a"]"#), "a\n"),
+        ("an invalid tag", 11, body(r#"["a","../b"]"#), ""),
         ("a tag of two lines", 11, body(r#"["a\nb"]"#), ""),
         ("an escape", 11, body("[\"\\u001b[2J\"]"), ""),
-        ("no list", 5, body("7"), ""),
-        ("no JSON", 5, "<html>".to_string(), ""),
+        ("not a list", 5, body("7"), ""),
+        ("not JSON", 5, "<html>".to_string(), ""),
     ] {
         let bench = Bench::new();
         bench.registry.fault(on("/tags/list").status(200).body(text));
@@ -71,11 +71,11 @@ fn digest_and_manifest_of_an_image() {
     let (bench, image) = (Bench::new(), Image::small("a"));
     let name = image.push(&bench.registry, "app", "latest");
     bench.home.run(&["digest", &name]).exits(0).prints(&format!("{}\n", image.digest()));
-    assert_asked(&bench, &[get("manifests/latest")]);
+    assert_requests(&bench, &[get("manifests/latest")]);
     let raw = bench.home.run(&["manifest", "--raw", &name]).exits(0);
     assert_eq!(raw.stdout.as_bytes(), image.manifest_bytes());
     assert_eq!(raw.stderr, "");
-    assert_asked(&bench, &[get("manifests/latest")]);
+    assert_requests(&bench, &[get("manifests/latest")]);
     let pretty = bench.home.run(&["manifest", &name]).exits(0);
     assert_eq!(serde_json::from_str::<Value>(&pretty.stdout).unwrap(), image.manifest);
     assert!(pretty.stdout.lines().count() > 10 && pretty.stdout.ends_with("}\n"), "{pretty}");
@@ -86,18 +86,18 @@ fn digest_and_manifest_of_an_image() {
 #[test]
 fn digest_and_manifest_of_an_index() {
     let bench = Bench::new();
-    let (here, other) = (Image::small("here"), Image::for_platform(Image::small("other").layers, "linux/s390x"));
+    let (native, other) = (Image::small("native"), Image::for_platform(Image::small("other").layers, "linux/s390x"));
     let own = format!("linux/{}", architecture());
-    let name = push_index(&bench.registry, "app", "latest", &[(&own, &here), ("linux/s390x", &other)]);
+    let name = push_index(&bench.registry, "app", "latest", &[(&own, &native), ("linux/s390x", &other)]);
     let raw = bench.home.run(&["manifest", "--raw", &name]).exits(0).stdout;
     assert_eq!(serde_json::from_str::<Value>(&raw).unwrap()["mediaType"], OCI_INDEX);
     bench.registry.clear_log();
     bench.home.run(&["digest", &name]).exits(0).prints(&format!("{}\n", sha256(raw.as_bytes())));
-    assert_asked(&bench, &[get("manifests/latest")]);
-    for (platform, image) in [(own.as_str(), &here), ("linux/s390x", &other)] {
+    assert_requests(&bench, &[get("manifests/latest")]);
+    for (platform, image) in [(own.as_str(), &native), ("linux/s390x", &other)] {
         let args = |command: &'static str| [command, "--platform", platform, &name].map(str::to_string).to_vec();
         bench.home.run(&args("digest")).exits(0).prints(&format!("{}\n", image.digest()));
-        assert_asked(&bench, &[get("manifests/latest"), get(&format!("manifests/{}", image.digest()))]);
+        assert_requests(&bench, &[get("manifests/latest"), get(&format!("manifests/{}", image.digest()))]);
         let raw = [args("manifest"), vec!["--raw".to_string()]].concat();
         assert_eq!(bench.home.run(&raw).exits(0).stdout.as_bytes(), image.manifest_bytes());
         bench.registry.clear_log();
