@@ -343,13 +343,65 @@ fn sessions_are_resumed() {
     assert_eq!((calls, connections, scene.registry.calls_resumed()), (3, 3, 2));
 }
 
-/// Go takes such a certificate, rustls does not: at least it is said what is wrong.
-#[test]
-fn an_authority_as_a_server_is_told_what_it_is() {
-    let leaf = Authority::self_signed(&LOOPBACK);
-    let registry = Registry::tls_with(leaf.server(None));
+/// A server with this certificate, a home with `ca.pem`, and the name of an image.
+fn serve_with(leaf: &Leaf, ca: &str) -> (Registry, Home, String) {
+    let (registry, home) = (Registry::tls_with(leaf.server(None)), Home::new());
     let name = Image::small("tls").push(&registry, "app", "latest");
-    let home = Home::new();
-    let ca = home.write("ca.pem", &leaf.certificate);
-    home.run(&["pull", "--ca-file", &ca, &name]).exits(7).says("CA:FALSE");
+    home.write("ca.pem", ca);
+    (registry, home, name)
+}
+
+/// `openssl req -x509` marks a certificate as that of an authority, and many registries show one as their own.
+#[test]
+fn a_server_may_show_exactly_the_certificate_that_the_user_trusts() {
+    let self_signed = Authority::self_signed(&LOOPBACK);
+    // The leaf of an authority that is not trusted itself.
+    let pinned = Authority::new().issue(&LOOPBACK);
+    for (case, leaf) in [("self-signed", self_signed), ("the leaf alone", pinned)] {
+        let bundle = format!("{}{}", Authority::new().pem(), leaf.certificate);
+        let (registry, home, name) = serve_with(&leaf, &bundle);
+        let ca = home.arg("ca.pem");
+        home.run(&["pull", "--ca-file", &ca, &name]).exits_in(case, 0);
+        home.pullet(&["pull", &name]).env("SSL_CERT_FILE", &ca).run().exits_in(case, 0);
+        for file in [format!("docker/certs.d/{}/ca.crt", registry.host()), "ssl/cert.pem".to_owned()] {
+            let etc = home.etc(&[(&file, &bundle)]);
+            home.pullet(&["pull", &name]).with_etc(&etc).run().exits_in(&format!("{case}: {file}"), 0);
+        }
+    }
+}
+
+#[test]
+fn name_and_period_of_a_trusted_server_certificate_are_verified() {
+    let key = Authority::self_signed(&[]).key;
+    let issue = |names: &[&str], from, to| Authority::self_signed_with(&key, names, from, to);
+    for (case, leaf, text) in [
+        ("another name", issue(&["registry.example"], 2000, 4000), "not for 127.0.0.1"),
+        ("no name", issue(&[], 2000, 4000), "not for 127.0.0.1"),
+        ("expired", issue(&LOOPBACK, 2001, 2002), "expired at 2002-01-01"),
+        ("too early", issue(&LOOPBACK, 3001, 3002), "not valid before 3001-01-01"),
+    ] {
+        let (registry, home, name) = serve_with(&leaf, &leaf.certificate);
+        home.run(&["pull", "--ca-file", &home.arg("ca.pem"), &name]).exits_in(case, 7).fails_in_one_line().says(text);
+        assert!(registry.log().is_empty(), "{case}: a request was sent");
+    }
+}
+
+#[test]
+fn another_certificate_of_a_trusted_key_is_refused() {
+    let trusted = Authority::self_signed(&LOOPBACK);
+    let other = Authority::self_signed_with(&trusted.key, &LOOPBACK, 2000, 3999);
+    let (registry, home, name) = serve_with(&other, &trusted.certificate);
+    let outcome = home.run(&["pull", "--ca-file", &home.arg("ca.pem"), &name]).exits(7).fails_in_one_line();
+    outcome.says("certificate of an authority").says("--ca-file");
+    assert!(registry.log().is_empty(), "a request was sent");
+}
+
+/// A certificate is public, so that showing it proves nothing.
+#[test]
+fn a_server_without_the_key_of_a_trusted_certificate_is_refused() {
+    let trusted = Authority::self_signed(&LOOPBACK);
+    let thief = Leaf { certificate: trusted.certificate, key: Authority::self_signed(&LOOPBACK).key };
+    let (registry, home, name) = serve_with(&thief, &thief.certificate);
+    home.run(&["pull", "--ca-file", &home.arg("ca.pem"), &name]).exits(7).fails_in_one_line();
+    assert!(registry.log().is_empty(), "a request was sent");
 }

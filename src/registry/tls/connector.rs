@@ -7,10 +7,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustls::client::Resumption;
+use rustls::client::danger::ServerCertVerifier;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::time_provider::TimeProvider;
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, Either, LazyBuffers, NextTimeout, Transport, TransportAdapter,
 };
@@ -21,6 +22,7 @@ use super::config::Peer;
 use super::error::tls_error;
 use super::trust::{Trust, parse_certificates, parse_client_certificate};
 use super::unverified::Unverified;
+use super::verifier::{Roots, Verifier};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Servers whose sessions are kept for resumption: a registry, its token endpoint, its storage. rustls allocates room
@@ -112,11 +114,13 @@ impl Tls {
         let builder = ClientConfig::builder_with_details(Arc::clone(&provider), clock)
             .with_safe_default_protocol_versions()
             .map_err(|e| tls_error(&e))?;
-        let builder = if variant.is_verified {
-            builder.with_root_certificates(self.roots(site.authorities)?)
+        let verifier: Arc<dyn ServerCertVerifier> = if variant.is_verified {
+            let algorithms = provider.signature_verification_algorithms;
+            Arc::new(Verifier { roots: self.roots(site.authorities)?, algorithms })
         } else {
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(Unverified(provider)))
+            Arc::new(Unverified(provider))
         };
+        let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
         let mut config = match site.client {
             Some(client) if variant.shows_client_certificate => {
                 builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(client)))
@@ -129,7 +133,7 @@ impl Tls {
 
     /// Returns the roots for this registry. They also apply to the servers that it redirects to, as in Docker, because
     /// those often have certificates of the same authority.
-    fn roots(&self, authorities: Vec<CertificateDer<'static>>) -> Result<Arc<RootCertStore>> {
+    fn roots(&self, authorities: Vec<CertificateDer<'static>>) -> Result<Arc<Roots>> {
         let mut roots = self.0.trust.roots();
         for authority in authorities {
             Arc::make_mut(&mut roots).add(authority).map_err(|e| tls_error(&e))?;

@@ -3,6 +3,7 @@
 use rustls::pki_types::UnixTime;
 use rustls::{AlertDescription, CertificateError, Error as RustlsError};
 
+use super::verifier::is_authority_as_server;
 use crate::advice::Advice;
 use crate::date;
 use crate::error::{Error, ErrorKind};
@@ -37,10 +38,10 @@ pub(crate) fn tls_error(error: &RustlsError) -> Error {
         RustlsError::AlertReceived(AlertDescription::CertificateRequired) => {
             tls("the server requires a client certificate".to_owned()).with_advice(Advice::GiveClientCertificate)
         }
-        // `openssl req -x509` creates such certificates, and Go accepts them.
-        RustlsError::InvalidCertificate(other) if format!("{other:?}").contains("CaUsedAsEndEntity") => {
-            tls("the server uses the certificate of an authority as its own".to_owned())
-                .with_hint("give the server a certificate with basicConstraints=CA:FALSE that the authority signed")
+        // A certificate of `openssl req -x509`, which is trusted if it is itself among the roots.
+        error if is_authority_as_server(error) => {
+            tls("the server uses a certificate of an authority that is not trusted as its own".to_owned())
+                .with_advice(Advice::GiveAuthority)
         }
         RustlsError::InvalidMessage(_) => {
             Error::new(ErrorKind::Network, format!("the server does not use TLS: {error}"))

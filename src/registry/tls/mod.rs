@@ -12,6 +12,8 @@ mod no_tls;
 mod trust;
 #[cfg(feature = "tls")]
 mod unverified;
+#[cfg(feature = "tls")]
+mod verifier;
 
 pub(crate) use self::config::TlsConfig;
 pub(super) use self::config::{InsecureRegistries, Peer};

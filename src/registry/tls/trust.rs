@@ -4,13 +4,13 @@
 use std::io::Read;
 use std::sync::{Arc, OnceLock};
 
-use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 
 use super::super::system::{Notice, Notices, System};
 use super::config::{InsecureRegistries, TlsConfig};
+use super::verifier::Roots;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Root certificates, the caller's client certificate, and the servers that are not verified.
@@ -21,8 +21,8 @@ pub(crate) struct Trust {
     /// The client certificate that the caller gave.
     pub(crate) client: Option<Arc<CertifiedKey>>,
     /// The authorities that the caller gave.
-    extra: RootCertStore,
-    roots: OnceLock<Arc<RootCertStore>>,
+    extra: Roots,
+    roots: OnceLock<Arc<Roots>>,
 }
 
 impl Trust {
@@ -34,7 +34,7 @@ impl Trust {
         notices: Arc<Notices>,
     ) -> Result<Self> {
         let usage = |what: &str, cause: &str| Error::new(ErrorKind::Usage, format!("read {what}: {cause}"));
-        let mut extra = RootCertStore::empty();
+        let mut extra = Roots::empty();
         if let Some(pem) = &config.ca_pem {
             for authority in parse_certificates(pem).map_err(|cause| usage("CA certificates", &cause))? {
                 extra.add(authority).map_err(|e| usage("CA certificates", &e.to_string()))?;
@@ -50,18 +50,18 @@ impl Trust {
     }
 
     /// Returns the roots for every registry: the system's, or the built-in ones if there are none, and the caller's.
-    pub(crate) fn roots(&self) -> Arc<RootCertStore> {
+    pub(crate) fn roots(&self) -> Arc<Roots> {
         Arc::clone(self.roots.get_or_init(|| Arc::new(self.load_roots())))
     }
 
-    /// Parses the system's files while reading them, because a bundle would need much memory: only names and keys are
-    /// kept.
-    fn load_roots(&self) -> RootCertStore {
-        let mut roots = RootCertStore::empty();
+    /// Parses the system's files while reading them, because a bundle would need much memory: only names, keys and
+    /// hashes are kept.
+    fn load_roots(&self) -> Roots {
+        let mut roots = Roots::empty();
         let mut load = |file: &mut dyn Read| {
             let mut count = 0;
             for certificate in CertificateDer::pem_reader_iter(file).flatten() {
-                if add_root(&mut roots, certificate) {
+                if roots.add(certificate).is_ok() {
                     count += 1;
                 }
             }
@@ -70,40 +70,28 @@ impl Trust {
         for notice in self.system.roots(&mut load) {
             self.notices.add(notice);
         }
-        if roots.is_empty() {
+        if roots.authorities.is_empty() {
             self.add_built_in_roots(&mut roots);
         }
-        roots.extend(self.extra.roots.iter().cloned());
-        roots.roots.shrink_to_fit();
+        roots.extend(&self.extra);
+        roots.shrink();
         roots
     }
 
     #[cfg(feature = "webpki-roots")]
-    fn add_built_in_roots(&self, roots: &mut RootCertStore) {
+    fn add_built_in_roots(&self, roots: &mut Roots) {
         let (what, from) = ("TLS roots".to_owned(), "pullet itself, because this machine has none".to_owned());
         self.notices.add(Notice::Configured { what, from });
-        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+        roots.authorities.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     }
 
     #[cfg(not(feature = "webpki-roots"))]
-    fn add_built_in_roots(&self, _: &mut RootCertStore) {
-        if self.extra.is_empty() {
+    fn add_built_in_roots(&self, _: &mut Roots) {
+        if self.extra.authorities.is_empty() {
             let text = "this machine has no root certificates: install them or give a CA file";
             self.notices.add(Notice::Note(text.to_owned()));
         }
     }
-}
-
-/// Adds a root unless it is in the store. Returns false for a certificate that cannot be a root.
-fn add_root(roots: &mut RootCertStore, certificate: CertificateDer<'_>) -> bool {
-    if roots.add(certificate).is_err() {
-        return false;
-    }
-    // Folders of roots often contain each certificate twice, and a bundle of all of them.
-    if roots.roots.split_last().is_some_and(|(last, before)| before.contains(last)) {
-        roots.roots.pop();
-    }
-    true
 }
 
 /// Parses a PEM file that was configured. Every certificate in it must be valid.

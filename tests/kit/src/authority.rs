@@ -8,6 +8,7 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
 
 use crate::http::Connection;
@@ -57,10 +58,17 @@ impl Authority {
 
     /// Returns a self-signed certificate that is also marked as an authority, as `openssl req -x509` makes it.
     pub fn self_signed(names: &[&str]) -> Leaf {
+        Authority::self_signed_with(&KeyPair::generate().unwrap().serialize_pem(), names, 2000, 4000)
+    }
+
+    /// Returns the same with this private key in PEM, valid from the first day of one year to the first day of another.
+    pub fn self_signed_with(key: &str, names: &[&str], from: i32, to: i32) -> Leaf {
         let names: Vec<String> = names.iter().map(|name| name.to_string()).collect();
-        let key = KeyPair::generate().unwrap();
+        let key = KeyPair::from_pem(key).unwrap();
         let mut params = CertificateParams::new(names).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.not_before = rcgen::date_time_ymd(from, 1, 1);
+        params.not_after = rcgen::date_time_ymd(to, 1, 1);
         Leaf { certificate: params.self_signed(&key).unwrap().pem(), key: key.serialize_pem() }
     }
 }
@@ -83,7 +91,7 @@ pub enum Clients<'a> {
 }
 
 impl Leaf {
-    /// Returns the configuration of a server with this certificate.
+    /// Returns the configuration of a server with this certificate, also if the key does not belong to it.
     pub fn server(&self, clients: Option<Clients<'_>>) -> Arc<ServerConfig> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider));
@@ -92,7 +100,7 @@ impl Leaf {
             let (Clients::Asked(authority) | Clients::Required(authority)) = clients;
             let mut roots = RootCertStore::empty();
             roots.add(CertificateDer::from_pem_slice(authority.pem().as_bytes()).unwrap()).unwrap();
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
             match clients {
                 Clients::Asked(_) => verifier.allow_unauthenticated().build().unwrap(),
                 Clients::Required(_) => verifier.build().unwrap(),
@@ -104,7 +112,8 @@ impl Leaf {
         };
         let chain = vec![CertificateDer::from_pem_slice(self.certificate.as_bytes()).unwrap()];
         let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes()).unwrap();
-        Arc::new(builder.with_single_cert(chain, key).unwrap())
+        let certified = CertifiedKey::new(chain, provider.key_provider.load_private_key(key).unwrap());
+        Arc::new(builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(certified))))
     }
 }
 
