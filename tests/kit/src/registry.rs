@@ -287,8 +287,8 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
         }
         // A long test makes more connections than the process may have open.
         open.retain(|(_, thread): &(TcpStream, JoinHandle<()>)| !thread.is_finished());
-        let (ours, twin) = (Arc::clone(shared), stream.try_clone().unwrap());
-        open.push((twin, std::thread::spawn(move || serve(stream, &ours))));
+        let (ours, socket) = (Arc::clone(shared), stream.try_clone().unwrap());
+        open.push((socket, std::thread::spawn(move || serve(stream, &ours))));
     }
     for (stream, thread) in open {
         let _ = stream.shutdown(Shutdown::Both);
