@@ -42,8 +42,10 @@ fn format() -> Result {
 
 /// Runs clippy with all features and with none, because code for some features only is dead code without them.
 fn clippy() -> Result {
-    for features in ["--all-features", "--no-default-features"] {
-        let words = ["clippy", "--quiet", "--workspace", "--all-targets", features, "--", "-D", "warnings"];
+    for features in [&["--all-features"][..], &["--no-default-features"], &["--no-default-features", "--features=cli"]]
+    {
+        let words =
+            [&["clippy", "--quiet", "--workspace", "--all-targets"], features, &["--", "-D", "warnings"]].concat();
         shell::watch(&mut cargo::command(&words))?;
     }
     shell::watch(&mut fuzz::lint()?)
@@ -81,6 +83,13 @@ fn manual() -> Result {
 fn tests() -> Result {
     // Some tests run the release binary.
     cargo::build("release")?;
-    shell::watch(&mut cargo::command(&["test", "--quiet", "--no-default-features", "--test", "without"]))?;
+    shell::watch(&mut cargo::command(&[
+        "test",
+        "--quiet",
+        "--no-default-features",
+        "--features=cli",
+        "--test",
+        "without",
+    ]))?;
     shell::watch(&mut cargo::command(&["test", "--workspace", "--all-features"]))
 }

@@ -66,8 +66,8 @@ const DATED: &str = "tls::";
 pub fn run(target: &Target, flavour: &Flavour, binary: &Path) -> Result {
     debian::need(debian::FOR_TESTS)?;
     println!("{}", show::bold(format!("tests with {}", cargo::shown(binary))));
-    if flavour.features.is_empty() {
-        drive(target, binary, "", &["--no-default-features", "--test", "without", "--"])?;
+    if flavour.features == ["cli"] {
+        drive(target, binary, "", &["--no-default-features", "--features=cli", "--test", "without", "--"])?;
     }
     drive(target, binary, "", &[ALL, &filters(flavour, |_| true)].concat())?;
     let dated = filters(flavour, |topic| topic == DATED);
