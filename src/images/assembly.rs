@@ -82,7 +82,7 @@ impl<'a> Assembly<'a> {
         finished.set_root_mode()?;
         let tally = finished.tally;
         let left_out = [
-            (tally.owners, "owners left out: only root can give files away"),
+            (tally.owners, "owners left out: this process cannot give files to them"),
             (tally.devices, "device nodes left out"),
             (tally.xattrs, "extended attributes left out: not for images to set, or refused by the filesystem"),
         ];

@@ -39,18 +39,15 @@ impl<R: Read> Entries<R> {
                 break;
             }
             let header = TarHeader::parse(&block)?;
-            // A pax header applies to the file that follows it. If another extension header is in between, parsers
-            // differ on whose size it changes (GHSA-3pv8-6f4r-ffg2), so such mixtures are rejected.
+            // Go and GNU tar agree: an extension header applies to the next entry and never to another extension header
+            // (GHSA-3pv8-6f4r-ffg2), and the last header of a kind replaces the ones before it.
             match header.type_flag() {
-                b'x' if extensions.is_empty() => extensions.pax = Some(Pax::parse(&self.body(&header)?)?),
+                b'x' => extensions.pax = Some(Pax::parse(&self.body(&header)?)?),
+                b'L' => extensions.name = Some(self.long_text(&header)?),
+                b'K' => extensions.link = Some(self.long_text(&header)?),
                 b'g' if extensions.is_empty() => check_global(&self.body(&header)?)?,
-                b'L' if extensions.pax.is_none() && extensions.name.is_none() => {
-                    extensions.name = Some(self.long_text(&header)?);
-                }
-                b'K' if extensions.pax.is_none() && extensions.link.is_none() => {
-                    extensions.link = Some(self.long_text(&header)?);
-                }
-                b'x' | b'g' | b'L' | b'K' => return Err(malformed("mixed or repeated extension headers")),
+                // Ambiguous: Go forgets the extension headers before a global one, GNU tar applies them.
+                b'g' => return Err(malformed("global header between an extension header and its entry")),
                 _ => return self.entry(&header, extensions).map(Some),
             }
         }
@@ -85,8 +82,8 @@ impl<R: Read> Entries<R> {
 
     fn entry(&mut self, header: &TarHeader<'_>, extensions: Extensions) -> Result<TarEntry> {
         let pax = extensions.pax.unwrap_or_default();
-        let path = pax.path.or(extensions.name).unwrap_or_else(|| header.name());
-        let link = pax.link.or(extensions.link).unwrap_or_else(|| header.link_name());
+        let path = agreed("name", pax.path, extensions.name)?.unwrap_or_else(|| header.name());
+        let link = agreed("link target", pax.link, extensions.link)?.unwrap_or_else(|| header.link_name());
         let size = pax.size.map_or_else(|| header.size(), check_size)?;
         let type_flag = header.type_flag();
         if pax.sparse.is_some() && !matches!(type_flag, 0 | b'0' | b'7') {
@@ -106,8 +103,11 @@ impl<R: Read> Entries<R> {
             b'6' => EntryKind::Fifo,
             other => return Err(malformed(&format!("unknown entry type {other:#04x}"))),
         };
-        if size != 0 && !matches!(kind, EntryKind::Regular(_)) {
-            return Err(malformed("non-zero size on an entry that has no content"));
+        // The size in the header of a link, directory, device or FIFO is ignored: Go, GNU tar, Python and libarchive expect
+        // the next header right after it, and Bazel's rules_img repeats the file's size in a hard link. In a pax record the
+        // size is ambiguous, because pax stores the content of hard links.
+        if !matches!(kind, EntryKind::Regular(_)) && pax.size.is_some_and(|size| size != 0) {
+            return Err(malformed("pax size on an entry that has no content"));
         }
         let mtime = pax.mtime.map_or_else(|| header.mtime(), Ok)?;
         Ok(TarEntry {
@@ -135,6 +135,15 @@ impl Extensions {
     fn is_empty(&self) -> bool {
         self.name.is_none() && self.link.is_none() && self.pax.is_none()
     }
+}
+
+/// Returns the name or link target of a pax header and of a GNU long name. If an entry has both, they must be equal: Go
+/// uses the one of GNU, GNU tar the one of pax.
+fn agreed(what: &str, pax: Option<Vec<u8>>, gnu: Option<Vec<u8>>) -> Result<Option<Vec<u8>>> {
+    if pax.is_some() && gnu.is_some() && pax != gnu {
+        return Err(malformed(&format!("the {what} of the pax header differs from the one of the GNU header")));
+    }
+    Ok(pax.or(gnu))
 }
 
 /// Checks that a user or group ID has 32 bits. The largest one is rejected, because to chown it means "do not change".
@@ -203,20 +212,48 @@ mod tests {
         let mut wrong_sum = file.clone();
         wrong_sum[0] = b'g';
         for bad in [
-            [pax("8 uid=1\n"), long.clone(), file.clone()].concat(),
-            [long.clone(), pax("8 uid=1\n"), file.clone()].concat(),
-            [long.clone(), long.clone(), file.clone()].concat(),
-            [pax("8 uid=1\n"), pax("8 uid=2\n"), file.clone()].concat(),
+            [pax("9 path=x\n"), long.clone(), file.clone()].concat(),
+            [long.clone(), pax("9 path=x\n"), file.clone()].concat(),
+            [long.clone(), with_body(header("g", b'g', 0), b""), file.clone()].concat(),
+            [pax("8 uid=1\n"), with_body(header("g", b'g', 0), b""), file.clone()].concat(),
             [pax("8 uid=1\n")].concat(),
             [long, vec![0; 1024]].concat(),
             [wrong_sum].concat(),
             file[..100].to_vec(),
             with_body(header("f", b'0', 1024), b"short"),
             with_body(header("l", b'L', 2), b"n\0")[..600].to_vec(),
-            header("f", b'5', 3),
+            [pax("9 size=3\n"), header("f", b'5', 3)].concat(),
+            [header("f", b'5', 3), vec![b'x'; 512]].concat(),
             header("f", b'Q', 0),
         ] {
             assert_eq!(names(&bad), Err(ErrorKind::Unsafe));
+        }
+    }
+
+    #[test]
+    fn reads_pairs_of_extension_headers_as_go_and_gnu_tar_do() {
+        let pax = |text: &str| with_body(header("p", b'x', text.len() as u64), text.as_bytes());
+        let long = |name: &str| with_body(header("l", b'L', name.len() as u64), name.as_bytes());
+        let file = header("f", b'0', 0);
+        for (archive, name) in [
+            ([long("long"), pax("8 uid=1\n"), file.clone()].concat(), "long"),
+            ([pax("8 uid=1\n"), long("long"), file.clone()].concat(), "long"),
+            ([pax("13 path=long\n"), long("long"), file.clone()].concat(), "long"),
+            ([long("a"), long("b"), file.clone()].concat(), "b"),
+            ([pax("9 path=a\n"), pax("9 path=b\n"), file.clone()].concat(), "b"),
+            ([pax("9 path=a\n"), pax("8 uid=1\n"), file.clone()].concat(), "f"),
+            // The pax size is the file's, not the long name's.
+            ([pax("9 size=1\n"), long("long"), with_body(file.clone(), b"x")].concat(), "long"),
+        ] {
+            assert_eq!(names(&archive), Ok(vec![name.to_owned()]));
+        }
+    }
+
+    #[test]
+    fn ignores_the_size_of_entries_without_content() {
+        for kind in [b'1', b'2', b'3', b'4', b'5', b'6'] {
+            let archive = [header("a", kind, 600), header("b", b'0', 0)].concat();
+            assert_eq!(names(&archive), Ok(vec!["a".to_owned(), "b".to_owned()]), "{kind}");
         }
     }
 

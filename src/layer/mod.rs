@@ -21,5 +21,5 @@ pub(crate) use self::entry::{DeviceNumber, EntryKind, Extent, FileContent, TarEn
 #[cfg(fuzzing)]
 pub use self::fuzzing::{Format, archive, decode, numbers, pax, sparse_map};
 pub(crate) use self::identify::{IdentifiedLayer, identify};
-pub(crate) use self::path::{NameKind, SafePath};
+pub(crate) use self::path::{AUFS_LINKS, NameKind, SafePath};
 pub(crate) use self::records::{Time, malformed};

@@ -10,6 +10,8 @@ const COMPONENT_LIMIT: usize = 255;
 const WHITEOUT_PREFIX: &[u8] = b".wh.";
 const METADATA_PREFIX: &[u8] = b".wh..wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
+/// The directory in the root where AUFS keeps the files that have hard links.
+pub(crate) const AUFS_LINKS: &[u8] = b".wh..wh.plnk";
 
 /// A relative path without `.` and `..`, with single slashes. Empty for the root itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,11 +28,26 @@ pub(crate) enum NameKind<'a> {
     OpaqueWhiteout,
     /// The entry is metadata of AUFS and no part of the image.
     AufsMetadata,
+    /// The entry is in the directory of AUFS for the files that have hard links. The directory is no part of the image,
+    /// but hard links of the same layer refer to its files.
+    AufsLinkedFile,
 }
 
 impl SafePath {
     /// Removes leading slashes and `.` components. Rejects empty names, `..`, NUL bytes, and names that are too long.
     pub(crate) fn parse(name: &[u8]) -> Result<Self> {
+        Self::parse_within(name, 0)
+    }
+
+    /// Parses the name of an entry like [`parse`](Self::parse). The prefix of a whiteout does not count for the limits,
+    /// because the file that it removes may have the longest possible name.
+    pub(crate) fn parse_entry(name: &[u8]) -> Result<Self> {
+        let is_whiteout = name.rsplit(|&b| b == b'/').next().is_some_and(|last| last.starts_with(WHITEOUT_PREFIX));
+        Self::parse_within(name, if is_whiteout { WHITEOUT_PREFIX.len() } else { 0 })
+    }
+
+    /// Parses a name that may exceed the limits by `excess` bytes.
+    fn parse_within(name: &[u8], excess: usize) -> Result<Self> {
         let reject = |why: &str| {
             let text = format!("unsafe name \"{}\": {why}", String::from_utf8_lossy(name.get(..200).unwrap_or(name)));
             Err(Error::new(ErrorKind::Unsafe, text))
@@ -38,15 +55,17 @@ impl SafePath {
         if name.is_empty() {
             return reject("empty");
         }
-        if name.len() > PATH_LIMIT {
+        if name.len() > PATH_LIMIT + excess {
             return reject(&format!("limit exceeded: more than {PATH_LIMIT} bytes of path"));
         }
         let mut path = Vec::with_capacity(name.len());
         for component in name.split(|&b| b == b'/') {
+            let is_whiteout = component.starts_with(WHITEOUT_PREFIX);
+            let limit = if is_whiteout { COMPONENT_LIMIT + excess } else { COMPONENT_LIMIT };
             match component {
                 b"" | b"." => continue,
                 b".." => return reject("\"..\" component"),
-                long if long.len() > COMPONENT_LIMIT => {
+                long if long.len() > limit => {
                     return reject(&format!("limit exceeded: more than {COMPONENT_LIMIT} bytes of component"));
                 }
                 nul if nul.contains(&0) => return reject("NUL byte"),
@@ -81,13 +100,16 @@ impl SafePath {
         self.0.rsplit(|&b| b == b'/').next().unwrap_or(&self.0)
     }
 
-    /// Distinguishes whiteouts from other entries. Rejects a whiteout of nothing, of `.` or of `..`, and entries within
-    /// a whiteout.
+    /// Distinguishes whiteouts from other entries. Rejects a whiteout of nothing, of `.`, of `..` or of a name that is too
+    /// long, and entries within a whiteout.
     pub(crate) fn kind(&self) -> Result<NameKind<'_>> {
         let reject = |why: &str| {
             let text = format!("unsafe whiteout \"{}\": {why}", String::from_utf8_lossy(&self.0));
             Err(Error::new(ErrorKind::Unsafe, text))
         };
+        if self.parent() == AUFS_LINKS {
+            return Ok(NameKind::AufsLinkedFile);
+        }
         for component in self.parent().split(|&b| b == b'/') {
             if component.starts_with(METADATA_PREFIX) {
                 return Ok(NameKind::AufsMetadata);
@@ -100,6 +122,7 @@ impl SafePath {
         match name.strip_prefix(WHITEOUT_PREFIX) {
             None => Ok(NameKind::Plain),
             Some(b"" | b"." | b"..") => reject("it names nothing to remove"),
+            Some(long) if long.len() > COMPONENT_LIMIT => reject("the name to remove is too long"),
             Some(_) if name == OPAQUE => Ok(NameKind::OpaqueWhiteout),
             Some(_) if name.starts_with(METADATA_PREFIX) => Ok(NameKind::AufsMetadata),
             Some(hidden) => Ok(NameKind::Whiteout(hidden)),
@@ -145,10 +168,23 @@ mod tests {
         check(".wh.b", Some(NameKind::Whiteout(b"b")));
         check("a/.wh..wh..opq", Some(NameKind::OpaqueWhiteout));
         check(".wh..wh.plnk", Some(NameKind::AufsMetadata));
-        check(".wh..wh.plnk/1.2", Some(NameKind::AufsMetadata));
+        check(".wh..wh.plnk/1.2", Some(NameKind::AufsLinkedFile));
+        check(".wh..wh.plnk/1/2", Some(NameKind::AufsMetadata));
+        check("a/.wh..wh.plnk/1.2", Some(NameKind::AufsMetadata));
         check(".wh...x", Some(NameKind::Whiteout(b"..x")));
         for bad in [".wh.", "a/.wh..", ".wh...", ".wh.a/b"] {
             check(bad, None);
         }
+    }
+
+    #[test]
+    fn the_whiteout_of_the_longest_name_is_accepted() {
+        let kind = |name: &str| SafePath::parse_entry(name.as_bytes()).ok().map(|path| path.kind().is_ok());
+        for (length, expected) in [(252, true), (255, true), (256, false)] {
+            let name = "n".repeat(length);
+            assert_eq!(kind(&format!("d/.wh.{name}")).unwrap_or_default(), expected, "{length}");
+        }
+        assert_eq!(kind(&"n".repeat(256)), None);
+        assert_eq!(kind(&format!("{}/.wh.x", "n".repeat(256))), None, "the directory of a whiteout");
     }
 }

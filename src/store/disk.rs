@@ -7,6 +7,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
+use rustix::io::Errno;
 
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
@@ -79,7 +80,10 @@ pub(super) fn rename(from: &Path, to: &Path) -> Result<()> {
 pub(super) fn create_folder(path: &Path) -> Result<()> {
     // The default mode is 0777, and an init process may have the umask 0. Then anyone could write to the folder.
     match DirBuilder::new().mode(0o755).create(path) {
-        Ok(()) => sync_parent(path),
+        Ok(()) => {
+            remove_acls(path).map_err(|e| Error::disk("remove the ACL of", path, e))?;
+            sync_parent(path)
+        }
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
             create_folder(path.parent().filter(|p| *p != path).ok_or_else(|| Error::disk("create", path, e))?)?;
@@ -87,6 +91,17 @@ pub(super) fn create_folder(path: &Path) -> Result<()> {
         }
         Err(e) => Err(Error::disk("create folder", path, e)),
     }
+}
+
+/// Removes the ACLs that a new folder inherited, because they may let other users change its files.
+fn remove_acls(path: &Path) -> io::Result<()> {
+    for name in ["system.posix_acl_default", "system.posix_acl_access"] {
+        match rustix::fs::removexattr(path, name) {
+            Err(Errno::NODATA | Errno::OPNOTSUPP) => {}
+            other => other?,
+        }
+    }
+    Ok(())
 }
 
 /// Removes the file with the name of a blob, or a folder in its place. Succeeds if nothing has that name.

@@ -13,7 +13,7 @@ use rustix::fs::{self, AtFlags, FlockOperation, Mode, OFlags};
 use rustix::io::{Errno, retry_on_intr};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::unpack::{DIRECTORY_FLAGS, remove_tree};
+use crate::unpack::{DIRECTORY_FLAGS, remove_acls, remove_tree};
 
 /// The name of the tree in the staging directory.
 const TREE: &[u8] = b"root";
@@ -171,6 +171,8 @@ fn lock_staging(parent: &OwnedFd, name: &OsString) -> Result<OwnedFd> {
     if stat.st_uid != rustix::process::geteuid().as_raw() {
         return Err(Error::new(ErrorKind::Disk, format!("{} belongs to another user", path.display())));
     }
+    // The tree must not inherit the default ACL of the directory around the target.
+    remove_acls(staging.as_fd()).map_err(|e| Error::disk("remove the ACL of", path, e))?;
     fs::fchmod(&staging, Mode::RWXU).map_err(failed_open)?;
     Ok(staging)
 }

@@ -65,7 +65,7 @@ fn create_file<R: Read>(
 ) -> Result<()> {
     layer.enter(path)?;
     let directory = layer.root.current()?;
-    let creation = layer.policy.creation_mode(entry);
+    let creation = layer.policy.creation_mode(directory, entry);
     let fd = create_replacing(directory, path, &|directory, name| directory.create_file(name, creation.mode))?;
     let origin = Origin::created_in(directory);
     layer.record(path)?;
@@ -158,6 +158,9 @@ fn set_directory_metadata(
 ) -> Result<()> {
     const OWNER: u32 = 0o700;
     let failed_set = |e| failed("set attributes of", path, e);
+    if metadata::has_default_acl(entry) {
+        layer.root.expect_default_acls();
+    }
     let mode = if layer.policy.owners { entry.mode } else { entry.mode | OWNER };
     metadata::set_by_fd(fd.as_fd(), entry, Some(mode), origin, &layer.policy, layer.tally).map_err(failed_set)?;
     if !layer.policy.owners {
@@ -173,7 +176,7 @@ fn set_directory_metadata(
     Ok(())
 }
 
-/// Creates a symlink, FIFO or device node with `create`.
+/// Creates a symlink or FIFO with `create`.
 fn create_node(
     layer: &mut LayerWriter<'_>,
     path: &SafePath,
@@ -181,8 +184,13 @@ fn create_node(
     create: &dyn Fn(&OpenDirectory, &[u8]) -> io::Result<()>,
 ) -> Result<()> {
     layer.enter(path)?;
+    create_replacing(layer.root.current()?, path, create)?;
+    finish_node(layer, path, entry)
+}
+
+/// Sets the metadata of a symlink, FIFO or device node that was just created, and records it.
+fn finish_node(layer: &mut LayerWriter<'_>, path: &SafePath, entry: &TarEntry) -> Result<()> {
     let directory = layer.root.current()?;
-    create_replacing(directory, path, create)?;
     metadata::set_by_name(directory, path.name(), entry, &layer.policy, layer.tally)
         .map_err(|e| failed("set attributes of", path.as_bytes(), e))?;
     layer.record(path)
@@ -198,8 +206,23 @@ fn create_device(
     if !layer.policy.devices {
         return skip_device(layer, path);
     }
-    create_node(layer, path, entry, &|directory, name| directory.create_device(name, kind, number))
-        .map_err(|e| e.with_advice(Advice::SkipDevices))
+    layer.enter(path)?;
+    let directory = layer.root.current()?;
+    let created = create_replacing(directory, path, &|directory, name| {
+        match directory.create_device(name, kind, number) {
+            // A user namespace has the capability but may not use it.
+            Err(e) if e.kind() == io::ErrorKind::PermissionDenied => Ok(false),
+            other => other.map(|()| true),
+        }
+    });
+    match created {
+        Ok(true) => finish_node(layer, path, entry),
+        Ok(false) => {
+            layer.policy.devices = false;
+            skip_device(layer, path)
+        }
+        Err(e) => Err(e.with_advice(Advice::SkipDevices)),
+    }
 }
 
 /// Leaves a device node out. The file that it replaces is removed nevertheless.

@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, Stat, Timestamps};
 use rustix::io::Errno;
 
+use super::metadata::{DEFAULT_ACL, remove_acls, remove_acls_by_name};
 use crate::layer::DeviceNumber;
 
 /// The flags with which directories are opened.
@@ -22,14 +23,22 @@ pub(crate) struct OpenDirectory {
     fd: OwnedFd,
     inode: u64,
     is_setgid: bool,
+    has_default_acl: bool,
     times: Timestamps,
 }
 
 impl OpenDirectory {
-    pub(crate) fn new(fd: OwnedFd) -> io::Result<Self> {
+    /// `may_have_acl` is true if an image set default ACLs in the tree. The directory is asked for one only then.
+    pub(crate) fn new(fd: OwnedFd, may_have_acl: bool) -> io::Result<Self> {
         let stat = fs::fstat(&fd)?;
         let is_setgid = Mode::from_raw_mode(stat.st_mode).contains(Mode::SGID);
-        Ok(Self { inode: stat.st_ino, is_setgid, times: times_of(&stat), fd })
+        let has_default_acl = may_have_acl && fs::fgetxattr(&fd, DEFAULT_ACL, &mut [0_u8; 0][..]).is_ok();
+        Ok(Self { inode: stat.st_ino, is_setgid, has_default_acl, times: times_of(&stat), fd })
+    }
+
+    /// Returns true if new files in it would inherit an ACL.
+    pub(crate) fn has_default_acl(&self) -> bool {
+        self.has_default_acl
     }
 
     /// Returns the inode, which identifies the directory within its filesystem regardless of the path that led to it.
@@ -63,11 +72,21 @@ impl OpenDirectory {
 
     /// Creates a regular file and opens it for writing.
     pub(crate) fn create_file(&self, name: &[u8], mode: Mode) -> io::Result<OwnedFd> {
-        Ok(fs::openat(&self.fd, name, CREATE_FLAGS, mode)?)
+        let file = fs::openat(&self.fd, name, CREATE_FLAGS, mode)?;
+        if self.has_default_acl {
+            remove_acls(file.as_fd())?;
+        }
+        Ok(file)
     }
 
     pub(crate) fn create_directory(&self, name: &[u8]) -> io::Result<()> {
-        Ok(fs::mkdirat(&self.fd, name, Mode::RWXU)?)
+        fs::mkdirat(&self.fd, name, Mode::RWXU)?;
+        if self.has_default_acl {
+            // The ACL may deny access to the owner.
+            fs::chmodat(&self.fd, name, Mode::RWXU, AtFlags::empty())?;
+            remove_acls(self.open(name)?.as_fd())?;
+        }
+        Ok(())
     }
 
     pub(crate) fn create_symlink(&self, name: &[u8], target: &[u8]) -> io::Result<()> {
@@ -75,13 +94,20 @@ impl OpenDirectory {
     }
 
     pub(crate) fn create_fifo(&self, name: &[u8]) -> io::Result<()> {
-        Ok(fs::mknodat(&self.fd, name, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)?)
+        self.create_node(name, FileType::Fifo, 0)
     }
 
     /// Creates a device node. `kind` is a block or a character device.
     pub(crate) fn create_device(&self, name: &[u8], kind: FileType, number: DeviceNumber) -> io::Result<()> {
-        let device = fs::makedev(number.major, number.minor);
-        Ok(fs::mknodat(&self.fd, name, kind, Mode::RUSR | Mode::WUSR, device)?)
+        self.create_node(name, kind, fs::makedev(number.major, number.minor))
+    }
+
+    fn create_node(&self, name: &[u8], kind: FileType, device: fs::Dev) -> io::Result<()> {
+        fs::mknodat(&self.fd, name, kind, Mode::RUSR | Mode::WUSR, device)?;
+        if self.has_default_acl {
+            remove_acls_by_name(self, name)?;
+        }
+        Ok(())
     }
 
     /// Creates a hard link to the file `target` in `source`. A symlink there is linked itself.

@@ -3,11 +3,12 @@
 use super::directory::OpenDirectory;
 use super::metadata::Policy;
 use super::modes::DeferredModes;
-use super::root::Root;
+use super::remove::remove_tree;
+use super::root::{Root, failed};
 use super::tally::Tally;
 use super::written::{NameSet, Written};
 use crate::error::Result;
-use crate::layer::SafePath;
+use crate::layer::{AUFS_LINKS, SafePath};
 
 /// Applies one layer to the tree.
 pub(super) struct LayerWriter<'a> {
@@ -16,6 +17,8 @@ pub(super) struct LayerWriter<'a> {
     pub(super) tally: &'a mut Tally,
     pub(super) deferred_modes: &'a mut DeferredModes,
     pub(super) skipped_devices: &'a mut SkippedDevices,
+    /// True if the tree has files in [`AUFS_LINKS`].
+    pub(super) has_aufs_links: bool,
     /// `None` on the first layer, because no lower layer exists for a whiteout to apply to.
     pub(super) written: Option<Written>,
 }
@@ -42,6 +45,15 @@ impl LayerWriter<'_> {
             self.deferred_modes.remove(inode);
         }
         self.root.current()
+    }
+
+    /// Removes the directory of AUFS that hard links of this layer referred to.
+    pub(super) fn remove_aufs_links(&mut self) -> Result<()> {
+        if !self.has_aufs_links {
+            return Ok(());
+        }
+        let directory = self.root.enter(b"")?;
+        remove_tree(directory, AUFS_LINKS).map_err(|e| failed("remove", AUFS_LINKS, e))
     }
 
     /// Records that this layer wrote `path`, whose directory is the current one.

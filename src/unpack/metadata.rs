@@ -2,16 +2,24 @@
 //! ordinary user cannot set xattrs on a read-only file.
 
 use std::collections::HashSet;
+use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 
 use rustix::fs::{self, AtFlags, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
+use rustix::thread::CapabilitySet;
 
 use super::directory::{CREATE_FLAGS, OpenDirectory};
 use super::tally::Tally;
 use crate::error::{Error, ErrorKind};
 use crate::layer::{EntryKind, TarEntry, Time};
+
+pub(super) const DEFAULT_ACL: &CStr = c"system.posix_acl_default";
+const ACLS: [&CStr; 2] = [c"system.posix_acl_access", DEFAULT_ACL];
+/// The capabilities to give files away, and to enter and change them afterwards.
+const OWNER_CAPABILITIES: CapabilitySet =
+    CapabilitySet::CHOWN.union(CapabilitySet::DAC_OVERRIDE).union(CapabilitySet::FOWNER);
 
 /// The name of the file that is created, and removed at once, to learn which mode new files get.
 const PROBE: &str = "probe";
@@ -19,7 +27,7 @@ const PROBE: &str = "probe";
 /// The changes that this process may make to files.
 #[derive(Clone, Copy)]
 pub(super) struct Policy {
-    /// True if owners are set. Only root can give files away.
+    /// True if owners are set, and modes do not deny access. Root without these capabilities is as an ordinary user.
     pub(super) owners: bool,
     /// True if device nodes are created.
     pub(super) devices: bool,
@@ -53,7 +61,7 @@ impl Policy {
     pub(super) fn of_process(root: &OwnedFd, devices: bool) -> io::Result<Self> {
         let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
         Ok(Self {
-            owners: uid.is_root(),
+            owners: is_privileged()?,
             devices: devices && uid.is_root(),
             uid: uid.as_raw(),
             gid: gid.as_raw(),
@@ -63,9 +71,9 @@ impl Policy {
 
     /// Returns the mode with which the file of an entry is created. It is the final one if possible, because most files
     /// are small, and then each system call counts.
-    pub(super) fn creation_mode(&self, entry: &TarEntry) -> CreationMode {
+    pub(super) fn creation_mode(&self, directory: &OpenDirectory, entry: &TarEntry) -> CreationMode {
         let mode = Mode::from_raw_mode(entry.mode);
-        if self.granted.contains(mode) && entry.xattrs.is_empty() {
+        if self.granted.contains(mode) && entry.xattrs.is_empty() && !directory.has_default_acl() {
             return CreationMode { mode, is_final: true };
         }
         CreationMode { mode: Mode::RUSR | Mode::WUSR, is_final: false }
@@ -88,15 +96,17 @@ pub(super) fn set_by_fd(
     policy: &Policy,
     tally: &mut Tally,
 ) -> io::Result<()> {
-    if needs_chown(entry, origin, policy, tally) {
-        fs::fchown(fd, Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid)))?;
-    }
+    let is_owner_set = set_owner(entry, origin, policy, tally, |uid, gid| fs::fchown(fd, uid, gid))?;
     if origin == Origin::Existing {
-        remove_xattrs(fd, entry)?;
+        remove_xattrs(fd, &entry.xattrs)?;
     }
     set_xattrs(entry, tally, |name, value| fs::fsetxattr(fd, name, value, XattrFlags::empty()))?;
     if let Some(mode) = mode {
-        fs::fchmod(fd, Mode::from_raw_mode(mode))?;
+        let mode = Mode::from_raw_mode(mode);
+        let is_file = matches!(entry.kind, EntryKind::Regular(_));
+        // The setuid file of another user must not become root's.
+        let must_clear = is_file && !is_owner_set && policy.uid == 0;
+        fs::fchmod(fd, if must_clear { mode.difference(Mode::SUID | Mode::SGID) } else { mode })?;
     }
     Ok(fs::futimens(fd, &timestamps(entry))?)
 }
@@ -109,10 +119,9 @@ pub(super) fn set_by_name(
     policy: &Policy,
     tally: &mut Tally,
 ) -> io::Result<()> {
-    if needs_chown(entry, Origin::created_in(directory), policy, tally) {
-        let (uid, gid) = (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid));
-        fs::chownat(directory, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
-    }
+    set_owner(entry, Origin::created_in(directory), policy, tally, |uid, gid| {
+        fs::chownat(directory, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW)
+    })?;
     set_xattrs_by_name(directory, name, entry, tally)?;
     if !matches!(entry.kind, EntryKind::Symlink(_)) {
         // chmodat follows links. The name is not one, because it was just created in a directory that no other user can
@@ -122,14 +131,15 @@ pub(super) fn set_by_name(
     Ok(fs::utimensat(directory, name, &timestamps(entry), AtFlags::SYMLINK_NOFOLLOW)?)
 }
 
-/// Sets the metadata of a directory that no entry describes: mode 0755, the owner of this process, and the epoch as its
-/// times, so that the same image always makes the same tree.
+/// Sets the metadata of a directory that no entry describes: mode 0755, the owner of this process, no xattrs, and the epoch
+/// as its times, so that the same image always makes the same tree.
 pub(super) fn set_implied_metadata(directory: &OwnedFd) -> io::Result<()> {
     let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
     let stat = fs::fstat(directory)?;
     if (stat.st_uid, stat.st_gid) != (uid.as_raw(), gid.as_raw()) {
         fs::fchown(directory, Some(uid), Some(gid))?;
     }
+    remove_xattrs(directory.as_fd(), &[])?;
     fs::fchmod(directory, Mode::from_raw_mode(0o755))?;
     let epoch = Timespec { tv_sec: 0, tv_nsec: 0 };
     Ok(fs::futimens(directory, &Timestamps { last_access: epoch, last_modification: epoch })?)
@@ -147,27 +157,91 @@ fn granted_mode(directory: &OwnedFd) -> io::Result<Mode> {
     Ok(Mode::from_raw_mode(stat.st_mode).intersection(all))
 }
 
-/// Returns true if the owner must be set and this process may do so. Counts owners that it may not set.
-fn needs_chown(entry: &TarEntry, origin: Origin, policy: &Policy, tally: &mut Tally) -> bool {
+/// Sets the owner with `chown`, if it must be set and this process may do so. Returns false, and counts it, if the file
+/// has another owner than the entry.
+fn set_owner(
+    entry: &TarEntry,
+    origin: Origin,
+    policy: &Policy,
+    tally: &mut Tally,
+    chown: impl Fn(Option<Uid>, Option<Gid>) -> rustix::io::Result<()>,
+) -> io::Result<bool> {
     let differs = (entry.uid, entry.gid) != (policy.uid, policy.gid);
-    if !policy.owners {
-        tally.owners += u64::from(differs);
-        return false;
-    }
-    differs || origin != Origin::Created
+    let refused = if policy.owners && (differs || origin != Origin::Created) {
+        match chown(Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid))) {
+            // The user namespace has no such user or group.
+            Err(Errno::INVAL) => true,
+            other => {
+                other?;
+                false
+            }
+        }
+    } else {
+        differs && !policy.owners
+    };
+    tally.owners += u64::from(refused);
+    Ok(!refused)
 }
 
-/// Returns true for the xattrs that an image may set: those of users, capabilities, IMA and SELinux. Others, such as
-/// `trusted.overlay.*`, would be instructions to this machine's kernel.
+/// Returns true if this process is root with the capabilities that make modes and owners no obstacle.
+pub(super) fn is_privileged() -> io::Result<bool> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(false);
+    }
+    Ok(rustix::thread::capabilities(None)?.effective.contains(OWNER_CAPABILITIES))
+}
+
+/// Returns true for the xattrs that an image may set: those of users, POSIX ACLs, capabilities, IMA and SELinux. Others,
+/// such as `trusted.overlay.*`, would be instructions to this machine's kernel, or to fuse-overlayfs and podman.
 fn is_allowed(name: &[u8]) -> bool {
-    name.starts_with(b"user.") || matches!(name, b"security.capability" | b"security.ima" | b"security.selinux")
+    const INSTRUCTIONS: [&[u8]; 3] = [b"user.overlay.", b"user.fuseoverlayfs.", b"user.containers."];
+    let is_users = name.starts_with(b"user.") && !INSTRUCTIONS.iter().any(|prefix| name.starts_with(prefix));
+    is_users || is_acl(name) || matches!(name, b"security.capability" | b"security.ima" | b"security.selinux")
+}
+
+fn is_acl(name: &[u8]) -> bool {
+    ACLS.iter().any(|acl| acl.to_bytes() == name)
+}
+
+/// Returns true if the entry gives its directory a default ACL, which new files in it inherit.
+pub(super) fn has_default_acl(entry: &TarEntry) -> bool {
+    entry.xattrs.iter().any(|(name, _)| name == DEFAULT_ACL.to_bytes())
+}
+
+/// Removes the ACLs that a new file or directory inherited.
+pub(crate) fn remove_acls(fd: BorrowedFd<'_>) -> io::Result<()> {
+    remove_each_acl(|name| fs::fremovexattr(fd, name))
+}
+
+/// Removes the ACLs that a new FIFO or device node in `directory` inherited.
+pub(super) fn remove_acls_by_name(directory: &OpenDirectory, name: &[u8]) -> io::Result<()> {
+    let fd = fs::openat(directory, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+    let path = path_of(&fd);
+    remove_each_acl(|name| fs::removexattr(path.as_str(), name))
+}
+
+fn remove_each_acl(remove: impl Fn(&CStr) -> rustix::io::Result<()>) -> io::Result<()> {
+    for name in ACLS {
+        match remove(name) {
+            Err(Errno::NODATA | Errno::OPNOTSUPP) => {}
+            other => other?,
+        }
+    }
+    Ok(())
+}
+
+/// Returns a path to an open file. Not all kernels have a system call for the xattrs of a file that cannot be opened,
+/// but this path leads to exactly this inode.
+fn path_of(fd: &OwnedFd) -> String {
+    format!("/proc/self/fd/{}", fd.as_raw_fd())
 }
 
 /// Counts an xattr that the filesystem does not support, or that this process may not set. Other errors are returned.
 fn count_refused(name: &[u8], result: rustix::io::Result<()>, tally: &mut Tally) -> io::Result<()> {
     match result {
         Err(Errno::OPNOTSUPP | Errno::PERM) => tally.xattrs += 1,
-        Err(Errno::INVAL) if name.starts_with(b"security.") => tally.xattrs += 1,
+        // An ACL may name users that the user namespace does not have.
+        Err(Errno::INVAL) if name.starts_with(b"security.") || is_acl(name) => tally.xattrs += 1,
         Err(Errno::INVAL | Errno::RANGE | Errno::TOOBIG) => {
             let text = format!("unsafe xattr \"{}\": invalid name or value", String::from_utf8_lossy(name));
             return Err(Error::new(ErrorKind::Unsafe, text).into());
@@ -179,7 +253,7 @@ fn count_refused(name: &[u8], result: rustix::io::Result<()>, tally: &mut Tally)
 
 /// Removes the xattrs that an existing directory has and its new entry does not. SELinux labels are kept, because an
 /// entry without a label has the one that the policy gave it.
-fn remove_xattrs(fd: BorrowedFd<'_>, entry: &TarEntry) -> io::Result<()> {
+fn remove_xattrs(fd: BorrowedFd<'_>, new: &[(Vec<u8>, Vec<u8>)]) -> io::Result<()> {
     let mut names = match fs::flistxattr_query(fd) {
         Ok(0) | Err(Errno::OPNOTSUPP) => return Ok(()),
         Ok(length) => vec![0; length],
@@ -187,7 +261,7 @@ fn remove_xattrs(fd: BorrowedFd<'_>, entry: &TarEntry) -> io::Result<()> {
     };
     let length = fs::flistxattr(fd, names.as_mut_slice())?;
     names.truncate(length);
-    let new: HashSet<&[u8]> = entry.xattrs.iter().map(|(name, _)| name.as_slice()).collect();
+    let new: HashSet<&[u8]> = new.iter().map(|(name, _)| name.as_slice()).collect();
     for name in names.split(|&b| b == 0) {
         let is_kept = new.contains(name) || name == b"security.selinux";
         if is_allowed(name) && !is_kept {
@@ -197,14 +271,13 @@ fn remove_xattrs(fd: BorrowedFd<'_>, entry: &TarEntry) -> io::Result<()> {
     Ok(())
 }
 
-/// Sets the xattrs of a file that cannot be opened. Not all kernels have a system call for this, but the path in
-/// `/proc` leads to exactly this inode.
+/// Sets the xattrs of a file that cannot be opened.
 fn set_xattrs_by_name(directory: &OpenDirectory, name: &[u8], entry: &TarEntry, tally: &mut Tally) -> io::Result<()> {
     if entry.xattrs.is_empty() {
         return Ok(());
     }
     let fd = fs::openat(directory, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
-    let path = format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd());
+    let path = path_of(&fd);
     set_xattrs(entry, tally, |name, value| match fs::setxattr(path.as_str(), name, value, XattrFlags::empty()) {
         // Without /proc, act as if the filesystem had no xattrs.
         Err(Errno::NOENT) => Err(Errno::OPNOTSUPP),

@@ -20,6 +20,7 @@ use std::os::fd::OwnedFd;
 use rustix::fs::Mode;
 
 pub(crate) use self::directory::DIRECTORY_FLAGS;
+pub(crate) use self::metadata::remove_acls;
 pub(crate) use self::remove::remove_tree;
 pub(crate) use self::root::{Root, failed};
 pub use self::tally::Tally;
@@ -119,6 +120,7 @@ impl Tree {
             tally: &mut self.tally,
             deferred_modes: &mut self.deferred_modes,
             skipped_devices: &mut self.skipped_devices,
+            has_aufs_links: false,
             written,
         };
         while let Some(entry) = entries.next()? {
@@ -132,7 +134,7 @@ impl Tree {
             }
             apply_entry(&mut layer, &entry, entries)?;
         }
-        Ok(())
+        layer.remove_aufs_links()
     }
 
     /// Reads to the end of the input and compares the diff_id, which also covers the bytes after the end of the
@@ -154,9 +156,11 @@ impl FinishedTree {
 }
 
 fn apply_entry<R: Read>(layer: &mut LayerWriter<'_>, entry: &TarEntry, entries: &mut Entries<R>) -> Result<()> {
-    let path = SafePath::parse(&entry.path)?;
+    let path = SafePath::parse_entry(&entry.path)?;
     let kind = path.kind()?;
-    if kind == NameKind::Plain {
+    let is_aufs_link = kind == NameKind::AufsLinkedFile && matches!(entry.kind, EntryKind::Regular(_));
+    if kind == NameKind::Plain || is_aufs_link {
+        layer.has_aufs_links |= is_aufs_link;
         return create_entry(layer, &path, entry, entries);
     }
     // In the first layer a whiteout has nothing to remove.
@@ -164,7 +168,7 @@ fn apply_entry<R: Read>(layer: &mut LayerWriter<'_>, entry: &TarEntry, entries: 
     match kind {
         NameKind::Whiteout(name) => apply_whiteout(layer.root, path.parent(), name, written)?,
         NameKind::OpaqueWhiteout => apply_opaque(layer.root, path.parent(), written)?,
-        NameKind::Plain | NameKind::AufsMetadata => {}
+        NameKind::Plain | NameKind::AufsMetadata | NameKind::AufsLinkedFile => {}
     }
     for inode in written.take_implied() {
         layer.deferred_modes.remove(inode);

@@ -8,6 +8,7 @@ use rustix::fs::{self, AtFlags, Dir, Mode, Timestamps};
 use rustix::io::Errno;
 
 use super::directory::{DIRECTORY_FLAGS, is_listed_directory, times_of};
+use super::metadata::is_privileged;
 use super::written::Written;
 
 /// A directory on the stack of the walk.
@@ -100,8 +101,8 @@ fn scan(directory: &OwnedFd, name: Vec<u8>, written: &Written) -> io::Result<Sca
     }
     let mut frame = Frame { name, inode, times: times_of(&stat), subdirectories: Vec::new(), is_kept: false };
     let mode = Mode::from_raw_mode(stat.st_mode);
-    if !mode.contains(Mode::RWXU) && !rustix::process::geteuid().is_root() {
-        // The mode denies access to this process, which owns the directory. Root is never denied.
+    if !mode.contains(Mode::RWXU) && !is_privileged()? {
+        // The mode denies access to this process, which owns the directory.
         fs::fchmod(directory, mode.union(Mode::RWXU))?;
     }
     for entry in Dir::read_from(directory)? {

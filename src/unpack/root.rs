@@ -23,6 +23,8 @@ const LINK_LIMIT: usize = 40;
 pub(crate) struct Root {
     fd: OwnedFd,
     has_openat2: Cell<bool>,
+    /// True if the image set a default ACL somewhere in the tree.
+    may_have_acls: bool,
     current: Option<(Vec<u8>, OpenDirectory)>,
     /// The directory of the previous entry. It is used only if the next path is in it, because later the same path may
     /// lead elsewhere.
@@ -40,7 +42,19 @@ enum IfMissing {
 
 impl Root {
     pub(crate) fn new(fd: OwnedFd) -> Self {
-        Self { fd, has_openat2: Cell::new(true), current: None, kept_open: None, created: RefCell::default() }
+        Self {
+            fd,
+            has_openat2: Cell::new(true),
+            may_have_acls: false,
+            current: None,
+            kept_open: None,
+            created: RefCell::default(),
+        }
+    }
+
+    /// From here on, checks directories for a default ACL when they are entered.
+    pub(super) fn expect_default_acls(&mut self) {
+        self.may_have_acls = true;
     }
 
     /// Opens the root directory again.
@@ -78,7 +92,7 @@ impl Root {
     /// Opens the directory `path` in addition to the current one; `None` if it does not exist.
     pub(super) fn open(&self, path: &[u8]) -> Result<Option<OpenDirectory>> {
         match self.resolve(path, IfMissing::ReturnNone)? {
-            Some(fd) => OpenDirectory::new(fd).map(Some).map_err(|e| failed("open", path, e)),
+            Some(fd) => OpenDirectory::new(fd, self.may_have_acls).map(Some).map_err(|e| failed("open", path, e)),
             None => Ok(None),
         }
     }
@@ -118,7 +132,7 @@ impl Root {
             None => self.resolve(path, if_missing)?,
         };
         let Some(fd) = resolved else { return Ok(false) };
-        let directory = OpenDirectory::new(fd).map_err(|e| failed("open", path, e))?;
+        let directory = OpenDirectory::new(fd, self.may_have_acls).map_err(|e| failed("open", path, e))?;
         self.current = Some((path.to_vec(), directory));
         Ok(true)
     }

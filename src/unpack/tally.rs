@@ -8,7 +8,8 @@ pub struct Tally {
     pub entries: u64,
     /// Uncompressed bytes of all layers.
     pub bytes: u64,
-    /// Entries whose owner was left out, because only root can give files away.
+    /// Entries whose owner was left out, because this process cannot give files to them: it is not root, or lacks capabilities,
+    /// or its user namespace does not have them.
     pub owners: u64,
     /// Device nodes that were left out.
     pub devices: u64,

@@ -13,6 +13,7 @@
     reason = "this crate is tests only"
 )]
 
+mod acl;
 mod artifact;
 mod auth;
 mod boot;
@@ -39,6 +40,7 @@ mod many;
 mod merge;
 mod mirrors;
 mod names;
+mod odd_layers;
 mod openat2;
 mod patience;
 mod ping;
