@@ -61,9 +61,8 @@ fn the_default_acl_around_a_target_is_not_inherited() {
 
 #[test]
 fn the_acls_of_a_layer_are_set_and_not_inherited() {
-    let with_acls = |entry: Entry| {
-        entry.pax(format!("SCHILY.xattr.{ACCESS}"), acl()).pax(format!("SCHILY.xattr.{DEFAULT}"), acl())
-    };
+    let with_acls =
+        |entry: Entry| entry.pax(format!("SCHILY.xattr.{ACCESS}"), acl()).pax(format!("SCHILY.xattr.{DEFAULT}"), acl());
     let unpacked = unpack(&[
         &[
             with_acls(dir("journal").mode(0o2775)),

@@ -47,11 +47,9 @@ fn hard_links_to_the_files_of_aufs_are_kept_and_its_folder_is_not() {
 #[test]
 fn the_size_of_an_entry_without_content_is_ignored() {
     let with = |entry: Entry| vec![dir("d"), file("d/a", "1"), entry.size(6), file("d/z", "2")];
-    for (entry, line) in [
-        (hardlink("d/b", "d/a"), "h d/b = d/a\n"),
-        (symlink("d/b", "a"), "l d/b -> a\n"),
-        (dir("d/b"), "d 0755 d/b\n"),
-    ] {
+    for (entry, line) in
+        [(hardlink("d/b", "d/a"), "h d/b = d/a\n"), (symlink("d/b", "a"), "l d/b -> a\n"), (dir("d/b"), "d 0755 d/b\n")]
+    {
         check_tree(line, &[&with(entry)], &format!("d 0755 d\nf 0644 d/a \"1\"\n{line}f 0644 d/z \"2\""));
     }
 }
