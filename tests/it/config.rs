@@ -1,5 +1,5 @@
-//! `pullet config`: what would be used for a name, who says so, and what it never does: contact anybody, run a program, or
-//! show a secret.
+//! `pullet config` prints the settings for a name and the source of each one. It contacts no server, runs no program and
+//! prints no secret.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -22,7 +22,7 @@ fn config(home: &Home, args: &[&str], variables: &[(&str, &str)]) -> Finished {
 }
 
 #[test]
-fn everything_is_said_in_a_stable_form() {
+fn prints_all_settings_in_a_stable_form() {
     let (home, authority) = (Home::new(), Authority::new());
     let registries = write(
         &home,
@@ -85,7 +85,7 @@ endpoint: https://inner.example:5000/v2/t/app
 }
 
 #[test]
-fn nobody_is_asked_and_nothing_is_run() {
+fn contacts_no_server_and_runs_no_program() {
     let (home, registry, mirror) = (Home::new(), Registry::plain(), Registry::plain());
     let helper = write(&home, "bin/docker-credential-touch", format!("#!/bin/sh\necho > {}\n", home.arg("touched")));
     fs::set_permissions(&helper, fs::Permissions::from_mode(0o755)).unwrap();
@@ -98,14 +98,14 @@ fn nobody_is_asked_and_nothing_is_run() {
     let option = format!("--registry-mirror={}={}", registry.host(), mirror.url(""));
     let path = home.arg("home/bin");
     let outcome = config(&home, &[&option, &name], &[("PATH", &path)]).exits(0);
-    let whose = format!("  credentials: docker-credential-touch ({docker}), else robot ({docker})\n");
-    assert!(outcome.stdout.ends_with(&whose), "{outcome}");
+    let credentials = format!("  credentials: docker-credential-touch ({docker}), else robot ({docker})\n");
+    assert!(outcome.stdout.ends_with(&credentials), "{outcome}");
     assert!(!home.path("touched").exists() && !home.store().exists());
     assert_eq!((registry.connections(), mirror.connections()), (0, 0));
 }
 
 #[test]
-fn what_was_typed_is_said_so() {
+fn shows_which_settings_come_from_options() {
     let (home, authority) = (Home::new(), Authority::new());
     let ca = home.write("ca.pem", authority.pem());
     let leaf = authority.issue(&["client"]);
@@ -129,7 +129,7 @@ endpoint: https://r.example/v2/app, else http://r.example/v2/app
   credentials: u (given explicitly)
 ",
     );
-    // None of it is for a mirror but the authorities.
+    // Of these options only --ca-file applies to mirrors.
     let args = [&["--registry-mirror=r.example=https://m.example"], &args[..]].concat();
     let outcome = config(&home, &args, &[]).exits(0);
     let mirror = "endpoint: https://m.example/v2/app\n  from: given explicitly\n  asked for: tags, digests\n  \
@@ -138,7 +138,7 @@ endpoint: https://r.example/v2/app, else http://r.example/v2/app
 }
 
 #[test]
-fn files_of_containerd_and_docker_are_told() {
+fn names_the_files_of_containerd_and_docker() {
     let home = Home::new();
     let hosts = write(
         &home,
@@ -167,7 +167,7 @@ fn files_of_containerd_and_docker_are_told() {
 }
 
 #[test]
-fn foreign_text_is_escaped() {
+fn escapes_untrusted_text() {
     let home = Home::new();
     let folder = home.path("od\u{1b}[31md");
     fs::create_dir_all(folder.join("containers")).unwrap();

@@ -1,4 +1,4 @@
-//! Credentials from where they are: the files of Docker, podman and skopeo, the environment, and helper programs on `PATH`.
+//! Sources of credentials: the files of Docker, podman and skopeo, the environment, and credential helpers on `PATH`.
 
 use std::fs;
 use std::process::Command;
@@ -18,13 +18,13 @@ fn basic(user: &str) -> String {
     format!("Basic {}", base64(format!("{user}:{PASSWORD}").as_bytes()))
 }
 
-/// A file with one entry of this user.
+/// A credential file with one entry, for this user.
 fn auths(key: &str, user: &str) -> String {
     let auth = base64(format!("{user}:{PASSWORD}").as_bytes());
     format!(r#"{{"auths":{{"{key}":{{"auth":"{auth}"}}}}}}"#)
 }
 
-/// A registry that lets nobody in but this user.
+/// A registry that accepts only this user, and the name of an image in it.
 fn bench_for(user: &str) -> (Bench, String) {
     let bench = Bench::new();
     bench.registry.require(&basic(user), &[r#"Basic realm="registry""#]);
@@ -37,16 +37,17 @@ fn write(home: &Home, path: &str, text: &str) -> String {
     home.write(path, text)
 }
 
-/// Puts a shell script named `docker-credential-NAME` on the `PATH` that is returned. Its calls are in `calls`.
+/// Writes a shell script `docker-credential-NAME` that appends its calls to the file `calls`. Returns a `PATH` with it.
 fn helper(home: &Home, name: &str, script: &str) -> String {
     fs::create_dir_all(home.path("bin")).unwrap();
     let calls = home.arg("calls");
-    let whole = format!("#!/bin/sh\nread server\necho \"$1 $server\" >> {calls}\n{script}\n");
-    let draft = home.write("draft", whole);
+    let script = format!("#!/bin/sh\nread server\necho \"$1 $server\" >> {calls}\n{script}\n");
+    let draft = home.write("draft", script);
     let program = home.arg(&format!("bin/docker-credential-{name}"));
-    // By another process: a file that this one had open for writing could be "busy" for a neighbour that forks.
-    let made = Command::new("install").args(["-m", "755", &draft, &program]).status();
-    assert!(made.expect("install runs").success());
+    // Another process writes the program: if this one had it open for writing while another thread forks, running it could
+    // fail with "text file busy".
+    let installed = Command::new("install").args(["-m", "755", &draft, &program]).status();
+    assert!(installed.expect("install runs").success());
     format!("{}:/usr/bin:/bin", home.arg("bin"))
 }
 
@@ -54,7 +55,7 @@ fn calls(home: &Home) -> String {
     fs::read_to_string(home.path("calls")).unwrap_or_default()
 }
 
-fn answer(user: &str, secret: &str) -> String {
+fn helper_output(user: &str, secret: &str) -> String {
     format!(r#"echo '{{"ServerURL":"x","Username":"{user}","Secret":"{secret}"}}'"#)
 }
 
@@ -65,46 +66,46 @@ fn hides(outcome: Finished) -> Finished {
 }
 
 #[test]
-fn the_first_place_that_has_some_decides() {
-    // In the order of precedence: each place has its own user, and all behind it are there too.
-    let places = [
+fn uses_the_first_source_with_credentials() {
+    // The sources in order of precedence. Each run has one of them, with its own user, and all that follow it.
+    let sources = [
         ("REGISTRY_AUTH_FILE", "named.json"),
         ("DOCKER_AUTH_CONFIG", ""),
         ("XDG_RUNTIME_DIR", "run/containers/auth.json"),
         ("XDG_CONFIG_HOME", "config/containers/auth.json"),
         ("DOCKER_CONFIG", "docker/config.json"),
     ];
-    for first in 0..places.len() {
-        let (bench, name) = bench_for(places[first].0);
+    for first in 0..sources.len() {
+        let (bench, name) = bench_for(sources[first].0);
         let host = bench.registry.host();
         let mut env = Vec::new();
-        for (variable, path) in &places[first..] {
+        for (variable, path) in &sources[first..] {
             let text = auths(&host, variable);
             let value = match *path {
                 "" => text,
                 path => {
-                    let whole = write(&bench.home, path, &text);
-                    let folder = whole.trim_end_matches("/containers/auth.json").trim_end_matches("/config.json");
+                    let file = write(&bench.home, path, &text);
+                    let folder = file.trim_end_matches("/containers/auth.json").trim_end_matches("/config.json");
                     folder.to_string()
                 }
             };
             env.push((*variable, value));
         }
         let env: Vec<(&str, &str)> = env.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        let outcome = bench.home.pullet(&["pull", "-v", &name]).envs(&env).run().exits_in(places[first].0, 0);
-        let from = if places[first].1.is_empty() { "$DOCKER_AUTH_CONFIG" } else { places[first].1 };
-        hides(outcome).says(from).says(&format!("credentials for {host} ({})", places[first].0));
+        let outcome = bench.home.pullet(&["pull", "-v", &name]).envs(&env).run().exits_in(sources[first].0, 0);
+        let from = if sources[first].1.is_empty() { "$DOCKER_AUTH_CONFIG" } else { sources[first].1 };
+        hides(outcome).says(from).says(&format!("credentials for {host} ({})", sources[first].0));
     }
 }
 
 #[test]
-fn files_in_the_home_are_found_without_any_variable() {
+fn finds_files_in_the_home_folder_without_variables() {
     for path in ["home/.config/containers/auth.json", "home/.docker/config.json"] {
         let (bench, name) = bench_for("robot");
         let file = write(&bench.home, path, &auths(&bench.registry.host(), "robot"));
         let outcome = bench.home.run(&["pull", "-v", &name]).exits_in(path, 0);
         hides(outcome).says(&format!("from {file}\n"));
-        // Without -v nobody is told.
+        // The file is reported only with -v.
         bench.home.run(&["pull", &name]).exits(0).hides(path);
         let json = bench.home.run(&["pull", "-v", "--progress", "json", &name]).exits(0);
         hides(json).says(r#""event":"configured""#);
@@ -117,7 +118,7 @@ fn files_in_the_home_are_found_without_any_variable() {
 }
 
 #[test]
-fn what_was_typed_comes_before_what_is_configured() {
+fn options_take_precedence_over_the_environment() {
     let (bench, name) = bench_for("typed");
     let host = bench.registry.host();
     let other = bench.home.write("other.json", auths(&host, "other"));
@@ -128,14 +129,14 @@ fn what_was_typed_comes_before_what_is_configured() {
     bench.home.pullet(&["pull", "--authfile", &typed, &name]).envs(env).run().exits_in("--authfile", 0);
     let creds = format!("typed:{PASSWORD}");
     bench.home.pullet(&["pull", "--creds", &creds, "--authfile", &other, &name]).envs(env).run().exits_in("--creds", 0);
-    // An option names the only file: what it lacks is sought nowhere else.
+    // With --authfile no other source is read.
     bench.registry.require(&basic("other"), &[r#"Basic realm="registry""#]);
     bench.home.pullet(&["pull", "--authfile", &none, &name]).envs(env).run().exits_in("nothing in --authfile", 4);
     bench.home.pullet(&["pull", "--authfile", "/dev/null", &name]).envs(env).run().exits_in("/dev/null", 4);
 }
 
 #[test]
-fn the_longest_path_and_no_neighbour_is_taken() {
+fn uses_the_entry_with_the_longest_matching_path() {
     let (bench, name) = bench_for("right");
     let host = bench.registry.host();
     let auth = |user: &str| base64(format!("{user}:{PASSWORD}").as_bytes());
@@ -150,7 +151,7 @@ fn the_longest_path_and_no_neighbour_is_taken() {
         let file = bench.home.write("auth.json", &text);
         bench.home.run(&["pull", "--authfile", &file, &name]).exits_in(&text, 0);
     }
-    // Another registry's credentials are shown to nobody.
+    // Credentials for other registries are not sent.
     let port = host.rsplit(':').next().unwrap();
     for key in
         ["127.0.0.1", "127.0.0.1:1", "localhost", "docker.io", &format!("localhost:{port}"), &format!("{host}/n")]
@@ -158,25 +159,25 @@ fn the_longest_path_and_no_neighbour_is_taken() {
         bench.registry.clear_log();
         let file = bench.home.write("auth.json", auths(key, "right"));
         bench.home.run(&["pull", "--authfile", &file, &name]).exits_in(key, 4);
-        let shown =
+        let has_credentials =
             |registry: &Registry| registry.calls().iter().any(|call| call.request.header("authorization").is_some());
-        assert!(!shown(&bench.registry), "{key}");
+        assert!(!has_credentials(&bench.registry), "{key}");
     }
 }
 
 #[test]
-fn a_broken_file_never_ends_the_pull_of_a_public_image() {
+fn a_broken_file_does_not_prevent_pulling_a_public_image() {
     let bench = Bench::new();
     let name = Image::small("public").push(&bench.registry, "app", "latest");
     let host = bench.registry.host();
     let huge = format!("{{}}{}", " ".repeat(2 << 20));
     for (case, text) in [
-        ("cut", r#"{"auths":{"s3cret"#),
+        ("truncated", r#"{"auths":{"s3cret"#),
         ("a string", r#""hunter2""#),
         ("a list", "[]"),
-        ("auths a list", r#"{"auths":["hunter2"]}"#),
-        ("deep", &"[".repeat(100_000)),
-        ("no base64", &format!(r#"{{"auths":{{"{host}":{{"auth":"hunter2!"}}}}}}"#)),
+        ("auths as a list", r#"{"auths":["hunter2"]}"#),
+        ("deeply nested", &"[".repeat(100_000)),
+        ("invalid base64", &format!(r#"{{"auths":{{"{host}":{{"auth":"hunter2!"}}}}}}"#)),
         ("no colon", &format!(r#"{{"auths":{{"{host}":{{"auth":"{}"}}}}}}"#, base64(b"hunter2"))),
         ("a token with a line break", &format!(r#"{{"auths":{{"{host}":{{"registrytoken":"hunter2\r\nX: y"}}}}}}"#)),
         ("huge", &huge),
@@ -184,35 +185,35 @@ fn a_broken_file_never_ends_the_pull_of_a_public_image() {
         let file = bench.home.write("auth.json", text);
         let outcome = bench.home.pullet(&["pull", "-v", &name]).env("REGISTRY_AUTH_FILE", &file).run();
         hides(outcome.exits_in(case, 0)).says("credentials left out: ").says(&file);
-        // The same in a file that an option names is an error.
+        // A broken file that --authfile names is an error.
         let outcome = bench.home.run(&["pull", "-v", "--authfile", &file, &name]).exits_in(case, 2);
         hides(outcome).fails_in_one_line().says(&file);
     }
     let env: &[(&str, &str)] = &[("DOCKER_AUTH_CONFIG", r#"{"auths":"hunter2"}"#)];
     hides(bench.home.pullet(&["pull", &name]).envs(env).run().exits(0)).says("$DOCKER_AUTH_CONFIG");
-    // A file that is not there is nothing to speak of, unless an option names it.
+    // A missing file is ignored silently, unless --authfile names it.
     let missing = bench.home.arg("missing.json");
     bench.home.pullet(&["pull", &name]).env("REGISTRY_AUTH_FILE", &missing).run().exits(0).hides("left out");
     bench.home.run(&["pull", "--authfile", &missing, &name]).exits(9).fails_in_one_line().says(&missing);
     bench.home.run(&["pull", "--authfile", &bench.home.arg("home"), &name]).exits(9).fails_in_one_line();
-    // Nobody waits for what a FIFO may bring.
+    // Opening a FIFO must not block.
     let fifo = bench.home.arg("fifo");
     assert!(Command::new("mkfifo").arg(&fifo).status().expect("mkfifo runs").success());
     bench.home.pullet(&["pull", &name]).env("REGISTRY_AUTH_FILE", &fifo).run().exits(0);
-    // An entry of another registry may be as broken as it likes.
+    // A broken entry of another registry is ignored.
     let text = format!(r#"{{"auths":{{"other.io":{{"auth":"!"}},"{host}":{{}}}}}}"#);
     let file = bench.home.write("auth.json", text);
     bench.home.run(&["pull", "--authfile", &file, &name]).exits(0);
 }
 
 #[test]
-fn a_helper_is_asked_for_the_registry_that_is_asked() {
+fn calls_the_helper_of_the_registry() {
     let (bench, name) = bench_for("robot");
     let host = bench.registry.host();
-    let path = helper(&bench.home, "own", &answer("robot", PASSWORD));
-    helper(&bench.home, "all", &answer("wrong", PASSWORD));
+    let path = helper(&bench.home, "own", &helper_output("robot", PASSWORD));
+    helper(&bench.home, "all", &helper_output("wrong", PASSWORD));
     let env: &[(&str, &str)] = &[("PATH", &path)];
-    // The registry's own comes before the one for all, and both before the entries of the file.
+    // The registry's helper takes precedence over credsStore, and both over the entries of the file.
     let wrong = base64(format!("wrong:{PASSWORD}").as_bytes());
     for text in [
         format!(
@@ -227,7 +228,7 @@ fn a_helper_is_asked_for_the_registry_that_is_asked() {
         hides(outcome).says("docker-credential-own");
         assert_eq!(calls(&bench.home), format!("get {host}\n"), "{text}");
     }
-    // It is asked once for all tags of a repository, and not at all where no registry is asked.
+    // It is called once for all tags of a repository, and not at all if no request is sent.
     Image::small("more").push(&bench.registry, "ns/app", "two");
     let _ = fs::remove_file(bench.home.path("calls"));
     bench.home.pullet(&["pull", "-a", &bench.registry.name("ns/app")]).envs(env).run().exits(0);
@@ -237,11 +238,11 @@ fn a_helper_is_asked_for_the_registry_that_is_asked() {
 }
 
 #[test]
-fn a_helper_that_knows_nothing_leaves_it_to_the_files() {
+fn falls_back_to_the_file_if_a_helper_has_no_credentials() {
     let (bench, name) = bench_for("robot");
     let host = bench.registry.host();
     let not_found = "echo 'credentials not found in native keychain'; exit 1";
-    for script in [not_found, &answer("", "")] {
+    for script in [not_found, &helper_output("", "")] {
         let path = helper(&bench.home, "none", script);
         let auth = base64(format!("robot:{PASSWORD}").as_bytes());
         let text = format!(r#"{{"credsStore":"none","auths":{{"{host}":{{"auth":"{auth}"}}}}}}"#);
@@ -252,25 +253,25 @@ fn a_helper_that_knows_nothing_leaves_it_to_the_files() {
 }
 
 #[test]
-fn a_helper_that_fails_never_ends_the_pull_of_a_public_image() {
+fn a_failing_helper_does_not_prevent_pulling_a_public_image() {
     let bench = Bench::new();
     let name = Image::small("public").push(&bench.registry, "app", "latest");
-    let secret = answer("robot", PASSWORD);
+    let secret = helper_output("robot", PASSWORD);
     let path = helper(&bench.home, "fails", "echo 'no agent is running'; exit 1");
     helper(&bench.home, "silent", "exit 3");
     helper(&bench.home, "leaks", &format!("{secret}; exit 1"));
     helper(&bench.home, "garbage", "echo hunter2");
     helper(&bench.home, "half", "echo '{\"Username\":\"robot\",\"Secret\":'");
     helper(&bench.home, "number", "echo '{\"Username\":\"robot\",\"Secret\":7}'");
-    helper(&bench.home, "colon", &answer("hunter2:x", PASSWORD));
+    helper(&bench.home, "colon", &helper_output("hunter2:x", PASSWORD));
     helper(&bench.home, "killed", "kill -9 $$");
     helper(&bench.home, "floods", "exec yes hunter2");
     helper(&bench.home, "stderr", "echo hunter2 >&2; exit 1");
-    // A program that lies elsewhere, and one that may not be run.
+    // A file that is not executable, and one that is only found by its path.
     bench.home.write("bin/docker-credential-plain", "");
     write(&bench.home, "bin/evil", "");
     let env: &[(&str, &str)] = &[("PATH", &path)];
-    for (store, said) in [
+    for (store, message) in [
         ("fails", "no agent is running"),
         ("silent", "docker-credential-silent"),
         ("leaks", "docker-credential-leaks"),
@@ -289,9 +290,9 @@ fn a_helper_that_fails_never_ends_the_pull_of_a_public_image() {
     ] {
         write(&bench.home, "home/.docker/config.json", &format!(r#"{{"credsStore":"{store}"}}"#));
         let outcome = bench.home.pullet(&["pull", "-v", &name]).envs(env).run().exits_in(store, 0);
-        hides(outcome).says(said).says(if store.is_empty() { "" } else { "credentials left out: " });
+        hides(outcome).says(message).says(if store.is_empty() { "" } else { "credentials left out: " });
     }
-    // Neither is one run from the folder where pullet happens to be, nor without any PATH.
+    // No helper is run from the working directory, or without a PATH.
     write(&bench.home, "home/.docker/config.json", r#"{"credsStore":"fails"}"#);
     for env in [&[("PATH", "bin:.:")][..], &[]] {
         let _ = fs::remove_file(bench.home.path("calls"));
@@ -301,7 +302,7 @@ fn a_helper_that_fails_never_ends_the_pull_of_a_public_image() {
 }
 
 #[test]
-fn an_identity_token_is_exchanged_and_never_shown_to_the_registry() {
+fn sends_an_identity_token_to_the_token_endpoint_only() {
     let form = "grant_type=refresh_token&service=test%20registry&client_id=pullet&scope=repository:app:pull\
                 &refresh_token=id-s3cret%2B1";
     for body in [r#"{"access_token":"t0ken","expires_in":300,"refresh_token":"x"}"#, r#"{"token":"t0ken"}"#] {
@@ -318,29 +319,24 @@ fn an_identity_token_is_exchanged_and_never_shown_to_the_registry() {
         let calls = bench.registry.calls();
         assert_eq!(calls[1].to_string(), "POST /token 200");
         assert_eq!(calls[1].request.header("content-type"), Some("application/x-www-form-urlencoded"));
-        assert_eq!(
-            (calls[1].request.header("authorization"), calls.len()),
-            (None, 6 - 1),
-            "{:?}",
-            bench.registry.log()
-        );
+        assert_eq!((calls[1].request.header("authorization"), calls.len()), (None, 5), "{:?}", bench.registry.log());
         assert_eq!(bench.registry.connections(), 1);
         for call in calls.iter().filter(|call| call.request.path() != "/token") {
             assert!(!format!("{:?}", call.request).contains("id-s3cret"), "{call}");
         }
     }
-    // A helper gives one under the user name <token>.
+    // A helper returns an identity token with the user name <token>.
     let bench = Bench::new();
     bench.registry.bearer("t0ken", None);
     bench.registry.oauth2(form, r#"{"access_token":"t0ken"}"#);
     let name = Image::small("identity").push(&bench.registry, "app", "latest");
-    let path = helper(&bench.home, "id", &answer("<token>", "id-s3cret+1"));
+    let path = helper(&bench.home, "id", &helper_output("<token>", "id-s3cret+1"));
     write(&bench.home, "home/.docker/config.json", r#"{"credsStore":"id"}"#);
     hides(bench.home.pullet(&["pull", "-v", &name]).env("PATH", &path).run().exits(0));
 }
 
 #[test]
-fn an_identity_token_goes_to_no_realm_elsewhere_and_to_no_basic() {
+fn does_not_send_an_identity_token_to_another_origin_or_as_basic() {
     let identity = |host: &str| format!(r#"{{"auths":{{"{host}":{{"identitytoken":"id-s3cret"}}}}}}"#);
     let other = Registry::plain();
     other.tokens(None, r#"{"token":"t0ken"}"#);
@@ -352,11 +348,11 @@ fn an_identity_token_goes_to_no_realm_elsewhere_and_to_no_basic() {
         let file = bench.home.write("auth.json", identity(&bench.registry.host()));
         let outcome = bench.home.run(&["pull", "-v", "--authfile", &file, &name]);
         hides(outcome.exits_among(challenge, &[4, 11])).fails_in_one_line();
-        // Where nothing that can be answered was asked, the ping may ask it.
+        // After a challenge with an unsupported scheme pullet requests /v2/, which may send another one.
         let requests = if challenge == "Negotiate" { 2 } else { 1 };
         assert_eq!((other.connections(), bench.registry.log().len()), (0, requests), "{challenge}");
     }
-    // A token endpoint that leads on is not followed, least of all with the form.
+    // A redirect of the token endpoint is not followed, because the form contains the token.
     let bench = Bench::new();
     bench.registry.bearer("t0ken", None);
     bench.registry.fault(on("/token").redirect(307, other.url("/token")));
@@ -369,7 +365,7 @@ fn an_identity_token_goes_to_no_realm_elsewhere_and_to_no_basic() {
 }
 
 #[test]
-fn a_realm_elsewhere_may_be_listed_by_the_user() {
+fn token_realm_allows_a_realm_of_another_origin() {
     let (bench, other, third) = (Bench::new(), Registry::plain(), Registry::plain());
     other.tokens(Some(&basic("robot")), r#"{"token":"t0ken"}"#);
     bench.registry.require("Bearer t0ken", &[&format!(r#"Bearer realm="{}",service="reg""#, other.url("/token"))]);
@@ -384,7 +380,7 @@ fn a_realm_elsewhere_may_be_listed_by_the_user() {
     for bad in ["", "https://x.io", "x.io/token", "u@x.io", "x.io:y"] {
         bench.home.run(&["pull", "--token-realm", bad, &name]).exits_in(bad, 2).fails_in_one_line();
     }
-    // The registry itself is shown the token only, and where the realm leads on nobody follows.
+    // The registry gets the token only, and a redirect of the realm is not followed.
     assert!(bench.registry.calls().iter().all(|call| call.request.header("authorization") != Some(&basic("robot"))));
     other.fault(on("/token").redirect(307, third.url("/token")));
     assert_ne!(bench.home.run(&args).code, 0);
@@ -392,7 +388,7 @@ fn a_realm_elsewhere_may_be_listed_by_the_user() {
 }
 
 #[test]
-fn a_registry_token_is_sent_as_it_is_and_asks_nobody() {
+fn sends_a_registry_token_without_requesting_another() {
     let bench = Bench::new();
     bench.registry.require("Bearer reg.s3cret", &[r#"Bearer realm="http://127.0.0.1:1/token",service="x""#]);
     let name = Image::small("registry-token").push(&bench.registry, "app", "latest");
@@ -400,7 +396,7 @@ fn a_registry_token_is_sent_as_it_is_and_asks_nobody() {
     let file = bench.home.write("auth.json", entry("reg.s3cret"));
     hides(bench.home.run(&["pull", "-v", "--authfile", &file, &name]).exits(0));
     assert_eq!(bench.registry.log().len(), 4, "{:?}", bench.registry.log());
-    // A wrong one is shown once and no more.
+    // A wrong token is sent only once.
     bench.registry.clear_log();
     let file = bench.home.write("auth.json", entry("wrong.s3cret"));
     hides(bench.home.run(&["pull", "-v", "--authfile", &file, &name]).exits(4)).fails_in_one_line();
@@ -408,7 +404,7 @@ fn a_registry_token_is_sent_as_it_is_and_asks_nobody() {
 }
 
 #[test]
-fn an_expired_token_is_renewed_where_it_is_told_by_a_400() {
+fn renews_a_token_that_a_400_reports_as_expired() {
     let expired = r#"{"errors":[{"code":"DENIED","message":"Your authorization token has expired. Reauthenticate and try again."}]}"#;
     let layers = (0..3).map(|n| Layer::of(&[file("f", format!("{n}"))])).collect();
     let image = Image::new(layers);
@@ -417,7 +413,7 @@ fn an_expired_token_is_renewed_where_it_is_told_by_a_400() {
     bench.registry.fault(on("/blobs/").nth(3).status(400).body(expired));
     bench.pull(&image).exits(0);
     assert_eq!((bench.registry.requests_to("/token"), bench.registry.requests_to(&image.layers[1].digest())), (2, 2));
-    // Also where a layer is resumed: the range stays what it was.
+    // A token that expires while a layer is resumed is renewed, too. The range stays the same.
     let long = Image::new(vec![Layer::plain(&vec![7; 300_000])]);
     let bench = Bench::new();
     bench.registry.bearer("t0ken", None);
@@ -434,7 +430,7 @@ fn an_expired_token_is_renewed_where_it_is_told_by_a_400() {
         .map(|call| call.request.header("range").is_some())
         .collect();
     assert_eq!((bench.registry.requests_to("/token"), ranges), (2, vec![false, true, true]));
-    // Once and not for ever.
+    // The token is renewed only once.
     let bench = Bench::new();
     bench.registry.bearer("t0ken", None);
     bench.registry.fault(on("/blobs/").after(1).status(400).body(expired));
@@ -442,7 +438,7 @@ fn an_expired_token_is_renewed_where_it_is_told_by_a_400() {
     assert_ne!(outcome.code, 0, "{outcome}");
     outcome.fails_in_one_line();
     assert_eq!((bench.registry.requests_to("/token"), bench.registry.requests_to(&image.layers[0].digest())), (2, 2));
-    // Any other 400 is one, and so is this one where no token was sent.
+    // Any other 400 is an error, and so is this one if no token was sent.
     let bench = Bench::new();
     bench.registry.bearer("t0ken", None);
     bench.registry.fault(on("/blobs/").nth(3).status(400).body(r#"{"errors":[{"code":"DENIED","message":"no"}]}"#));
@@ -452,7 +448,7 @@ fn an_expired_token_is_renewed_where_it_is_told_by_a_400() {
     bench.registry.fault(on("/blobs/").nth(3).status(400).body(expired));
     assert_ne!(bench.pull(&image).code, 0);
     assert_eq!(bench.registry.requests_to(&image.layers[1].digest()), 1);
-    // Where a redirect led, nobody is asked for anything.
+    // The target of a redirect cannot cause a renewal.
     let (bench, storage) = (Bench::new(), Registry::plain());
     bench.registry.bearer("t0ken", None);
     storage.fault(on("/").status(400).body(expired));
@@ -462,7 +458,7 @@ fn an_expired_token_is_renewed_where_it_is_told_by_a_400() {
 }
 
 #[test]
-fn basic_credentials_that_are_refused_on_the_way_are_not_insisted_on() {
+fn does_not_resend_basic_credentials_that_were_refused_during_a_pull() {
     let (bench, name) = bench_for("robot");
     bench.registry.fault(on("/blobs/").after(1).challenge(&[r#"Basic realm="registry""#]));
     let file = bench.home.write("auth.json", auths(&bench.registry.host(), "robot"));
@@ -471,7 +467,7 @@ fn basic_credentials_that_are_refused_on_the_way_are_not_insisted_on() {
 }
 
 #[test]
-fn one_token_is_enough_for_all_tags_of_a_repository() {
+fn requests_one_token_for_all_tags_of_a_repository() {
     let bench = Bench::new();
     bench.registry.bearer("t0ken", None);
     for tag in ["a", "b", "c"] {
@@ -488,7 +484,7 @@ fn one_token_is_enough_for_all_tags_of_a_repository() {
 }
 
 #[test]
-fn nothing_of_a_token_answer_is_quoted() {
+fn errors_quote_nothing_of_a_token_response() {
     for body in [r#""s3cret""#, r#"{"token":["s3cret"]}"#, r#"{"token":"s3cret","token":"s3cret"}"#, "s3cret"] {
         let bench = Bench::new();
         bench.registry.bearer("t0ken", None);

@@ -1,5 +1,5 @@
-//! The disk's faults: no room, no inodes, read-only, broken, and calls that fail one after the other. What was there stays,
-//! nothing is half published, and the next run ends well.
+//! Disk faults: no space, no inodes, read-only file systems, and failing system calls. Existing files stay, nothing
+//! incomplete is published, and the next run succeeds.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +10,7 @@ use kit::image::{Image, Layer};
 use kit::noise::noise;
 use kit::process::{Finished, is_root, ordinary_user};
 
-/// A file of root's: in a namespace where an ordinary user plays root, no other owner can be given.
+/// A file owned by root. In a namespace where an ordinary user is mapped to root, no other owner can be set.
 fn file(name: impl AsRef<[u8]>, body: impl AsRef<[u8]>) -> Entry {
     archive::file(name, body).owner(0, 0)
 }
@@ -22,15 +22,15 @@ fn image() -> Image {
     ])
 }
 
-/// `strace` with a fault in one call.
+/// A script that runs its arguments under `strace` and makes one system call fail.
 fn failing(call: &str, error: &str, nth: usize) -> String {
     format!("exec strace -f -qq -o /dev/null -e trace={call} -e inject={call}:error={error}:when={nth} \"$@\"")
 }
 
-/// Nothing named is wrong, the target is whole or absent, and a run without the fault ends well.
+/// Asserts that every named image is complete, and that a pull without the fault succeeds and leaves no partial files.
 #[track_caller]
-fn recovers(case: &str, bench: &Bench, name: &str) {
-    // The call may have failed before there was a store, which `verify` reports.
+fn assert_recovers(case: &str, bench: &Bench, name: &str) {
+    // If the call failed before the store was made, `verify` exits with 3.
     let has_store = bench.home.store().join("index.json").exists();
     bench.home.run(&["verify"]).exits_in(case, if has_store { 0 } else { 3 });
     for image in bench.home.index() {
@@ -43,7 +43,7 @@ fn recovers(case: &str, bench: &Bench, name: &str) {
 }
 
 #[test]
-fn a_call_that_fails_leaves_nothing_half_done() {
+fn a_pull_recovers_from_a_failing_system_call() {
     let calls = [
         ("fsync", &["EIO", "ENOSPC", "EDQUOT"][..], 14),
         ("rename", &["EIO", "EROFS", "EXDEV", "ENOSPC"], 6),
@@ -57,20 +57,20 @@ fn a_call_that_fails_leaves_nothing_half_done() {
             let (bench, image) = (Bench::new(), image());
             let name = image.push(&bench.registry, "app", "latest");
             let outcome = bench.home.pullet(&["pull", &name]).through_shell(&failing(call, error, nth)).run();
-            // A write may be of what is told, and a call more than there are fails nothing.
+            // A failed write may only lose output, and a number beyond the last call has no effect.
             let outcome = outcome.exits_among(&case, if call == "write" { &[0, 5, 9] } else { &[0, 9] });
-            assert!(nth > 2 || call == "write" || outcome.code == 9, "{case}: not felt\n{outcome}");
+            assert!(nth > 2 || call == "write" || outcome.code == 9, "{case}: the fault had no effect\n{outcome}");
             if outcome.code == 9 {
                 assert_eq!(bench.home.names(), Vec::<String>::new(), "{case}");
                 outcome.fails_in_one_line();
             }
-            recovers(&case, &bench, &name);
+            assert_recovers(&case, &bench, &name);
         }
     }
 }
 
 #[test]
-fn an_unpack_with_a_call_that_fails_publishes_nothing() {
+fn an_unpack_with_a_failing_system_call_publishes_nothing() {
     let calls = [
         ("syncfs", "EIO", 1),
         ("fsync", "EIO", 1),
@@ -91,20 +91,20 @@ fn an_unpack_with_a_call_that_fails_publishes_nothing() {
     bench.pull(&image).exits(0);
     let name = bench.registry.name("app");
     let args = ["unpack", "--pull", "never", "-q", &name, "root"];
-    let mut felt = 0;
+    let mut effective = 0;
     for (call, error, nth) in calls {
         let case = format!("{call} number {nth}: {error}");
         let outcome =
             bench.home.pullet(&args).through_shell(&failing(call, error, nth)).run().exits_among(&case, &[0, 9]);
-        let there = bench.home.path("root").exists();
-        assert_eq!(there, outcome.code == 0, "{case}\n{outcome}");
+        let exists = bench.home.path("root").exists();
+        assert_eq!(exists, outcome.code == 0, "{case}\n{outcome}");
         assert!(!bench.home.path(".root.pullet").exists(), "{case}: a staging tree is left");
-        felt += usize::from(outcome.code == 9);
-        if there {
+        effective += usize::from(outcome.code == 9);
+        if exists {
             fs::remove_dir_all(bench.home.path("root")).unwrap();
         }
     }
-    assert!(felt >= calls.len() - 3, "only {felt} of the faults were felt");
+    assert!(effective >= calls.len() - 3, "only {effective} faults had an effect");
     for (call, error) in [("syncfs", "EINTR"), ("fsync", "EINTR"), ("openat2", "EINTR"), ("openat2", "EAGAIN")] {
         bench.home.pullet(&args).through_shell(&failing(call, error, 1)).run().exits_in(&format!("{call}: {error}"), 0);
         fs::remove_dir_all(bench.home.path("root")).unwrap();
@@ -112,7 +112,7 @@ fn an_unpack_with_a_call_that_fails_publishes_nothing() {
 }
 
 #[test]
-fn a_blob_whose_sync_failed_is_fetched_anew() {
+fn fetches_a_blob_again_after_its_sync_failed() {
     let (bench, image) = (Bench::new(), image());
     let name = image.push(&bench.registry, "app", "latest");
     let partial = bench.home.store().join("ingest");
@@ -124,7 +124,7 @@ fn a_blob_whose_sync_failed_is_fetched_anew() {
         let outcome = fresh.home.pullet(&["pull", &name]).through_shell(&failing("fsync", "EIO", nth)).run();
         if outcome.stderr.contains(".partial") {
             let left: Vec<_> = fs::read_dir(fresh.home.store().join("ingest")).unwrap().collect();
-            assert!(left.is_empty(), "worthless, and kept: {left:?}");
+            assert!(left.is_empty(), "a partial file that was not synced is kept: {left:?}");
             fresh.registry.clear_log();
             fresh.home.run(&["pull", &name]).exits(0);
             assert_eq!(fresh.registry.requests_to(&layer), 1);
@@ -136,11 +136,11 @@ fn a_blob_whose_sync_failed_is_fetched_anew() {
 }
 
 #[test]
-fn too_little_room_is_told_before_anything_is_fetched() {
+fn reports_too_little_space_before_fetching_layers() {
     let image = Image::new(vec![Layer::of(&[file("f", noise(3 << 20))]), Layer::of(&[file("g", noise(2 << 20))])]);
     let total: usize = image.layers.iter().map(|layer| layer.blob.len()).sum();
-    let told = |bench: &Bench, case: &str, outcome: Finished, what: &str| {
-        outcome.exits_in(case, 9).fails_in_one_line().says(what).says(" free in ");
+    let assert_no_space = |bench: &Bench, case: &str, outcome: Finished, message: &str| {
+        outcome.exits_in(case, 9).fails_in_one_line().says(message).says(" free in ");
         bench.assert_no_layer_requested(case, &image);
     };
     let mount =
@@ -149,23 +149,28 @@ fn too_little_room_is_told_before_anything_is_fetched() {
     let name = image.push(&bench.registry, "app", "latest");
     let outcome =
         bench.home.pullet(&["pull", "--store", "small/store", &name]).in_mount_namespace(&mount("size=4m")).run();
-    told(&bench, "the store", outcome, &format!("check space: {total} bytes are needed and "));
+    assert_no_space(&bench, "the store", outcome, &format!("check space: {total} bytes are needed and "));
     let outcome = bench.home.pullet(&["unpack", &name, "small/root"]).in_mount_namespace(&mount("size=2m")).run();
-    told(&bench, "the target", outcome, &format!("check space: {} bytes are needed", image.layers[0].blob.len()));
-    // The store has room for the layers, but not for the tree too.
+    assert_no_space(
+        &bench,
+        "the target",
+        outcome,
+        &format!("check space: {} bytes are needed", image.layers[0].blob.len()),
+    );
+    // There is room for the layers, but not for the tree as well.
     let sum = total + image.layers[0].blob.len();
     let outcome = bench
         .home
         .pullet(&["unpack", "--store", "small/s", &name, "small/root"])
         .in_mount_namespace(&mount("size=6m"))
         .run();
-    told(&bench, "both", outcome, &format!("check space: {sum} bytes are needed"));
+    assert_no_space(&bench, "both", outcome, &format!("check space: {sum} bytes are needed"));
     let outcome = bench
         .home
         .pullet(&["pull", "--store", "small/s", &name])
         .in_mount_namespace(&mount("size=20m,nr_inodes=10"))
         .run();
-    // The folders of the store take most of them.
+    // The folders of the store need most of the inodes.
     let outcome = outcome.exits_in("inodes", 9).fails_in_one_line();
     assert!(outcome.stderr.contains("files") || outcome.stderr.contains("No space"), "{outcome}");
     bench
@@ -174,15 +179,15 @@ fn too_little_room_is_told_before_anything_is_fetched() {
         .in_mount_namespace(&mount("size=20m"))
         .run()
         .exits(0);
-    // What is there already is not counted again.
+    // Layers that are stored already are not counted.
     bench.home.run(&["pull", &name]).exits(0);
     let outcome = bench.home.pullet(&["unpack", &name, "small/root"]).in_mount_namespace(&mount("size=2m")).run();
     outcome.exits(9).says("check space").fails_in_one_line();
 }
 
 #[test]
-fn a_disk_that_fills_up_meanwhile_leaves_nothing() {
-    // The layer compresses to nothing, so that no look ahead can tell.
+fn a_disk_that_fills_up_during_unpacking_leaves_nothing() {
+    // The layer compresses so well that the check of the free space passes.
     let image = Image::new(vec![Layer::of(&[file("zeros", vec![0; 8 << 20])])]);
     let bench = Bench::new();
     let name = image.push(&bench.registry, "app", "latest");
@@ -192,7 +197,7 @@ fn a_disk_that_fills_up_meanwhile_leaves_nothing() {
     assert!(outcome.stderr.contains("No space left"), "{outcome}");
     assert!(outcome.stderr.ends_with("\n") && !outcome.stderr.contains("\nroot"), "{outcome}");
     assert!(!outcome.stderr.contains(".root.pullet\n"), "{outcome}");
-    // No inode is left in the middle.
+    // The same with too few inodes.
     let many: Vec<_> = (0..100).map(|n| file(format!("f{n}"), "")).collect();
     let name = Image::new(vec![Layer::of(&many)]).push(&bench.registry, "many", "latest");
     let full = full.replace("size=4m", "size=4m,nr_inodes=50");
@@ -202,12 +207,14 @@ fn a_disk_that_fills_up_meanwhile_leaves_nothing() {
 }
 
 #[test]
-fn a_read_only_disk_is_told_and_still_read() {
+fn reads_a_read_only_disk_and_reports_failed_writes() {
     let bench = Bench::new();
     bench.pull(&image()).exits(0);
     let name = bench.registry.name("app");
-    let read_only = |what: &str| {
-        format!("mkdir -p {what} && mount --bind {what} {what} && mount -o remount,bind,ro {what} && exec \"$@\"")
+    let read_only = |folder: &str| {
+        format!(
+            "mkdir -p {folder} && mount --bind {folder} {folder} && mount -o remount,bind,ro {folder} && exec \"$@\""
+        )
     };
     let new = Image::small("new").push(&bench.registry, "new", "latest");
     bench
@@ -235,7 +242,7 @@ fn a_read_only_disk_is_told_and_still_read() {
         .exits(9)
         .fails_in_one_line()
         .says("Read-only");
-    // The blobs on another filesystem than the partial files: nothing is renamed across.
+    // A partial file cannot be renamed if the blobs are on another file system.
     let other = "mount -t tmpfs tmpfs store/blobs/sha256 && exec \"$@\"";
     bench
         .home
@@ -245,7 +252,7 @@ fn a_read_only_disk_is_told_and_still_read() {
         .exits(9)
         .fails_in_one_line()
         .says("cross-device");
-    // Mount points are no folders that a rename could replace: the same filesystem, and another one.
+    // A mount point cannot be replaced by a rename, whether it has another file system or the same.
     for mount in ["mount -t tmpfs tmpfs point", "mount --bind point point"] {
         let shell = format!("mkdir -p point && {mount} && exec \"$@\"");
         let args = ["unpack", "--pull", "never", &name, "point"];
@@ -255,7 +262,7 @@ fn a_read_only_disk_is_told_and_still_read() {
 }
 
 #[test]
-fn too_few_descriptors_are_told_as_such() {
+fn reports_too_few_descriptors() {
     let (bench, image) = (Bench::new(), image());
     let name = image.push(&bench.registry, "app", "latest");
     let mut codes = Vec::new();
@@ -264,28 +271,28 @@ fn too_few_descriptors_are_told_as_such() {
         let shell = format!("ulimit -n {limit} && exec \"$@\"");
         let target = format!("root{limit}");
         let outcome = bench.home.pullet(&["unpack", &name, &target]).through_shell(&shell).run();
-        // The loader itself needs one to begin.
+        // With 127 the dynamic loader has failed, because it needs a descriptor.
         if outcome.code != 127 {
             codes.push(outcome.code);
             let outcome = outcome.exits_among(&case, &[0, 9]);
             assert_eq!(bench.home.path(&target).exists(), outcome.code == 0, "{case}");
-            // Tidying up needs some too: then it is for the next run.
+            // Cleaning up needs descriptors, too. If it fails, the next run cleans up.
             bench.home.run(&["unpack", &name, &target]).exits_in(&case, if outcome.code == 0 { 9 } else { 0 });
             assert!(!bench.home.path(&format!(".{target}.pullet")).exists(), "{case}");
         }
     }
     assert!(codes.contains(&9) && codes.last() == Some(&0), "{codes:?}");
-    recovers("few descriptors", &bench, &name);
+    assert_recovers("few descriptors", &bench, &name);
 }
 
-/// Under every umask the store is the owner's to use and the tree is the image's.
+/// Under every umask the owner can use the store, and the tree has the image's modes.
 #[test]
-fn the_umask_does_not_matter() {
+fn works_with_any_umask() {
     for umask in ["0", "077", "0777"] {
         let (bench, image) = (Bench::new(), image());
         let name = image.push(&bench.registry, "app", "latest");
         let shell = format!("umask {umask} && exec \"$@\"");
-        // An ordinary user would be locked out of what 0777 leaves.
+        // With umask 0777 an ordinary user cannot use the files that it makes.
         let outcome =
             bench.home.pullet(&["unpack", &name, "root"]).through_shell(&shell).run().exits_among(umask, &[0, 9]);
         if outcome.code == 0 {
@@ -305,7 +312,7 @@ fn the_umask_does_not_matter() {
 }
 
 #[test]
-fn a_folder_that_was_removed_under_the_process_is_told() {
+fn reports_a_removed_working_directory() {
     let (bench, image) = (Bench::new(), image());
     let name = image.push(&bench.registry, "app", "latest");
     let shell = "mkdir gone && cd gone && rmdir ../gone && exec \"$@\"";
@@ -315,9 +322,8 @@ fn a_folder_that_was_removed_under_the_process_is_told() {
     bench.home.pullet(&["pull", "--store", "store", &name]).through_shell(shell).run().exits(9).fails_in_one_line();
 }
 
-/// What the folder of somebody else's making forbids.
 #[test]
-fn a_parent_that_may_not_be_written_is_told() {
+fn reports_a_parent_without_write_permission() {
     let (bench, image) = (Bench::new(), image());
     let name = image.push(&bench.registry, "app", "latest");
     let locked = bench.home.path("locked");
