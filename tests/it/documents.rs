@@ -1,5 +1,5 @@
-//! Hostile and broken manifests, indexes and configs: the right exit code, nothing in the store's index, and above all no
-//! byte of a layer asked for before everything about it was checked.
+//! Malicious and broken manifests, indexes and configs. Each has the right exit code and leaves nothing in the store's
+//! index, and no layer is requested before all documents have been checked.
 
 use serde_json::{Value, json};
 
@@ -16,7 +16,7 @@ fn image() -> Image {
     Image::new(vec![Layer::of(&[file("a", "1")]), Layer::of(&[file("b", "2")])])
 }
 
-/// Serves exactly these bytes as the manifest of an image whose blobs are there, and expects this exit code.
+/// Serves these bytes as the manifest of an image whose blobs exist, and expects one of these exit codes.
 #[track_caller]
 fn check_bytes(case: &str, media_type: &str, bytes: &[u8], codes: &[i32]) {
     let (bench, image) = (Bench::new(), image());
@@ -27,13 +27,13 @@ fn check_bytes(case: &str, media_type: &str, bytes: &[u8], codes: &[i32]) {
     assert_eq!(bench.registry.requests_to("/blobs/"), 0, "{case}: {}", bench.registry.log().join("\n"));
 }
 
-/// As [`check_bytes`] with an edit of a good manifest.
+/// Like [`check_bytes`], with an edited copy of a valid manifest.
 #[track_caller]
 fn check_edit(case: &str, codes: &[i32], edit: impl FnOnce(&mut Value)) {
     check_bytes(case, OCI_MANIFEST, &image().edited(edit).manifest_bytes(), codes);
 }
 
-/// As [`check_bytes`] with a change of a good manifest's text.
+/// Like [`check_bytes`], with a valid manifest in whose text `from` is replaced by `to`.
 #[track_caller]
 fn check_text(case: &str, codes: &[i32], from: &str, to: &str) {
     let text = String::from_utf8(image().manifest_bytes()).unwrap();
@@ -42,45 +42,45 @@ fn check_text(case: &str, codes: &[i32], from: &str, to: &str) {
 }
 
 #[test]
-fn ambiguous_documents_are_refused() {
+fn rejects_ambiguous_documents() {
     let image = image();
     let entry = image.entry("linux/amd64");
-    check_edit("manifests beside layers", &[11], |m| m["manifests"] = json!([entry]));
-    check_edit("an empty manifests beside layers", &[11], |m| m["manifests"] = json!([]));
-    for (media_type, extra) in
+    check_edit("manifests next to layers", &[11], |m| m["manifests"] = json!([entry]));
+    check_edit("empty manifests next to layers", &[11], |m| m["manifests"] = json!([]));
+    for (member, extra) in
         [("layers", json!([])), ("config", descriptor(OCI_CONFIG, b"{}")), ("layers", image.manifest["layers"].clone())]
     {
         let mut both = index(&[image.entry(&format!("linux/{}", architecture()))]);
-        both[media_type] = extra;
-        check_bytes(&format!("{media_type} in an index"), OCI_INDEX, both.to_string().as_bytes(), &[11]);
+        both[member] = extra;
+        check_bytes(&format!("{member} in an index"), OCI_INDEX, both.to_string().as_bytes(), &[11]);
     }
     let manifest = image.manifest_bytes();
     for served in [OCI_INDEX, DOCKER_MANIFEST, DOCKER_LIST] {
         check_bytes(&format!("served as {served}"), served, &manifest, &[11]);
     }
-    for member in [OCI_INDEX, DOCKER_MANIFEST, DOCKER_LIST] {
-        check_edit(&format!("calls itself {member}"), &[11], |m| m["mediaType"] = json!(member));
+    for claimed in [OCI_INDEX, DOCKER_MANIFEST, DOCKER_LIST] {
+        check_edit(&format!("mediaType is {claimed}"), &[11], |m| m["mediaType"] = json!(claimed));
     }
     let as_index = index(&[entry]).to_string();
     check_bytes("an index served as a manifest", OCI_MANIFEST, as_index.as_bytes(), &[11]);
-    let unnamed = as_index.replace(&format!("\"mediaType\":\"{OCI_INDEX}\","), "");
-    assert_ne!(unnamed, as_index);
-    check_bytes("a nameless index served as a manifest", OCI_MANIFEST, unnamed.as_bytes(), &[11]);
+    let untyped = as_index.replace(&format!("\"mediaType\":\"{OCI_INDEX}\","), "");
+    assert_ne!(untyped, as_index);
+    check_bytes("an index without mediaType served as a manifest", OCI_MANIFEST, untyped.as_bytes(), &[11]);
 }
 
 #[test]
-fn an_index_and_what_it_names_must_agree() {
+fn rejects_an_index_that_contradicts_its_manifest() {
     let (image, host) = (image(), format!("linux/{}", architecture()));
     type Edit = fn(&mut Value);
     let cases: [(&str, &[i32], Edit); 8] = [
         ("another media type", &[11], |e| e["mediaType"] = json!(OCI_INDEX)),
         ("Docker's media type", &[11], |e| e["mediaType"] = json!(DOCKER_MANIFEST)),
-        ("a byte too short", &[8], |e| e["size"] = json!(e["size"].as_u64().unwrap() - 1)),
-        ("a byte too long", &[8], |e| e["size"] = json!(e["size"].as_u64().unwrap() + 1)),
+        ("a size too small", &[8], |e| e["size"] = json!(e["size"].as_u64().unwrap() - 1)),
+        ("a size too large", &[8], |e| e["size"] = json!(e["size"].as_u64().unwrap() + 1)),
         ("a negative size", &[11], |e| e["size"] = json!(-1)),
         ("no size", &[11], |e| drop(e.as_object_mut().unwrap().remove("size"))),
         ("a digest that is a path", &[11], |e| e["digest"] = json!("sha256:../../../../etc/passwd")),
-        ("five megabytes", &[8, 11], |e| e["size"] = json!(5 << 20)),
+        ("a size of five megabytes", &[8, 11], |e| e["size"] = json!(5 << 20)),
     ];
     for (case, codes, edit) in cases {
         let bench = Bench::new();
@@ -95,7 +95,7 @@ fn an_index_and_what_it_names_must_agree() {
 }
 
 #[test]
-fn what_is_not_supported_is_called_that() {
+fn reports_unsupported_documents_and_layers() {
     check_bytes(
         "schema 1 without layers",
         "application/vnd.docker.distribution.manifest.v1+prettyjws",
@@ -127,9 +127,9 @@ fn what_is_not_supported_is_called_that() {
     }
 }
 
-/// The registry's own blob is no reason to ask elsewhere, and no `urls` is no reason to refuse.
+/// A layer with URLs is refused even if the registry has the blob. A foreign layer without URLs is fetched from the registry.
 #[test]
-fn a_foreign_layer_is_refused_with_its_reason() {
+fn rejects_a_foreign_layer_with_urls() {
     let bench = Bench::new();
     let foreign = |urls: Value| {
         image().edited(move |m| {
@@ -140,12 +140,12 @@ fn a_foreign_layer_is_refused_with_its_reason() {
     let other = kit::registry::Registry::plain();
     other.serve("/layer", &image().layers[0].blob);
     bench.pull(&foreign(json!([other.url("/layer")]))).exits(10).says("URLs outside the registry");
-    assert_eq!(other.connections(), 0, "the foreign server was asked");
-    bench.pull(&foreign(json!([]))).exits_in("no urls at all", 0);
+    assert_eq!(other.connections(), 0, "the other server was contacted");
+    bench.pull(&foreign(json!([]))).exits_in("no URLs", 0);
 }
 
 #[test]
-fn digests_are_parsed_before_they_go_anywhere() {
+fn rejects_malformed_digests() {
     let hex = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
     let bad = [
         "".to_string(),
@@ -180,7 +180,7 @@ fn digests_are_parsed_before_they_go_anywhere() {
 }
 
 #[test]
-fn sizes_are_numbers_that_can_be() {
+fn rejects_impossible_sizes() {
     let size = image().layers[0].blob.len();
     let from = format!("\"size\":{size}");
     for to in [
@@ -200,7 +200,7 @@ fn sizes_are_numbers_that_can_be() {
     ] {
         check_text(&format!("a layer's size is {to}"), &[11], &from, &format!("\"size\":{to}"));
     }
-    // 2^62 is a number; no machine has the room.
+    // 2^62 is a valid number, but no machine has the space.
     check_text("a layer's size is 2^62", &[9, 11], &from, "\"size\":4611686018427387904");
     check_edit("sizes that overflow together", &[9, 11], |m| {
         m["layers"][0]["size"] = json!(i64::MAX);
@@ -211,19 +211,19 @@ fn sizes_are_numbers_that_can_be() {
 }
 
 #[test]
-fn documents_must_be_strict_json_of_the_right_shape() {
+fn rejects_anything_but_strict_json_of_the_right_shape() {
     let good = String::from_utf8(image().manifest_bytes()).unwrap();
     let layers = image().manifest["layers"].to_string();
-    let whole: &[(&str, Vec<u8>)] = &[
-        ("nothing", Vec::new()),
+    let documents: &[(&str, Vec<u8>)] = &[
+        ("an empty document", Vec::new()),
         ("null", b"null".to_vec()),
         ("a list", b"[]".to_vec()),
         ("an empty object", b"{}".to_vec()),
         ("text", b"manifest".to_vec()),
         ("a byte order mark", format!("\u{feff}{good}").into_bytes()),
-        ("something behind it", format!("{good}x").into_bytes()),
-        ("another one behind it", format!("{good}{good}").into_bytes()),
-        ("cut in the middle", good.as_bytes()[..good.len() / 2].to_vec()),
+        ("trailing text", format!("{good}x").into_bytes()),
+        ("two documents", format!("{good}{good}").into_bytes()),
+        ("truncated", good.as_bytes()[..good.len() / 2].to_vec()),
         (
             "not UTF-8",
             good.replace("schemaVersion", "x\u{1}")
@@ -232,16 +232,16 @@ fn documents_must_be_strict_json_of_the_right_shape() {
                 .map(|b| if b == 1 { 0xff } else { b })
                 .collect(),
         ),
-        ("a NUL behind it", format!("{good}\0").into_bytes()),
-        ("deep as a well", format!("{{\"x\":{}{}}}", "[".repeat(5000), "]".repeat(5000)).into_bytes()),
-        ("deep and never closed", "[".repeat(1_000_000).into_bytes()),
+        ("a trailing NUL", format!("{good}\0").into_bytes()),
+        ("deeply nested", format!("{{\"x\":{}{}}}", "[".repeat(5000), "]".repeat(5000)).into_bytes()),
+        ("deeply nested and never closed", "[".repeat(1_000_000).into_bytes()),
         (
-            "deep inside a good one",
+            "deeply nested inside a valid one",
             good.replacen('{', &format!("{{\"x\":{}{},", "[".repeat(200), "]".repeat(200)), 1).into_bytes(),
         ),
         ("UTF-16", good.encode_utf16().flat_map(u16::to_le_bytes).collect()),
     ];
-    for (case, bytes) in whole {
+    for (case, bytes) in documents {
         check_bytes(case, OCI_MANIFEST, bytes, &[11]);
     }
     let texts = [
@@ -252,7 +252,7 @@ fn documents_must_be_strict_json_of_the_right_shape() {
         ("config in another case", "\"config\"", "\"CONFIG\""),
         ("schemaVersion as text", "\"schemaVersion\":2", "\"schemaVersion\":\"2\""),
         ("a comment", "{", "{/**/"),
-        ("a comma too many", "\"schemaVersion\":2", "\"schemaVersion\":2,"),
+        ("an additional comma", "\"schemaVersion\":2", "\"schemaVersion\":2,"),
         ("layers null", layers.as_str(), "null"),
         ("layers an object", layers.as_str(), "{}"),
         ("a layer null", layers.as_str(), "[null]"),
@@ -264,7 +264,7 @@ fn documents_must_be_strict_json_of_the_right_shape() {
 }
 
 #[test]
-fn a_document_is_not_read_without_end() {
+fn limits_the_size_of_documents() {
     let spaces = " ".repeat(5 << 20);
     check_bytes(
         "a manifest of five megabytes",
@@ -276,7 +276,7 @@ fn a_document_is_not_read_without_end() {
     check_edit("20,000 layers", &[11], |m| m["layers"] = json!(vec![layer.clone(); 20_000]));
     check_edit("1,001 layers", &[11], |m| m["layers"] = json!(vec![layer.clone(); 1001]));
     let entries = vec![image().entry("linux/s390x"); 12_000];
-    check_bytes("a wide index of others", OCI_INDEX, index(&entries).to_string().as_bytes(), &[10]);
+    check_bytes("an index with 12,000 other platforms", OCI_INDEX, index(&entries).to_string().as_bytes(), &[10]);
     // An error's body is read for its message only.
     let bench = Bench::new();
     let body = format!(r#"{{"errors":[{{"code":"X","message":"{}"}}]}}"#, "m".repeat(5 << 20));
@@ -286,23 +286,23 @@ fn a_document_is_not_read_without_end() {
 }
 
 #[test]
-fn configs_are_checked_before_the_layers() {
+fn checks_the_config_before_requesting_layers() {
     let id = sha256(b"x");
     type Edit = Box<dyn Fn(&mut Value)>;
     let ids = |ids: Vec<Value>| -> Edit { Box::new(move |c| c["rootfs"]["diff_ids"] = json!(ids)) };
     let cases: Vec<(&str, &[i32], Edit)> = vec![
-        ("a diff_id less", &[8], ids(vec![json!(id)])),
+        ("one diff_id too few", &[8], ids(vec![json!(id)])),
         ("no diff_id", &[8], ids(vec![])),
-        ("a diff_id more", &[8], ids(vec![json!(id), json!(id), json!(id)])),
+        ("one diff_id too many", &[8], ids(vec![json!(id), json!(id), json!(id)])),
         ("diff_ids of null", &[8, 11], ids(vec![json!(null), json!(null)])),
         ("a malformed diff_id", &[11], ids(vec![json!(id), json!("sha256:xyz")])),
         ("a diff_id in capitals", &[11], ids(vec![json!(id), json!(id.to_uppercase())])),
         ("a diff_id that is a path", &[11], ids(vec![json!(id), json!("../../etc/passwd")])),
         ("diff_ids that are text", &[11], Box::new(|c| c["rootfs"]["diff_ids"] = json!("sha256:0"))),
-        ("no diff_ids at all", &[8, 11], Box::new(|c| drop(c["rootfs"].as_object_mut().unwrap().remove("diff_ids")))),
+        ("no member diff_ids", &[8, 11], Box::new(|c| drop(c["rootfs"].as_object_mut().unwrap().remove("diff_ids")))),
         ("no rootfs", &[8, 11], Box::new(|c| drop(c.as_object_mut().unwrap().remove("rootfs")))),
         ("a rootfs of another type", &[10, 11], Box::new(|c| c["rootfs"]["type"] = json!("layers+base"))),
-        ("another rootfs type and nothing else", &[8, 10, 11], Box::new(|c| c["rootfs"] = json!({ "type": "none" }))),
+        ("a rootfs with only another type", &[8, 10, 11], Box::new(|c| c["rootfs"] = json!({ "type": "none" }))),
     ];
     for (case, codes, edit) in cases {
         let (bench, image) = (Bench::new(), Image::with_config(image().layers, edit));
@@ -313,12 +313,12 @@ fn configs_are_checked_before_the_layers() {
     let duplicate = good.replacen("\"rootfs\":", "\"rootfs\":{\"type\":\"layers\",\"diff_ids\":[]},\"rootfs\":", 1);
     for (case, bytes) in [
         ("not JSON", b"config".to_vec()),
-        ("nothing", Vec::new()),
-        ("cut", good.as_bytes()[..good.len() - 1].to_vec()),
-        ("something behind it", format!("{good} x").into_bytes()),
+        ("an empty document", Vec::new()),
+        ("truncated", good.as_bytes()[..good.len() - 1].to_vec()),
+        ("trailing text", format!("{good} x").into_bytes()),
         ("rootfs twice", duplicate.into_bytes()),
         ("a byte order mark", format!("\u{feff}{good}").into_bytes()),
-        ("deep", format!("{{\"x\":{}", "[".repeat(100_000)).into_bytes()),
+        ("deeply nested", format!("{{\"x\":{}", "[".repeat(100_000)).into_bytes()),
     ] {
         let (bench, image) = (Bench::new(), Image::with_config_bytes(image().layers, json!({}), bytes));
         bench.pull(&image).exits_in(case, 11).fails_in_one_line();
@@ -327,14 +327,14 @@ fn configs_are_checked_before_the_layers() {
 }
 
 #[test]
-fn a_config_must_have_its_size_and_its_digest() {
+fn checks_the_size_and_digest_of_the_config() {
     type Break = fn(Fault) -> Fault;
     let cases: [(&str, &[i32], Break); 5] = [
-        ("a bit flipped", &[8], |fault| fault.flip(3)),
-        ("short", &[8], |fault| fault.shorter(20)),
-        ("a byte long", &[8], |fault| fault.longer(b" ")),
-        ("cut", &[5], |fault| fault.cut(10)),
-        ("not there", &[3], |fault| fault.status(404).body("{}")),
+        ("a flipped bit", &[8], |fault| fault.flip(3)),
+        ("too short", &[8], |fault| fault.shorter(20)),
+        ("a byte too long", &[8], |fault| fault.longer(b" ")),
+        ("a closed connection", &[5], |fault| fault.cut(10)),
+        ("missing", &[3], |fault| fault.status(404).body("{}")),
     ];
     for (case, codes, fault) in cases {
         let (bench, image) = (Bench::new(), image());
@@ -351,23 +351,23 @@ fn a_config_must_have_its_size_and_its_digest() {
 }
 
 #[test]
-fn a_pinned_digest_is_checked_against_the_bytes() {
+fn checks_a_pinned_digest_against_the_bytes() {
     let (bench, image, other) = (Bench::new(), image(), Image::small("other"));
     image.push(&bench.registry, "app", "latest");
     other.push_blobs(&bench.registry, "app");
     bench.registry.put_manifest_as("app", &image.digest(), OCI_MANIFEST, &other.manifest_bytes());
     bench.home.run(&["pull", &bench.registry.name(&format!("app@{}", image.digest()))]).exits(8).fails_in_one_line();
     bench.assert_no_layer_requested("other bytes under a pinned digest", &other);
-    // The same for what an index names.
+    // The digest in an index is checked, too.
     let bench = Bench::new();
     let name = push_index(&bench.registry, "app", "latest", &[(&format!("linux/{}", architecture()), &image)]);
     bench.registry.fault(on(image.digest()).flip(5));
     bench.home.run(&["pull", &name]).exits(8).fails_in_one_line();
-    bench.assert_no_layer_requested("a flipped bit in what an index names", &image);
+    bench.assert_no_layer_requested("a flipped bit in the manifest of an index", &image);
 }
 
 #[test]
-fn the_digest_is_computed_and_never_believed() {
+fn computes_the_digest_and_ignores_the_header() {
     for lie in [sha256(b"lie"), sha512(b"lie"), "nonsense".to_string(), "sha256:\u{1b}[31m".to_string()] {
         let (bench, image) = (Bench::new(), image());
         bench
@@ -382,12 +382,12 @@ fn the_digest_is_computed_and_never_believed() {
 }
 
 #[test]
-fn what_a_document_may_have_besides_is_let_be() {
+fn accepts_additional_members() {
     type Edit = fn(&mut Value);
     let cases: [(&str, Edit); 7] = [
         ("unknown members", |m| m["x-unknown"] = json!({ "deep": [1, { "er": null }] })),
         ("annotations", |m| m["annotations"] = json!({ "org.example": "x" })),
-        ("no media type of its own", |m| drop(m.as_object_mut().unwrap().remove("mediaType"))),
+        ("no mediaType", |m| drop(m.as_object_mut().unwrap().remove("mediaType"))),
         ("an artifactType", |m| m["artifactType"] = json!("application/vnd.example")),
         ("a subject", |m| m["subject"] = descriptor(OCI_MANIFEST, b"{}")),
         ("annotations on a layer", |m| m["layers"][0]["annotations"] = json!({ "a": "b" })),
@@ -409,14 +409,14 @@ fn what_a_document_may_have_besides_is_let_be() {
 }
 
 #[test]
-fn embedded_data_is_not_trusted() {
+fn does_not_trust_embedded_data() {
     let (bench, image) = (Bench::new(), image());
-    // "ZXZpbA==" is "evil", and neither the config nor a layer.
+    // "ZXZpbA==" is "evil", which is neither the config nor a layer.
     let lying = image.edited(|m| {
         m["config"]["data"] = json!("ZXZpbA==");
         m["layers"][0]["data"] = json!("ZXZpbA==");
     });
-    let outcome = bench.pull(&lying).exits_among("data that is not what the digest says", &[0, 8, 11]);
+    let outcome = bench.pull(&lying).exits_among("data that does not match the digest", &[0, 8, 11]);
     if outcome.code == 0 {
         let root = bench.home.arg("root");
         bench.home.run(&["unpack", "--pull", "never", &bench.registry.name("app"), &root]).exits(0);
@@ -425,35 +425,35 @@ fn embedded_data_is_not_trusted() {
 }
 
 #[test]
-fn http_that_contradicts_itself_is_refused() {
+fn rejects_contradictory_http_responses() {
     let body = String::from_utf8(image().manifest_bytes()).unwrap();
     let head = format!("HTTP/1.1 200 OK\r\nContent-Type: {OCI_MANIFEST}\r\n");
     let length = body.len();
     let raw = |headers: &str, body: &str| on("/manifests/").raw(format!("{head}{headers}\r\n{body}"));
     let cases: Vec<(&str, Fault)> = vec![
         ("a negative length", on("/manifests/").length("-1")),
-        ("a length that is no number", on("/manifests/").length("many")),
-        ("a length too great to be", on("/manifests/").length("99999999999999999999999")),
+        ("a length that is not a number", on("/manifests/").length("many")),
+        ("a length that overflows", on("/manifests/").length("99999999999999999999999")),
         ("a signed length", on("/manifests/").length(format!("+{length}"))),
         ("two lengths", raw(&format!("Content-Length: {length}\r\nContent-Length: 1\r\n"), &body)),
         ("two lengths in one", on("/manifests/").length(format!("{length}, 1"))),
         ("a length beyond the body", on("/manifests/").length((length + 1).to_string())),
-        ("cut", on("/manifests/").cut(10)),
-        ("an encoding nobody asked for", on("/manifests/").gzip()),
-        ("chunks cut", on("/manifests/").chunks(b"5\r\n{\"sch")),
-        ("a chunk of no size", on("/manifests/").chunks(b"zz\r\n{}\r\n0\r\n\r\n")),
+        ("a closed connection", on("/manifests/").cut(10)),
+        ("an encoding that was not requested", on("/manifests/").gzip()),
+        ("truncated chunks", on("/manifests/").chunks(b"5\r\n{\"sch")),
+        ("a chunk without a valid size", on("/manifests/").chunks(b"zz\r\n{}\r\n0\r\n\r\n")),
         ("a chunk of a negative size", on("/manifests/").chunks(b"-2\r\n{}\r\n0\r\n\r\n")),
         ("a huge chunk", on("/manifests/").chunks(b"ffffffffffffffffff\r\n{}\r\n0\r\n\r\n")),
-        ("a chunk without its end", on("/manifests/").chunks(b"2\r\n{}xx0\r\n\r\n")),
+        ("a chunk without a line end", on("/manifests/").chunks(b"2\r\n{}xx0\r\n\r\n")),
         ("a flood of headers", on("/manifests/").header_flood()),
         ("an endless header", raw(&format!("X: {}", "x".repeat(1 << 20)), "")),
         ("not HTTP", on("/manifests/").raw("SSH-2.0-OpenSSH_9.2\r\n")),
-        ("nothing", on("/manifests/").raw("")),
-        ("half a head", on("/manifests/").raw(head.as_str())),
+        ("an empty response", on("/manifests/").raw("")),
+        ("truncated headers", on("/manifests/").raw(head.as_str())),
         ("HTTP/9", on("/manifests/").raw("HTTP/9.9 200 OK\r\n\r\n")),
         ("no status", on("/manifests/").raw("HTTP/1.1 OK\r\n\r\n")),
         ("status 999999", on("/manifests/").raw("HTTP/1.1 999999 OK\r\n\r\n")),
-        ("1xx without end", on("/manifests/").raw("HTTP/1.1 100 Continue\r\n\r\n".repeat(5000))),
+        ("endless 1xx responses", on("/manifests/").raw("HTTP/1.1 100 Continue\r\n\r\n".repeat(5000))),
     ];
     for (case, fault) in cases {
         let (bench, image) = (Bench::new(), image());
@@ -461,7 +461,7 @@ fn http_that_contradicts_itself_is_refused() {
         bench.pull(&image).exits_among(case, &[5, 11]).fails_in_one_line();
         bench.assert_no_layer_requested(case, &image);
     }
-    // Honest chunks, and a body that ends with its connection, are HTTP like any other.
+    // Valid chunks, and a body that ends with the connection, are accepted.
     for (case, fault) in [("chunks", on("/v2/").chunked(7)), ("no length", on("/v2/").closed())] {
         let bench = Bench::new();
         bench.registry.fault(fault);

@@ -1,5 +1,5 @@
-//! As early in a boot as it gets: nothing in `/etc`, no `/proc`, no `/dev`, no variable, nowhere to write but the target,
-//! and one of the two families of addresses.
+//! An environment as early in a boot as possible: an empty `/etc`, no `/proc`, no `/dev`, no environment variables, nothing
+//! writable except the target, and only one address family.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -15,12 +15,12 @@ use kit::image::{Image, Layer};
 use kit::process::Finished;
 use kit::registry::Registry;
 
-/// Takes the machine away, but for what runs the binary.
+/// A script that hides everything that the binary does not need to start, and runs it in `target`.
 const BARE: &str = "mount -t tmpfs none target; mount -o remount,bind,ro /; \
                     for folder in /etc /dev /run /proc; do mount -t tmpfs -o ro none $folder; done; \
-                    ! mkdir there 2>&1 || exit 99; cd target; env -i \"$@\"; code=$?; test -e root/d/file || code=98; exit $code";
+                    ! mkdir probe 2>&1 || exit 99; cd target; env -i \"$@\"; code=$?; test -e root/d/file || code=98; exit $code";
 
-/// An image with all that may be done in other ways where there is no `/proc`.
+/// An image with everything that pullet unpacks in another way without `/proc`.
 fn image() -> Image {
     let attribute = |entry: kit::archive::Entry| entry.pax("SCHILY.xattr.user.name", "value");
     let entries = [
@@ -32,7 +32,7 @@ fn image() -> Image {
     Image::new(vec![Layer::of(&entries), Layer::of(&[file("d/.wh.link", ""), file("e", "")])])
 }
 
-/// Streams an image out of a registry at this address of loopback, which is asked for by `host`.
+/// Streams an image from a registry at this loopback address. The image name has `host`.
 fn stream(address: &str, host: &str, is_tls: bool) -> Finished {
     let home = Home::new();
     std::fs::create_dir(home.path("target")).unwrap();
@@ -49,12 +49,13 @@ fn stream(address: &str, host: &str, is_tls: bool) -> Finished {
     home.pullet(&[&["unpack", "--stream"], trust, &[&name, "root"]].concat()).in_mount_namespace(BARE).run()
 }
 
-const EVERYWHERE: [(&str, &str); 4] =
+/// Loopback addresses, and the hosts by which they are reached.
+const ADDRESSES: [(&str, &str); 4] =
     [("127.0.0.1", "127.0.0.1"), ("127.0.0.1", "localhost"), ("[::1]", "[::1]"), ("[::1]", "localhost")];
 
 #[test]
-fn nothing_is_needed_but_the_target() {
-    for (address, host) in EVERYWHERE {
+fn needs_nothing_but_the_target() {
+    for (address, host) in ADDRESSES {
         for is_tls in [false, true] {
             stream(address, host, is_tls).exits_in(&format!("{host} at {address}, TLS: {is_tls}"), 0);
         }
@@ -62,12 +63,12 @@ fn nothing_is_needed_but_the_target() {
 }
 
 #[test]
-fn one_family_of_addresses_is_enough() {
+fn works_with_ipv4_or_ipv6_only() {
     for (without, setup) in
         [("127.0.0.1", "ip -4 address flush dev lo"), ("[::1]", "echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6")]
     {
         in_network(setup, || {
-            for (address, host) in EVERYWHERE.into_iter().filter(|(address, _)| *address != without) {
+            for (address, host) in ADDRESSES.into_iter().filter(|(address, _)| *address != without) {
                 stream(address, host, true).exits_in(&format!("{host} without {without}"), 0);
             }
         });
@@ -75,7 +76,7 @@ fn one_family_of_addresses_is_enough() {
 }
 
 #[test]
-fn a_name_that_nobody_can_resolve_is_a_fault_of_the_network() {
+fn an_unresolvable_name_is_a_network_error() {
     let home = Home::new();
     std::fs::create_dir(home.path("target")).unwrap();
     let args = ["unpack", "--stream", "--timeout", "60", "registry.example/app", "root"];
@@ -84,7 +85,7 @@ fn a_name_that_nobody_can_resolve_is_a_fault_of_the_network() {
     outcome.says("registry.example");
 }
 
-/// Does `work` on a thread, and in the programs that it starts, in a network of its own that has loopback alone.
+/// Runs `work` on a thread in a new network namespace that has only loopback. Programs that it starts are in it, too.
 fn in_network(setup: &str, work: impl FnOnce() + Send) {
     let script = format!("ip link set lo up && {setup} && echo ready && read _");
     let mut holder = Command::new("unshare")

@@ -1,5 +1,5 @@
-//! Foreign layers, which their manifest says are to be had elsewhere: only where the user allows it, only what the registry
-//! lacks, over https, and with nothing of ours shown (CVE-2020-15157).
+//! Foreign layers, for which a manifest has URLs. They are fetched only if the user allows it and the registry does not have
+//! them, over https, and without credentials (CVE-2020-15157).
 
 use serde_json::json;
 
@@ -14,7 +14,8 @@ use kit::registry::Registry;
 
 const FOREIGN: &str = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip";
 
-/// An image whose second layer another server has, and the registry only if it is to.
+/// An image whose second layer is on another server. The registry has the layer, too, but answers 404 until its faults are
+/// cleared.
 struct Scene {
     bench: Bench,
     other: Registry,
@@ -33,16 +34,16 @@ impl Scene {
         Scene { bench, other, image, ca }
     }
 
-    fn run(&self, urls: &[String], words: &[&str]) -> Finished {
+    fn run(&self, urls: &[String], options: &[&str]) -> Finished {
         let urls = json!(urls);
         let image = self.image.clone().edited(|m| {
             m["layers"][1]["mediaType"] = json!(FOREIGN);
             m["layers"][1]["urls"] = urls;
         });
         let name = image.push(&self.bench.registry, "app", "latest");
-        // What the plain registry would be asked first for if something of TLS were said.
+        // Not --ca-file, because with it pullet tries HTTPS first, and this registry has plain HTTP only.
         let variables = [("SSL_CERT_FILE", self.ca.as_str())];
-        self.bench.home.pullet(&[&["unpack"], words, &[&name, "root"]].concat()).envs(&variables).run()
+        self.bench.home.pullet(&[&["unpack"], options, &[&name, "root"]].concat()).envs(&variables).run()
     }
 
     fn allowed(&self, urls: &[String]) -> Finished {
@@ -55,12 +56,12 @@ impl Scene {
 }
 
 #[test]
-fn they_are_fetched_where_that_is_allowed_and_nothing_is_shown() {
-    for words in [&[][..], &["-j", "2"], &["--stream"]] {
+fn fetches_allowed_foreign_layers_without_credentials() {
+    for options in [&[][..], &["-j", "2"], &["--stream"]] {
         let scene = Scene::new();
         scene.bench.registry.bearer("t0k", None);
-        let words = [&["--allow-foreign-layers"], words].concat();
-        scene.run(&["https://127.0.0.1:1/gone".to_owned(), scene.url()], &words).exits(0);
+        let options = [&["--allow-foreign-layers"], options].concat();
+        scene.run(&["https://127.0.0.1:1/gone".to_owned(), scene.url()], &options).exits(0);
         assert_eq!(std::fs::read(scene.bench.home.path("root/b")).unwrap(), noise(9000));
         let calls = scene.other.calls();
         assert_eq!(calls.len(), 1, "{:?}", scene.other.log());
@@ -69,7 +70,7 @@ fn they_are_fetched_where_that_is_allowed_and_nothing_is_shown() {
 }
 
 #[test]
-fn without_the_option_such_an_image_is_refused() {
+fn rejects_foreign_layers_without_the_option() {
     let scene = Scene::new();
     scene.run(&[scene.url()], &[]).exits(10).fails_in_one_line().says("--allow-foreign-layers");
     assert_eq!(scene.other.connections(), 0);
@@ -77,7 +78,7 @@ fn without_the_option_such_an_image_is_refused() {
 }
 
 #[test]
-fn what_the_registry_has_is_not_asked_for_elsewhere() {
+fn prefers_the_registry_to_urls() {
     let scene = Scene::new();
     scene.bench.registry.clear_faults();
     scene.allowed(&[scene.url()]).exits(0);
@@ -85,7 +86,7 @@ fn what_the_registry_has_is_not_asked_for_elsewhere() {
 }
 
 #[test]
-fn no_challenge_is_answered_and_no_redirect_takes_anything_along() {
+fn sends_no_credentials_after_a_challenge_or_a_redirect() {
     let scene = Scene::new();
     let realm = format!("Bearer realm=\"{}\"", scene.other.url("/token"));
     scene.other.fault(on("/layer").challenge(&[&realm, "Basic realm=\"x\""]));
@@ -99,9 +100,9 @@ fn no_challenge_is_answered_and_no_redirect_takes_anything_along() {
     assert!(scene.other.calls().iter().all(|call| call.request.header("authorization").is_none()));
 }
 
-/// As many redirects as for any other blob.
+/// The limit is the same as for other blobs.
 #[test]
-fn ten_hops_are_followed() {
+fn follows_ten_redirects() {
     let scene = Scene::new();
     let hops = ["/layer", "/ha", "/hb", "/hc", "/hd", "/he", "/hf", "/hg", "/hh", "/hi", "/hj"];
     for pair in hops.windows(2) {
@@ -112,13 +113,13 @@ fn ten_hops_are_followed() {
 }
 
 #[test]
-fn what_comes_from_there_is_proven_and_the_way_is_https() {
+fn verifies_foreign_layers_and_requires_https() {
     type Break = fn(Fault) -> Fault;
     let cases: [(&str, Break, i32); 4] = [
-        ("another content", |fault| fault.flip(100), 8),
-        ("not there either", |fault| fault.status(404).body(""), 3),
+        ("a flipped bit", |fault| fault.flip(100), 8),
+        ("missing", |fault| fault.status(404).body(""), 3),
         ("a redirect to http", |fault| fault.redirect(307, "http://127.0.0.1:1/x"), 11),
-        ("redirects without end", |fault| fault.redirect(307, "/layer"), 11),
+        ("endless redirects", |fault| fault.redirect(307, "/layer"), 11),
     ];
     for (case, edit, code) in cases {
         let scene = Scene::new();
