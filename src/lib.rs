@@ -159,8 +159,11 @@ pub mod fuzzing {
     #[cfg(feature = "boot")]
     pub use crate::boot::boot_line;
     pub use crate::host::{auth_json, helper_output, proxy_for};
+    #[cfg(feature = "toml")]
+    pub use crate::host::{daemon_json, hosts_toml, registries_conf};
     pub use crate::images::unpack;
     pub use crate::layer::{Format, archive, decode, numbers, pax, sparse_map};
     pub use crate::oci::fuzzing::{config, document, pretty, schema1};
     pub use crate::registry::{challenges, joined, refusal, retry_after, token_answer};
+    pub use crate::store::index_json;
 }

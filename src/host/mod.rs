@@ -31,6 +31,8 @@ pub(crate) use self::credentials::CredentialStore;
 #[cfg(feature = "sandbox")]
 pub(crate) use self::landlock::confine;
 pub(crate) use self::mirrors::Mirrors;
+#[cfg(all(fuzzing, feature = "toml"))]
+pub use self::mirrors::{daemon_json, hosts_toml, registries_conf};
 pub(crate) use self::proxy::Proxies;
 #[cfg(feature = "tls")]
 pub(crate) use self::randomness::{is_random, wait_for_randomness};

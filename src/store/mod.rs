@@ -3,6 +3,8 @@
 //! neither fetches nor unpacks.
 
 mod disk;
+#[cfg(fuzzing)]
+mod fuzzing;
 mod ingest;
 mod layout;
 mod lock;
@@ -10,6 +12,8 @@ mod lock;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+#[cfg(fuzzing)]
+pub use self::fuzzing::index_json;
 pub(crate) use self::ingest::{Ingest, KnownBytes};
 pub(crate) use self::layout::ImageEntry;
 pub(crate) use self::lock::PruneGuard;

@@ -4,6 +4,8 @@
 
 mod daemon;
 mod files;
+#[cfg(all(fuzzing, feature = "toml"))]
+mod fuzzing;
 #[cfg(feature = "toml")]
 mod hosts;
 #[cfg(not(feature = "toml"))]
@@ -16,6 +18,9 @@ mod toml_file;
 use std::collections::HashMap;
 use std::net::{IpAddr, ToSocketAddrs as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+#[cfg(all(fuzzing, feature = "toml"))]
+pub use self::fuzzing::{daemon_json, hosts_toml, registries_conf};
 
 use self::daemon::Daemon;
 use self::files::Files;
