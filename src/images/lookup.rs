@@ -44,10 +44,13 @@ impl Store {
         let mut candidates = Vec::new();
         let mut failure = None;
         for entry in self.entries()?.into_iter().filter(|entry| may_be_named(entry, name)) {
+            // Nothing but the descriptor's own digest is known of an entry that cannot be loaded.
+            let is_meant = name.digest().is_none_or(|digest| *digest == entry.manifest.digest);
             match Image::load(self, entry, platform, &limits) {
                 Ok(image) if is_pinned_to(self, name, &image, &limits) => candidates.push(image),
                 Ok(_) => {}
-                Err(error) => failure = failure.or(Some(error)),
+                Err(error) if is_meant => failure = failure.or(Some(error)),
+                Err(_) => {}
             }
         }
         let best = candidates.iter().enumerate().filter_map(|(at, image)| Some((platform.rank(image.platform())?, at)));
@@ -58,10 +61,7 @@ impl Store {
         if position < candidates.len() {
             return Ok(candidates.swap_remove(position));
         }
-        match failure {
-            Some(error) if name.digest().is_none() => Err(error),
-            _ => Err(self.absent(name)),
-        }
+        Err(failure.unwrap_or_else(|| self.absent(name)))
     }
 
     /// Reads blobs back and compares them with their digests, and calls `report` for each: the blobs of the named images,
