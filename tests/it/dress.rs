@@ -1,4 +1,4 @@
-//! What an entry wears besides its content: mode, owner, times, extended attributes, device numbers.
+//! The metadata of entries: mode, owner, times, extended attributes and device numbers.
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -24,12 +24,12 @@ fn xattr(path: &Path, name: &str) -> Option<Vec<u8>> {
 }
 
 #[test]
-fn modes_are_kept_to_the_last_bit() {
+fn keeps_all_mode_bits() {
     let modes = [0o644, 0o600, 0o000, 0o777, 0o4755, 0o2755, 0o6711, 0o1644, 0o444];
     let mut entries: Vec<Entry> = modes.iter().map(|mode| file(format!("f{mode:o}"), "x").mode(*mode)).collect();
     entries.extend([0o755, 0o700, 0o1777, 0o2775, 0o555].map(|mode| dir(format!("d{mode:o}")).mode(mode)));
     entries.push(fifo("p").mode(0o4622));
-    // Some archivers leave the type's bits in the mode: they are not the mode's.
+    // Some archivers put the type bits into the mode. They are ignored.
     entries.push(file("typed", "x").mode(0o100_640));
     entries.push(dir("typed-dir").mode(0o040_750));
     let unpacked = unpack(&[&entries]).done("modes");
@@ -45,7 +45,7 @@ fn modes_are_kept_to_the_last_bit() {
 }
 
 #[test]
-fn the_root_has_a_dress_of_its_own() {
+fn keeps_the_metadata_of_the_root() {
     for name in [".", "./", "/"] {
         let unpacked = unpack(&[&[dir(name).mode(0o711).mtime(1234), file("f", "1")]]).done(name);
         assert_eq!((meta(&unpacked, "").mode() & 0o7777, meta(&unpacked, "").mtime()), (0o711, 1234), "{name:?}");
@@ -55,7 +55,7 @@ fn the_root_has_a_dress_of_its_own() {
 }
 
 #[test]
-fn owners_are_kept_by_root() {
+fn root_keeps_owners() {
     let big = [
         (0, 0),
         (1000, 100),
@@ -73,24 +73,24 @@ fn owners_are_kept_by_root() {
     let unpacked = unpack(&[&entries]).done("owners");
     let owner = |name: &str| (i64::from(meta(&unpacked, name).uid()), i64::from(meta(&unpacked, name).gid()));
     let ours = (i64::from(rustix::process::getuid().as_raw()), i64::from(rustix::process::getgid().as_raw()));
-    let expect = |right| if is_root() { right } else { ours };
+    let expect = |owner| if is_root() { owner } else { ours };
     for (uid, gid) in big {
         assert_eq!(owner(&format!("f{uid}")), expect((uid, gid)), "{uid}:{gid}");
     }
-    for (name, right) in [
+    for (name, expected) in [
         ("d", (12, 34)),
         ("l", (56, 78)),
         ("p", (9, 10)),
         ("setuid", (1000, 1000)),
         ("pax", (3_000_000_000, 4_000_000_000)),
     ] {
-        assert_eq!(owner(name), expect(right), "{name}");
+        assert_eq!(owner(name), expect(expected), "{name}");
     }
-    assert_eq!(meta(&unpacked, "setuid").mode() & 0o7777, 0o6755, "the owner's change took the setuid bit");
+    assert_eq!(meta(&unpacked, "setuid").mode() & 0o7777, 0o6755, "changing the owner cleared the setuid bit");
 }
 
 #[test]
-fn owners_that_cannot_be_are_refused() {
+fn rejects_impossible_owners() {
     for entry in [
         file("f", "x").owner(4_294_967_295, 0),
         file("f", "x").owner(0, 4_294_967_295),
@@ -107,16 +107,16 @@ fn owners_that_cannot_be_are_refused() {
 }
 
 #[test]
-fn times_are_kept_to_the_nanosecond() {
+fn keeps_times_to_the_nanosecond() {
     let cases: [(&str, Entry, i64, i64); 10] = [
         ("octal", file("f", "x").mtime(1_234_567_890), 1_234_567_890, 0),
         ("pax", file("f", "x").pax("mtime", "1234567890.123456789"), 1_234_567_890, 123_456_789),
         ("pax with a short fraction", file("f", "x").pax("mtime", "1.5"), 1, 500_000_000),
         ("pax with a long fraction", file("f", "x").pax("mtime", "1.1234567899999"), 1, 123_456_789),
-        ("pax with nothing behind the point", file("f", "x").pax("mtime", "7."), 7, 0),
+        ("pax with an empty fraction", file("f", "x").pax("mtime", "7."), 7, 0),
         ("zero", file("f", "x").mtime(0), 0, 0),
         ("before the epoch", file("f", "x").mtime(-86_400), -86_400, 0),
-        ("before the epoch, in parts", file("f", "x").pax("mtime", "-1.25"), -2, 750_000_000),
+        ("before the epoch, with a fraction", file("f", "x").pax("mtime", "-1.25"), -2, 750_000_000),
         ("a folder", dir("f").pax("mtime", "99.000000001"), 99, 1),
         ("a link", symlink("f", "nowhere").pax("mtime", "98.000000002"), 98, 2),
     ];
@@ -127,7 +127,7 @@ fn times_are_kept_to_the_nanosecond() {
 }
 
 #[test]
-fn impossible_times_do_not_stop_anybody() {
+fn impossible_times_are_not_errors() {
     for entry in [
         file("f", "x").mtime(1 << 60),
         file("f", "x").mtime(-(1 << 60)),
@@ -138,7 +138,7 @@ fn impossible_times_do_not_stop_anybody() {
 }
 
 #[test]
-fn folders_get_their_times_back_after_their_children() {
+fn restores_folder_times_after_their_children() {
     let unpacked = unpack(&[&[
         dir("d").mtime(1000),
         dir("d/e").mtime(2000),
@@ -158,7 +158,7 @@ fn folders_get_their_times_back_after_their_children() {
 }
 
 #[test]
-fn folders_keep_their_times_when_whiteouts_clear_them() {
+fn keeps_folder_times_when_whiteouts_remove_children() {
     let lower = [
         dir("a").mtime(1000),
         file("a/x", "1"),
@@ -171,43 +171,63 @@ fn folders_keep_their_times_when_whiteouts_clear_them() {
         file("r/gone", "4"),
         file("r/stays", "5"),
     ];
-    // The upper layer, the folders' times by then, and what must be gone.
-    type Case = (&'static str, Vec<Entry>, Vec<(&'static str, i64)>, &'static str);
-    let cases: [Case; 7] = [
-        ("a folder, then its whiteout", vec![dir("a").mtime(5000), whiteout("a")], vec![("a", 5000)], "a/x"),
-        ("a whiteout, then the folder", vec![whiteout("a"), dir("a").mtime(5000)], vec![("a", 5000)], "a/x"),
-        (
-            "a folder and one in it, then the outer one's whiteout",
-            vec![dir("a").mtime(5000), dir("a/deep").mtime(5001), whiteout("a")],
-            vec![("a", 5000), ("a/deep", 5001)],
-            "a/deep/y",
-        ),
-        (
-            "a folder, then the outer one's opaque mark",
-            vec![dir("p/q").mtime(5000), opaque("p")],
-            vec![("p", 1002), ("p/q", 5000)],
-            "p/q/z",
-        ),
-        (
-            "a folder and one in it, then the outer one's opaque mark",
-            vec![dir("p").mtime(5000), dir("p/q").mtime(5001), opaque("p")],
-            vec![("p", 5000), ("p/q", 5001)],
-            "p/q/z",
-        ),
-        ("an opaque mark alone", vec![opaque("p")], vec![("p", 1002)], "p/q"),
-        ("the whiteout of a file in it", vec![whiteout("r/gone")], vec![("r", 1004)], "r/gone"),
+    struct Case {
+        name: &'static str,
+        upper: Vec<Entry>,
+        /// The expected times of folders.
+        times: Vec<(&'static str, i64)>,
+        removed: &'static str,
+    }
+    let cases = [
+        Case {
+            name: "a folder, then its whiteout",
+            upper: vec![dir("a").mtime(5000), whiteout("a")],
+            times: vec![("a", 5000)],
+            removed: "a/x",
+        },
+        Case {
+            name: "a whiteout, then the folder",
+            upper: vec![whiteout("a"), dir("a").mtime(5000)],
+            times: vec![("a", 5000)],
+            removed: "a/x",
+        },
+        Case {
+            name: "a folder and its subfolder, then the whiteout of the folder",
+            upper: vec![dir("a").mtime(5000), dir("a/deep").mtime(5001), whiteout("a")],
+            times: vec![("a", 5000), ("a/deep", 5001)],
+            removed: "a/deep/y",
+        },
+        Case {
+            name: "a folder, then the opaque mark of its parent",
+            upper: vec![dir("p/q").mtime(5000), opaque("p")],
+            times: vec![("p", 1002), ("p/q", 5000)],
+            removed: "p/q/z",
+        },
+        Case {
+            name: "a folder and its subfolder, then the opaque mark of the folder",
+            upper: vec![dir("p").mtime(5000), dir("p/q").mtime(5001), opaque("p")],
+            times: vec![("p", 5000), ("p/q", 5001)],
+            removed: "p/q/z",
+        },
+        Case { name: "only an opaque mark", upper: vec![opaque("p")], times: vec![("p", 1002)], removed: "p/q" },
+        Case {
+            name: "the whiteout of a file in a folder",
+            upper: vec![whiteout("r/gone")],
+            times: vec![("r", 1004)],
+            removed: "r/gone",
+        },
     ];
-    for (case, upper, times, gone) in cases {
+    for Case { name: case, upper, times, removed } in cases {
         let unpacked = unpack(&[&lower, &upper]).done(case);
         for (name, seconds) in times {
             assert_eq!(meta(&unpacked, name).mtime(), seconds, "{case}: {name}");
         }
-        assert!(unpacked.root.join(gone).symlink_metadata().is_err(), "{case}: {gone} is still there");
+        assert!(unpacked.root.join(removed).symlink_metadata().is_err(), "{case}: {removed} still exists");
     }
 }
 
 #[test]
-fn user_attributes_are_kept() {
+fn keeps_user_attributes() {
     let long = vec![b'v'; 1000];
     let unpacked = unpack(&[&[
         file("f", "x").pax("SCHILY.xattr.user.plain", "value").pax("SCHILY.xattr.user.binary", b"\x00\xff\n=\x01"),
@@ -225,7 +245,7 @@ fn user_attributes_are_kept() {
 }
 
 #[test]
-fn security_attributes_are_kept_and_others_are_not() {
+fn keeps_security_attributes_and_drops_others() {
     // cap_net_bind_service=ep, version 2.
     let capability = b"\x01\x00\x00\x02\x00\x04\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00";
     let unpacked = unpack(&[&[
@@ -243,24 +263,24 @@ fn security_attributes_are_kept_and_others_are_not() {
 }
 
 #[test]
-fn attributes_that_cannot_be_are_refused() {
+fn rejects_impossible_attributes() {
     let long = format!("SCHILY.xattr.user.{}", "n".repeat(300));
     let big = vec![b'v'; 70 << 10];
     for (case, key, value) in [
-        ("no name behind the dot", "SCHILY.xattr.user.", &b"1"[..]),
-        ("no name at all", "SCHILY.xattr.", b"1"),
+        ("nothing after the dot", "SCHILY.xattr.user.", &b"1"[..]),
+        ("an empty name", "SCHILY.xattr.", b"1"),
         ("a name of 300 bytes", &long, b"1"),
         ("a value of 70 KB", "SCHILY.xattr.user.big", &big),
     ] {
         check_refused(&format!("{case}, a file"), &[&[file("f", "x").pax(key, value)]], 11);
         check_refused(&format!("{case}, a folder"), &[&[dir("d").pax(key, value)]], 11);
         let layers: [&[Entry]; 2] = [&[dir("d")], &[dir("d").pax(key, value)]];
-        check_refused(&format!("{case}, a folder that is there"), &layers, 11);
+        check_refused(&format!("{case}, an existing folder"), &layers, 11);
     }
 }
 
 #[test]
-fn a_replaced_file_loses_the_dress_of_the_old_one() {
+fn a_replaced_file_loses_its_old_metadata() {
     let unpacked = unpack(&[
         &[file("f", "1").mode(0o4755).pax("SCHILY.xattr.user.old", "1"), dir("d").pax("SCHILY.xattr.user.old", "1")],
         &[file("f", "2").mode(0o600), dir("d").pax("SCHILY.xattr.user.new", "2")],
@@ -272,11 +292,11 @@ fn a_replaced_file_loses_the_dress_of_the_old_one() {
 }
 
 #[test]
-fn devices_are_made_by_root_unless_told_otherwise() {
+fn root_makes_devices_unless_disabled() {
     let entries = [
         char_device("null", 1, 3).mode(0o666),
         block_device("loop", 7, 300),
-        // The 20th bit of a minor is the sign to qemu-user, which refuses it for machines of 32 bits.
+        // The minor is below 2^19 because qemu-user for 32-bit machines takes a greater one for negative.
         char_device("big", 4000, 500_000),
         fifo("pipe"),
         file("f", "1"),
@@ -296,26 +316,28 @@ fn devices_are_made_by_root_unless_told_otherwise() {
     }
     let without = unpack_image(&image, &["--no-devices"]).done("--no-devices");
     for name in ["null", "loop", "big"] {
-        assert!(without.root.join(name).symlink_metadata().is_err(), "{name} is there");
+        assert!(without.root.join(name).symlink_metadata().is_err(), "{name} exists");
     }
     assert!(meta(&without, "pipe").file_type().is_fifo());
     assert_eq!(meta(&without, "g").nlink(), 2);
 }
 
 #[test]
-fn the_device_that_overlayfs_keeps_for_itself_is_made_elsewhere() {
+fn the_whiteout_device_fails_on_overlayfs_only() {
     const OVERLAYFS: i64 = 0x794c_7630;
     let image = Image::new(vec![Layer::of(&[char_device("whiteout", 0, 0)])]);
     let on_overlayfs = rustix::fs::statfs(std::env::temp_dir()).unwrap().f_type as i64 == OVERLAYFS;
-    match on_overlayfs && is_root() {
-        true => drop(unpack_image(&image, &[]).refused("on overlayfs", 9)),
-        false => drop(unpack_image(&image, &[]).done("elsewhere")),
+    let unpacked = unpack_image(&image, &[]);
+    if on_overlayfs && is_root() {
+        unpacked.refused("on overlayfs", 9);
+    } else {
+        unpacked.done("on another file system");
     }
     unpack_image(&image, &["--no-devices"]).done("--no-devices");
 }
 
 #[test]
-fn a_device_that_is_left_out_takes_with_it_what_hangs_on_it() {
+fn a_skipped_device_removes_its_hard_links_and_the_file_it_replaces() {
     let check = |case: &str, layers: &[&[Entry]], expected: &str| {
         let image = Image::new(layers.iter().map(|entries| Layer::of(entries)).collect());
         let unpacked = unpack_image(&image, &["--no-devices"]).done(case);
@@ -328,7 +350,7 @@ fn a_device_that_is_left_out_takes_with_it_what_hangs_on_it() {
     check("a hard link in the next layer", &[&[null(), f()], &[hardlink("zero", "/null")]], "f 0644 f \"1\"");
     check("a hard link over a file", &[&[f()], &[null(), hardlink("f", "null")]], "");
     check("a file of the lower layer", &[&[file("null", "old"), f()], &[null()]], "f 0644 f \"1\"");
-    check("a file of its own layer", &[&[file("null", "old"), null(), f()]], "f 0644 f \"1\"");
+    check("a file of the same layer", &[&[file("null", "old"), null(), f()]], "f 0644 f \"1\"");
     check("a folder", &[&[dir("null"), file("null/in", "old"), f()], &[null()]], "f 0644 f \"1\"");
     check("a block device", &[&[file("loop", "old"), f()], &[block_device("loop", 7, 0)]], "f 0644 f \"1\"");
     check("a file that comes later", &[&[null()], &[file("null", "new")]], "f 0644 null \"new\"");
@@ -338,8 +360,8 @@ fn a_device_that_is_left_out_takes_with_it_what_hangs_on_it() {
         "f 0644 null \"new\"\nh zero = null",
     );
     for (case, entries) in [
-        ("beside a device", vec![null(), hardlink("zero", "nowhere")]),
-        ("to a name that begins like the device's", vec![null(), hardlink("zero", "nul")]),
+        ("next to a device", vec![null(), hardlink("zero", "nowhere")]),
+        ("to a prefix of the device's name", vec![null(), hardlink("zero", "nul")]),
         ("to a name below the device", vec![null(), hardlink("zero", "null/x")]),
         ("before the device", vec![hardlink("zero", "null"), null()]),
     ] {
@@ -349,9 +371,9 @@ fn a_device_that_is_left_out_takes_with_it_what_hangs_on_it() {
 }
 
 #[test]
-fn device_numbers_that_cannot_be_are_refused() {
+fn rejects_impossible_device_numbers() {
     if !is_root() {
-        // Ordinary users make no devices: there is nothing to refuse.
+        // Ordinary users cannot make devices, so the entry may be skipped or rejected.
         unpack(&[&[char_device("c", 1 << 40, 0)]]).outcome.exits_among("left out or refused", &[0, 11]);
         return;
     }
@@ -361,7 +383,7 @@ fn device_numbers_that_cannot_be_are_refused() {
 }
 
 #[test]
-fn an_ordinary_user_leaves_out_what_it_may_not_do_and_says_so_once() {
+fn an_ordinary_user_skips_devices_and_owners_and_reports_it_once() {
     let entries: Vec<Entry> = (0..3)
         .flat_map(|n| {
             [
@@ -384,8 +406,8 @@ fn an_ordinary_user_leaves_out_what_it_may_not_do_and_says_so_once() {
     }
     assert_eq!(fs::metadata(tree.join("d")).unwrap().mode() & 0o7777, 0o500);
     assert!(fs::symlink_metadata(tree.join("p")).unwrap().file_type().is_fifo());
-    let said: Vec<&str> =
+    let reports: Vec<&str> =
         outcome.stderr.lines().filter(|line| line.contains("owner") || line.contains("device")).collect();
-    assert!((1..=2).contains(&said.len()), "once, not for each: {said:?}\n{outcome}");
-    assert!(said.iter().any(|line| line.contains('3')), "the three devices are counted: {said:?}");
+    assert!((1..=2).contains(&reports.len()), "not one report for all: {reports:?}\n{outcome}");
+    assert!(reports.iter().any(|line| line.contains('3')), "the three devices are not counted: {reports:?}");
 }
