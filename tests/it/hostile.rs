@@ -1,6 +1,7 @@
-//! Archives that mean harm, or are broken: refused whole or kept inside, and never a byte outside the target.
+//! Malicious and broken archives. Each one is rejected as a whole, or unpacked without a change outside the target.
 //!
-//! Each case unpacks beside a canary folder that must stay as it is; what is refused leaves neither a target nor a remainder.
+//! Each case unpacks next to a canary folder that must not change. A rejected archive leaves neither a target nor temporary
+//! files.
 
 use kit::archive::{Entry, dir, extension, fifo, file, hardlink, opaque, record, symlink, whiteout};
 use kit::bench::{Bench, check_refused, check_tree, unpack};
@@ -8,16 +9,16 @@ use kit::image::{Image, Layer};
 use kit::sparse;
 
 #[track_caller]
-fn refused(case: &str, entries: &[Entry]) {
+fn assert_refused(case: &str, entries: &[Entry]) {
     check_refused(case, &[entries], 11);
-    // A good file before and after it does not make it better.
-    let between = [&[file("before", "1")], entries, &[file("behind", "2")]].concat();
-    check_refused(&format!("{case}, between good ones"), &[&between], 11);
+    // Valid files before and after it must not change that.
+    let between = [&[file("before", "1")], entries, &[file("after", "2")]].concat();
+    check_refused(&format!("{case}, between valid files"), &[&between], 11);
 }
 
-/// May be refused or unpacked; must not leave the target.
+/// Asserts that the layers are rejected or unpacked, without a change outside the target.
 #[track_caller]
-fn contained(case: &str, layers: &[&[Entry]]) {
+fn assert_contained(case: &str, layers: &[&[Entry]]) {
     let unpacked = unpack(layers);
     match unpacked.outcome.code {
         0 => drop(unpacked.done(case)),
@@ -26,7 +27,7 @@ fn contained(case: &str, layers: &[&[Entry]]) {
 }
 
 #[test]
-fn names_that_climb_are_refused() {
+fn rejects_names_that_leave_the_target() {
     for name in [
         "..",
         "../x",
@@ -40,28 +41,28 @@ fn names_that_climb_are_refused() {
         "a/b/../../../x",
         "../",
     ] {
-        refused(name, &[file(name, "evil")]);
-        refused(&format!("{name} as a folder"), &[dir(name)]);
-        refused(&format!("{name} as a link"), &[symlink(name, "x")]);
-        refused(&format!("{name} in a pax record"), &[file("x", "evil").pax("path", name)]);
-        refused(
+        assert_refused(name, &[file(name, "evil")]);
+        assert_refused(&format!("{name} as a folder"), &[dir(name)]);
+        assert_refused(&format!("{name} as a link"), &[symlink(name, "x")]);
+        assert_refused(&format!("{name} in a pax record"), &[file("x", "evil").pax("path", name)]);
+        assert_refused(
             &format!("{name} in a GNU record"),
             &[extension(b'L', format!("{name}\0").as_bytes()), file("x", "evil")],
         );
     }
-    refused("a prefix that climbs", &[file("x", "evil").patch(345, b"../canary")]);
-    refused("a whiteout that climbs", &[whiteout("../canary/secret")]);
-    refused("an opaque mark that climbs", &[opaque("../canary")]);
-    refused("a hard link that climbs", &[hardlink("../x", "a")]);
+    assert_refused("a prefix with ..", &[file("x", "evil").patch(345, b"../canary")]);
+    assert_refused("a whiteout with ..", &[whiteout("../canary/secret")]);
+    assert_refused("an opaque mark with ..", &[opaque("../canary")]);
+    assert_refused("a hard link with ..", &[hardlink("../x", "a")]);
     check_tree(
-        "dots that do not climb",
+        "names that contain dots",
         &[&[file("..x", "1"), file("...", "2"), file("a/..b", "3")]],
         "f 0644 ... \"2\"\nf 0644 ..x \"1\"\nd 0755 a\nf 0644 a/..b \"3\"",
     );
 }
 
 #[test]
-fn absolute_names_begin_at_the_target() {
+fn absolute_names_start_at_the_target() {
     check_tree(
         "absolute names",
         &[&[
@@ -76,26 +77,26 @@ fn absolute_names_begin_at_the_target() {
 }
 
 #[test]
-fn names_that_are_none_are_refused() {
-    refused("an empty name", &[file("", "x")]);
-    refused("an empty name in a pax record", &[file("x", "x").raw_pax(&record("path", b"\0"))]);
+fn rejects_invalid_names() {
+    assert_refused("an empty name", &[file("", "x")]);
+    assert_refused("an empty name in a pax record", &[file("x", "x").raw_pax(&record("path", b"\0"))]);
     for name in [".", "./", "/", "//", "/."] {
-        refused(&format!("a file called {name:?}"), &[file(name, "x")]);
-        refused(&format!("a link called {name:?}"), &[symlink(name, "/etc")]);
-        refused(&format!("a hard link called {name:?}"), &[file("f", "x"), hardlink(name, "f")]);
-        refused(&format!("a FIFO called {name:?}"), &[fifo(name)]);
+        assert_refused(&format!("a file called {name:?}"), &[file(name, "x")]);
+        assert_refused(&format!("a link called {name:?}"), &[symlink(name, "/etc")]);
+        assert_refused(&format!("a hard link called {name:?}"), &[file("f", "x"), hardlink(name, "f")]);
+        assert_refused(&format!("a FIFO called {name:?}"), &[fifo(name)]);
     }
-    refused("a NUL in a pax path", &[file("x", "x").pax("path", b"a\0b")]);
-    refused("a NUL in a pax linkpath", &[symlink("x", "x").pax("linkpath", b"a\0b")]);
-    refused("a component of 256 bytes", &[file("n".repeat(256), "x")]);
-    refused("a component of 256 bytes in a GNU record", &[file("n".repeat(256), "x").gnu_names()]);
-    refused("a path of 4097 bytes", &[file(vec!["p".repeat(240); 17].join("/") + "q", "x")]);
-    refused("a path of 200,000 components", &[file("a/".repeat(200_000) + "f", "x")]);
-    refused("a link's target of 4097 bytes", &[symlink("l", "t".repeat(4097))]);
-    refused("a link to nothing", &[symlink("l", "")]);
+    assert_refused("a NUL in a pax path", &[file("x", "x").pax("path", b"a\0b")]);
+    assert_refused("a NUL in a pax linkpath", &[symlink("x", "x").pax("linkpath", b"a\0b")]);
+    assert_refused("a component of 256 bytes", &[file("n".repeat(256), "x")]);
+    assert_refused("a component of 256 bytes in a GNU record", &[file("n".repeat(256), "x").gnu_names()]);
+    assert_refused("a path of 4097 bytes", &[file(vec!["p".repeat(240); 17].join("/") + "q", "x")]);
+    assert_refused("a path of 200,000 components", &[file("a/".repeat(200_000) + "f", "x")]);
+    assert_refused("a link's target of 4097 bytes", &[symlink("l", "t".repeat(4097))]);
+    assert_refused("a link with an empty target", &[symlink("l", "")]);
 }
 
-/// Ways out by links, each as (what stands in the lower layers, what the last layer does).
+/// Attempts to leave the target through links: a name, the entries of the lower layer, and the entries of the upper layer.
 fn breakouts(canary: &str) -> Vec<(&'static str, Vec<Entry>, Vec<Entry>)> {
     vec![
         ("a file through an absolute link", vec![symlink("x", canary)], vec![file("x/evil", "1")]),
@@ -135,12 +136,12 @@ fn breakouts(canary: &str) -> Vec<(&'static str, Vec<Entry>, Vec<Entry>)> {
             vec![hardlink("h", "s").mode(0o777), file("h", "evil").mode(0o777)],
         ),
         (
-            "a hard link to a link, dressed",
+            "a hard link to a link, with metadata",
             vec![symlink("s", format!("{canary}/secret"))],
             vec![hardlink("h", "s").mode(0o777).mtime(1).pax("SCHILY.xattr.user.evil", "1")],
         ),
         (
-            "a link dressed like a file",
+            "a link with a file's metadata",
             vec![],
             vec![symlink("s", format!("{canary}/secret")).mode(0o777).mtime(1).pax("SCHILY.xattr.user.evil", "1")],
         ),
@@ -182,7 +183,7 @@ fn breakouts(canary: &str) -> Vec<(&'static str, Vec<Entry>, Vec<Entry>)> {
             vec![dir("d").mtime(6).mode(0o777), symlink("d", canary)],
         ),
         (
-            "a link to the process's own root",
+            "a link to the process's root",
             vec![symlink("x", "/proc/self/root")],
             vec![file(format!("x{canary}/evil"), "1")],
         ),
@@ -191,7 +192,7 @@ fn breakouts(canary: &str) -> Vec<(&'static str, Vec<Entry>, Vec<Entry>)> {
 }
 
 #[test]
-fn no_link_leads_out_of_the_target() {
+fn links_do_not_lead_out_of_the_target() {
     for case in 0..breakouts("").len() {
         for together in [false, true] {
             let bench = Bench::new();
@@ -210,7 +211,7 @@ fn no_link_leads_out_of_the_target() {
 }
 
 #[test]
-fn hard_links_end_inside_or_nowhere() {
+fn rejects_hard_links_that_leave_the_target() {
     for target in [
         "../canary/secret",
         "../../etc/passwd",
@@ -224,19 +225,19 @@ fn hard_links_end_inside_or_nowhere() {
         "missing/too",
         "/etc/passwd",
     ] {
-        refused(&format!("a hard link to {target:?}"), &[hardlink("h", target)]);
+        assert_refused(&format!("a hard link to {target:?}"), &[hardlink("h", target)]);
     }
-    refused("a hard link to a folder", &[dir("d"), hardlink("h", "d")]);
-    refused("a hard link to what comes later", &[hardlink("h", "f"), file("f", "1")]);
+    assert_refused("a hard link to a folder", &[dir("d"), hardlink("h", "d")]);
+    assert_refused("a hard link to a later entry", &[hardlink("h", "f"), file("f", "1")]);
     let nest = [dir("a"), file("a/b", "1"), dir("a/c"), file("a/c/d", "2")];
     for target in ["a/b", "./a//b", "/a/b", "a/c/d"] {
-        refused(
+        assert_refused(
             &format!("a hard link over a folder to {target} in it"),
             &[&nest[..], &[hardlink("a", target)]].concat(),
         );
         check_refused(&format!("{target} in the layer below"), &[&nest, &[hardlink("a", target)]], 11);
     }
-    refused("a hard link below a file", &[file("f", "1"), hardlink("h", "f/x")]);
+    assert_refused("a hard link below a file", &[file("f", "1"), hardlink("h", "f/x")]);
     let bench = Bench::new();
     let secret = bench.home.arg("canary/secret");
     let entries = [symlink("l", bench.home.arg("canary")), hardlink("h", "l/secret")];
@@ -245,19 +246,19 @@ fn hard_links_end_inside_or_nowhere() {
     bench
         .unpack_beside_canary(&Image::new(vec![Layer::of(&[hardlink("h", &secret)])]), &[])
         .refused("an absolute hard link", 11);
-    contained("a hard link to itself", &[&[file("f", "1")], &[hardlink("f", "f")]]);
+    assert_contained("a hard link to itself", &[&[file("f", "1")], &[hardlink("f", "f")]]);
 }
 
 #[test]
-fn whiteouts_of_what_cannot_be_removed_are_refused() {
+fn rejects_whiteouts_of_invalid_names() {
     for name in [".wh.", "d/.wh.", ".wh..", "d/.wh..", ".wh...", "d/.wh...", "d/e/.wh..."] {
-        refused(name, &[dir("d"), dir("d/e"), file("d/f", "1"), file(name, "")]);
+        assert_refused(name, &[dir("d"), dir("d/e"), file("d/f", "1"), file(name, "")]);
         check_refused(&format!("{name}, next layer"), &[&[dir("d"), dir("d/e")], &[file(name, "")]], 11);
     }
 }
 
 #[test]
-fn a_hostile_layer_spoils_the_whole_image() {
+fn one_hostile_layer_fails_the_whole_image() {
     let good = [dir("d"), file("d/f", "1")];
     for place in 0..3 {
         let mut layers: Vec<&[Entry]> = vec![&good, &good, &good];

@@ -1,5 +1,5 @@
-//! Several jobs: layers side by side into the store, unpacked in order, the first failure by index told, and what others
-//! have fetched by then kept.
+//! Several jobs fetch layers in parallel, and the layers are unpacked in order. The failure with the lowest index is
+//! reported, and layers that were fetched by then are kept.
 
 use std::fs;
 
@@ -17,7 +17,7 @@ use kit::listing::{assert_same, listing};
 use kit::noise::noise;
 use kit::registry::Registry;
 
-/// Layers that differ and do not compress; each but the first removes a file of the one before.
+/// An image of different layers that do not compress. Each layer removes the file of the previous one.
 fn image(layers: usize) -> Image {
     let layer = |n: usize| {
         let bytes = noise(20_000 + n);
@@ -31,14 +31,14 @@ fn image(layers: usize) -> Image {
 }
 
 #[test]
-fn layers_that_arrive_in_any_order_make_the_same_tree() {
+fn the_order_of_arrival_does_not_change_the_tree() {
     let image = image(6);
     let mut trees = Vec::new();
     for jobs in ["1", "2", "3", "6", "12", "auto"] {
         let (bench, latch) = (Bench::new(), Latch::default());
         let name = image.push(&bench.registry, "app", "latest");
         if jobs == "6" {
-            // The first is the last to come.
+            // The first layer arrives last.
             bench.registry.fault(on(image.layers[0].digest()).held(&latch));
         }
         let running = bench.home.pullet(&["unpack", "-j", jobs, &name, "root"]).start();
@@ -62,15 +62,15 @@ fn layers_that_arrive_in_any_order_make_the_same_tree() {
 }
 
 #[test]
-fn they_are_fetched_side_by_side_and_each_job_has_one_connection() {
-    // One for the documents, and what one layer alone needs is no more.
+fn fetches_in_parallel_with_one_connection_per_job() {
+    // One connection more than jobs, for the documents. A single layer uses that connection.
     for (jobs, layers, connections) in [(2, 5, 3), (4, 4, 5), (8, 3, 4), (4, 1, 1)] {
         let (bench, image, latch) = (Bench::new(), image(layers), Latch::default());
         let name = image.push(&bench.registry, "app", "latest");
         bench.registry.fault(on("/blobs/").after(1).held(&latch));
         let running = bench.home.pullet(&["pull", "--jobs", &jobs.to_string(), &name]).start();
         let at_once = jobs.min(layers);
-        until("that many requests at once", || bench.registry.requests_to("/blobs/") == 1 + at_once);
+        until("the requests of all jobs", || bench.registry.requests_to("/blobs/") == 1 + at_once);
         latch.open();
         running.wait().exits(0);
         assert_eq!(bench.registry.connections(), connections, "{jobs} jobs, {layers} layers");
@@ -78,7 +78,7 @@ fn they_are_fetched_side_by_side_and_each_job_has_one_connection() {
 }
 
 #[test]
-fn one_token_is_enough_for_all() {
+fn requests_one_token_for_all_jobs() {
     let (bench, image) = (Bench::new(), image(5));
     let name = image.push(&bench.registry, "app", "latest");
     bench.registry.bearer("t0k", None);
@@ -87,19 +87,19 @@ fn one_token_is_enough_for_all() {
 }
 
 #[test]
-fn over_tls_too() {
+fn works_over_tls() {
     let (home, authority, image) = (Home::new(), Authority::new(), image(5));
     let registry = Registry::tls(&authority);
     let name = image.push(&registry, "app", "latest");
     let ca = home.write("ca.pem", authority.pem());
     home.run(&["unpack", "-j", "3", "--ca-file", &ca, &name, "root"]).exits(0);
     assert!(home.path("root/d/4").exists());
-    assert!(registry.calls_resumed() > 0, "a further connection knows the server");
+    assert!(registry.calls_resumed() > 0, "no connection resumed the TLS session");
 }
 
-/// The later one fails at once; the earlier one is held until that is known, and fails then.
+/// Layer 3 fails at once. Layer 2 is held until then, and fails after it.
 #[test]
-fn the_first_failure_by_index_is_told_and_the_rest_is_kept() {
+fn reports_the_failure_with_the_lowest_index_and_keeps_the_rest() {
     let (bench, image, latch) = (Bench::new(), image(4), Latch::default());
     let name = image.push(&bench.registry, "app", "latest");
     let digests: Vec<String> = image.layers.iter().map(Layer::digest).collect();
@@ -113,7 +113,7 @@ fn the_first_failure_by_index_is_told_and_the_rest_is_kept() {
     running.wait().exits(3).fails_in_one_line().says("layer 2 of 4");
     assert!(bench.home.blob(&digests[0]).exists());
     assert!(bench.home.index().is_empty());
-    // What the cancelled one had is where the next run goes on.
+    // The next run does not fetch the stored layer again.
     bench.registry.clear_faults();
     bench.home.run(&["pull", "-j", "4", &name]).exits(0);
     assert_eq!(bench.registry.requests_to(&digests[0]), 1, "{:?}", bench.registry.log());
@@ -121,9 +121,9 @@ fn the_first_failure_by_index_is_told_and_the_rest_is_kept() {
 }
 
 #[test]
-fn a_failure_to_unpack_stops_those_that_wait_for_bytes() {
+fn a_failure_to_unpack_cancels_the_other_jobs() {
     let (bench, mut layers) = (Bench::new(), image(3).layers);
-    layers[0] = Layer::gzip(b"this is no tar, and there is too little of it");
+    layers[0] = Layer::gzip(b"this is not a tar, and it is too short for one");
     let image = Image::new(layers);
     let name = image.push(&bench.registry, "app", "latest");
     bench.registry.fault(on(image.layers[2].digest()).stall(1000));
@@ -134,7 +134,7 @@ fn a_failure_to_unpack_stops_those_that_wait_for_bytes() {
 }
 
 #[test]
-fn a_signal_reaches_all_of_them() {
+fn a_signal_cancels_all_jobs() {
     for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
         let (bench, image) = (Bench::new(), image(4));
         let name = image.push(&bench.registry, "app", "latest");
@@ -146,7 +146,7 @@ fn a_signal_reaches_all_of_them() {
             bench.home.store().join("ingest").join(format!("{}.partial", layer.digest().replace(':', "-")))
         };
         for layer in &image.layers {
-            until("bytes of each", || fs::metadata(partial(layer)).is_ok_and(|meta| meta.len() == 1000));
+            until("a partial file of each layer", || fs::metadata(partial(layer)).is_ok_and(|meta| meta.len() == 1000));
         }
         running.signal(signal);
         running.wait().exits(code).fails_in_one_line().says("interrupted");
@@ -162,7 +162,7 @@ fn a_signal_reaches_all_of_them() {
 }
 
 #[test]
-fn what_is_there_already_is_unpacked_while_the_rest_arrives() {
+fn unpacks_stored_layers_while_others_arrive() {
     let (bench, image, latch) = (Bench::new(), image(3), Latch::default());
     let first = Image::new(vec![image.layers[0].clone()]).push(&bench.registry, "base", "1");
     bench.home.run(&["pull", &first]).exits(0);
@@ -176,7 +176,7 @@ fn what_is_there_already_is_unpacked_while_the_rest_arrives() {
 }
 
 #[test]
-fn numbers_that_are_none_are_usage() {
+fn rejects_invalid_numbers_of_jobs() {
     for jobs in ["0", "-1", "65", "many", "", "2.5"] {
         Home::new().run(&["pull", "--jobs", jobs, "a"]).exits_in(jobs, 2).fails_in_one_line();
     }

@@ -1,5 +1,5 @@
-//! Numbers that do not fit into 32 bits: sizes beyond 4 GiB, and times beyond 2038 and 2106. Nothing here depends on the
-//! machine's word; `cargo xtask cross --test` runs it with those of 32 bits.
+//! Numbers that do not fit into 32 bits: sizes beyond 4 GiB, and times after 2038 and 2106. The tests are the same for all
+//! processors, and `cargo xtask cross --test` runs them with 32-bit binaries.
 
 use std::fs;
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -16,9 +16,9 @@ use kit::sparse::{self, Piece};
 const GIB: u64 = 1 << 30;
 
 #[test]
-fn sparse_files_beyond_4_gib() {
+fn unpacks_sparse_files_beyond_4_gib() {
     let block = [7; 4096];
-    // 4 GiB and a little is a little where the size is cut to 32 bits.
+    // Truncated to 32 bits, 4 GiB + 8192 is 8192.
     let places = [2 * GIB, 4 * GIB, 4 * GIB + 8192, 6 * GIB];
     let pieces: Vec<Piece> = places.iter().map(|place| (*place, &block[..])).collect();
     for (case, make) in sparse::FORMATS {
@@ -36,16 +36,16 @@ fn sparse_files_beyond_4_gib() {
 }
 
 #[test]
-fn times_beyond_32_bits() {
-    // The ends of i32 and u32, their successors, and a time that only 34 bits hold.
+fn keeps_times_beyond_32_bits() {
+    // The greatest i32 and u32, their successors, and a time that needs 34 bits.
     for seconds in [i64::from(i32::MAX), 1 << 31, i64::from(u32::MAX), 1 << 32, (3 << 32) + 5] {
-        let dressed = |entry: Entry| entry.pax("mtime", format!("{seconds}.5"));
+        let timed = |entry: Entry| entry.pax("mtime", format!("{seconds}.5"));
         let entries = [
             file("octal", "x").mtime(seconds),
-            dressed(file("pax", "x")),
-            dressed(dir("folder")),
+            timed(file("pax", "x")),
+            timed(dir("folder")),
             file("folder/inside", "x"),
-            dressed(symlink("link", "nowhere")),
+            timed(symlink("link", "nowhere")),
         ];
         let unpacked = unpack(&[&entries, &[file("folder/later", "x")]]).done(&seconds.to_string());
         for (name, nanoseconds) in [("octal", 0), ("pax", 500_000_000), ("folder", 500_000_000), ("link", 500_000_000)]
@@ -57,22 +57,22 @@ fn times_beyond_32_bits() {
 }
 
 #[test]
-fn a_size_beyond_32_bits_is_not_cut_to_a_good_one() {
+fn does_not_truncate_the_size_of_a_layer() {
     for more in [4 * GIB, 16 * GIB] {
         let bench = Bench::new();
         let image = Image::small("large");
         let size = image.layers[0].blob.len() as u64 + more;
         let image = image.edited(|manifest| manifest["layers"][0]["size"] = json!(size));
         let outcome = bench.pull(&image).fails_in_one_line();
-        // What the disk has room for is fetched and told to be too short.
+        // If the disk has enough space for this size, the layer is fetched and found too short.
         let outcome = outcome.exits_among(&more.to_string(), &[5, 8, 9, 11]);
         assert!(bench.home.index().is_empty(), "{outcome}");
     }
 }
 
-/// Cut to 32 bits each of these sizes fits what is there.
+/// Truncated to 32 bits, each of these sizes would match the data.
 #[test]
-fn an_entry_beyond_32_bits_is_not_cut_to_what_is_there() {
+fn does_not_truncate_the_size_of_an_entry() {
     for more in [4 * GIB, 1 << 40] {
         let size = more + 512;
         let body = || file("f", [b'x'; 512]);
@@ -81,7 +81,7 @@ fn an_entry_beyond_32_bits_is_not_cut_to_what_is_there() {
             ("the header", [body().size(size.cast_signed()), file("after", "1")]),
             ("base-256", [body().patch(124, base256(size.cast_signed(), 12)), file("after", "1")]),
             ("pax", [body().pax("size", size.to_string()), file("after", "1")]),
-            ("a pax header's own", [pax, file("after", "1")]),
+            ("the size of a pax header", [pax, file("after", "1")]),
             ("sparse", [sparse::old_gnu("f", &[(more, &[7; 512])], 512), file("after", "1")]),
         ] {
             check_refused(&format!("{case}, {more} too many"), &[&entries], 11);
@@ -90,16 +90,20 @@ fn an_entry_beyond_32_bits_is_not_cut_to_what_is_there() {
 }
 
 #[test]
-fn a_length_beyond_32_bits_is_not_cut_to_a_good_one() {
+fn does_not_truncate_a_content_length() {
     let (bench, image, name) = noisy();
     let (layer, size) = (image.layers[0].digest(), image.layers[0].blob.len() as u64);
     bench.registry.fault(on(&layer).length((size + 4 * GIB).to_string()));
-    bench.home.run(&["pull", &name]).exits_among("more than promised, and less", &[5, 8]).fails_in_one_line();
+    bench
+        .home
+        .run(&["pull", &name])
+        .exits_among("a Content-Length that is 4 GiB too large", &[5, 8])
+        .fails_in_one_line();
     assert!(bench.home.index().is_empty());
 }
 
 #[test]
-fn a_range_beyond_32_bits_is_not_cut_to_a_good_one() {
+fn does_not_truncate_a_content_range() {
     let (bench, image, name) = noisy();
     let (layer, size) = (image.layers[0].digest(), image.layers[0].blob.len() as u64);
     let range = format!("bytes {}-{}/{}", 4 * GIB + 1000, 4 * GIB + size - 1, 4 * GIB + size);
@@ -111,13 +115,13 @@ fn a_range_beyond_32_bits_is_not_cut_to_a_good_one() {
 }
 
 #[test]
-fn a_partial_beyond_32_bits_is_not_cut_to_a_good_one() {
+fn does_not_truncate_the_size_of_a_partial_file() {
     let (bench, image, name) = noisy();
     let (layer, blob) = (image.layers[0].digest(), &image.layers[0].blob);
     let ingest = bench.home.store().join("ingest");
     fs::create_dir_all(&ingest).unwrap();
     let partial = fs::File::create(ingest.join(format!("{}.partial", layer.replace(':', "-")))).unwrap();
-    // The beginning is right: with 32 bits it would be the beginning of the blob.
+    // The content is right. Truncated to 32 bits the size is right, too.
     partial.write_all_at(&blob[..1000], 0).unwrap();
     partial.set_len(4 * GIB + 1000).unwrap();
     bench.home.run(&["pull", &name]).exits(0);

@@ -1,21 +1,21 @@
-//! The limits that options set: they are met exactly, and their errors name the option.
+//! Limits that options set apply exactly, and their errors name the option.
 
 use kit::archive::{archive, file};
 use kit::bench::{Bench, unpack_image};
 use kit::image::{Image, Layer};
 use kit::noise::noise;
 
-fn two() -> Image {
+fn two_layers() -> Image {
     Image::new(vec![Layer::of(&[file("a", [b'a'; 5000]), file("b", "1")]), Layer::of(&[file("c", "2")])])
 }
 
 #[test]
-fn an_unpack_stops_at_the_limits_that_options_set() {
+fn unpack_stops_at_the_limits_of_its_options() {
     let first = archive(&[file("a", [b'a'; 5000]), file("b", "1")]).len();
     let all = first + archive(&[file("c", "2")]).len();
     let check = |options: &[&str], refusal: Option<&str>| {
         let case = format!("{options:?}");
-        let unpacked = unpack_image(&two(), options);
+        let unpacked = unpack_image(&two_layers(), options);
         match refusal {
             None => drop(unpacked.done(&case)),
             Some(text) => {
@@ -38,8 +38,8 @@ fn an_unpack_stops_at_the_limits_that_options_set() {
 }
 
 #[test]
-fn a_pull_refuses_what_no_unpack_could_take_before_a_layer_moves() {
-    let (bench, image) = (Bench::new(), two());
+fn pull_rejects_an_image_above_the_limit_before_fetching_layers() {
+    let (bench, image) = (Bench::new(), two_layers());
     let size: usize = image.layers.iter().map(|layer| layer.blob.len()).sum::<usize>() + image.config_bytes.len();
     let name = image.push(&bench.registry, "app", "latest");
     let outcome = bench.home.run(&["pull", "--max-unpacked", &(size - 1).to_string(), &name]).exits(11);
@@ -49,7 +49,7 @@ fn a_pull_refuses_what_no_unpack_could_take_before_a_layer_moves() {
 }
 
 #[test]
-fn a_limit_that_is_none_is_refused() {
+fn rejects_invalid_limits() {
     for value in ["", "0", "0k", "k", "1x", "1kk", "-1", "+1", "1.5g", "99999999999999999999", "99999999999t", " 1"] {
         for option in ["--max-unpacked", "--max-zstd-window"] {
             let args = ["unpack", option, value, "r.io/app", "root"];

@@ -1,4 +1,4 @@
-//! `login` and `logout`: credentials are tried before they are kept, kept where other tools look, and shown to nobody.
+//! `login` and `logout`: credentials are tried before they are stored, stored where other tools find them, and not printed.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -22,7 +22,7 @@ fn encoded() -> String {
     base64(USER.as_bytes())
 }
 
-/// A registry for this user, by Basic.
+/// A registry that requires the Basic credentials of `USER`.
 fn guarded() -> Bench {
     let bench = Bench::new();
     bench.registry.require(&format!("Basic {}", encoded()), &[r#"Basic realm="registry""#]);
@@ -43,8 +43,8 @@ fn mode(home: &Home, name: &str) -> u32 {
     fs::metadata(home.path(name)).unwrap().permissions().mode() & 0o7777
 }
 
-/// A helper that keeps what it is given in the folder `kept`.
-fn keychain(home: &Home) -> String {
+/// Writes a credential helper that stores its entry in the folder `kept`. Returns a `PATH` with it.
+fn credential_helper(home: &Home) -> String {
     fs::create_dir_all(home.path("bin")).unwrap();
     fs::create_dir_all(home.path("kept")).unwrap();
     let kept = home.arg("kept");
@@ -61,7 +61,7 @@ fn keychain(home: &Home) -> String {
 }
 
 #[test]
-fn what_is_kept_is_used_and_removed() {
+fn stores_uses_and_removes_credentials() {
     for password in ["hunter2-s3cret", "hunter2-s3cret\n", "hunter2-s3cret\r\n"] {
         let bench = guarded();
         let host = bench.registry.host();
@@ -82,7 +82,7 @@ fn what_is_kept_is_used_and_removed() {
 }
 
 #[test]
-fn what_a_login_left_that_died_is_removed_by_the_next() {
+fn removes_temporary_files_of_dead_processes() {
     let bench = guarded();
     fs::create_dir(bench.home.path("home/.docker")).unwrap();
     let (dead, alive) = ("config.json.4194303.new", "config.json.4194302.new");
@@ -102,18 +102,23 @@ fn what_a_login_left_that_died_is_removed_by_the_next() {
 }
 
 #[test]
-fn what_is_refused_is_not_kept() {
+fn does_not_store_refused_credentials() {
     let bench = guarded();
     login(&bench, &[], b"wrong").exits(4).prints("").fails_in_one_line();
     login(&bench, &[], b"").exits(2).fails_in_one_line();
     login(&bench, &[], b"\n").exits(2).fails_in_one_line();
     login(&bench, &[], &[b'x'; 100_000]).exits(2).fails_in_one_line();
     login(&bench, &[], b"\xff\xfe").exits(2).fails_in_one_line();
-    assert_eq!(bench.registry.log().len(), 2, "accounts get locked: {:?}", bench.registry.log());
+    assert_eq!(
+        bench.registry.log().len(),
+        2,
+        "too many attempts, which can lock an account: {:?}",
+        bench.registry.log()
+    );
     bench.registry.fault(on("/v2/").status(500).body("no"));
     login(&bench, &[], b"hunter2-s3cret").exits(5).prints("").fails_in_one_line();
     assert!(!bench.home.path("home/.docker").exists());
-    // What is kept already does not count for what is tried.
+    // Stored credentials are not used to log in.
     let bench = guarded();
     login(&bench, &[], b"hunter2-s3cret").exits(0);
     login(&bench, &[], b"wrong").exits(4);
@@ -121,7 +126,7 @@ fn what_is_refused_is_not_kept() {
 }
 
 #[test]
-fn a_token_endpoint_is_asked_without_a_scope() {
+fn requests_a_token_without_a_scope() {
     let bench = Bench::new();
     let realm = bench.registry.url("/token");
     bench.registry.tokens(Some(&format!("Basic {}", encoded())), r#"{"token":"t0ken"}"#);
@@ -129,17 +134,17 @@ fn a_token_endpoint_is_asked_without_a_scope() {
     login(&bench, &[], b"hunter2-s3cret").exits(0).prints("Login Succeeded\n");
     assert_eq!(bench.registry.log(), ["GET /v2/ 401", "GET /token?service=reg&account=robot 200", "GET /v2/ 200"]);
     login(&bench, &[], b"wrong").exits(4).fails_in_one_line();
-    // The rules for realms hold here too: this is where a stranger would ask for the password.
+    // The rules for realms apply here, too, because another server could ask for the password.
     let other = Registry::plain();
     bench.registry.require("Bearer t0ken", &[&format!(r#"Bearer realm="{}",service="reg""#, other.url("/token"))]);
     login(&bench, &[], b"hunter2-s3cret").exits(4).fails_in_one_line();
     bench.registry.fault(on("/v2/").redirect(307, other.url("/v2/")));
-    login(&bench, &[], b"hunter2-s3cret").exits_in("another server says yes", 4).fails_in_one_line();
+    login(&bench, &[], b"hunter2-s3cret").exits_in("another server accepts the login", 4).fails_in_one_line();
     assert!(other.calls().iter().all(|call| call.request.header("authorization").is_none()));
 }
 
 #[test]
-fn the_rest_of_the_file_stays() {
+fn keeps_the_rest_of_the_file() {
     let bench = guarded();
     let host = bench.registry.host();
     let before = json!({
@@ -150,7 +155,7 @@ fn the_rest_of_the_file_stays() {
     });
     let file = bench.home.write("auth.json", before.to_string());
     fs::set_permissions(bench.home.path("auth.json"), fs::Permissions::from_mode(0o644)).unwrap();
-    // A link to the file stays one.
+    // A link to the file is kept.
     let link = bench.home.arg("link.json");
     std::os::unix::fs::symlink(&file, &link).unwrap();
     login(&bench, &["--authfile", &link], b"hunter2-s3cret").exits(0);
@@ -174,7 +179,7 @@ fn the_rest_of_the_file_stays() {
 }
 
 #[test]
-fn a_broken_file_is_not_overwritten() {
+fn does_not_overwrite_a_broken_file() {
     let bench = guarded();
     for text in ["{", "[]", r#"{"auths":[]}"#, r#"{"auths":{"s3cret":"#] {
         let file = bench.home.write("auth.json", text);
@@ -188,10 +193,10 @@ fn a_broken_file_is_not_overwritten() {
 }
 
 #[test]
-fn a_helper_keeps_what_the_file_must_not() {
+fn stores_credentials_in_a_configured_helper() {
     let bench = guarded();
     let host = bench.registry.host();
-    let path = keychain(&bench.home);
+    let path = credential_helper(&bench.home);
     let config = json!({ "credHelpers": { &host: "test" }, "auths": { &host: {} } });
     fs::create_dir_all(bench.home.path("home/.docker")).unwrap();
     bench.home.write("home/.docker/config.json", config.to_string());
@@ -214,7 +219,7 @@ fn a_helper_keeps_what_the_file_must_not() {
         .prints(&format!("Removing login credentials for {host}\n"));
     assert!(!bench.home.path("kept/entry").exists());
     bench.home.pullet(&["logout", &host]).envs(env).run().exits(0).prints(&format!("Not logged in to {host}\n"));
-    // What no helper keeps is not put into the file instead.
+    // If the helper fails, the credentials are not written to the file instead.
     bench.home.write("home/.docker/config.json", json!({ "credsStore": "missing" }).to_string());
     let outcome = bench.home.pullet(&args).envs(env).stdin(b"hunter2-s3cret").run().exits(9).fails_in_one_line();
     outcome.says("docker-credential-missing").hides("s3cret");
@@ -222,7 +227,7 @@ fn a_helper_keeps_what_the_file_must_not() {
 }
 
 #[test]
-fn docker_hub_has_dockers_key() {
+fn uses_dockers_key_for_docker_hub() {
     let home = Home::new();
     for host in [&[][..], &["docker.io"], &["index.docker.io"], &["https://index.docker.io/v1/"]] {
         let text = json!({ "auths": { "https://index.docker.io/v1/": { "auth": encoded() }, "docker.io/ns": {} } });
@@ -236,7 +241,7 @@ fn docker_hub_has_dockers_key() {
 }
 
 #[test]
-fn without_a_terminal_nobody_is_asked() {
+fn does_not_prompt_without_a_terminal() {
     let bench = guarded();
     let host = bench.registry.host();
     for args in [&["login", "-u", "robot"][..], &["login"]] {
@@ -252,7 +257,7 @@ fn without_a_terminal_nobody_is_asked() {
 }
 
 #[test]
-fn a_password_typed_at_a_terminal_is_not_shown() {
+fn does_not_echo_a_password() {
     let bench = guarded();
     let command = format!("{} login {}", program().display(), bench.registry.host());
     let mut script = debian::command("script");
@@ -262,17 +267,17 @@ fn a_password_typed_at_a_terminal_is_not_shown() {
         .env("HOME", bench.home.path("home"))
         .env("SHELL", "/bin/sh");
     let mut child = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    let (mut typed, mut shown) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    let (mut input, mut output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
     let mut screen = String::new();
     for (question, answer) in [("Username: ", "robot\n"), ("Password: ", "hunter3\u{7f}2-s3cret\n")] {
         while !screen.ends_with(question) {
             let mut byte = [0];
-            assert_eq!(shown.read(&mut byte).unwrap(), 1, "it ended before it asked: {screen}");
+            assert_eq!(output.read(&mut byte).unwrap(), 1, "login ended before the prompt: {screen}");
             screen.push(char::from(byte[0]));
         }
-        typed.write_all(answer.as_bytes()).unwrap();
+        input.write_all(answer.as_bytes()).unwrap();
     }
-    shown.read_to_string(&mut screen).unwrap();
+    output.read_to_string(&mut screen).unwrap();
     assert!(child.wait().unwrap().success(), "{screen}");
     assert!(screen.contains("Login Succeeded") && !screen.contains("s3cret"), "{screen}");
     assert_eq!(read(&bench.home, "home/.docker/config.json")["auths"][bench.registry.host()]["auth"], encoded());
@@ -302,13 +307,13 @@ fn skopeo_and_pullet_read_each_others_files() {
     inspect(&file).expect(0);
     skopeo(&["logout", "--authfile", &file, &host]).expect(0);
     bench.home.run(&["pull", "--authfile", &file, &name]).exits(4);
-    // A namespace of skopeo's is one of pullet's.
+    // pullet reads skopeo's entry for a namespace.
     let namespace = format!("{host}/ns");
     skopeo(&["login", "--tls-verify=false", "--authfile", &file, "-u", user, "-p", password, &namespace]).expect(0);
     bench.home.run(&["pull", "--authfile", &file, &name]).exits(0);
     let other = Image::small("other").push(&bench.registry, "other/app", "latest");
     bench.home.run(&["pull", "--authfile", &file, &other]).exits(4);
-    // What skopeo keeps where no option says is found there.
+    // pullet finds the file that skopeo writes without an option.
     let folder = bench.home.arg("run");
     fs::create_dir(&folder).unwrap();
     let mut command = debian::command("skopeo");

@@ -35,11 +35,11 @@ const TOPICS: &[(&str, Option<&str>)] = &[
 
 /// Tests that need more features than their module.
 const NEEDS: &[(&str, &str)] = &[
-    ("jobs::layers_that_arrive_in_any_order_make_the_same_tree", "manage"),
-    ("jobs::the_first_failure_by_index_is_told_and_the_rest_is_kept", "manage"),
-    ("limits::an_unpack_stops_at_the_limits_that_options_set", "zstd"),
+    ("jobs::the_order_of_arrival_does_not_change_the_tree", "manage"),
+    ("jobs::reports_the_failure_with_the_lowest_index_and_keeps_the_rest", "manage"),
+    ("limits::unpack_stops_at_the_limits_of_its_options", "zstd"),
     ("malformed::broken_zstd_is_refused", "zstd"),
-    ("jobs::over_tls_too", "tls"),
+    ("jobs::works_over_tls", "tls"),
     ("redirect::from_https_nothing_leads_to_http", "tls"),
     ("requests::over_tls_the_count_is_the_same", "tls"),
     ("requests::pages_of_tags_that_bring_nothing_new_end", "manage"),
@@ -53,7 +53,7 @@ const NEEDS: &[(&str, &str)] = &[
 /// binary passes natively on x86_64.
 const BROKEN: &[(&str, &str)] = &[
     ("qemu-i386", "boot::a_signal_ends_the_wait_and_leaves_nothing_mounted"),
-    ("qemu-i386", "jobs::a_signal_reaches_all_of_them"),
+    ("qemu-i386", "jobs::a_signal_cancels_all_jobs"),
     ("qemu-i386", "stream::a_signal_ends_it_and_takes_the_tree_away"),
 ];
 
