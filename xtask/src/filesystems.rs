@@ -7,7 +7,7 @@ use crate::{Result, cargo, debian, disk, shell};
 
 /// The modules of `tests/it` that depend on the file system.
 const TOPICS: &[&str] =
-    &["artifact::", "dress::", "hardening::", "hostile::", "merge::", "store::", "unpack::", "user::", "whiteout::"];
+    &["artifact::", "hardening::", "hostile::", "merge::", "metadata::", "store::", "unpack::", "user::", "whiteout::"];
 
 struct Row {
     name: &'static str,

@@ -7,20 +7,20 @@ use super::targets::{Emulation, Flavour, Target};
 use crate::{Result, cargo, debian, shell, show};
 
 /// The modules of tests/it that run, each with the feature that all its tests need, if any. Left out are:
-/// - tests that run pullet under strace or make the kernel refuse a system call (`disk`, `frugal`, `openat2`,
-///   `sandbox`): they would see the emulator's calls, and the emulator of Debian 12 does not support Landlock;
+/// - tests that run pullet under strace or make the kernel refuse a system call (`disk`, `openat2`, `sandbox`,
+///   `system_calls`): they would see the emulator's calls, and the emulator of Debian 12 does not support Landlock;
 /// - tests that start pullet by name from a shell, on a terminal or as another user (`login`, `signals`, `user`): they
 ///   would start the native binary;
 /// - tests whose result does not depend on the processor: command line, configuration, real images.
 const TOPICS: &[(&str, Option<&str>)] = &[
     ("boot::", Some("boot")),
-    ("dress::", None),
     ("early::", Some("tls")),
     ("jobs::", None),
     ("large::", None),
     ("limits::", None),
     ("malformed::", None),
     ("merge::", None),
+    ("metadata::", None),
     // Resuming.
     ("patience::", None),
     ("platform::", None),
