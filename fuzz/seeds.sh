@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes the seeds that are not text, with tar, gzip and zstd; the others in fuzz/seeds are written by hand.
+# Makes the binary seeds with tar, gzip and zstd. The text seeds in fuzz/seeds are written by hand.
 set -eu
 cd "$(dirname "$0")/seeds"
 work=$(mktemp -d)

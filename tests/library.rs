@@ -1,4 +1,4 @@
-//! The library as a program embeds it: what only its public API can show.
+//! The public interface of the library, as far as the program does not show it.
 
 use std::process::Command;
 use std::sync::Mutex;
@@ -12,7 +12,7 @@ use pullet::{Cancel, Client, Credentials, ErrorKind, Event, LayerState, Options,
 
 const LOGIN: &str = "robot:s3cret";
 
-/// Names the registry to a test that runs itself again with another environment.
+/// The variable with the name of the image for a test that runs itself again with another environment.
 const REGISTRY: &str = "PULLET_TEST_REGISTRY";
 
 fn registry_with_login(image: &Image) -> Registry {
@@ -109,7 +109,7 @@ fn one_call_is_cancelled_and_the_next_is_not() {
 }
 
 #[test]
-fn what_a_program_prints_of_a_client_has_no_secret() {
+fn debug_output_of_a_client_has_no_secrets() {
     let credentials = Credentials::new("robot", "s3cret").unwrap();
     let client = Client::new(Options::new().credentials(credentials)).unwrap();
     assert!(!format!("{client:?}").contains("s3cret"));

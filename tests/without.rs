@@ -1,5 +1,5 @@
-//! A pullet without its features. Using a feature that is not compiled in fails with an error that names it, and never falls
-//! back to something weaker. All other tests need a pullet with its features.
+//! pullet without features. Using a feature that is not compiled in fails with an error that names it, and never falls back
+//! to something weaker. All other integration tests need features.
 #![cfg(not(any(feature = "tls", feature = "manage", feature = "boot")))]
 #![allow(
     clippy::unwrap_used,

@@ -1,10 +1,10 @@
-//! Archives out of what a fuzzer makes up: lines of text, which mutate well and which people can read, or bytes whose
-//! checksums are corrected.
+//! Makes archives from fuzzer input: from lines of text, which are readable and mutate well, or from bytes, whose checksums
+//! are corrected.
 //!
-//! A line is a kind, a name, and what the kind needs, separated by spaces: `f NAME TEXT`, `d NAME`, `l NAME TARGET`,
-//! `h NAME TARGET`, `c NAME`, `b NAME`, `p NAME`. Lines `o MODE`, `u ID`, `t TIME` and `x KEYWORD VALUE` (a pax record) are
-//! about the next entry. `=` begins the next layer. Any other kind is the type flag of the header. `%` is replaced by the
-//! folder that is watched.
+//! A line has a kind, a name and arguments, separated by spaces: `f NAME TEXT`, `d NAME`, `l NAME TARGET`,
+//! `h NAME TARGET`, `c NAME`, `b NAME`, `p NAME`. The lines `o MODE`, `u ID`, `t TIME` and `x KEYWORD VALUE` (a pax record)
+//! set metadata of the next entry. `=` starts the next layer. Any other kind is the type flag of the header. `%` is replaced
+//! by the watched folder.
 
 use std::borrow::Cow;
 
@@ -30,7 +30,7 @@ pub fn layers(script: &[u8], folder: &str) -> Vec<Vec<u8>> {
             b"t" => next.time = octal(&name),
             b"x" => next.records.push((name.into_owned(), rest.into_owned())),
             [kind, ..] => {
-                let layer = layers.last_mut().expect("there is a layer from the beginning");
+                let layer = layers.last_mut().expect("the list starts with one layer");
                 layer.extend(std::mem::take(&mut next).entry(*kind, &name, &rest).bytes());
             }
             [] => {}
@@ -39,12 +39,12 @@ pub fn layers(script: &[u8], folder: &str) -> Vec<Vec<u8>> {
     layers
 }
 
-/// Returns the bytes with the checksum of each header corrected. The headers are found by the sizes in those before.
+/// Returns the bytes with the checksum of each header corrected. Finds each header by the size in the previous one.
 pub fn mended(bytes: &[u8]) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
     let mut at = 0;
     while let Some(block) = bytes.get_mut(at..at + BLOCK) {
-        let block: &mut [u8; BLOCK] = block.try_into().expect("a block has its size");
+        let block: &mut [u8; BLOCK] = block.try_into().expect("a block has 512 bytes");
         if block.iter().any(|&b| b != 0) {
             set_checksum(block);
         }
@@ -55,7 +55,7 @@ pub fn mended(bytes: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// What the lines before an entry say about it.
+/// The metadata that lines have set for the next entry.
 #[derive(Default)]
 struct Next {
     mode: Option<u64>,
@@ -76,7 +76,7 @@ impl Next {
             b'p' => (b'6', 0o600),
             other => (other, 0o644),
         };
-        // Numbers stay below the limit of their octal fields.
+        // The numbers must fit into their octal fields.
         let mode = (self.mode.unwrap_or(mode) & 0o777_7777) as u32;
         let (id, time) = ((self.id & 0o777_7777) as i64, (self.time & 0o777_7777_7777) as i64);
         let entry = Entry::new(name, flag, mode).owner(id, id).mtime(time).device(1, 3);

@@ -1,4 +1,4 @@
-//! Counts what is allocated, so that an input which makes memory grow is a finding as a panic is.
+//! Counts allocations, so that an input that needs too much memory is a finding like a panic.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -10,7 +10,7 @@ static ALLOCATOR: Counting = Counting;
 static LIVE: AtomicUsize = AtomicUsize::new(0);
 static PEAK: AtomicUsize = AtomicUsize::new(0);
 
-// Everything is done by the system's allocator; the counters have no part in what is returned.
+// SAFETY: all calls go to the system's allocator. The counters do not affect the returned pointers.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let live = LIVE.fetch_add(layout.size(), Relaxed) + layout.size();
@@ -24,12 +24,12 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// Runs `work`, which may have `most` bytes at a time.
+/// Runs `work`, and panics if it had more than `most` bytes allocated at a time.
 pub fn within<T>(most: usize, work: impl FnOnce() -> T) -> T {
     let before = LIVE.load(Relaxed);
     PEAK.store(before, Relaxed);
     let result = work();
     let peak = PEAK.load(Relaxed) - before;
-    assert!(peak <= most, "{peak} bytes of memory at a time, {most} at most");
+    assert!(peak <= most, "a peak of {peak} bytes exceeds the limit of {most} bytes");
     result
 }

@@ -1,20 +1,21 @@
-//! The folder in which a target is unpacked, with a tree beside it that must stay as it is.
+//! The folder in which a target is unpacked, with a canary tree that must not change.
 
 use std::ffi::OsString;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
-/// Names it. A file system of its own, for hostile images are unpacked there: `cargo xtask fuzz` makes it.
+/// The variable with the path of the folder. `cargo xtask fuzz` mounts a separate file system there, because malicious
+/// images are unpacked in it.
 const VARIABLE: &str = "PULLET_FUZZ_FOLDER";
 
-/// A folder with a canary tree and room for a target.
+/// A folder with a canary tree, in which the target is unpacked.
 pub struct Watched {
     folder: PathBuf,
     canary: Vec<State>,
 }
 
-/// All that a change would change: ctime tells of mode, owner, xattrs and links too.
+/// The state of a file. Any change to it changes the state: ctime covers the mode, the owner, xattrs and links.
 #[derive(Debug, PartialEq)]
 struct State {
     path: PathBuf,
@@ -25,35 +26,37 @@ struct State {
 impl Watched {
     pub fn new() -> Self {
         let folder = std::env::var_os(VARIABLE).map(PathBuf::from);
-        let folder = folder.unwrap_or_else(|| panic!("${VARIABLE} names no folder: run this by cargo xtask fuzz"));
+        let folder = folder.unwrap_or_else(|| panic!("${VARIABLE} is not set: run this with cargo xtask fuzz"));
         let canary = folder.join("canary");
-        fs::create_dir_all(canary.join("folder")).expect("a canary is made");
-        fs::write(canary.join("file"), "canary").expect("a canary is made");
-        fs::write(canary.join("folder/secret"), "canary").expect("a canary is made");
-        fs::set_permissions(canary.join("folder/secret"), Permissions::from_mode(0o600)).expect("a canary is made");
-        symlink("folder", canary.join("link")).expect("a canary is made");
+        fs::create_dir_all(canary.join("folder")).expect("cannot make the canary");
+        fs::write(canary.join("file"), "canary").expect("cannot make the canary");
+        fs::write(canary.join("folder/secret"), "canary").expect("cannot make the canary");
+        fs::set_permissions(canary.join("folder/secret"), Permissions::from_mode(0o600))
+            .expect("cannot make the canary");
+        symlink("folder", canary.join("link")).expect("cannot make the canary");
         let mut watched = Self { folder, canary: Vec::new() };
         watched.canary = watched.states();
         watched
     }
 
-    /// What `%` means in a script.
+    /// The path that replaces `%` in a script.
     pub fn folder(&self) -> &str {
-        self.folder.to_str().expect("the folder's path is UTF-8")
+        self.folder.to_str().expect("the path of the folder is not UTF-8")
     }
 
     pub fn target(&self) -> PathBuf {
         self.folder.join("root")
     }
 
-    /// Compares the canary, demands the target to be there or not and nothing else to be there, and removes the target.
+    /// Panics if the canary has changed, if the target does not exist as `is_published` says, or if the folder contains
+    /// anything else. Then removes the target.
     pub fn check(&self, is_published: bool) {
-        assert_eq!(self.states(), self.canary, "something outside of the target was changed");
+        assert_eq!(self.states(), self.canary, "something outside the target was changed");
         let mut expected = vec![OsString::from("canary")];
         expected.extend(is_published.then(|| OsString::from("root")));
         assert_eq!(names(&self.folder), expected, "the folder around the target (published: {is_published})");
         if is_published {
-            fs::remove_dir_all(self.target()).expect("the target can be removed");
+            fs::remove_dir_all(self.target()).expect("cannot remove the target");
         }
     }
 
@@ -73,16 +76,16 @@ impl Default for Watched {
 
 impl State {
     fn of(path: PathBuf) -> Self {
-        let is = path.symlink_metadata().unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-        let content = if is.is_file() { fs::read(&path).expect("a canary is read") } else { Vec::new() };
+        let metadata = path.symlink_metadata().unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        let content = if metadata.is_file() { fs::read(&path).expect("cannot read the canary") } else { Vec::new() };
         let numbers = [
-            is.mode().into(),
-            is.uid().into(),
-            is.gid().into(),
-            is.nlink() as i64,
-            is.mtime(),
-            is.ctime(),
-            is.ctime_nsec(),
+            metadata.mode().into(),
+            metadata.uid().into(),
+            metadata.gid().into(),
+            metadata.nlink() as i64,
+            metadata.mtime(),
+            metadata.ctime(),
+            metadata.ctime_nsec(),
         ];
         Self { path, content, numbers }
     }
@@ -90,7 +93,7 @@ impl State {
 
 fn names(folder: &Path) -> Vec<OsString> {
     let entries = fs::read_dir(folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
-    let mut names: Vec<OsString> = entries.map(|entry| entry.expect("a folder is read").file_name()).collect();
+    let mut names: Vec<OsString> = entries.map(|entry| entry.expect("cannot read the folder").file_name()).collect();
     names.sort();
     names
 }

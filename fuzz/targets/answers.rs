@@ -1,4 +1,4 @@
-//! What else a registry answers: `Location` and `Retry-After`, the JSON of tokens and of refusals.
+//! Other parts of responses: `Location` and `Retry-After`, and the JSON of token responses and of errors.
 
 #![no_main]
 
@@ -19,7 +19,7 @@ fuzz_target!(|bytes: &[u8]| {
     });
 });
 
-/// What a reference leads to is a clean URL, and stays at its origin when it is joined with itself.
+/// A joined URL has only valid characters, and joining it with itself does not change it or its origin.
 fn url(base: &str, reference: &str) {
     let Some((whole, origin)) = joined(base, reference) else { return };
     assert!(whole.bytes().all(|b| b.is_ascii_graphic()) && !whole.contains('#'), "{whole}");

@@ -1,4 +1,4 @@
-//! Entries of a tar, as it is and with its checksums put right: no more data than there are bytes.
+//! The entries of a tar, unchanged and with corrected checksums. They never have more data than the tar has bytes.
 
 #![no_main]
 

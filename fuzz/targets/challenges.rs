@@ -1,4 +1,4 @@
-//! `WWW-Authenticate`, a header a line.
+//! `WWW-Authenticate` headers, one per line.
 
 #![no_main]
 

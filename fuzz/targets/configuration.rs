@@ -1,5 +1,4 @@
-//! What the machine's users configured: files of credentials, answers of credential helpers, proxies, the kernel's command
-//! line.
+//! Local configuration: credential files, the output of credential helpers, proxies, and the kernel's command line.
 
 #![no_main]
 
@@ -19,7 +18,7 @@ fuzz_target!(|bytes: &[u8]| {
                 file(rest.as_bytes(), &name);
             }
         }
-        let name = "registry.example/a/b".parse().expect("the name is one");
+        let name = "registry.example/a/b".parse().expect("the name is valid");
         file(bytes, &name);
         let _ = helper_output(bytes);
         if let Ok((image, init)) = boot_line(bytes) {
@@ -28,7 +27,7 @@ fuzz_target!(|bytes: &[u8]| {
     });
 });
 
-/// What is written can be read, and is written the same again.
+/// A credential file that was rewritten can be read, and rewriting it again does not change it.
 fn file(bytes: &[u8], name: &pullet::Reference) {
     if let Ok(kept) = auth_json(bytes, name) {
         assert_eq!(auth_json(&kept, name), Ok(kept));

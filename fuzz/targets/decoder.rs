@@ -1,15 +1,15 @@
-//! Members of gzip and frames of zstd: what comes out does not depend on how much is asked for at once.
+//! gzip members and zstd frames. The output does not depend on the size of the read buffer.
 
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use pullet::fuzzing::{Format, decode};
 
-/// Bytes that are decoded of one input, so that a bomb takes no time.
+/// The most bytes that are decoded from one input, so that a decompression bomb takes little time.
 const MOST: usize = 1 << 20;
 
 fuzz_target!(|bytes: &[u8]| {
-    // The window of zstd, what is decoded twice, and buffers.
+    // The zstd window, two outputs, and buffers.
     pullet_fuzz::within(32 << 20, || {
         for format in [Format::Gzip, Format::Zstd] {
             let whole = decode(bytes, format, MOST, 64 << 10);

@@ -1,5 +1,5 @@
-//! Manifests, indexes, configs and schema 1. The first line says which: a content type, or a manifest that the config
-//! behind it belongs to.
+//! Manifests, indexes, configs and schema 1. The first line is the content type of the document that follows, or the
+//! manifest of the config that follows.
 
 #![no_main]
 

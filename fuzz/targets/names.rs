@@ -1,4 +1,5 @@
-//! Names, digests and platforms: what is parsed and written is the same when it is parsed again, and can move no cursor.
+//! Names, digests and platforms. Parsing the text of a parsed value returns the same value, and the text has no control
+//! characters.
 
 #![no_main]
 
@@ -8,11 +9,11 @@ use pullet::{Digest, Escaped, Platform, Reference};
 fuzz_target!(|text: &str| {
     pullet_fuzz::within((64 << 10) + 64 * text.len(), || {
         if let Ok(name) = text.parse::<Reference>() {
-            let written = name.to_string();
-            assert_eq!(written.parse().ok().as_ref(), Some(&name), "{written}");
-            assert!(written.bytes().all(|b| b.is_ascii_graphic()), "{written:?}");
-            assert_eq!(name.familiar().parse().ok().as_ref(), Some(&name), "{written}");
-            assert!(!name.path().split('/').any(|part| matches!(part, "" | "." | "..")), "{written}");
+            let text = name.to_string();
+            assert_eq!(text.parse().ok().as_ref(), Some(&name), "{text}");
+            assert!(text.bytes().all(|b| b.is_ascii_graphic()), "{text:?}");
+            assert_eq!(name.familiar().parse().ok().as_ref(), Some(&name), "{text}");
+            assert!(!name.path().split('/').any(|part| matches!(part, "" | "." | "..")), "{text}");
         }
         let _ = Reference::parse_repository(text);
         if let Ok(digest) = text.parse::<Digest>() {
@@ -22,7 +23,7 @@ fuzz_target!(|text: &str| {
         if let Ok(platform) = text.parse::<Platform>() {
             assert_eq!(platform.to_string().parse().ok().as_ref(), Some(&platform), "{platform}");
         }
-        let shown = Escaped(text).to_string();
-        assert!(!shown.chars().any(char::is_control), "{shown:?}");
+        let escaped = Escaped(text).to_string();
+        assert!(!escaped.chars().any(char::is_control), "{escaped:?}");
     });
 });

@@ -1,4 +1,4 @@
-//! Records of pax headers, the numbers of headers, and maps of sparse files.
+//! Pax records, numbers in headers, and maps of sparse files.
 
 #![no_main]
 
@@ -10,7 +10,7 @@ fuzz_target!(|bytes: &[u8]| {
         let _ = pax(bytes);
         for field in [8, 12] {
             let (number, time) = numbers(bytes.get(..field).unwrap_or(bytes));
-            assert!(time.is_some() || number.is_none(), "{number:?} is no time");
+            assert!(time.is_some() || number.is_none(), "{number:?} is not a time");
         }
         let mut map: Vec<u64> = bytes.as_chunks().0.iter().map(|chunk| u64::from_le_bytes(*chunk)).collect();
         let real_size = map.pop().unwrap_or_default();

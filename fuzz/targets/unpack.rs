@@ -1,5 +1,5 @@
-//! A whole unpacking of one or more layers: nothing outside of the target is made or changed, the target is whole or
-//! absent, and memory does not follow what the archive says.
+//! Unpacks one or more layers. Nothing outside the target is made or changed, the target is complete or absent, and the
+//! archive cannot make memory grow without limit.
 
 #![no_main]
 
@@ -20,7 +20,7 @@ fuzz_target!(|script: &[u8]| {
         pullet::fuzzing::unpack(&layers, &WATCHED.target(), &limits)
     });
     if let Err(error) = &unpacked {
-        // All around is read-only.
+        // Everything outside the folder is read-only, so this error means that pullet tried to write there.
         assert!(error.kind() != ErrorKind::Disk || !error.to_string().contains("Read-only"), "{error}");
     }
     WATCHED.check(unpacked.is_ok());

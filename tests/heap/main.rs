@@ -1,5 +1,5 @@
-//! The peak of the heap during a pull and an unpack is the same for a small layer and a large one, and for few entries and
-//! many. This is a test program of its own, because its allocator counts everything that runs in the process.
+//! The heap of a pull and of an unpack has the same peak for a small and a large layer, and for few and many entries. This
+//! is a separate test program because its allocator counts all allocations of the process.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests only")]
 
@@ -24,7 +24,7 @@ const FILES: usize = 100;
 const END: [u8; 1024] = [0; 1024];
 
 /// A layer with one file of zeros.
-fn with_file(size: usize) -> Layer {
+fn layer_with_file(size: usize) -> Layer {
     let mut layer = LayerBuilder::default();
     layer.add(&file("file", "").size(size as i64).header(), 1);
     layer.add(&vec![0; MIB], size / MIB);
@@ -32,8 +32,8 @@ fn with_file(size: usize) -> Layer {
     layer.finish()
 }
 
-/// A layer with this many entries, each with a name of its own.
-fn with_entries(count: usize) -> Layer {
+/// A layer with `count` entries of different names.
+fn layer_with_entries(count: usize) -> Layer {
     let mut layer = LayerBuilder::default();
     for from in (0..count).step_by(1000) {
         let name = |number: usize| match number % FILES {
@@ -47,7 +47,7 @@ fn with_entries(count: usize) -> Layer {
     layer.finish()
 }
 
-/// Returns the result of the work, and the most bytes that it had on the heap at a time.
+/// Runs `work`. Returns the peak of its heap in bytes, and its result.
 fn peak<T>(work: impl FnOnce() -> T) -> (usize, T) {
     let before = HEAP.current_usage();
     HEAP.reset_peak_usage();
@@ -55,7 +55,7 @@ fn peak<T>(work: impl FnOnce() -> T) -> (usize, T) {
     (HEAP.peak_usage().saturating_sub(before), done)
 }
 
-/// Returns the peaks of pulling and of unpacking an image of this layer.
+/// Returns the heap peaks of pulling and of unpacking an image with this layer.
 fn peaks(layer: Layer) -> [usize; 2] {
     let (folder, registry) = (TempDir::new(), Registry::plain());
     let name: Reference = Image::new(vec![layer]).push(&registry, "app", "latest").parse().unwrap();
@@ -68,18 +68,18 @@ fn peaks(layer: Layer) -> [usize; 2] {
     [pull, unpack]
 }
 
-/// One test, because several would run at the same time and count each other.
+/// There is only one test, because tests run at the same time and would count the allocations of each other.
 #[test]
 fn the_heap_does_not_grow_with_the_layer() {
-    // What the process allocates once is allocated here.
-    peaks(with_entries(FEW));
-    for (what, small, large) in [
-        ("bytes", peaks(with_file(SMALL)), peaks(with_file(LARGE))),
-        ("entries", peaks(with_entries(FEW)), peaks(with_entries(MANY))),
+    // The first run makes the allocations that a process makes only once.
+    peaks(layer_with_entries(FEW));
+    for (kind, small, large) in [
+        ("bytes", peaks(layer_with_file(SMALL)), peaks(layer_with_file(LARGE))),
+        ("entries", peaks(layer_with_entries(FEW)), peaks(layer_with_entries(MANY))),
     ] {
         for (step, small, large) in [("pull", small[0], large[0]), ("unpack", small[1], large[1])] {
-            println!("{step}, {what}: {small} and {large} bytes");
-            assert!(large <= small + small / 10, "{step}: with more {what} {large} bytes instead of {small}");
+            println!("{step}, {kind}: {small} and {large} bytes");
+            assert!(large <= small + small / 10, "{step}: with more {kind} {large} bytes instead of {small}");
             assert!(large < MIB, "{step}: {large} bytes");
         }
     }
