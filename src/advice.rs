@@ -8,6 +8,10 @@ pub enum Advice {
     /// Allow fetching foreign layers from the URLs in the manifest:
     /// [`Options::foreign_layers`](crate::Options::foreign_layers).
     AllowForeignLayers,
+    /// Accept longer waits for a response or its next bytes: [`Options::stall_timeout`](crate::Options::stall_timeout).
+    AllowLongerStall,
+    /// Set a later deadline: [`Cancel::with_deadline`](crate::Cancel::with_deadline).
+    AllowMoreTime,
     /// Choose one of these platforms, which the name offers: [`Options::platform`](crate::Options::platform).
     ChoosePlatform(Vec<String>),
     /// The name is an artifact: fetch its files with [`Client::artifact`](crate::Client::artifact).

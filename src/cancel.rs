@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::advice::Advice;
 use crate::error::{Error, ErrorKind, Result};
 
 /// How often a wait checks the flag. A signal handler can set the flag, but cannot wake a thread.
@@ -87,7 +88,8 @@ impl Cancel {
             return Err(Error::new(ErrorKind::Interrupted, "interrupted"));
         }
         if self.remaining() == Some(Duration::ZERO) {
-            return Err(Error::new(ErrorKind::Network, "out of time").finally());
+            let error = Error::new(ErrorKind::Network, "out of time").finally();
+            return Err(error.with_advice(Advice::AllowMoreTime));
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ use crate::limits::Limits;
 use crate::oci::credentials::Credentials;
 use crate::oci::platform::Platform;
 use crate::registry;
-use crate::registry::{PaceLimits, System, TlsConfig};
+use crate::registry::{PaceLimits, RateLimit, System, TlsConfig};
 
 /// Options of a [`Client`](crate::Client). Setters take parsed values.
 ///
@@ -30,7 +30,8 @@ pub struct Options {
     mirrors: Vec<String>,
     tls: TlsConfig,
     pub(crate) limits: Limits,
-    pace: PaceLimits,
+    stall: Duration,
+    rate: Option<u64>,
     pub(crate) retries: u32,
     pub(crate) jobs: usize,
     pub(crate) foreign_layers: bool,
@@ -49,7 +50,8 @@ impl Default for Options {
             mirrors: Vec::new(),
             tls: TlsConfig::default(),
             limits: Limits::default(),
-            pace: PaceLimits::default(),
+            stall: Duration::from_secs(60),
+            rate: None,
             retries: 5,
             jobs: 1,
             foreign_layers: false,
@@ -149,14 +151,12 @@ impl Options {
     /// The longest wait for a response or for its next bytes. Over the same time, a body must arrive with at least 100 bytes
     /// per second. Default: 60 s.
     pub fn stall_timeout(self, stall: Duration) -> Self {
-        let pace = PaceLimits { stall, ..self.pace };
-        Self { pace, ..self }
+        Self { stall, ..self }
     }
 
-    /// The highest rate of a body in bytes per second. Default: no limit.
+    /// The highest rate in bytes per second, of everything that the client receives together. Default: no limit.
     pub fn rate_limit(self, rate: u64) -> Self {
-        let pace = PaceLimits { rate: Some(rate), ..self.pace };
-        Self { pace, ..self }
+        Self { rate: Some(rate), ..self }
     }
 
     /// Whether to use the configuration of this machine: environment variables, credentials, mirrors, proxies and
@@ -182,7 +182,7 @@ impl Options {
             mirrors: std::mem::take(&mut self.mirrors),
             tls: std::mem::take(&mut self.tls),
             limits: self.limits.clone(),
-            pace: self.pace.clone(),
+            pace: PaceLimits { stall: self.stall, rate: self.rate.map(|rate| Arc::new(RateLimit::new(rate))) },
             cancel: self.cancel.clone(),
             system,
         }

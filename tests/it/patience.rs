@@ -283,7 +283,8 @@ fn silence_ends() {
         let name = format!("{}/app", silent(answer));
         let bench = Bench::new();
         let words = [&["pull"], &options[..], &[&name]].concat();
-        bench.home.run(&words).exits_in(case, 5).says(text);
+        // The hint names the option that sets the limit.
+        bench.home.run(&words).exits_in(case, 5).says(text).says(&format!("hint: {} ", options[0]));
     }
 }
 

@@ -10,6 +10,8 @@ pub(crate) fn hint(error: &Error) -> Option<String> {
 fn describe(advice: &Advice) -> Option<String> {
     let text = match advice {
         Advice::AllowForeignLayers => "--allow-foreign-layers fetches such layers from the URLs in the manifest",
+        Advice::AllowLongerStall => "--stall-timeout sets how long to wait for a response or its next bytes",
+        Advice::AllowMoreTime => "--timeout sets the longest time for the whole command",
         Advice::AllowPlainHttp => {
             "use a build with the feature \"tls\", or allow plain HTTP with --insecure-registry HOST[:PORT]"
         }

@@ -3,6 +3,7 @@
 use std::io;
 
 use super::super::url::Url;
+use crate::advice::Advice;
 use crate::error::{Error, ErrorKind};
 use crate::oci::proxy::Proxy;
 
@@ -20,9 +21,11 @@ pub(crate) fn exchange_error(method: &str, url: &Url, error: ureq::Error) -> Err
         },
         ureq::Error::Io(e) => io_error(&e).context(&request).caused_by(e),
         ureq::Error::HostNotFound => network("host not found"),
-        ureq::Error::Timeout(ureq::Timeout::Global) => network("out of time").finally(),
+        ureq::Error::Timeout(ureq::Timeout::Global) => {
+            network("out of time").finally().with_advice(Advice::AllowMoreTime)
+        }
         ureq::Error::Timeout(ureq::Timeout::Connect) => network("connection timed out"),
-        ureq::Error::Timeout(_) => network("stalled: no response in time"),
+        ureq::Error::Timeout(_) => network("stalled: no response in time").with_advice(Advice::AllowLongerStall),
         ureq::Error::ConnectProxyFailed(reason) => proxy_refusal(&reason).context(&request),
         ureq::Error::Protocol(e) => network(&format!("malformed HTTP response: {e}")),
         ureq::Error::LargeResponseHeader(..) => {
@@ -40,7 +43,8 @@ pub(crate) fn exchange_error(method: &str, url: &Url, error: ureq::Error) -> Err
 pub(crate) fn body_error(url: &Url, error: io::Error) -> Error {
     let error = match error.downcast::<ureq::Error>() {
         Ok(ureq::Error::Timeout(timeout)) if timeout != ureq::Timeout::Global => {
-            return Error::new(ErrorKind::Network, format!("GET {url}: stalled: no bytes in time"));
+            return Error::new(ErrorKind::Network, format!("GET {url}: stalled: no bytes in time"))
+                .with_advice(Advice::AllowLongerStall);
         }
         Ok(error) => return exchange_error("GET", url, error),
         Err(error) => error,

@@ -11,6 +11,6 @@ mod socket;
 mod socks;
 
 pub(super) use self::client::{Headers, HttpClient, HttpConfig, TOKEN_LIMIT};
-pub(crate) use self::pace::PaceLimits;
+pub(crate) use self::pace::{PaceLimits, RateLimit};
 pub(crate) use self::response::Body;
 pub(super) use self::response::{ByteRange, RangeResponse, Response};

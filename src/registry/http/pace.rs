@@ -1,25 +1,51 @@
 //! The pace of a body. A minimum detects servers that send one byte at a time; the maximum is the caller's rate limit.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::advice::Advice;
 use crate::cancel::Cancel;
 use crate::error::{Error, ErrorKind, Result};
 
 /// A body with fewer bytes per second, measured over the stall timeout, counts as stalled.
 const FLOOR: u64 = 100;
 
+/// How far a rate limit may lag behind. Bytes that were not used for longer than this are lost, so that a pause is not
+/// followed by a burst.
+const CREDIT: Duration = Duration::from_secs(1);
+
 /// Bounds on the pace of a body.
 #[derive(Clone, Debug)]
 pub(crate) struct PaceLimits {
     /// Longest wait for the next bytes, and the time over which the minimum is measured.
     pub(crate) stall: Duration,
-    /// Most bytes per second.
-    pub(crate) rate: Option<u64>,
+    /// The rate limit, which all bodies share.
+    pub(crate) rate: Option<Arc<RateLimit>>,
 }
 
-impl Default for PaceLimits {
-    fn default() -> Self {
-        Self { stall: Duration::from_secs(60), rate: None }
+/// A limit on the rate of all bodies of one client together, whatever the number of connections.
+#[derive(Debug)]
+pub(crate) struct RateLimit {
+    /// Bytes per second.
+    rate: u64,
+    start: Instant,
+    /// The time since the start at which all bytes so far are due.
+    due: Mutex<Duration>,
+}
+
+impl RateLimit {
+    /// Creates a limit in bytes per second. It applies from now on.
+    pub(crate) fn new(rate: u64) -> Self {
+        Self { rate: rate.max(1), start: Instant::now(), due: Mutex::default() }
+    }
+
+    /// Records `bytes` that were received `elapsed` after the start. Returns how long their receiver must wait.
+    fn record(&self, bytes: usize, elapsed: Duration) -> Duration {
+        let nanoseconds = u128::from(bytes as u64) * 1_000_000_000 / u128::from(self.rate);
+        let cost = Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX));
+        let due = &mut *self.due.lock().unwrap_or_else(PoisonError::into_inner);
+        *due = elapsed.saturating_sub(CREDIT).max(*due).saturating_add(cost);
+        due.saturating_sub(elapsed)
     }
 }
 
@@ -32,18 +58,16 @@ pub(crate) struct Pace {
     waited: Duration,
     /// Bytes received since the last check.
     received: u64,
-    start: Instant,
-    total: u64,
 }
 
 impl Pace {
     pub(crate) fn new(limits: PaceLimits, cancel: Cancel) -> Self {
-        Self { limits, cancel, waited: Duration::ZERO, received: 0, start: Instant::now(), total: 0 }
+        Self { limits, cancel, waited: Duration::ZERO, received: 0 }
     }
 
     /// Returns how many bytes to read at once. A rate limit allows a tenth of a second's worth, which avoids bursts.
     pub(crate) fn share(&self, wanted: usize) -> usize {
-        let share = self.limits.rate.map_or(u64::MAX, |rate| (rate / 10).max(1));
+        let share = self.limits.rate.as_ref().map_or(u64::MAX, |limit| (limit.rate / 10).max(1));
         wanted.min(usize::try_from(share).unwrap_or(usize::MAX))
     }
 
@@ -52,28 +76,22 @@ impl Pace {
     pub(crate) fn record(&mut self, time: Duration, bytes: usize) -> Result<()> {
         self.waited += time;
         self.received += bytes as u64;
-        self.total += bytes as u64;
         if self.waited >= self.limits.stall {
             if bytes > 0 && self.received < FLOOR.saturating_mul(self.waited.as_secs().max(1)) {
                 return Err(stalled(self.received, self.waited));
             }
             (self.waited, self.received) = (Duration::ZERO, 0);
         }
-        match self.limits.rate {
+        match &self.limits.rate {
             None => Ok(()),
-            Some(rate) => self.cancel.wait(until_due(self.total, rate, self.start.elapsed())),
+            Some(limit) => self.cancel.wait(limit.record(bytes, limit.start.elapsed())),
         }
     }
 }
 
-/// Returns how long to wait until `total` bytes are due at `rate`.
-fn until_due(total: u64, rate: u64, elapsed: Duration) -> Duration {
-    let due = u128::from(total) * 1_000_000_000 / u128::from(rate.max(1));
-    Duration::from_nanos(u64::try_from(due).unwrap_or(u64::MAX)).saturating_sub(elapsed)
-}
-
 fn stalled(received: u64, waited: Duration) -> Error {
     Error::new(ErrorKind::Network, format!("stalled: {received} bytes in {} s", waited.as_secs()))
+        .with_advice(Advice::AllowLongerStall)
 }
 
 #[cfg(test)]
@@ -96,12 +114,38 @@ mod tests {
         assert!((0..500).all(|_| fast.record(Duration::ZERO, 1).is_ok()));
     }
 
+    fn limited(limit: &Arc<RateLimit>) -> Pace {
+        Pace::new(PaceLimits { rate: Some(Arc::clone(limit)), ..pace().limits }, Cancel::default())
+    }
+
     #[test]
     fn a_rate_limit_causes_small_reads_and_waits() {
-        let limited = Pace::new(PaceLimits { rate: Some(1000), ..PaceLimits::default() }, Cancel::default());
-        assert_eq!((limited.share(65536), pace().share(65536)), (100, 65536));
-        assert_eq!(until_due(1000, 1000, Duration::ZERO), Duration::from_secs(1));
-        assert_eq!(until_due(1000, 1000, Duration::from_secs(2)), Duration::ZERO);
-        assert_eq!(until_due(u64::MAX, 1, Duration::ZERO), Duration::from_nanos(u64::MAX));
+        let limit = Arc::new(RateLimit::new(1000));
+        assert_eq!((limited(&limit).share(65536), pace().share(65536)), (100, 65536));
+        let seconds = Duration::from_secs_f64;
+        for (bytes, elapsed, expected) in [
+            (1000, 0.0, 1.0),
+            (1000, 1.0, 1.0),
+            // A late reader may catch up, by one second at most.
+            (100, 2.5, 0.0),
+            (1000, 100.0, 0.0),
+            (1000, 100.0, 1.0),
+            (usize::MAX, 100.0, f64::INFINITY),
+        ] {
+            let wait = limit.record(bytes, seconds(elapsed));
+            if expected.is_finite() {
+                assert_eq!(wait, seconds(expected), "{bytes} bytes after {elapsed} s");
+            } else {
+                assert!(wait > seconds(1e9));
+            }
+        }
+    }
+
+    #[test]
+    fn all_bodies_share_one_rate_limit() {
+        let limit = Arc::new(RateLimit::new(1000));
+        let bodies = [limited(&limit), limited(&limit), limited(&limit).clone()];
+        let waits = bodies.iter().filter_map(|body| body.limits.rate.as_ref()).map(|rate| rate.record(1000, CREDIT));
+        assert_eq!(waits.collect::<Vec<_>>(), [0, 1, 2].map(Duration::from_secs));
     }
 }

@@ -160,7 +160,7 @@ pub(crate) static TRANSFER: Group<RegistryOptions> = Group {
         }),
         Opt::value(
             "--limit-rate BYTES[k|m|g|t]",
-            "fetch at most this many bytes a second (default: no limit)",
+            "fetch at most this many bytes a second, all layers together (default: no limit)",
             |registry, value| {
                 registry.rate_limit = Some(value.bytes()?);
                 Ok(())
