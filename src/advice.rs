@@ -32,6 +32,9 @@ pub enum Advice {
     GiveCredentials,
     /// Read about the parameters on the kernel's command line.
     ListBootParameters,
+    /// The registry uses plain HTTP: list it, as `HOST[:PORT]`, with
+    /// [`Options::insecure_registry`](crate::Options::insecure_registry).
+    ListAsInsecure(String),
     /// Allow plain HTTP for the registry: [`Options::insecure_registry`](crate::Options::insecure_registry).
     AllowPlainHttp,
     /// Give credentials, because the limit for anonymous requests is lower.

@@ -107,6 +107,7 @@ impl Connections {
             let what = format!("{kind} {} for {}", endpoint.display_url(), name.domain());
             self.notices.add(Notice::Configured { what, from: endpoint.from.clone() });
         }
+        self.note_unused_settings(name, &endpoints);
         Ok(endpoints)
     }
 
@@ -120,10 +121,18 @@ impl Connections {
     pub(super) fn origin_endpoint(&self, name: &Reference) -> Result<Endpoint> {
         let origin = self.config.system.route(name)?.and_then(|route| route.origin);
         let moved = origin.clone().map(|origin| self.endpoint(origin, name, false)).transpose()?;
-        match moved.filter(|endpoint| endpoint.name.domain() == name.domain()) {
-            Some(endpoint) => Ok(endpoint),
-            None => self.endpoint(registry_by_name(), name, false),
-        }
+        let endpoint = match moved.filter(|endpoint| endpoint.name.domain() == name.domain()) {
+            Some(endpoint) => endpoint,
+            None => self.endpoint(registry_by_name(), name, false)?,
+        };
+        self.note_unused_settings(name, std::slice::from_ref(&endpoint));
+        Ok(endpoint)
+    }
+
+    /// Adds a note for each insecure registry that the caller listed in vain.
+    fn note_unused_settings(&self, name: &Reference, endpoints: &[Endpoint]) {
+        let base_urls: Vec<Url> = endpoints.iter().flat_map(|endpoint| endpoint.base_urls.clone()).collect();
+        self.insecure.note_unused(name, &base_urls);
     }
 
     fn endpoint(&self, place: Place, name: &Reference, is_mirror: bool) -> Result<Endpoint> {

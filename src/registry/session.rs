@@ -13,6 +13,7 @@ use super::http::{Body, ByteRange, Headers, HttpClient, RangeResponse, Response}
 use super::ping::{self, Ping};
 use super::url::Url;
 use super::{problem, redirect};
+use crate::advice::Advice;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{Limits, within};
 use crate::oci::credentials::Credentials;
@@ -237,8 +238,10 @@ impl<'a> Session<'a> {
                     redirect::report(self.progress, &response);
                     return Ok(response);
                 }
+                // The registry may use plain HTTP here, so only the response to that matters.
+                Err(error) if uses_plain_http(&error) && !is_last => {}
                 // Never fall back to plain HTTP once the server has spoken TLS.
-                Err(error) if error.kind() == ErrorKind::Tls => return Err(error),
+                Err(error) if error.kind() == ErrorKind::Tls && !uses_plain_http(&error) => return Err(error),
                 Err(error) => failure = failure.or(Some(error)),
             }
         }
@@ -322,6 +325,11 @@ impl<'a> Session<'a> {
     fn refusal(&self, response: Response) -> Error {
         refusal(response, self.connections.config.limits.error_body)
     }
+}
+
+/// Returns true if the registry responded to TLS with something else.
+fn uses_plain_http(error: &Error) -> bool {
+    matches!(error.advice(), Some(Advice::ListAsInsecure(_)))
 }
 
 /// Returns the next page of a tag list: `Link: </v2/…?last=x>; rel="next"` (RFC 8288), on the same origin only.

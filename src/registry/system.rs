@@ -66,11 +66,7 @@ pub(crate) struct Certificates {
 /// An event to report.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) enum Notice {
-    Configured {
-        what: String,
-        from: String,
-    },
-    #[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "notes are about certificates"))]
+    Configured { what: String, from: String },
     Note(String),
 }
 

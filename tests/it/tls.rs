@@ -304,10 +304,18 @@ fn plain_http_beyond_loopback_is_for_listed_registries_only() {
         home.pullet(&[&["pull", "--creds", "robot:hunter2"], options, &[&name]].concat()).with_etc(&etc).run()
     };
     for options in [&[][..], &["--insecure-registry", "registry.example"], &["--insecure-registry", "127.0.0.1"]] {
-        pull(options).exits_in(&format!("{options:?}"), 5).fails_in_one_line();
-        assert!(registry.log().is_empty(), "{options:?}: it was asked in the clear");
+        let connections = registry.connections();
+        let options = [&["--retries", "2"], options].concat();
+        let outcome = pull(&options).exits_in(&format!("{options:?}"), 7).fails_in_one_line();
+        let outcome = outcome.says("plain HTTP").says(&format!("use --insecure-registry {host}, ")).says("daemon.json");
+        assert!(registry.log().is_empty(), "{options:?}: a request was sent");
+        assert_eq!(registry.connections(), connections + 1, "{options:?}: it was tried again\n{outcome}");
+        // A value that has no effect is reported.
+        for listed in options.iter().skip_while(|option| **option != "--insecure-registry").skip(1) {
+            assert!(outcome.stderr.contains(&format!("insecure registry {listed} is no endpoint of")), "{outcome}");
+        }
     }
-    pull(&["--insecure-registry", &host]).exits(0);
+    pull(&["--insecure-registry", &host]).exits(0).hides("is no endpoint");
     assert_eq!(registry.calls().iter().filter(|call| call.request.header("authorization").is_some()).count(), 3);
 }
 
@@ -404,4 +412,16 @@ fn a_server_without_the_key_of_a_trusted_certificate_is_refused() {
     let (registry, home, name) = serve_with(&thief, &thief.certificate);
     home.run(&["pull", "--ca-file", &home.arg("ca.pem"), &name]).exits(7).fails_in_one_line();
     assert!(registry.log().is_empty(), "a request was sent");
+}
+
+/// A URL says whether its server uses TLS, so listing the server would not help.
+#[test]
+fn a_redirect_to_https_where_plain_http_is_used_fails_without_a_hint_to_list_it() {
+    let (registry, cdn, home) = (Registry::plain(), Registry::plain(), Home::new());
+    let image = Image::small("tls");
+    let name = image.push(&registry, "app", "latest");
+    registry.fault(on(image.layers[0].digest()).redirect(307, cdn.url("/cdn/layer").replace("http:", "https:")));
+    let outcome = home.run(&["pull", "--retries", "2", &name]).exits(7).fails_in_one_line().says("plain HTTP");
+    outcome.hides("--insecure-registry");
+    assert_eq!(cdn.connections(), 1);
 }

@@ -34,6 +34,12 @@ fn describe(advice: &Advice) -> Option<String> {
             "use pullet login or --creds USER, and check the name: registries give the same answer for names that do \
              not exist"
         }
+        Advice::ListAsInsecure(host) => {
+            return Some(format!(
+                "if you trust the network, use --insecure-registry {host}, or list {host} as insecure in registries.conf \
+                 or daemon.json"
+            ));
+        }
         Advice::ListBootParameters => "pullet boot --help lists the parameters",
         Advice::Pull(name) => return Some(format!("pullet pull {name}")),
         Advice::RaiseLimit(limit) => return raise(*limit),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::super::system::{Notice, Notices, System};
 use super::super::url::Url;
 use crate::error::Result;
+use crate::oci::reference::Reference;
 use crate::oci::route::TlsFiles;
 
 /// The caller's TLS settings.
@@ -43,6 +44,20 @@ pub(crate) struct InsecureRegistries {
 impl InsecureRegistries {
     pub(crate) fn new(config: &TlsConfig, system: Arc<dyn System>, notices: Arc<Notices>) -> Self {
         Self { listed: config.insecure.clone(), system, notices }
+    }
+
+    /// Adds a note for each server that the caller listed and that is none of these endpoints' servers. The port
+    /// belongs to the server, and is easily forgotten.
+    pub(crate) fn note_unused(&self, name: &Reference, base_urls: &[Url]) {
+        for authority in &self.listed {
+            if !base_urls.iter().any(|url| url.is_at(authority)) {
+                let text = format!(
+                    "the insecure registry {authority} is no endpoint of {}, so it matters only for redirects",
+                    name.repository()
+                );
+                self.notices.add(Notice::Note(text));
+            }
+        }
     }
 
     /// Returns the file that lists the server as insecure, "given explicitly" if the caller did, or `None`.

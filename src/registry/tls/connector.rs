@@ -2,7 +2,7 @@
 //! caller's, shows a client certificate to every server, and has no choice of clock.
 
 use std::fmt;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -23,6 +23,7 @@ use super::error::tls_error;
 use super::trust::{Trust, parse_certificates, parse_client_certificate};
 use super::unverified::Unverified;
 use super::verifier::{Roots, Verifier};
+use crate::advice::Advice;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Servers whose sessions are kept for resumption: a registry, its token endpoint, its storage. rustls allocates room
@@ -156,9 +157,23 @@ impl Tls {
         let mut connection = ClientConnection::new(config, name).map_err(|e| other(tls_error(&e)))?;
         let mut socket = TransportAdapter::new(transport, details.current_time.clone());
         socket.set_timeout(details.timeout);
-        connection.complete_io(&mut socket).map_err(from_io)?;
+        connection.complete_io(&mut socket).map_err(|e| self.handshake_error(e, &url))?;
         let buffers = LazyBuffers::new(details.config.input_buffer_size(), details.config.output_buffer_size());
         Ok(TlsTransport { buffers, stream: StreamOwned { conn: connection, sock: socket } })
+    }
+}
+
+impl Tls {
+    /// Converts the error of a handshake. A registry that does not use TLS can be listed as insecure; the servers to
+    /// which it leads cannot, because a URL says whether they use TLS.
+    fn handshake_error(&self, error: io::Error, url: &Url) -> ureq::Error {
+        let Some(rustls::Error::InvalidMessage(_)) = rustls_error(&error) else { return from_io(error) };
+        let error = Error::new(ErrorKind::Tls, "the server does not use TLS; it may use plain HTTP");
+        if self.0.peer.origin.same_origin(url) {
+            other(error.with_advice(Advice::ListAsInsecure(url.authority())))
+        } else {
+            other(error)
+        }
     }
 }
 
@@ -199,7 +214,7 @@ impl Transport for TlsTransport {
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> std::result::Result<(), ureq::Error> {
         self.stream.sock.set_timeout(timeout);
         let output = self.buffers.output().get(..amount);
-        let output = output.ok_or_else(|| std::io::Error::from(std::io::ErrorKind::InvalidInput))?;
+        let output = output.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
         self.stream.write_all(output).map_err(from_io)
     }
 
@@ -230,11 +245,15 @@ fn other(error: Error) -> ureq::Error {
 }
 
 /// Unwraps rustls's errors from `io::Error`. Other errors are passed on.
-fn from_io(error: std::io::Error) -> ureq::Error {
-    match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+fn from_io(error: io::Error) -> ureq::Error {
+    match rustls_error(&error) {
         Some(tls) => other(tls_error(tls)),
         None => ureq::Error::from(error),
     }
+}
+
+fn rustls_error(error: &io::Error) -> Option<&rustls::Error> {
+    error.get_ref()?.downcast_ref()
 }
 
 /// The system's clock in place of std's, which cannot be replaced and fails after 2038 on 32-bit musl.

@@ -43,9 +43,7 @@ pub(crate) fn tls_error(error: &RustlsError) -> Error {
             tls("the server uses a certificate of an authority that is not trusted as its own".to_owned())
                 .with_advice(Advice::GiveAuthority)
         }
-        RustlsError::InvalidMessage(_) => {
-            Error::new(ErrorKind::Network, format!("the server does not use TLS: {error}"))
-        }
+        RustlsError::InvalidMessage(_) => Error::new(ErrorKind::Network, format!("TLS: malformed message: {error}")),
         _ => tls(error.to_string()),
     }
 }

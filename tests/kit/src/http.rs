@@ -50,11 +50,16 @@ pub struct Request {
 impl Request {
     /// Reads the next request of a connection. Returns `None` when the client has closed it.
     ///
-    /// Also returns `None` when the client does not use HTTP. Otherwise a client that tries TLS on a plain port would
-    /// wait for the server, which would wait for the end of a line.
+    /// Also returns `None` when the client does not use HTTP, after a response that says so. Otherwise a client that tries
+    /// TLS on a plain port would wait for the server, which would wait for the end of a line.
     pub fn read(reader: &mut BufReader<Box<dyn Connection>>) -> io::Result<Option<Request>> {
-        if !reader.fill_buf()?.first().is_some_and(u8::is_ascii_uppercase) {
-            return Ok(None);
+        match reader.fill_buf()?.first() {
+            None => return Ok(None),
+            Some(byte) if !byte.is_ascii_uppercase() => {
+                reader.get_mut().write_all(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")?;
+                return Ok(None);
+            }
+            Some(_) => {}
         }
         let Some(start) = read_line(reader)? else { return Ok(None) };
         let mut words = start.split(' ');
