@@ -29,6 +29,7 @@ struct Inner {
     advice: Option<Advice>,
     retry_after: Option<Duration>,
     is_final: bool,
+    is_refusal: bool,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
@@ -127,6 +128,7 @@ impl Error {
             advice: None,
             retry_after: None,
             is_final: false,
+            is_refusal: false,
             source: None,
         }))
     }
@@ -186,6 +188,18 @@ impl Error {
     /// Returns false for an error that is marked as final.
     pub(crate) fn may_be_retried(&self) -> bool {
         !self.0.is_final
+    }
+
+    /// Marks an error that a server's response reports: the network works.
+    pub(crate) fn refused(mut self) -> Self {
+        self.0.is_refusal = true;
+        self
+    }
+
+    /// Returns true for an error that is marked as a server's response.
+    #[cfg(feature = "boot")]
+    pub(crate) fn is_refusal(&self) -> bool {
+        self.0.is_refusal
     }
 
     /// How long the registry asked to wait before the next attempt.

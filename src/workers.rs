@@ -148,6 +148,24 @@ pub(crate) fn on_new_thread<T: Send>(work: impl FnOnce() -> Result<T> + Send) ->
     })
 }
 
+/// Runs `work`, and meanwhile `report` on a new thread if it takes longer than `limit`.
+#[cfg(feature = "boot")]
+pub(crate) fn report_if_slow<T>(limit: Duration, report: impl FnOnce() + Send, work: impl FnOnce() -> T) -> Result<T> {
+    let (running, ended) = sync_channel::<()>(0);
+    let timer = move || {
+        // The sender is dropped when `work` ends, and never sends.
+        if ended.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
+            report();
+        }
+    };
+    thread::scope(|scope| {
+        thread::Builder::new().stack_size(STACK).spawn_scoped(scope, timer).map_err(unspawned)?;
+        let result = work();
+        drop(running);
+        Ok(result)
+    })
+}
+
 /// Runs `work` on a new thread and returns its result, or `None` if it takes longer than `limit`. The thread is
 /// abandoned then, and also when `cancel` is raised or out of time, because nothing can interrupt `work`: it blocks in
 /// a call to the system.

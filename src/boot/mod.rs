@@ -33,6 +33,8 @@ use crate::workers;
 const TREES: &str = "/run/pullet/root";
 /// The mount point for the changes of an overlay.
 const CHANGES: &str = "/run/pullet/overlay";
+/// How long an attempt may take before the wait is reported.
+const SILENCE: Duration = Duration::from_secs(3);
 /// Time between two attempts to reach the registry.
 const NETWORK_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -175,9 +177,10 @@ impl Boot<'_> {
 
     /// Resolves the image at the registry, and unpacks it unless its tree exists.
     fn fetch_tree(&self) -> Result<Tree> {
-        let client = self.client;
+        // A network that fails during the download gets the same time to come back.
+        let client = &self.client.with_outage(self.wait.limit);
         report_pulling(self.name, self.progress);
-        let single_attempt = client.scout(self.wait.deadline);
+        let single_attempt = self.client.scout(self.wait.deadline);
         let progress = FirstResponseProgress::new(self.progress);
         let reached = self.wait_for_registry(&single_attempt, &progress)?;
         // The limit of the wait does not apply to the download.
@@ -206,8 +209,14 @@ impl Boot<'_> {
         client: &'a Client,
         progress: &'a FirstResponseProgress<'a>,
     ) -> Result<Option<Resolved<'a>>> {
+        let report_silence = || {
+            if !progress.has_response() {
+                self.wait.report("the network: no response yet", progress);
+            }
+        };
         loop {
-            let error = match client.find_manifest(self.name, None, progress) {
+            let resolve = || client.find_manifest(self.name, None, progress);
+            let error = match workers::report_if_slow(SILENCE, report_silence, resolve)? {
                 Err(error) if error.kind() == ErrorKind::Network => error,
                 other => return other.map(Some),
             };

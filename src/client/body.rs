@@ -54,7 +54,7 @@ impl<'f, 'r> ResumingBody<'f, 'r> {
         cancel: &'f Cancel,
         progress: &'f dyn Progress,
     ) -> Self {
-        let retry = RetryState::new(client.options.retries, cancel, progress);
+        let retry = RetryState::new(&client.options, cancel, progress);
         Self {
             repository,
             source,

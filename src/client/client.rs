@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::Read;
 use std::sync::Arc;
 #[cfg(feature = "boot")]
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::options::Options;
 use super::retry::RetryState;
@@ -103,6 +103,14 @@ impl Client {
         scout
     }
 
+    /// The same client, which waits this long for a network that stops working.
+    #[cfg(feature = "boot")]
+    pub(crate) fn with_outage(&self, outage: Duration) -> Self {
+        let mut patient = self.with_cancel(&self.options.cancel);
+        patient.options.outage = outage;
+        patient
+    }
+
     /// Opens a session. No request is sent yet.
     pub(crate) fn open<'a>(&'a self, name: &Reference, progress: &'a dyn Progress) -> Result<Repository<'a>> {
         Repository::open(&self.connections, name, self, progress)
@@ -127,7 +135,7 @@ impl Client {
     }
 
     pub(crate) fn retry<'a>(&'a self, progress: &'a dyn Progress) -> RetryState<'a> {
-        RetryState::new(self.options.retries, &self.options.cancel, progress)
+        RetryState::new(&self.options, &self.options.cancel, progress)
     }
 
     /// Reads a small body to its end and verifies it against the descriptor.

@@ -33,6 +33,9 @@ pub struct Options {
     stall: Duration,
     rate: Option<u64>,
     pub(crate) retries: u32,
+    /// How long to wait for a network that stops working, after the retries.
+    #[cfg(feature = "boot")]
+    pub(crate) outage: Duration,
     pub(crate) jobs: usize,
     pub(crate) foreign_layers: bool,
     pub(crate) system_configuration: bool,
@@ -53,6 +56,8 @@ impl Default for Options {
             stall: Duration::from_secs(60),
             rate: None,
             retries: 5,
+            #[cfg(feature = "boot")]
+            outage: Duration::ZERO,
             jobs: 1,
             foreign_layers: false,
             system_configuration: true,

@@ -36,7 +36,7 @@ pub(super) fn refusal(method: &str, url: &str, status: u16, body: &[u8], retry_a
     };
     let kind = kind(status, &code);
     let text = format!("{method} {url}: {status} {}{details}", phrase(status));
-    let error = Error::new(kind, text).with_retry_after(retry_after);
+    let error = Error::new(kind, text).with_retry_after(retry_after).refused();
     match (kind, retry_after) {
         (ErrorKind::RateLimited, Some(wait)) => {
             error.with_hint(format!("try again after {} s, as the registry requests", wait.as_secs()))

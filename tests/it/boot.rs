@@ -10,6 +10,7 @@ use kit::bench::Bench;
 use kit::digest::sha256;
 use kit::fault::on;
 use kit::home::Home;
+use kit::http::Latch;
 use kit::image::{Image, Layer, architecture, index, push_index};
 use kit::noise::noise;
 use kit::process::Finished;
@@ -229,6 +230,38 @@ fn gives_up_waiting_for_the_network() {
     fails(boot(&home, &line, &["--timeout=1"]), 5).says("out of time");
 }
 
+/// An attempt can take long: packets to a host that does not respond may be lost without an error.
+#[test]
+fn reports_the_wait_while_the_first_attempt_has_no_response() {
+    let (bench, _, name) = pushed();
+    // The response is never sent, so only the report can end this run.
+    let latch = Latch::default();
+    bench.registry.fault(on("/manifests/").held(&latch));
+    let cmdline = bench.home.write("cmdline", format!("pullet.image={name}"));
+    fails(end_at_the_wait(&bench.home, &cmdline), 143);
+    latch.open();
+}
+
+#[test]
+fn waits_for_the_network_again_when_it_fails_during_the_download() {
+    let (bench, image, name) = pushed();
+    let (config, layer) = (image.config_digest(), image.layers[1].digest());
+    bench.registry.fault(on(&config).nth(1).raw(""));
+    bench.registry.fault(on(&layer).nth(1).cut(200_000));
+    bench.registry.fault(on(&layer).nth(2).raw(""));
+    let outcome = boot_then(&bench.home, &format!("pullet.image={name}"), &["--retries=0"], ":").exits(0);
+    assert_eq!(outcome.stderr.matches("waiting up to 60 s for the network: ").count(), 2, "{outcome}");
+
+    // The time is limited, and a response that refuses the download shows that the network works.
+    let (bench, image, name) = pushed();
+    bench.registry.fault(on(image.layers[1].digest()).raw(""));
+    let outcome = fails(boot(&bench.home, &format!("pullet.image={name} pullet.wait=1"), &["--retries=0"]), 5);
+    assert_eq!(outcome.stderr.matches("waiting up to 1 s for the network: ").count(), 1, "{outcome}");
+    let (bench, image, name) = pushed();
+    bench.registry.fault(on(image.layers[1].digest()).status(503).body(""));
+    fails(boot(&bench.home, &format!("pullet.image={name}"), &["--retries=0"]), 5).hides("waiting up to");
+}
+
 /// Any response shows that the network is up, even an error or a bad certificate.
 #[test]
 fn does_not_wait_after_any_response() {
@@ -252,12 +285,16 @@ fn a_signal_ends_the_wait_and_leaves_nothing_mounted() {
     let home = Home::new();
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let cmdline = home.write("cmdline", format!("pullet.image={closed}/app"));
+    fails(end_at_the_wait(&home, &cmdline), 143);
+}
+
+/// Boots, and sends SIGTERM when it is reported that the boot waits.
+fn end_at_the_wait(home: &Home, cmdline: &str) -> Finished {
     let script = format!(
         "mount -t tmpfs none /run; mkfifo messages; \"$@\" 2> messages & pid=$!; \
          while read -r line; do case $line in waiting*) kill $pid;; esac; done < messages; wait $pid; code=$?; {MOUNTS}; exit $code"
     );
-    let outcome = home.pullet(&["boot", "--cmdline", &cmdline, &home.arg("newroot")]).in_mount_namespace(&script).run();
-    fails(outcome, 143);
+    home.pullet(&["boot", "--cmdline", cmdline, &home.arg("newroot")]).in_mount_namespace(&script).run()
 }
 
 #[test]

@@ -35,7 +35,11 @@ pub(super) static COMMAND: Command = Command {
                  exists is not fetched again, and with pullet.digest needs no network",
             ),
             ("pullet.overlay=tmpfs[:SIZE]", "leave the tree unchanged, and keep what is written in memory"),
-            ("pullet.wait=SECS", "longest wait for the network and the device together (default: 60)"),
+            (
+                "pullet.wait=SECS",
+                "longest wait for the network and the device together, and again for a network that fails during the download \
+                 (default: 60)",
+            ),
             (
                 "init=PATH",
                 "the program to start (default: the first that exists of /sbin/init, /etc/init, /bin/init, /bin/sh)",
