@@ -19,6 +19,25 @@ pub struct RawDocument {
 }
 
 impl Client {
+    /// Returns the digest that `name` points to. Sends one HEAD request, and a GET request if the registry does not
+    /// answer that with a digest. For a tag, the digest is the registry's claim until the content is fetched. A digest in
+    /// the name must exist in the registry.
+    pub fn digest(&self, name: &Reference, progress: &dyn Progress) -> Result<Digest> {
+        let digest = self.open(name, progress).and_then(|mut repository| {
+            self.with_retries(&mut repository, progress, |repository| {
+                let claimed = repository.digest(&name.selector())?;
+                if let Some(digest) = claimed
+                    && name.digest().is_none_or(|pinned| *pinned == digest)
+                {
+                    return Ok(digest);
+                }
+                let response = repository.manifest(&name.selector())?;
+                verified_digest(name, &response)
+            })
+        });
+        digest.map_err(|e| e.context(format!("get the digest of {name}")))
+    }
+
     /// Gets the manifest or index that `name` points to. A digest in the name is verified; the content is not parsed.
     pub fn document(&self, name: &Reference, progress: &dyn Progress) -> Result<RawDocument> {
         let document = self.open(name, progress).and_then(|mut repository| {

@@ -5,6 +5,7 @@ use super::endpoint::Endpoint;
 use super::http::Body;
 use super::session::{ManifestResponse, Session};
 use super::system::CredentialProvider;
+use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::oci::descriptor::Descriptor;
 use crate::oci::reference::Reference;
@@ -80,6 +81,12 @@ impl<'a> Repository<'a> {
     pub(crate) fn manifest(&mut self, selector: &str) -> Result<ManifestResponse> {
         // A digest contains a colon, and a tag does not.
         self.send(selector, selector.contains(':'), |session| session.manifest(selector))
+    }
+
+    /// Returns the digest that a tag or digest points to, or `None` if the endpoint says it only with the manifest. The
+    /// digest is a claim of the endpoint.
+    pub(crate) fn digest(&mut self, selector: &str) -> Result<Option<Digest>> {
+        self.send(selector, selector.contains(':'), |session| session.digest(selector))
     }
 
     /// Returns the body of a blob, unverified, and the offset of its first byte, which is `offset` or 0.

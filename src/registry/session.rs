@@ -14,6 +14,7 @@ use super::ping::{self, Ping};
 use super::url::Url;
 use super::{problem, redirect};
 use crate::advice::Advice;
+use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{Limits, within};
 use crate::oci::credentials::Credentials;
@@ -45,13 +46,15 @@ pub(crate) struct ManifestResponse {
     pub(crate) content_type: String,
 }
 
-/// One GET request to the registry.
+/// One request to the registry.
 #[derive(Clone, Copy)]
 struct Request<'a> {
     /// Path and query.
     target: &'a str,
     accept: Option<&'a str>,
     range: Option<ByteRange>,
+    /// True for a HEAD request, false for GET.
+    is_head: bool,
 }
 
 impl<'a> Request<'a> {
@@ -131,6 +134,27 @@ impl<'a> Session<'a> {
         Ok(ManifestResponse { bytes, content_type })
     }
 
+    /// Returns the digest that a tag or digest points to, according to a HEAD request. Docker Hub does not count it
+    /// against the limit of pulls. Returns `None` if HEAD is refused, or if there is no digest in the response for a
+    /// tag.
+    pub(super) fn digest(&mut self, selector: &str) -> Result<Option<Digest>> {
+        let target = self.repository_path(&format!("manifests/{selector}"));
+        let accepted = media_type::accepted();
+        let request = Request { target: &target, accept: Some(&accepted), range: None, is_head: true };
+        let response = self.send_authenticated(request)?;
+        match response.status() {
+            200 => self.is_registry = true,
+            // Another request would extend the block.
+            429 => return Err(self.refusal(response)),
+            _ => return Ok(None),
+        }
+        let digest = response.header("docker-content-digest").and_then(|digest| digest.trim().parse().ok());
+        // The digest of a signed manifest of schema 1 is that of its payload, but some registries send another one.
+        let content_type = media_type::essence(response.header("content-type").unwrap_or_default());
+        let digest = digest.filter(|_| !media_type::is_schema_1(&content_type));
+        Ok(digest.or_else(|| selector.parse().ok()))
+    }
+
     /// Returns the body of a blob, unverified, and the offset of its first byte, which is `offset` or 0.
     ///
     /// The requested range has an end, because some registries refuse open ranges. `Accept-Ranges` does not matter,
@@ -139,7 +163,7 @@ impl<'a> Session<'a> {
         let target = self.repository_path(&format!("blobs/{}", blob.digest));
         if offset > 0 && offset < blob.size {
             let range = ByteRange { first: offset, last: blob.size - 1 };
-            let response = self.send(Request { target: &target, accept: None, range: Some(range) })?;
+            let response = self.send(Request { target: &target, accept: None, range: Some(range), is_head: false })?;
             match response.into_range(range, blob.size) {
                 RangeResponse::Body(body, start) => return Ok((*body, start)),
                 RangeResponse::Unsatisfied => {}
@@ -175,7 +199,7 @@ impl<'a> Session<'a> {
 
     /// Sends a GET request and returns its response with status 200.
     fn get(&mut self, target: &str, accept: Option<&str>) -> Result<Response> {
-        let response = self.send(Request { target, accept, range: None })?;
+        let response = self.send(Request { target, accept, range: None, is_head: false })?;
         match response.status() {
             200 => {
                 self.is_registry = true;
@@ -225,7 +249,7 @@ impl<'a> Session<'a> {
             }
             let url = self.endpoint.with_namespace(base_url.with_target(request.target));
             let headers = request.headers(self.auth.header(&url), &self.endpoint.headers);
-            let response = self.http.get(&url, headers);
+            let response = if request.is_head { self.http.head(&url, headers) } else { self.http.get(&url, headers) };
             self.connections.notices.report(self.progress);
             match response {
                 // Servers with TLS return 400 to a plain request.
@@ -278,7 +302,7 @@ impl<'a> Session<'a> {
     /// count.
     fn ping(&mut self) -> Result<Ping> {
         let target = self.api_path(ping::PATH);
-        let response = self.send_to_registry(Request { target: &target, accept: None, range: None })?;
+        let response = self.send_to_registry(Request { target: &target, accept: None, range: None, is_head: false })?;
         self.is_registry = true;
         Ping::read(response, self.connections.config.limits.error_body)
     }
@@ -364,6 +388,7 @@ fn parse_tags(body: &[u8]) -> Result<Vec<String>> {
 /// Returns the error for an unsuccessful response. At most `limit` bytes of its body are read for the message.
 pub(super) fn refusal(response: Response, limit: usize) -> Error {
     let (url, status, retry_after) = (response.url().to_string(), response.status(), response.retry_after());
+    let method = response.method();
     let body = response.read(limit).ok().flatten().unwrap_or_default();
-    problem::refusal("GET", &url, status, &body, retry_after)
+    problem::refusal(method, &url, status, &body, retry_after)
 }

@@ -23,6 +23,10 @@ fn get(target: &str) -> String {
     format!("GET /v2/app/{target} 200")
 }
 
+fn head(target: &str) -> String {
+    format!("HEAD /v2/app/{target} 200")
+}
+
 #[test]
 fn tags_follows_the_pages_of_the_list() {
     let bench = Bench::new();
@@ -71,7 +75,7 @@ fn digest_and_manifest_of_an_image() {
     let (bench, image) = (Bench::new(), Image::small("a"));
     let name = image.push(&bench.registry, "app", "latest");
     bench.home.run(&["digest", &name]).exits(0).prints(&format!("{}\n", image.digest()));
-    assert_requests(&bench, &[get("manifests/latest")]);
+    assert_requests(&bench, &[head("manifests/latest")]);
     let raw = bench.home.run(&["manifest", "--raw", &name]).exits(0);
     assert_eq!(raw.stdout.as_bytes(), image.manifest_bytes());
     assert_eq!(raw.stderr, "");
@@ -93,7 +97,7 @@ fn digest_and_manifest_of_an_index() {
     assert_eq!(serde_json::from_str::<Value>(&raw).unwrap()["mediaType"], OCI_INDEX);
     bench.registry.clear_log();
     bench.home.run(&["digest", &name]).exits(0).prints(&format!("{}\n", sha256(raw.as_bytes())));
-    assert_requests(&bench, &[get("manifests/latest")]);
+    assert_requests(&bench, &[head("manifests/latest")]);
     for (platform, image) in [(own.as_str(), &native), ("linux/s390x", &other)] {
         let args = |command: &'static str| [command, "--platform", platform, &name].map(str::to_string).to_vec();
         bench.home.run(&args("digest")).exits(0).prints(&format!("{}\n", image.digest()));
@@ -126,7 +130,54 @@ fn verifies_a_pinned_digest() {
     let name = image.push(&bench.registry, "app", "latest");
     let lie = on("/manifests/").without("Docker-Content-Digest").header("Docker-Content-Digest", sha256(b"lie"));
     bench.registry.fault(lie);
+    bench.home.run(&["digest", "--platform", "linux", &name]).exits(0).prints(&format!("{}\n", image.digest()));
+    bench.home.run(&["pull", &name]).exits(0);
+    assert_eq!(bench.home.index()[0]["digest"], image.digest());
+}
+
+/// Docker Hub counts a GET request as a pull, and a HEAD request not.
+#[test]
+fn digest_sends_a_get_request_only_if_head_does_not_answer() {
+    let no_digest = || on("/manifests/").nth(1).without("Docker-Content-Digest");
+    for (case, fault) in [
+        ("not allowed", on("/manifests/").nth(1).status(405).body("")),
+        ("forbidden", on("/manifests/").nth(1).status(403).body("")),
+        ("not found", on("/manifests/").nth(1).status(404).body("")),
+        ("broken", on("/manifests/").nth(1).status(500).body("")),
+        ("redirected", on("/manifests/").nth(1).redirect(307, "/elsewhere")),
+        ("no digest", no_digest()),
+        ("malformed digest", no_digest().header("Docker-Content-Digest", "latest")),
+    ] {
+        let (bench, image) = (Bench::new(), Image::small("a"));
+        let name = image.push(&bench.registry, "app", "latest");
+        bench.registry.fault(fault);
+        bench.home.run(&["digest", &name]).exits_in(case, 0).prints(&format!("{}\n", image.digest()));
+        let methods: Vec<String> = bench.registry.calls().into_iter().map(|call| call.request.method).collect();
+        assert_eq!(methods, ["HEAD", "GET"], "{case}");
+    }
+    // The name has the digest already, so that it only has to exist.
+    let (bench, image) = (Bench::new(), Image::small("a"));
+    image.push(&bench.registry, "app", "latest");
+    bench.registry.fault(no_digest());
+    let target = format!("manifests/{}", image.digest());
+    let pinned = bench.registry.name(&format!("app@{}", image.digest()));
+    bench.home.run(&["digest", &pinned]).exits(0).prints(&format!("{}\n", image.digest()));
+    assert_requests(&bench, &[head(&target)]);
+    // A registry that limits requests gets no second one.
+    bench.registry.fault(on("/manifests/").status(429).header("Retry-After", "3600").body(""));
+    bench.home.run(&["digest", &pinned]).exits(6).says("try again after 3600 s");
+    assert_eq!(bench.registry.requests_to("/manifests/"), 1);
+}
+
+#[test]
+fn digest_authenticates_a_head_request() {
+    let (bench, image) = (Bench::new(), Image::small("a"));
+    let name = image.push(&bench.registry, "app", "latest");
+    bench.registry.bearer("t0ken", None);
     bench.home.run(&["digest", &name]).exits(0).prints(&format!("{}\n", image.digest()));
+    let calls = bench.registry.calls();
+    let requests: Vec<(&str, u16)> = calls.iter().map(|call| (call.request.method.as_str(), call.status)).collect();
+    assert_eq!(requests, [("HEAD", 401), ("GET", 200), ("HEAD", 200)]);
 }
 
 #[test]

@@ -70,10 +70,21 @@ impl HttpClient {
 
     /// Sends one GET request. A response is a success, whatever its status.
     pub(crate) fn get(&self, url: &Url, headers: Headers<'_>) -> Result<Response> {
+        self.send("GET", url, headers)
+    }
+
+    /// Sends one HEAD request, as [`get`](Self::get) does. The response has no body.
+    pub(crate) fn head(&self, url: &Url, headers: Headers<'_>) -> Result<Response> {
+        self.send("HEAD", url, headers)
+    }
+
+    fn send(&self, method: &'static str, url: &Url, headers: Headers<'_>) -> Result<Response> {
         self.config.cancel.check()?;
         let proxy = self.proxy(url)?;
         let agent = self.agent(proxy.as_ref())?;
-        let mut request = agent.get(url.unredacted()).config().timeout_global(self.config.cancel.remaining()).build();
+        let address = url.unredacted();
+        let request = if method == "HEAD" { agent.head(address) } else { agent.get(address) };
+        let mut request = request.config().timeout_global(self.config.cancel.remaining()).build();
         if let Some(accept) = headers.accept {
             request = request.header("accept", accept);
         }
@@ -89,8 +100,8 @@ impl HttpClient {
                 request = request.header(name, value);
             }
         }
-        let response = request.call().map_err(|e| through_proxy(proxy.as_ref(), exchange_error("GET", url, e)))?;
-        self.response(response, "GET", url)
+        let response = request.call().map_err(|e| through_proxy(proxy.as_ref(), exchange_error(method, url, e)))?;
+        self.response(response, method, url)
     }
 
     /// Sends one form with POST, to a token endpoint. The form is a secret and appears in no error.

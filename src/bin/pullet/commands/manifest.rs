@@ -40,7 +40,7 @@ fn run(line: &CommandLine, common: &Common, reporter: &Reporter) -> Result<(), F
 }
 
 /// Fetches the document that NAME points to, or with `--platform` the manifest for that platform.
-pub(super) fn fetch_document(line: &CommandLine, common: &Common, reporter: &Reporter) -> Result<RawDocument, Failure> {
+fn fetch_document(line: &CommandLine, common: &Common, reporter: &Reporter) -> Result<RawDocument, Failure> {
     let registry = RegistryOptions::parse(line, common)?;
     let [word] = line.operands()?;
     let name = name(word)?;
