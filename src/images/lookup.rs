@@ -44,8 +44,7 @@ impl Store {
         let mut candidates = Vec::new();
         let mut failure = None;
         for entry in self.entries()?.into_iter().filter(|entry| may_be_named(entry, name)) {
-            // Nothing but the descriptor's own digest is known of an entry that cannot be loaded.
-            let is_meant = name.digest().is_none_or(|digest| *digest == entry.manifest.digest);
+            let is_meant = name.digest().is_none_or(|digest| claims(&entry, digest));
             match Image::load(self, entry, platform, &limits) {
                 Ok(image) if is_pinned_to(self, name, &image, &limits) => candidates.push(image),
                 Ok(_) => {}
@@ -117,9 +116,11 @@ impl Store {
             return true;
         }
         let limits = Limits::default();
-        self.manifests_of(entry, &limits)
-            .iter()
-            .any(|found| leads_to(self, digest, &found.descriptor, &found.manifest, &limits))
+        let manifests = self.manifests_of(entry, &limits);
+        if manifests.is_empty() {
+            return claims(entry, digest);
+        }
+        manifests.iter().any(|found| leads_to(self, digest, &found.descriptor, &found.manifest, &limits))
     }
 
     /// The digests of all blobs that an entry needs: of an index, the manifests that the store has, or all of them if it has
@@ -162,6 +163,11 @@ impl Store {
         }
         found
     }
+}
+
+/// Whether an entry claims a digest. That proves nothing, but it tells a damaged image from one that is not in the store.
+fn claims(entry: &ImageEntry, digest: &Digest) -> bool {
+    [entry.manifest.digest, entry.resolved, entry.source].contains(digest)
 }
 
 /// Whether an entry may be meant by a name: with a digest in the name, the repository must be equal; otherwise the whole
