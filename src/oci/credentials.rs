@@ -98,9 +98,11 @@ impl Credentials {
         }
     }
 
-    /// Decodes user and password from base64. The error does not quote the text, because it is a secret.
+    /// Decodes user and password from base64. Line breaks are ignored, as in Go, because `base64` of coreutils and BusyBox
+    /// wraps its output. The error does not quote the text, because it is a secret.
     pub(crate) fn decoded(text: &str) -> Result<(String, String)> {
-        let bytes = LENIENT.decode(text.trim()).map_err(|_| invalid("malformed base64"))?;
+        let unwrapped = text.trim().replace(['\r', '\n'], "");
+        let bytes = LENIENT.decode(unwrapped).map_err(|_| invalid("malformed base64"))?;
         let text = String::from_utf8(bytes).map_err(|_| invalid("not UTF-8"))?;
         let (user, password) = text.split_once(':').ok_or_else(|| invalid("no colon after the user name"))?;
         // Docker pads with NUL.
@@ -139,6 +141,17 @@ mod tests {
         assert_eq!(decoded("dTo="), pair("u", ""));
         for bad in ["", "!", "dXA=", "dTr/"] {
             assert_eq!(decoded(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn ignores_line_breaks_in_base64() {
+        let decoded = |text: &str| Credentials::decoded(text).ok().map(|(user, password)| format!("{user} {password}"));
+        for wrapped in ["dTpw\nOnE=", "dTpw\r\nOnE=\r\n", "d\nTpwO\nnE\n=", "dTpwOnE\n"] {
+            assert_eq!(decoded(wrapped).as_deref(), Some("u p:q"), "{wrapped:?}");
+        }
+        for bad in ["dTpw OnE=", "dTpw\tOnE=", "dTpw\\nOnE="] {
+            assert_eq!(decoded(bad), None, "{bad:?}");
         }
     }
 

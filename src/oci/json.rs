@@ -1,6 +1,7 @@
 //! JSON from untrusted sources: limits its depth and rejects bytes after the value. Prints JSON for people.
 
-use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::de::{Deserialize, DeserializeOwned, Deserializer, IgnoredAny};
+use serde_json::{Map, Value};
 
 use crate::escape::Escaped;
 
@@ -14,6 +15,40 @@ pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
         return Err(format!("limit exceeded: more than {DEPTH_LIMIT} values within each other"));
     }
     serde_json::from_slice(bytes).map_err(|e| e.to_string())
+}
+
+/// Deserializes a member for which `null` means the default value. Go's decoder takes `null` as missing, and some tools
+/// write missing members as `null`.
+pub(crate) fn null_as_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Default + Deserialize<'de>,
+{
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+/// Deserializes a member for which `null` differs from a missing one: `null` becomes `Some(None)`.
+pub(crate) fn null_as_inner_none<'de, D, T>(deserializer: D) -> Result<Option<Option<T>>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    Ok(Some(Option::deserialize(deserializer)?))
+}
+
+/// Returns the name of a member, in any case. Go's decoder matches members without regard to case, so the files of tools in
+/// Go have them in any case. The exact name comes first.
+pub(crate) fn member_name<'a>(members: &'a Map<String, Value>, name: &'a str) -> Option<&'a str> {
+    if members.contains_key(name) {
+        return Some(name);
+    }
+    members.keys().map(String::as_str).find(|key| key.eq_ignore_ascii_case(name))
+}
+
+/// Returns a member, whose name may have any case. `null` counts as missing, as in Go.
+pub(crate) fn member<'a>(members: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
+    let key = member_name(members, name)?;
+    members.get(key).filter(|value| !value.is_null())
 }
 
 /// Formats JSON for people, one member a line. Control characters that could affect a terminal become escapes of the

@@ -253,6 +253,49 @@ fn falls_back_to_the_file_if_a_helper_has_no_credentials() {
 }
 
 #[test]
+fn ignores_what_a_helper_prints_after_its_json() {
+    for after in ["echo 'warning: a new version is available'", "echo '{\"Username\":\"other\"}'", "printf '\\n\\n'"] {
+        let (bench, name) = bench_for("robot");
+        let path = helper(&bench.home, "chatty", &format!("{}; {after}", helper_output("robot", PASSWORD)));
+        write(&bench.home, "home/.docker/config.json", r#"{"credsStore":"chatty"}"#);
+        let outcome = bench.home.pullet(&["pull", &name]).env("PATH", &path).run().exits_in(after, 0);
+        hides(outcome).hides("left out");
+    }
+}
+
+#[test]
+fn accepts_auth_that_base64_has_wrapped() {
+    // `base64` of coreutils and BusyBox breaks lines after 76 columns.
+    let long = "p".repeat(100);
+    let encoded = base64(format!("robot:{long}").as_bytes());
+    let bench = Bench::new();
+    bench.registry.require(&format!("Basic {encoded}"), &[r#"Basic realm="registry""#]);
+    let name = Image::small("wrapped").push(&bench.registry, "app", "latest");
+    for line_break in ["\\n", "\\r\\n"] {
+        let wrapped = format!("{}{line_break}{}{line_break}", &encoded[..76], &encoded[76..]);
+        let text = format!(r#"{{"auths":{{"{}":{{"auth":"{wrapped}"}}}}}}"#, bench.registry.host());
+        let file = bench.home.write("auth.json", &text);
+        bench.home.run(&["pull", "--authfile", &file, &name]).exits_in(&text, 0);
+    }
+}
+
+#[test]
+fn matches_keys_with_a_slash_and_members_in_any_case() {
+    let (bench, name) = bench_for("robot");
+    let host = bench.registry.host();
+    let auth = base64(format!("robot:{PASSWORD}").as_bytes());
+    for text in [
+        format!(r#"{{"auths":{{"{host}/":{{"auth":"{auth}"}}}}}}"#),
+        format!(r#"{{"Auths":{{"{host}":{{"Auth":"{auth}"}}}}}}"#),
+        format!(r#"{{"AUTHS":{{"https://{host}/":{{"USERNAME":"robot","Password":"{PASSWORD}"}}}}}}"#),
+        format!(r#"{{"auths":{{"{host}":{{"auth":"{auth}","identitytoken":null,"email":null}}}},"credHelpers":null}}"#),
+    ] {
+        let file = bench.home.write("auth.json", &text);
+        hides(bench.home.run(&["pull", "--authfile", &file, &name]).exits_in(&text, 0));
+    }
+}
+
+#[test]
 fn a_failing_helper_does_not_prevent_pulling_a_public_image() {
     let bench = Bench::new();
     let name = Image::small("public").push(&bench.registry, "app", "latest");

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::error::{Error, ErrorKind};
 use crate::oci::credentials::{Credentials, Secret};
+use crate::oci::json::{member, member_name};
 use crate::oci::reference::Reference;
 
 /// The domain of Docker Hub in image names.
@@ -34,9 +35,13 @@ impl AuthFile {
         }
         let value: Value = serde_json::from_slice(bytes)
             .map_err(|e| format!("malformed JSON at line {} column {}", e.line(), e.column()))?;
-        let Value::Object(members) = value else { return Err("the JSON is not an object".to_owned()) };
+        let members = match value {
+            Value::Object(members) => members,
+            Value::Null => Map::new(),
+            _ => return Err("the JSON is not an object".to_owned()),
+        };
         for name in ["auths", "credHelpers"] {
-            if members.get(name).is_some_and(|member| !member.is_object() && !member.is_null()) {
+            if member(&members, name).is_some_and(|member| !member.is_object()) {
                 return Err(format!("\"{name}\" is not an object"));
             }
         }
@@ -47,7 +52,7 @@ impl AuthFile {
     pub(super) fn helper(&self, domain: &str) -> Option<&str> {
         let helper = match self.helper_of_registry(domain) {
             Some(helper) => helper,
-            None => self.0.get("credsStore")?,
+            None => member(&self.0, "credsStore")?,
         };
         helper.as_str().filter(|name| !name.is_empty())
     }
@@ -80,7 +85,8 @@ impl AuthFile {
     /// Replaces the credentials for a registry.
     pub(super) fn insert(&mut self, domain: &str, credentials: &Credentials) {
         self.remove(domain);
-        let entries = self.0.entry("auths").or_insert_with(|| Value::Object(Map::new()));
+        let key = member_name(&self.0, "auths").unwrap_or("auths").to_owned();
+        let entries = self.0.entry(key).or_insert_with(|| Value::Object(Map::new()));
         if entries.is_null() {
             *entries = Value::Object(Map::new());
         }
@@ -92,7 +98,8 @@ impl AuthFile {
 
     /// Removes the entries for a whole registry; those for paths in it stay. Returns true if there were any.
     pub(super) fn remove(&mut self, domain: &str) -> bool {
-        let Some(Value::Object(entries)) = self.0.get_mut("auths") else { return false };
+        let Some(key) = member_name(&self.0, "auths").map(str::to_owned) else { return false };
+        let Some(Value::Object(entries)) = self.0.get_mut(&key) else { return false };
         let count = entries.len();
         entries.retain(|key, _| key != domain && !is_key_for(key, domain));
         entries.len() < count
@@ -109,7 +116,7 @@ impl AuthFile {
     }
 
     fn table(&self, name: &str) -> Option<&Map<String, Value>> {
-        self.0.get(name).and_then(Value::as_object)
+        member(&self.0, name).and_then(Value::as_object)
     }
 }
 
@@ -135,14 +142,14 @@ fn is_key_for(key: &str, domain: &str) -> bool {
     registry_of(key).is_some_and(|registry| registry.eq_ignore_ascii_case(domain))
 }
 
-/// Returns the registry of a key in one of Docker's forms: `HOST`, `HOST/v1/`, `HOST/v2/` or `SCHEME://HOST[/PATH]`. A
-/// path without a scheme is a namespace, which is not such a form. Hosts are compared whole, because a host with the same
-/// beginning is a different one.
+/// Returns the registry of a key in one of Docker's forms: `HOST`, `HOST/`, `HOST/v1/`, `HOST/v2/` or
+/// `SCHEME://HOST[/PATH]`. Any other path without a scheme is a namespace, which is not such a form. Hosts are compared
+/// whole, because a host with the same beginning is a different one.
 fn registry_of(key: &str) -> Option<&str> {
     let without_scheme = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://"));
     let host = match without_scheme {
         Some(url) => url.split('/').next()?,
-        None => key.strip_suffix("/v1/").or_else(|| key.strip_suffix("/v2/")).unwrap_or(key),
+        None => ["/v1/", "/v2/", "/"].iter().find_map(|path| key.strip_suffix(path)).unwrap_or(key),
     };
     if host.is_empty() || host.contains('/') {
         return None;
@@ -155,7 +162,8 @@ fn registry_of(key: &str) -> Option<&str> {
 
 /// Parses an entry of `auths`. As in Docker and containers, a token wins over a password.
 fn parse_entry(entry: &Value) -> Result<Option<Credentials>, Error> {
-    let member = |name: &str| entry.get(name).and_then(Value::as_str).filter(|value| !value.is_empty());
+    let Value::Object(members) = entry else { return Ok(None) };
+    let member = |name: &str| member(members, name).and_then(Value::as_str).filter(|value| !value.is_empty());
     let (user, password) = match member("auth") {
         Some(auth) => Credentials::decoded(auth)?,
         None => (member("username").unwrap_or_default().to_owned(), member("password").unwrap_or_default().to_owned()),
@@ -222,6 +230,10 @@ mod tests {
             (&["https://r.io:5000"], "r.io:5000/a", Some("https://r.io:5000")),
             (&["https://R.io/v2/"], "r.io/a", Some("https://R.io/v2/")),
             (&["r.io/v1/"], "r.io/a", Some("r.io/v1/")),
+            (&["r.io/"], "r.io/a", Some("r.io/")),
+            (&["r.io:5000/"], "r.io:5000/a", Some("r.io:5000/")),
+            (&["docker.io/"], "alpine", Some("docker.io/")),
+            (&["r.io:5000/", "r.io/ns/"], "r.io/ns/a", None),
             (&["https://r.io/a/b"], "r.io/c", Some("https://r.io/a/b")),
             (&["https://index.docker.io/v1/"], "alpine", Some("https://index.docker.io/v1/")),
             (&["index.docker.io"], "alpine", Some("index.docker.io")),
@@ -267,6 +279,34 @@ mod tests {
         check(r#"{"auth":"dXA="}"#, "malformed");
         check(r#"{"registrytoken":"a b"}"#, "malformed");
         check(r#"{"auth":7}"#, "none");
+        check(r#"{"auth":"dTpw\nOnE=\n"}"#, "u:p:q");
+    }
+
+    #[test]
+    fn matches_members_as_go_does() {
+        for (text, helper, user) in [
+            (r#"{"AUTHS":{"r.io":{"Auth":"dTpw"}}}"#, None, Some("u")),
+            (r#"{"Auths":{"r.io":{"userName":"u","PASSWORD":"p"}}}"#, None, Some("u")),
+            (r#"{"auths":{"r.io":{"IdentityToken":"t"}}}"#, None, Some("")),
+            // The keys of a map are compared exactly.
+            (r#"{"auths":{"r.io/A":{"auth":"dTpw"}}}"#, None, None),
+            (r#"{"credshelpers":{},"CREDSSTORE":"s"}"#, Some("s"), None),
+            (r#"{"credhelpers":{"r.io":"own"}}"#, Some("own"), None),
+            // The exact name comes first.
+            (r#"{"AUTHS":{"r.io":{"auth":"eDp4"}},"auths":{"r.io":{"auth":"dTpw"}}}"#, None, Some("u")),
+            (r#"{"auths":null,"credHelpers":null,"credsStore":null}"#, None, None),
+            (r#"{"auths":{"r.io":{"auth":null,"username":"u","password":"p","identitytoken":null}}}"#, None, Some("u")),
+            ("null", None, None),
+        ] {
+            let file = file(text);
+            assert_eq!(file.helper("r.io"), helper, "{text}");
+            let found = file.find(&"r.io/a".parse().unwrap_or_else(|e| panic!("{e}")));
+            assert_eq!(found.ok().flatten().map(|found| found.user().to_owned()).as_deref(), user, "{text}");
+        }
+        let mut kept = file(r#"{"Auths":{"r.io":{"auth":"eDp4"}}}"#);
+        kept.insert("r.io", &Credentials::new("u", "p").unwrap());
+        let text = String::from_utf8(kept.to_bytes().unwrap()).unwrap();
+        assert!(!text.contains("auths") && text.contains("dTpw") && !text.contains("eDp4"), "{text}");
     }
 
     #[test]

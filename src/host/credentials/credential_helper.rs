@@ -10,11 +10,13 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use serde::Deserialize as _;
 use serde_json::{Value, json};
 
 use crate::cancel::Cancel;
 use crate::host::environment::Environment;
 use crate::oci::credentials::{Credentials, Secret};
+use crate::oci::json;
 
 /// Longest run time of a helper. Some ask a cloud service, some ask the user.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -206,13 +208,15 @@ fn wait_for_output(pipe: Option<&ChildStdout>) {
     let _ = poll(&mut fds, Some(&POLL_INTERVAL));
 }
 
-/// Parses `{"ServerURL":…,"Username":…,"Secret":…}`. Names of members have any case, as in Go.
+/// Parses `{"ServerURL":…,"Username":…,"Secret":…}`. Ignores what follows the JSON, as Docker does: some helpers print
+/// warnings there.
 pub(super) fn parse(bytes: &[u8]) -> Result<Option<Credentials>, String> {
     let malformed = || "malformed output".to_owned();
-    let Ok(Value::Object(members)) = serde_json::from_slice(bytes) else { return Err(malformed()) };
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let Ok(Value::Object(members)) = Value::deserialize(&mut deserializer) else { return Err(malformed()) };
     // A missing member counts as empty; one that is not a string is malformed.
-    let member = |name: &str| match members.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)) {
-        Some((_, value)) => value.as_str().ok_or_else(malformed),
+    let member = |name: &str| match json::member(&members, name) {
+        Some(value) => value.as_str().ok_or_else(malformed),
         None => Ok(""),
     };
     let credentials = match (member("Username")?, member("Secret")?) {
@@ -274,6 +278,10 @@ mod tests {
         check(r#"{"Username":"<token>","Secret":"t"}"#, Some("token"));
         check(r#"{"Username":"","Secret":""}"#, Some("none"));
         check("{}", Some("none"));
+        check(r#"{"Username":null,"Secret":null}"#, Some("none"));
+        check("{\"Username\":\"u\",\"Secret\":\"p\"}\nwarning: a new version is available\n", Some("password of u"));
+        check(r#"{"Username":"u","Secret":"p"}{"Username":"x","Secret":"y"}"#, Some("password of u"));
+        check(r#"warning {"Username":"u","Secret":"s3cret"}"#, None);
         for bad in
             ["", "s3cret", r#""s3cret""#, "[]", r#"{"Username":"s3cret","Secret":7}"#, r#"{"Username":"<token>"}"#]
         {

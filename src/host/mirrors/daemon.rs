@@ -14,9 +14,9 @@ use crate::oci::json;
 #[serde(rename_all = "kebab-case")]
 pub(super) struct Daemon {
     /// URLs of mirrors of Docker Hub. Docker uses them for no other registry.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "json::null_as_default")]
     pub(super) registry_mirrors: Vec<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "json::null_as_default")]
     insecure_registries: Vec<String>,
     /// The path of the file.
     #[serde(skip)]
@@ -24,10 +24,10 @@ pub(super) struct Daemon {
 }
 
 impl Daemon {
-    /// Parses a file. An empty file is valid and has no members.
+    /// Parses a file. An empty file is valid and has no members. `null` counts as missing, as in Go.
     pub(super) fn parse(bytes: &[u8], from: &str) -> Result<Self, String> {
-        let parsed = if bytes.iter().all(u8::is_ascii_whitespace) { Self::default() } else { json::parse(bytes)? };
-        Ok(Self { from: from.to_owned(), ..parsed })
+        let parsed = if bytes.iter().all(u8::is_ascii_whitespace) { None } else { json::parse::<Option<Self>>(bytes)? };
+        Ok(Self { from: from.to_owned(), ..parsed.unwrap_or_default() })
     }
 
     /// Returns true if a server is listed, as `HOST[:PORT]` or by a network. An entry without a port is for the scheme's
@@ -73,6 +73,9 @@ mod tests {
             ("{}", 0, 0),
             (r#"{"registry-mirrors":["https://m.io"],"log-driver":"none"}"#, 1, 0),
             (r#"{"insecure-registries":["a","10.0.0.0/8"],"features":{"x":true}}"#, 0, 2),
+            ("null", 0, 0),
+            (r#"{"registry-mirrors":null,"insecure-registries":["a"]}"#, 0, 1),
+            (r#"{"registry-mirrors":["https://m.io"],"insecure-registries":null}"#, 1, 0),
         ] {
             let daemon = daemon(text).unwrap_or_else(|e| panic!("{text}: {e}"));
             assert_eq!(
