@@ -2,13 +2,15 @@
 //! written.
 
 use super::client::Client;
-use super::resolved::{ImageManifest, Resolved, ResolvedContent, StoredDocument, verified_digest};
+use super::config::ConfigSource;
+use super::resolved::{ImageManifest, Resolved, ResolvedContent, verified_digest};
 use crate::digest::Digest;
 use crate::error::Result;
-use crate::images::find_converted;
-use crate::limits::Limits;
+use crate::images::{ChosenContent, DocumentSource, SourceDocument, StoredDocument, choose, find_converted};
+use crate::oci::config::ImageConfig;
 use crate::oci::descriptor::Descriptor;
 use crate::oci::document::Document;
+use crate::oci::manifest::Manifest;
 use crate::oci::media_type;
 use crate::oci::reference::Reference;
 use crate::oci::schema1::{self, Schema1};
@@ -59,13 +61,6 @@ struct Found {
     is_chosen: bool,
 }
 
-/// A document that was fetched by its digest.
-struct Fetched {
-    bytes: Vec<u8>,
-    /// The `Content-Type` of the response; empty if the document came from the store.
-    content_type: String,
-}
-
 impl<'c, 'n> Resolver<'c, 'n> {
     /// Opens a session. No request is sent yet.
     fn new(
@@ -106,36 +101,28 @@ impl<'c, 'n> Resolver<'c, 'n> {
     /// Follows indexes to the manifest for the platform.
     fn follow_indexes(&mut self, response: ManifestResponse, digest: Digest) -> Result<Found> {
         let limits = &self.client.options.limits;
-        let ManifestResponse { mut bytes, content_type } = response;
-        let (mut document, media_type) = Document::parse(&bytes, &content_type, None, limits)?;
-        let mut descriptor = Descriptor { media_type, digest, size: bytes.len() as u64 };
-        let mut is_chosen = false;
-        for depth in 0.. {
-            let index = match document {
-                Document::Index(index) => index,
-                Document::Manifest(manifest) => {
-                    let content = ResolvedContent::Image(ImageManifest::Schema2(manifest));
-                    return Ok(Found { descriptor, bytes, content, is_chosen });
-                }
-                Document::Artifact(artifact) => {
-                    let content = ResolvedContent::Artifact(artifact);
-                    return Ok(Found { descriptor, bytes, content, is_chosen });
-                }
-            };
-            if depth == limits.index_depth {
-                break;
+        let ManifestResponse { bytes, content_type } = response;
+        let (document, media_type) = Document::parse(&bytes, &content_type, None, limits)?;
+        let descriptor = Descriptor { media_type, digest, size: bytes.len() as u64 };
+        let index = match document {
+            Document::Index(index) => index,
+            Document::Manifest(manifest) => {
+                let content = ResolvedContent::Image(ImageManifest::Schema2(manifest));
+                return Ok(Found { descriptor, bytes, content, is_chosen: false });
             }
-            self.documents.push(StoredDocument { descriptor, bytes });
-            let chosen = index.choose(&self.client.platform)?;
-            let fetched = self.fetch(&chosen.descriptor)?;
-            let expected = Some(chosen.descriptor.media_type.as_str());
-            let media_type;
-            (document, media_type) = Document::parse(&fetched.bytes, &fetched.content_type, expected, limits)?;
-            descriptor = Descriptor { media_type, ..chosen.descriptor };
-            bytes = fetched.bytes;
-            is_chosen = chosen.has_platform;
-        }
-        Err(Limits::exceeded("nested indexes", limits.index_depth))
+            Document::Artifact(artifact) => {
+                let content = ResolvedContent::Artifact(artifact);
+                return Ok(Found { descriptor, bytes, content, is_chosen: false });
+            }
+        };
+        self.documents.push(StoredDocument { descriptor, bytes });
+        let chosen = choose(&index, &self.client.platform, limits, self)?;
+        self.documents.extend(chosen.indexes);
+        let content = match chosen.content {
+            ChosenContent::Image(manifest) => ResolvedContent::Image(ImageManifest::Schema2(manifest)),
+            ChosenContent::Artifact(artifact) => ResolvedContent::Artifact(artifact),
+        };
+        Ok(Found { descriptor: chosen.descriptor, bytes: chosen.bytes, content, is_chosen: chosen.is_chosen })
     }
 
     /// Returns the manifest that an earlier pull made from this manifest of schema 1, if the store has it, else the
@@ -157,18 +144,25 @@ impl<'c, 'n> Resolver<'c, 'n> {
         let content = ResolvedContent::Image(ImageManifest::Schema1(schema1));
         Ok(Found { descriptor, bytes: response.bytes, content, is_chosen: false })
     }
+}
 
+impl DocumentSource for Resolver<'_, '_> {
     /// Gets a manifest or index by digest from the store or the registry, verified.
-    fn fetch(&mut self, descriptor: &Descriptor) -> Result<Fetched> {
+    fn document(&mut self, descriptor: &Descriptor) -> Result<SourceDocument> {
         let client = self.client;
         let limit = client.options.limits.document;
         if let Some(bytes) = self.known.and_then(|store| store.document(descriptor, limit).ok()) {
-            return Ok(Fetched { bytes, content_type: String::new() });
+            return Ok(SourceDocument { bytes, content_type: String::new() });
         }
         client.with_retries(&mut self.repository, self.progress, |repository| {
             let response = repository.manifest(&descriptor.digest.to_string())?;
             let bytes = client.verify(descriptor, response.bytes.as_slice())?;
-            Ok(Fetched { bytes, content_type: response.content_type })
+            Ok(SourceDocument { bytes, content_type: response.content_type })
         })
+    }
+
+    fn config(&mut self, manifest: &Manifest) -> Result<ImageConfig> {
+        let source = ConfigSource { repository: &mut self.repository, known: self.known, progress: self.progress };
+        Ok(self.client.fetch_config(manifest, source)?.parsed)
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
+use crate::images::StoredDocument;
 use crate::oci::artifact::ArtifactManifest;
 use crate::oci::descriptor::Descriptor;
 use crate::oci::manifest::Manifest;
@@ -42,12 +43,6 @@ pub(crate) enum ImageManifest {
     Schema2(Manifest),
     /// Docker's schema 1: manifest and config have to be made from the layers.
     Schema1(Schema1),
-}
-
-/// A small blob for the store.
-pub(crate) struct StoredDocument {
-    pub(crate) descriptor: Descriptor,
-    pub(crate) bytes: Vec<u8>,
 }
 
 impl Resolved<'_> {

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::assembly::Assembly;
 use super::chain::leads_to;
+use super::choice::{Chosen, ChosenContent, DocumentSource, SourceDocument, choose};
 use super::layers::image_layers;
 use super::space::{Need, check_space, least_tree};
 use super::unpack_options::UnpackOptions;
@@ -138,14 +139,33 @@ impl Image {
 
 /// Follows an entry to the image manifest for `platform`, through indexes in the store.
 fn find_manifest(store: &Store, entry: &ImageEntry, platform: &Platform, limits: &Limits) -> Result<StoredManifest> {
-    let mut descriptor = entry.manifest.clone();
-    for _ in 0..=limits.index_depth {
-        let bytes = store.document(&descriptor, limits.document)?;
-        match Document::parse(&bytes, &descriptor.media_type, None, limits)?.0 {
-            Document::Manifest(manifest) => return Ok(StoredManifest { descriptor, manifest }),
-            Document::Artifact(artifact) => return Err(artifact.not_an_image(entry.name())),
-            Document::Index(index) => descriptor = index.choose(platform)?.descriptor,
-        }
+    let descriptor = entry.manifest.clone();
+    let bytes = store.document(&descriptor, limits.document)?;
+    let index = match Document::parse(&bytes, &descriptor.media_type, None, limits)?.0 {
+        Document::Manifest(manifest) => return Ok(StoredManifest { descriptor, manifest }),
+        Document::Artifact(artifact) => return Err(artifact.not_an_image(entry.name())),
+        Document::Index(index) => index,
+    };
+    let Chosen { descriptor, content, .. } = choose(&index, platform, limits, &mut InStore { store, limits })?;
+    match content {
+        ChosenContent::Image(manifest) => Ok(StoredManifest { descriptor, manifest }),
+        ChosenContent::Artifact(artifact) => Err(artifact.not_an_image(entry.name())),
     }
-    Err(Limits::exceeded("nested indexes", limits.index_depth))
+}
+
+/// The documents in a store.
+struct InStore<'a> {
+    store: &'a Store,
+    limits: &'a Limits,
+}
+
+impl DocumentSource for InStore<'_> {
+    fn document(&mut self, descriptor: &Descriptor) -> Result<SourceDocument> {
+        let bytes = self.store.document(descriptor, self.limits.document)?;
+        Ok(SourceDocument { bytes, content_type: String::new() })
+    }
+
+    fn config(&mut self, manifest: &Manifest) -> Result<ImageConfig> {
+        ImageConfig::parse(&self.store.document(&manifest.config, self.limits.document)?, manifest)
+    }
 }

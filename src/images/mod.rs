@@ -3,6 +3,7 @@
 
 mod assembly;
 mod chain;
+mod choice;
 mod convert;
 #[cfg(fuzzing)]
 mod fuzzing;
@@ -13,6 +14,7 @@ mod space;
 mod unpack_options;
 
 pub(crate) use self::assembly::Assembly;
+pub(crate) use self::choice::{ChosenContent, DocumentSource, SourceDocument, StoredDocument, choose};
 pub(crate) use self::convert::{convert_schema1, find_converted};
 #[cfg(fuzzing)]
 pub use self::fuzzing::unpack;

@@ -20,11 +20,11 @@ pub(crate) struct ImageConfig {
 
 #[derive(Deserialize)]
 struct RawConfig {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "json::null_as_default")]
     os: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "json::null_as_default")]
     architecture: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "json::null_as_default")]
     variant: String,
     created: Option<String>,
     rootfs: RawRootfs,
@@ -32,10 +32,10 @@ struct RawConfig {
 
 #[derive(Deserialize)]
 struct RawRootfs {
-    #[serde(rename = "type", default)]
+    #[serde(rename = "type", default, deserialize_with = "json::null_as_default")]
     kind: String,
-    #[serde(default)]
-    diff_ids: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "json::null_as_default")]
+    diff_ids: Vec<String>,
 }
 
 impl ImageConfig {
@@ -47,7 +47,7 @@ impl ImageConfig {
             return Err(malformed(&format!("rootfs type \"{}\"", raw.rootfs.kind)));
         }
         let mut diff_ids: Vec<Digest> = Vec::new();
-        for text in raw.rootfs.diff_ids.unwrap_or_default() {
+        for text in raw.rootfs.diff_ids {
             diff_ids.push(text.parse().map_err(|e: Error| malformed(&e))?);
         }
         let (layers, ids) = (manifest.layers.len(), diff_ids.len());
@@ -93,5 +93,21 @@ mod tests {
         assert_eq!(parse(r#"{"rootfs":{"type":"layers"}}"#, 0), Ok(0));
         assert_eq!(parse(r#"{"rootfs":{"type":"layers","diff_ids":null}}"#, 0), Ok(0));
         assert_eq!(parse("{}", 0), Err(ErrorKind::Unsafe));
+    }
+
+    #[test]
+    fn null_counts_as_missing() {
+        for text in [
+            format!(
+                r#"{{"os":null,"architecture":null,"variant":null,"created":null,"rootfs":{{"diff_ids":["{D}"]}}}}"#
+            ),
+            format!(r#"{{"config":null,"history":null,"author":null,"rootfs":{{"type":null,"diff_ids":["{D}"]}}}}"#),
+        ] {
+            assert_eq!(parse(&text, 1), Ok(1), "{text}");
+        }
+        // Without its diff_id, a layer cannot be verified.
+        for text in [r#"{"rootfs":{"diff_ids":null}}"#, r#"{"rootfs":{"diff_ids":[null]}}"#, r#"{"rootfs":null}"#] {
+            assert!(parse(text, 1).is_err(), "{text}");
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use serde::Deserialize;
 
+use super::json;
 use crate::advice::Limit;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
@@ -26,10 +27,13 @@ pub struct Descriptor {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct RawDescriptor {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "json::null_as_default")]
     pub(super) media_type: String,
     digest: String,
     size: u64,
+    /// Set for an entry of an index that is not an image.
+    #[serde(default, deserialize_with = "json::null_as_default")]
+    pub(super) artifact_type: String,
     pub(super) platform: Option<RawPlatform>,
     pub(super) urls: Option<Vec<String>>,
     pub(super) annotations: Option<RawAnnotations>,
@@ -37,12 +41,16 @@ pub(super) struct RawDescriptor {
 
 #[derive(Deserialize)]
 pub(super) struct RawPlatform {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "json::null_as_default")]
     pub(super) os: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "json::null_as_default")]
     pub(super) architecture: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "json::null_as_default")]
     pub(super) variant: String,
+    #[serde(rename = "os.version", default, deserialize_with = "json::null_as_default")]
+    pub(super) os_version: String,
+    #[serde(rename = "os.features", default, deserialize_with = "json::null_as_default")]
+    pub(super) os_features: Vec<String>,
 }
 
 /// The two annotations that artifacts use. Values of any type are accepted here, because a manifest that does not use

@@ -58,7 +58,7 @@ impl Document {
         let raw: RawDocument = json::parse(bytes).map_err(malformed)?;
         let media_type = raw.media_type(&content_type, expected)?;
         let document = match media_type::document(&media_type) {
-            Some(DocumentKind::Manifest) => raw.manifest(limits)?,
+            Some(DocumentKind::Manifest) => raw.manifest(&media_type, limits)?,
             Some(DocumentKind::Index) => Self::Index(Index::parse(raw.manifests.unwrap_or_default())?),
             None => return Err(unsupported(&format!("media type \"{media_type}\" for a manifest"))),
         };
@@ -107,14 +107,14 @@ impl RawDocument {
     }
 
     /// An image manifest or an artifact manifest. Only the media type of the config distinguishes them.
-    fn manifest(self, limits: &Limits) -> Result<Document> {
+    fn manifest(self, media_type: &str, limits: &Limits) -> Result<Document> {
         let (Some(config), Some(layers)) = (self.config, self.layers) else {
             return Err(malformed("it has no \"config\" or no \"layers\""));
         };
         if layers.len() > limits.layers {
             return Err(Limits::exceeded("layers", limits.layers));
         }
-        if media_type::is_config(&config.media_type) {
+        if media_type::is_config(&config.media_type, media_type) {
             let annotations = annotations(self.annotations.as_ref());
             let manifest = Manifest::parse(config, layers, annotations, limits)?;
             return Ok(Document::Manifest(manifest));
@@ -225,6 +225,61 @@ mod tests {
         assert_eq!(titled(&format!("{{{title},{unpack}}}")), Ok(Some(("a".to_owned(), true))));
         assert_eq!(titled(&format!("{{{title},{title}}}")), Err(ErrorKind::Unsafe));
         assert_eq!(titled(r#"{"org.opencontainers.image.title":7}"#), Err(ErrorKind::Unsafe));
+    }
+
+    #[test]
+    fn a_docker_manifest_with_a_generic_config_is_an_image() {
+        let document = |manifest_type: &str, config_type: &str| {
+            let text = manifest(&format!(r#""mediaType":"{manifest_type}","#));
+            let text = text.replace("application/vnd.oci.image.config.v1+json", config_type);
+            match parse(&text, manifest_type, None) {
+                Ok(Document::Manifest(manifest)) => {
+                    let (_, bytes) = manifest.to_oci();
+                    let converted = Document::parse(&bytes, OCI, None, &Limits::default());
+                    assert!(matches!(converted, Ok((Document::Manifest(_), _))), "{config_type}");
+                    "image"
+                }
+                Ok(_) => "artifact",
+                Err(_) => "malformed",
+            }
+        };
+        for config_type in ["application/octet-stream", "application/json", "text/html", ""] {
+            assert_eq!(document(DOCKER, config_type), "image", "{config_type}");
+            // OCI artifacts may have such a config.
+            assert_eq!(document(OCI, config_type), "artifact", "{config_type}");
+        }
+        for config_type in
+            ["application/vnd.cncf.helm.config.v1+json", "application/vnd.docker.plugin.v1+json", "text/plain"]
+        {
+            assert_eq!(document(DOCKER, config_type), "artifact", "{config_type}");
+        }
+    }
+
+    #[test]
+    fn null_counts_as_missing_in_every_optional_member() {
+        let text =
+            manifest(r#""mediaType":null,"artifactType":null,"annotations":null,"manifests":null,"fsLayers":null,"#);
+        assert!(matches!(parse(&text, OCI, None), Ok(Document::Manifest(_))));
+        let text = manifest("").replace("\"size\":3", r#""size":3,"urls":null,"annotations":null,"platform":null"#);
+        assert!(matches!(parse(&text, OCI, None), Ok(Document::Manifest(_))));
+        let entry = |extra: &str| format!(r#"{{"mediaType":"{OCI}","digest":"{D}","size":3{extra}}}"#);
+        for extra in [
+            r#","platform":null"#,
+            r#","platform":{"os":null,"architecture":null,"variant":null,"os.version":null,"os.features":null}"#,
+            r#","artifactType":null,"urls":null,"annotations":null"#,
+        ] {
+            let text = format!(
+                r#"{{"schemaVersion":2,"config":null,"layers":null,"manifests":[{},{}]}}"#,
+                entry(extra),
+                entry("")
+            );
+            assert!(matches!(parse(&text, INDEX, None), Ok(Document::Index(_))), "{text}");
+        }
+        // What a descriptor needs cannot be missing.
+        for member in [r#""digest":null,"size":3"#, r#""size":null"#] {
+            let text = manifest("").replace("\"size\":3", member);
+            assert!(parse(&text, OCI, None).is_err(), "{member}");
+        }
     }
 
     #[test]

@@ -24,7 +24,10 @@ pub fn document(bytes: &[u8], content_type: &str) -> Result<Vec<Descriptor>> {
             let layers = manifest.layers.into_iter().map(|layer| layer.blob);
             Ok(std::iter::once(manifest.config).chain(layers).collect())
         }
-        Document::Index(index) => Ok(vec![index.choose(&Platform::new("linux", "arm", "v7"))?.descriptor]),
+        Document::Index(index) => {
+            let candidates = index.candidates(&Platform::new("linux", "arm", "v7"));
+            Ok(candidates.into_iter().map(|candidate| candidate.descriptor).collect())
+        }
         Document::Artifact(artifact) => {
             let _ = artifact.size();
             Ok(artifact.blobs.into_iter().map(|one| one.blob).collect())

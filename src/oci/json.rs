@@ -27,15 +27,6 @@ where
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
-/// Deserializes a member for which `null` differs from a missing one: `null` becomes `Some(None)`.
-pub(crate) fn null_as_inner_none<'de, D, T>(deserializer: D) -> Result<Option<Option<T>>, D::Error>
-where
-    D: Deserializer<'de>,
-    T: Deserialize<'de>,
-{
-    Ok(Some(Option::deserialize(deserializer)?))
-}
-
 /// Returns the name of a member, in any case. Go's decoder matches members without regard to case, so the files of tools in
 /// Go have them in any case. The exact name comes first.
 pub(crate) fn member_name<'a>(members: &'a Map<String, Value>, name: &'a str) -> Option<&'a str> {

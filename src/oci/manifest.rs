@@ -106,7 +106,9 @@ impl Manifest {
 impl LayerDescriptor {
     fn parse(mut raw: RawDescriptor) -> Result<Self> {
         let Some(compression) = media_type::layer(&raw.media_type) else {
-            return Err(unsupported(&format!("a layer of media type \"{}\"", raw.media_type)));
+            let kind = media_type::filesystem_image(&raw.media_type).map(|name| format!("{name} layer"));
+            let kind = kind.unwrap_or_else(|| "layer".to_owned());
+            return Err(unsupported(&format!("a {kind} of media type \"{}\"", raw.media_type)));
         };
         let urls = raw.urls.take().unwrap_or_default();
         if urls.len() > URLS {

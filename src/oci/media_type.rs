@@ -17,19 +17,24 @@ pub(crate) enum Compression {
 
 const DOCUMENTS: [(&str, DocumentKind); 4] = [
     (OCI_MANIFEST, DocumentKind::Manifest),
-    ("application/vnd.docker.distribution.manifest.v2+json", DocumentKind::Manifest),
+    (DOCKER_MANIFEST, DocumentKind::Manifest),
     (OCI_INDEX, DocumentKind::Index),
     ("application/vnd.docker.distribution.manifest.list.v2+json", DocumentKind::Index),
 ];
 
 /// The OCI media type of an index.
 pub(crate) const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
+/// Docker's media type of a manifest, schema 2.
+const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 /// The OCI media type of a manifest.
 pub(crate) const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 /// The OCI media type of an image config.
 pub(crate) const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 
 const CONFIGS: [&str; 2] = [OCI_CONFIG, "application/vnd.docker.container.image.v1+json"];
+
+/// Media types of the config in manifests that Docker 1.10 and 1.11 pushed.
+const LEGACY_CONFIGS: [&str; 4] = ["application/octet-stream", "application/json", "text/html", ""];
 
 /// Content types that registries and proxies use for documents of unknown type.
 const GENERIC: [&str; 5] = ["", "application/json", "application/octet-stream", "text/plain", "binary/octet-stream"];
@@ -68,9 +73,10 @@ pub(crate) fn is_schema_1(media_type: &str) -> bool {
     SCHEMA_1.contains(&media_type)
 }
 
-/// Returns true for an image config.
-pub(crate) fn is_config(media_type: &str) -> bool {
-    CONFIGS.contains(&media_type)
+/// Returns true for the media type of an image config, in a manifest of type `manifest`. In Docker's manifests, generic types
+/// count too, as in Docker. In OCI manifests they do not, because those can be artifacts.
+pub(crate) fn is_config(media_type: &str, manifest: &str) -> bool {
+    CONFIGS.contains(&media_type) || (manifest == DOCKER_MANIFEST && LEGACY_CONFIGS.contains(&media_type))
 }
 
 /// The compression of a layer of this media type; `None` if it is not a supported layer type.
@@ -82,6 +88,14 @@ pub(crate) fn layer(media_type: &str) -> Option<Compression> {
         "+zstd" | ".zstd" => Some(Compression::Zstd),
         _ => None,
     }
+}
+
+/// The name of the filesystem that a layer of this media type is an image of; `None` if it is none that pullet knows. There is
+/// no registered type, so tools use several: `application/vnd.erofs.layer.v1`, `…layer.squashfs+zstd`.
+pub(crate) fn filesystem_image(media_type: &str) -> Option<&'static str> {
+    let media_type = media_type.to_ascii_lowercase();
+    let names = [("erofs", "EROFS"), ("squashfs", "squashfs")];
+    names.iter().find(|(word, _)| media_type.contains(word)).map(|(_, name)| *name)
 }
 
 /// The OCI media type of a document of this kind.
@@ -125,6 +139,18 @@ mod tests {
             ("text/plain", None),
         ] {
             assert_eq!(layer(media_type), compression, "{media_type}");
+        }
+    }
+
+    #[test]
+    fn names_the_filesystem_of_a_layer() {
+        for (media_type, name) in [
+            ("application/vnd.erofs.layer.v1", Some("EROFS")),
+            ("application/vnd.oci.image.layer.v1.EROFS", Some("EROFS")),
+            ("application/vnd.stacker.image.layer.squashfs+zstd+verity", Some("squashfs")),
+            ("application/vnd.oci.image.layer.v1.tar+xz", None),
+        ] {
+            assert_eq!((filesystem_image(media_type), layer(media_type)), (name, None), "{media_type}");
         }
     }
 

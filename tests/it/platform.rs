@@ -264,3 +264,173 @@ fn an_empty_index_has_nothing_for_anybody() {
     bench.registry.put_manifest("app", Some("latest"), OCI_INDEX, index(&[]).to_string().as_bytes());
     bench.home.run(&["pull", &bench.registry.name("app")]).exits_among("an empty index", &[10, 11]).fails_in_one_line();
 }
+
+/// An index entry without a platform.
+fn bare(image: &Image) -> Value {
+    descriptor(OCI_MANIFEST, &image.manifest_bytes())
+}
+
+/// Pushes the images without tags, and an index of these entries as `latest`.
+fn push_entries(bench: &Bench, images: &[&Image], entries: &[Value]) -> String {
+    for image in images {
+        image.push_blobs(&bench.registry, "app");
+        bench.registry.put_manifest("app", None, &image.media_type, &image.manifest_bytes());
+    }
+    bench.registry.put_manifest("app", Some("latest"), OCI_INDEX, index(entries).to_string().as_bytes());
+    bench.registry.name("app")
+}
+
+/// An artifact whose index entry may say so.
+fn sbom() -> Image {
+    Image::small("sbom").edited(|manifest| {
+        manifest["artifactType"] = json!("application/vnd.example.sbom");
+        manifest["config"]["mediaType"] = json!("application/vnd.oci.empty.v1+json");
+    })
+}
+
+#[test]
+fn entries_without_platforms_are_chosen_by_their_configs() {
+    let host = format!("linux/{}", architecture());
+    let (first, ours, last) = (labelled("linux/s390x"), labelled(&host), labelled("linux/riscv64"));
+    let images = [&first, &ours, &last];
+    for options in [&[][..], &["--platform", &host]] {
+        let bench = Bench::new();
+        let name = push_entries(&bench, &images, &images.map(bare));
+        bench.home.run(&[&["pull", &name][..], options].concat()).exits_in(&format!("{options:?}"), 0);
+        assert_eq!(bench.home.index()[0]["digest"], ours.digest());
+    }
+    // Also below a nested index.
+    let bench = Bench::new();
+    let nested = index(&images.map(bare)).to_string().into_bytes();
+    bench.registry.put_manifest("app", None, OCI_INDEX, &nested);
+    let name = push_entries(&bench, &images, &[bare(&first), descriptor(OCI_INDEX, &nested)]);
+    bench.home.run(&["pull", &name]).exits(0);
+    assert_eq!(bench.home.index()[0]["digest"], ours.digest());
+    // A partial copy of the index has enough if it has the one that fits.
+    let bench = Bench::new();
+    let name = push_entries(&bench, &[&ours], &images.map(bare));
+    bench.home.run(&["pull", &name]).exits(0);
+    // No layer is requested if none fits.
+    let bench = Bench::new();
+    let name = push_entries(&bench, &[&first, &last], &[bare(&first), bare(&last)]);
+    let outcome = bench.home.run(&["pull", &name]).exits(10).fails_in_one_line();
+    outcome.says("no image for platform").says("linux/s390x, linux/riscv64");
+    bench.assert_no_layer_requested("no config fits", &first);
+}
+
+#[test]
+fn the_number_of_configs_to_choose_from_is_limited() {
+    let (bench, image) = (Bench::new(), labelled("linux/s390x"));
+    let entries = vec![bare(&image); 1000];
+    let name = push_entries(&bench, &[&image], &entries);
+    bench.home.run(&["pull", &name]).exits(11).fails_in_one_line().says("limit exceeded");
+    assert!(bench.registry.calls().len() < 200, "{}", bench.registry.calls().len());
+}
+
+#[test]
+fn an_artifact_is_never_chosen_in_place_of_an_image() {
+    let host = format!("linux/{}", architecture());
+    let (ours, sbom) = (labelled(&host), sbom());
+    let declared = |entry: Value| {
+        let mut entry = entry;
+        entry["artifactType"] = json!("application/vnd.example.sbom");
+        entry
+    };
+    for (case, entries) in [
+        ("declared, before the image", vec![declared(sbom.entry(&host)), ours.entry(&host)]),
+        ("declared, without a platform", vec![declared(bare(&sbom)), bare(&ours)]),
+        ("not declared, before the image", vec![sbom.entry(&host), ours.entry(&host)]),
+        ("not declared, without a platform", vec![bare(&sbom), bare(&ours)]),
+        ("after the image", vec![ours.entry(&host), sbom.entry(&host)]),
+    ] {
+        let bench = Bench::new();
+        let name = push_entries(&bench, &[&ours, &sbom], &entries);
+        bench.home.run(&["pull", &name]).exits_in(case, 0);
+        assert_eq!(bench.home.index()[0]["digest"], ours.digest(), "{case}");
+    }
+    let other = labelled("linux/s390x");
+    for artifact in [declared(bare(&sbom)), bare(&sbom)] {
+        let bench = Bench::new();
+        let name = push_entries(&bench, &[&other, &sbom], &[other.entry("linux/s390x"), artifact]);
+        let outcome = bench.home.run(&["pull", "--platform", &host, &name]).exits(10).fails_in_one_line();
+        outcome.says("no image for platform").says("linux/s390x");
+    }
+}
+
+#[test]
+fn entries_with_unknown_features_are_skipped() {
+    let host = format!("linux/{}", architecture());
+    let (ours, erofs) = (labelled(&host), Image::small("erofs"));
+    let mut entry = erofs.entry(&host);
+    entry["platform"]["os.features"] = json!(["erofs"]);
+    let bench = Bench::new();
+    let name = push_entries(&bench, &[&ours, &erofs], &[entry.clone(), ours.entry(&host)]);
+    bench.home.run(&["pull", &name]).exits(0);
+    assert_eq!(bench.home.index()[0]["digest"], ours.digest());
+    let bench = Bench::new();
+    let name = push_entries(&bench, &[&erofs], &[entry]);
+    bench.home.run(&["pull", &name]).exits(10).fails_in_one_line().says("no image for platform");
+}
+
+#[test]
+fn layers_that_are_filesystem_images_are_refused_by_name() {
+    for (media_type, kind) in [
+        ("application/vnd.erofs.layer.v1", "EROFS"),
+        ("application/vnd.oci.image.layer.v1.erofs+zstd", "EROFS"),
+        ("application/vnd.stacker.image.layer.squashfs+zstd+verity", "squashfs"),
+    ] {
+        let bench = Bench::new();
+        let image = Image::small("x").edited(|manifest| manifest["layers"][0]["mediaType"] = json!(media_type));
+        let name = image.push(&bench.registry, "app", "latest");
+        for command in [&["pull", &name][..], &["unpack", "--stream", &name, &bench.home.arg("root")]] {
+            let outcome = bench.home.run(command).exits_in(media_type, 10).fails_in_one_line();
+            outcome.says(&format!("{kind} layer")).says(media_type);
+        }
+        bench.assert_no_layer_requested(media_type, &image);
+    }
+}
+
+#[test]
+fn null_counts_as_missing_in_indexes_and_configs() {
+    let host = format!("linux/{}", architecture());
+    let mut entries = Vec::new();
+    let (ours, other) = (labelled(&host), labelled("linux/s390x"));
+    for image in [(&other, "linux/s390x"), (&ours, host.as_str())] {
+        let mut entry = image.0.entry(image.1);
+        for member in ["os.version", "os.features"] {
+            entry["platform"][member] = Value::Null;
+        }
+        if entry["platform"].get("variant").is_none() {
+            entry["platform"]["variant"] = Value::Null;
+        }
+        for member in ["artifactType", "annotations", "urls"] {
+            entry[member] = Value::Null;
+        }
+        entries.push(entry);
+    }
+    let bench = Bench::new();
+    let name = push_entries(&bench, &[&ours, &other], &entries);
+    bench.home.run(&["pull", &name]).exits(0);
+    assert_eq!(bench.home.index()[0]["digest"], ours.digest());
+    for member in ["os", "architecture", "variant", "created", "history", "author", "config"] {
+        let layers = vec![Layer::of(&[file("f", member)])];
+        let image = Image::with_config(layers, |config| config[member] = Value::Null);
+        let bench = Bench::new();
+        bench.pull(&image).exits_in(member, 0);
+        bench.home.run(&["images"]).exits_in(member, 0);
+    }
+}
+
+#[test]
+fn a_docker_manifest_with_a_generic_config_is_an_image() {
+    for config_type in ["application/octet-stream", "application/json", "text/html", ""] {
+        let image = Image::small("old").docker();
+        let image = image.edited(|manifest| manifest["config"]["mediaType"] = json!(config_type));
+        let bench = Bench::new();
+        let name = image.push(&bench.registry, "app", "latest");
+        bench.home.run(&["pull", &name]).exits_in(config_type, 0);
+        bench.home.run(&["unpack", "--pull", "never", &name, &bench.home.arg("root")]).exits_in(config_type, 0);
+        let oci = Image::small("old").edited(|manifest| manifest["config"]["mediaType"] = json!(config_type));
+        Bench::new().pull(&oci).exits_in(config_type, 10).says("artifact");
+    }
+}
