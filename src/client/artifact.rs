@@ -84,7 +84,7 @@ impl Client {
             };
             let mut mismatches = MismatchRetry::default();
             loop {
-                let source = BlobSource { blob, urls: &[] };
+                let source = BlobSource::registry_only(blob);
                 let body = ResumingBody::new(self, &mut resolved.repository, source, cancel, progress);
                 match files.create(index, blob, body, cancel, &mut report) {
                     Ok(()) => break,

@@ -27,8 +27,7 @@ pub(crate) struct BlobFetcher<'c, 'r> {
 impl BlobFetcher<'_, '_> {
     /// Fetches one layer.
     pub(crate) fn fetch(&mut self, layer: Layer, descriptor: &LayerDescriptor) -> Result<()> {
-        let source = BlobSource { blob: &descriptor.blob, urls: &descriptor.urls };
-        self.fetch_blob(layer, source, None)
+        self.fetch_blob(layer, BlobSource::layer(descriptor), None)
     }
 
     /// Fetches a layer of which only the digest is known, and returns its size. The size comes from `Content-Length`; a
@@ -48,7 +47,7 @@ impl BlobFetcher<'_, '_> {
             }
         })?;
         let blob = Descriptor { media_type: String::new(), digest: layer.digest, size };
-        self.fetch_blob(Layer { size, ..layer }, BlobSource { blob: &blob, urls: &[] }, body)?;
+        self.fetch_blob(Layer { size, ..layer }, BlobSource::registry_only(&blob), body)?;
         Ok(size)
     }
 

@@ -5,9 +5,11 @@ use std::io::{self, Read};
 
 use super::client::Client;
 use super::retry::RetryState;
+use crate::advice::Advice;
 use crate::cancel::Cancel;
 use crate::error::{Error, ErrorKind, Result};
-use crate::oci::descriptor::Descriptor;
+use crate::oci::descriptor::{Descriptor, unsupported_foreign_layer};
+use crate::oci::manifest::LayerDescriptor;
 use crate::progress::Progress;
 use crate::registry::{Body, Repository};
 use crate::store::KnownBytes;
@@ -19,8 +21,23 @@ const SKIP_BUFFER: usize = 16 << 10;
 #[derive(Clone, Copy)]
 pub(crate) struct BlobSource<'s> {
     pub(crate) blob: &'s Descriptor,
-    /// Where a foreign layer is available if the registry does not have it.
-    pub(crate) urls: &'s [String],
+    /// The URLs that may be requested if the registry does not have the blob.
+    urls: &'s [String],
+    /// True if the manifest has such URLs, but they may not be requested.
+    has_forbidden_urls: bool,
+}
+
+impl<'s> BlobSource<'s> {
+    /// A blob that only the registry and its mirrors may serve.
+    pub(crate) fn registry_only(blob: &'s Descriptor) -> Self {
+        Self { blob, urls: &[], has_forbidden_urls: false }
+    }
+
+    /// A layer, which its URLs may serve too if they are allowed.
+    pub(crate) fn layer(layer: &'s LayerDescriptor) -> Self {
+        let urls = if layer.may_use_urls { layer.urls.as_slice() } else { &[] };
+        Self { blob: &layer.blob, urls, has_forbidden_urls: urls.len() < layer.urls.len() }
+    }
 }
 
 /// The bytes of one blob, over as many responses as it takes. They are not verified: wrap it in
@@ -112,7 +129,10 @@ impl<'f, 'r> ResumingBody<'f, 'r> {
     fn request(&mut self) -> Result<(Body, u64)> {
         let offset = if std::mem::take(&mut self.from_start) { 0 } else { self.at };
         self.was_range_refused = offset > 0;
-        let response = self.repository.layer(self.source.blob, self.source.urls, offset)?;
+        let response = self.repository.layer(self.source.blob, self.source.urls, offset).map_err(|error| {
+            let is_foreign = self.source.has_forbidden_urls && error.kind() == ErrorKind::NotFound;
+            if is_foreign { unsupported_foreign_layer().with_advice(Advice::AllowForeignLayers) } else { error }
+        })?;
         self.was_range_refused = false;
         Ok(response)
     }

@@ -18,13 +18,13 @@ impl<'a> Admitted<'a> {
 }
 
 impl Client {
-    /// Decides whether this client may fetch what a name resolved to. Fails if a layer is a foreign one and foreign layers
-    /// are not allowed, because the author of the manifest would choose which servers receive requests (CVE-2020-15157).
-    pub(crate) fn admit<'a>(&self, resolved: Resolved<'a>) -> Result<Admitted<'a>> {
-        if let ResolvedContent::Image(ImageManifest::Schema2(manifest)) = &resolved.content
-            && !self.options.foreign_layers
+    /// Decides what this client may fetch of what a name resolved to: layers from the URLs in their manifest only if foreign
+    /// layers are allowed, because its author would choose which servers receive requests (CVE-2020-15157).
+    pub(crate) fn admit<'a>(&self, mut resolved: Resolved<'a>) -> Result<Admitted<'a>> {
+        if let ResolvedContent::Image(ImageManifest::Schema2(manifest)) = &mut resolved.content
+            && self.options.foreign_layers
         {
-            manifest.expect_no_foreign_layer()?;
+            manifest.allow_urls();
         }
         Ok(Admitted { resolved })
     }

@@ -105,7 +105,7 @@ impl Client {
     ) -> Result<()> {
         let cancel = &self.options.cancel;
         let blob = &layer.descriptor.blob;
-        let source = BlobSource { blob, urls: &layer.descriptor.urls };
+        let source = BlobSource::layer(layer.descriptor);
         let body = ResumingBody::new(self, &mut resolved.repository, source, cancel, resolved.progress);
         let mut bytes = Verified::new(body, blob.digest, Size::Exactly(blob.size), cancel.clone());
         let applied = assembly.apply(layer, &mut bytes);

@@ -58,7 +58,7 @@ pub(crate) fn convert_schema1(
         let left = limits.unpacked.saturating_sub(unpacked);
         let content = identify(&blob, store, left, limits, cancel).map_err(|e| e.context(digest.short()))?;
         let compression = content.compression;
-        layers.push(LayerDescriptor { blob, compression, urls: Vec::new() });
+        layers.push(LayerDescriptor { blob, compression, urls: Vec::new(), may_use_urls: false });
         diff_ids.push(content.diff_id);
         unpacked += content.size;
     }

@@ -3,9 +3,7 @@
 
 use serde_json::Value;
 
-use super::descriptor::{
-    Descriptor, RawAnnotations, RawDescriptor, check_total_size, malformed, unsupported, unsupported_foreign_layer,
-};
+use super::descriptor::{Descriptor, RawAnnotations, RawDescriptor, check_total_size, malformed, unsupported};
 use crate::advice::Advice;
 use crate::error::{Error, Result};
 use crate::limits::Limits;
@@ -56,11 +54,9 @@ impl ArtifactManifest {
 }
 
 impl ArtifactBlob {
+    /// Ignores `urls`: only the registry is asked, because the author of a manifest must not choose which servers receive
+    /// requests (CVE-2020-15157).
     fn parse(mut raw: RawDescriptor) -> Result<Self> {
-        // The author of a manifest must not choose which servers receive requests (CVE-2020-15157).
-        if raw.urls.as_ref().is_some_and(|urls| !urls.is_empty()) {
-            return Err(unsupported_foreign_layer());
-        }
         let RawAnnotations { title, unpack } = raw.annotations.take().unwrap_or_default();
         let title = match title {
             None => None,

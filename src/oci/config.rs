@@ -77,6 +77,7 @@ mod tests {
             blob: blob.clone(),
             compression: super::super::media_type::Compression::None,
             urls: Vec::new(),
+            may_use_urls: false,
         };
         let manifest = Manifest { config: blob, layers: vec![layer; layers], annotations: Default::default() };
         ImageConfig::parse(text.as_bytes(), &manifest).map(|config| config.diff_ids.len()).map_err(|e| e.kind())

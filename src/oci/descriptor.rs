@@ -112,6 +112,7 @@ pub(super) fn unsupported(what: &str) -> Error {
     Error::new(ErrorKind::Unsupported, format!("{what} is not supported"))
 }
 
-pub(super) fn unsupported_foreign_layer() -> Error {
+/// The error for a layer that the registry does not have, but the URLs in its manifest may have.
+pub(crate) fn unsupported_foreign_layer() -> Error {
     unsupported("a foreign layer, available only from URLs outside the registry,")
 }

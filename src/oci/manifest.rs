@@ -5,17 +5,14 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
-use super::descriptor::{
-    Descriptor, RawDescriptor, check_sizes_agree, check_total_size, unsupported, unsupported_foreign_layer,
-};
+use super::descriptor::{Descriptor, RawDescriptor, check_sizes_agree, check_total_size, unsupported};
 use super::media_type::{self, Compression};
-use crate::advice::Advice;
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::limits::Limits;
 use crate::progress;
 
-/// The most URLs that one foreign layer may have. Windows' base layers have one.
+/// The most URLs that one layer may have. Windows' base layers have one.
 const URLS: usize = 16;
 
 /// A checked image manifest (image-spec, manifest.md). All layers are of supported media types.
@@ -33,8 +30,10 @@ pub(crate) struct Manifest {
 pub(crate) struct LayerDescriptor {
     pub(crate) blob: Descriptor,
     pub(crate) compression: Compression,
-    /// Where a foreign layer is stored; empty for any other layer. Untrusted text.
+    /// Other places of the layer, which a foreign layer has and any layer may have. Untrusted text.
     pub(crate) urls: Vec<String>,
+    /// True if the URLs may be requested.
+    pub(crate) may_use_urls: bool,
 }
 
 impl Manifest {
@@ -56,13 +55,9 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// Fails if a layer is a foreign one, because the author of a manifest must not choose which servers receive
-    /// requests (CVE-2020-15157).
-    pub(crate) fn expect_no_foreign_layer(&self) -> Result<()> {
-        if self.layers.iter().all(|layer| layer.urls.is_empty()) {
-            return Ok(());
-        }
-        Err(unsupported_foreign_layer().with_advice(Advice::AllowForeignLayers))
+    /// Allows the URLs of all layers.
+    pub(crate) fn allow_urls(&mut self) {
+        self.layers.iter_mut().for_each(|layer| layer.may_use_urls = true);
     }
 
     /// The total size of config and layers in bytes.
@@ -112,9 +107,9 @@ impl LayerDescriptor {
         };
         let urls = raw.urls.take().unwrap_or_default();
         if urls.len() > URLS {
-            return Err(Limits::exceeded("URLs of a foreign layer", URLS));
+            return Err(Limits::exceeded("URLs of a layer", URLS));
         }
-        Ok(Self { blob: raw.check("layer")?, compression, urls })
+        Ok(Self { blob: raw.check("layer")?, compression, urls, may_use_urls: false })
     }
 }
 

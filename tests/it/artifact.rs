@@ -192,13 +192,12 @@ fn writes_nothing_when_a_blob_is_missing_or_wrong() {
         assert_no_target(case, &bench);
     }
     type Edit = fn(&mut Value);
-    let edits: [(&str, i32, Edit); 6] = [
+    let edits: [(&str, i32, Edit); 5] = [
         ("a size too small", 8, |m| m["layers"][0]["size"] = json!(3)),
         ("a size too large", 8, |m| m["layers"][0]["size"] = json!(5)),
         ("a negative size", 11, |m| m["layers"][0]["size"] = json!(-1)),
         ("sizes that overflow", 11, |m| m["layers"] = json!(vec![with_size(&m["layers"][0], i64::MAX); 2])),
         ("a digest that is a path", 11, |m| m["layers"][0]["digest"] = json!("sha256:../../etc/passwd")),
-        ("urls", 10, |m| m["layers"][0]["urls"] = json!(["https://127.0.0.1:1/x"])),
     ];
     for (case, code, edit) in edits {
         let (bench, mut manifest) = (Bench::new(), artifact(&FILES));
@@ -206,6 +205,17 @@ fn writes_nothing_when_a_blob_is_missing_or_wrong() {
         fetch(&bench, &manifest, &FILES).exits_in(case, code).fails_in_one_line();
         assert_no_target(case, &bench);
     }
+}
+
+#[test]
+fn a_file_with_urls_is_fetched_from_the_registry_only() {
+    let (bench, other, mut manifest) = (Bench::new(), kit::registry::Registry::plain(), artifact(&FILES));
+    manifest["layers"][0]["urls"] = json!([other.url("/x")]);
+    fetch(&bench, &manifest, &FILES).exits(0);
+    bench.registry.fault(on(sha256(FILES[0].1)).status(404).body("{}"));
+    std::fs::remove_dir_all(bench.home.path("out")).unwrap();
+    fetch(&bench, &manifest, &FILES).exits(3).fails_in_one_line();
+    assert_eq!(other.connections(), 0);
 }
 
 #[test]

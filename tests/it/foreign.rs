@@ -71,18 +71,23 @@ fn fetches_allowed_foreign_layers_without_credentials() {
 
 #[test]
 fn rejects_foreign_layers_without_the_option() {
-    let scene = Scene::new();
-    scene.run(&[scene.url()], &[]).exits(10).fails_in_one_line().says("--allow-foreign-layers");
-    assert_eq!(scene.other.connections(), 0);
-    assert_eq!(scene.bench.registry.requests_to("/blobs/"), 0);
+    for words in [&[][..], &["-j", "2"], &["--stream"]] {
+        let scene = Scene::new();
+        scene.run(&[scene.url()], words).exits(10).fails_in_one_line().says("--allow-foreign-layers");
+        assert_eq!(scene.other.connections(), 0);
+        assert_eq!(scene.bench.registry.requests_to(&scene.image.layers[1].digest()), 1);
+        assert!(!scene.bench.home.path("root").exists());
+    }
 }
 
 #[test]
 fn prefers_the_registry_to_urls() {
-    let scene = Scene::new();
-    scene.bench.registry.clear_faults();
-    scene.allowed(&[scene.url()]).exits(0);
-    assert_eq!(scene.other.connections(), 0);
+    for words in [&[][..], &["--allow-foreign-layers"], &["--stream"], &["-j", "2"]] {
+        let scene = Scene::new();
+        scene.bench.registry.clear_faults();
+        scene.run(&[scene.url()], words).exits(0);
+        assert_eq!(scene.other.connections(), 0, "{words:?}");
+    }
 }
 
 #[test]

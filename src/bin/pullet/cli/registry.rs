@@ -175,7 +175,7 @@ pub(crate) static FOREIGN_LAYERS: Group<RegistryOptions> = Group {
     options: &[Opt::flag(
         "--allow-foreign-layers",
         "fetch layers that the registry does not have from the URLs in the manifest, over https and without credentials \
-         (without this option, such an image is refused)",
+         (without this option, an image with such a layer is refused)",
         |registry| registry.allow_foreign_layers = true,
     )],
 };
