@@ -9,14 +9,17 @@ mod foreign;
 #[cfg(fuzzing)]
 mod fuzzing;
 mod http;
+mod link;
 mod ping;
 mod plan;
 mod problem;
 mod redirect;
 mod repository;
 mod retry;
+mod scanner;
 mod session;
 mod system;
+mod tags;
 mod tls;
 mod url;
 

@@ -1,10 +1,6 @@
-//! Requests for one repository to one of its endpoints: finding the base URL, authentication, redirects, and pages of
-//! tags. Sends each request once, except to answer a challenge or to try the next base URL when one does not respond.
+//! Requests for one repository to one of its endpoints: finding the base URL, authentication, and redirects. Sends each request once, except to answer a challenge or to try the next base URL when one does not respond.
 
-use std::collections::HashSet;
 use std::sync::Arc;
-
-use serde::Deserialize;
 
 use super::auth::{Auth, Challenge, parse_challenges};
 use super::connections::Connections;
@@ -16,20 +12,20 @@ use super::{problem, redirect};
 use crate::advice::Advice;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
-use crate::limits::{Limits, within};
+use crate::limits::within;
 use crate::oci::credentials::Credentials;
 use crate::oci::descriptor::Descriptor;
 use crate::oci::media_type;
-use crate::oci::reference::{self, Reference};
+use crate::oci::reference::Reference;
 #[cfg(feature = "tls")]
 use crate::progress::Event;
 use crate::progress::Progress;
 
 /// One repository at one endpoint.
 pub(super) struct Session<'a> {
-    connections: &'a Connections,
+    pub(super) connections: &'a Connections,
     http: Arc<HttpClient>,
-    progress: &'a dyn Progress,
+    pub(super) progress: &'a dyn Progress,
     endpoint: Endpoint,
     /// The base URLs to try. One is left after the first response.
     base_urls: Vec<Url>,
@@ -61,12 +57,6 @@ impl<'a> Request<'a> {
     fn headers(self, authorization: Option<&'a str>, extra: &'a [(String, String)]) -> Headers<'a> {
         Headers { accept: self.accept, authorization, range: self.range, extra }
     }
-}
-
-#[derive(Deserialize)]
-struct TagList {
-    #[serde(default)]
-    tags: Option<Vec<String>>,
 }
 
 impl Connections {
@@ -173,32 +163,8 @@ impl<'a> Session<'a> {
         Ok((self.get(&target, None)?.into_body(), 0))
     }
 
-    /// Returns all tags, in the registry's order. Follows the pages by `Link`.
-    pub(super) fn tags(&mut self) -> Result<Vec<String>> {
-        let limits = &self.connections.config.limits;
-        let (tag_limit, page_limit) = (limits.tags, limits.document);
-        let mut tags = Vec::new();
-        let mut known = HashSet::new();
-        let mut next = Some(self.repository_path("tags/list?n=1000"));
-        while let Some(target) = next {
-            let response = self.get(&target, None)?;
-            next = next_page(&response)?.filter(|next| *next != target);
-            let page = parse_tags(&within(response.read(page_limit)?, "bytes of tag list", page_limit)?)?;
-            let before = tags.len();
-            tags.extend(page.into_iter().filter(|tag| known.insert(tag.clone())));
-            // A page without a new tag could lead to others like it forever.
-            if tags.len() == before {
-                break;
-            }
-            if tags.len() > tag_limit {
-                return Err(Limits::exceeded("tags", tag_limit));
-            }
-        }
-        Ok(tags)
-    }
-
     /// Sends a GET request and returns its response with status 200.
-    fn get(&mut self, target: &str, accept: Option<&str>) -> Result<Response> {
+    pub(super) fn get(&mut self, target: &str, accept: Option<&str>) -> Result<Response> {
         let response = self.send(Request { target, accept, range: None, is_head: false })?;
         match response.status() {
             200 => {
@@ -338,7 +304,7 @@ impl<'a> Session<'a> {
     }
 
     /// Returns a path of the repository in the API.
-    fn repository_path(&self, path: &str) -> String {
+    pub(super) fn repository_path(&self, path: &str) -> String {
         self.api_path(&format!("/{}/{path}", self.endpoint.path))
     }
 
@@ -354,35 +320,6 @@ impl<'a> Session<'a> {
 /// Returns true if the registry responded to TLS with something else.
 fn uses_plain_http(error: &Error) -> bool {
     matches!(error.advice(), Some(Advice::ListAsInsecure(_)))
-}
-
-/// Returns the next page of a tag list: `Link: </v2/…?last=x>; rel="next"` (RFC 8288), on the same origin only.
-fn next_page(response: &Response) -> Result<Option<String>> {
-    for link in response.headers("link").flat_map(|value| value.split(',')) {
-        let Some((target, parameters)) = link.trim().strip_prefix('<').and_then(|link| link.split_once('>')) else {
-            continue;
-        };
-        if !parameters.replace('"', "").contains("rel=next") {
-            continue;
-        }
-        let next = response.url().join(target)?;
-        if !next.same_origin(response.url()) {
-            return Err(Error::new(ErrorKind::Unsafe, format!("the next page of tags is on another server: {next}")));
-        }
-        return Ok(Some(next.target().to_owned()));
-    }
-    Ok(None)
-}
-
-/// Parses one page of a tag list.
-fn parse_tags(body: &[u8]) -> Result<Vec<String>> {
-    let page: TagList =
-        serde_json::from_slice(body).map_err(|e| Error::new(ErrorKind::Network, format!("malformed tag list: {e}")))?;
-    let tags = page.tags.unwrap_or_default();
-    if let Some(tag) = tags.iter().find(|tag| !reference::is_tag(tag)) {
-        return Err(Error::new(ErrorKind::Unsafe, format!("malformed tag list: \"{tag}\" is not a tag")));
-    }
-    Ok(tags)
 }
 
 /// Returns the error for an unsuccessful response. At most `limit` bytes of its body are read for the message.

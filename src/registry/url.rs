@@ -54,15 +54,16 @@ impl Url {
         Self { target: target.into(), ..self.clone() }
     }
 
-    /// Resolves a reference from a `Location` or `Link` header of this URL (RFC 3986, section 5).
+    /// Resolves a reference from a `Location` or `Link` header of this URL (RFC 3986, section 5). Spaces and characters
+    /// beyond ASCII in its path and query are escaped, because servers send them, and they can mean nothing else.
     pub(super) fn join(&self, reference: &str) -> Result<Self> {
         let scheme = if self.https { "https" } else { "http" };
         let is_absolute = reference.split(['/', '?', '#']).next().is_some_and(|first| first.contains(':'));
         if is_absolute {
-            return Self::parse(reference);
+            return Self::parse(&escape_target(reference));
         }
         if let Some(rest) = reference.strip_prefix("//") {
-            return Self::parse(&format!("{scheme}://{rest}"));
+            return Self::parse(&escape_target(&format!("{scheme}://{rest}")));
         }
         let path = self.target.split('?').next().unwrap_or_default();
         let target = match reference.chars().next() {
@@ -70,7 +71,7 @@ impl Url {
             Some('?') => format!("{path}{reference}"),
             _ => format!("{}/{reference}", path.rsplit_once('/').map_or("", |(folder, _)| folder)),
         };
-        Self::parse(&format!("{scheme}://{}{}", self.authority(), remove_dot_segments(&target)))
+        Self::parse(&escape_target(&format!("{scheme}://{}{}", self.authority(), remove_dot_segments(&target))))
     }
 
     /// Returns true if scheme, host and port are equal. Credentials may go to the same origin only; comparing hosts
@@ -148,6 +149,22 @@ pub(super) fn encode(value: &str) -> String {
     encoded
 }
 
+/// Percent-encodes spaces and characters beyond ASCII after the authority of a URL.
+fn escape_target(url: &str) -> String {
+    let authority = url.find("://").map_or(0, |at| at + "://".len());
+    let mut escaped = String::new();
+    let mut is_target = false;
+    for (at, c) in url.char_indices() {
+        is_target |= at >= authority && matches!(c, '/' | '?' | '#');
+        if is_target && (c == ' ' || !c.is_ascii()) {
+            c.encode_utf8(&mut [0; 4]).bytes().for_each(|byte| escaped.push_str(&format!("%{byte:02X}")));
+        } else {
+            escaped.push(c);
+        }
+    }
+    escaped
+}
+
 /// Removes query and user information from a malformed URL, because both may be secrets.
 fn redact(text: &str) -> String {
     let text = text.split(['?', '#']).next().unwrap_or_default();
@@ -205,7 +222,17 @@ mod tests {
             ("https:///b", None),
             ("https://r.io:99999/b", None),
             ("/b\r\nX: y", None),
-            ("/b c", None),
+            ("/b\tc", None),
+            ("/b\u{7f}c", None),
+            ("/b c?d=e f", Some("https://r.io/b%20c?d=e%20f")),
+            ("/b\u{b5}\u{1f600}", Some("https://r.io/b%C2%B5%F0%9F%98%80")),
+            ("https://cdn.io/b c%20d\u{b5}", Some("https://cdn.io/b%20c%20d%C2%B5")),
+            ("https://cdn.io?b c", Some("https://cdn.io/?b%20c")),
+            ("//cdn.io/b c", Some("https://cdn.io/b%20c")),
+            ("b c", Some("https://r.io/v2/a/blobs/b%20c")),
+            ("https://cdn.io /b", None),
+            ("https://cdn.i\u{f6}/b", None),
+            ("//u ser@cdn.io/b", None),
         ] {
             assert_eq!(join(base, reference).as_deref(), expected, "{reference}");
         }

@@ -118,30 +118,51 @@ fn reports_unsupported_documents_and_layers() {
         m["config"]["mediaType"] = json!("application/vnd.example.thing.config.v1+json")
     });
     check_edit("an empty config", &[10], |m| m["config"] = descriptor("application/vnd.oci.empty.v1+json", b"{}"));
-    for url in ["http://127.0.0.1:1/layer", "https://example.com/layer", "file:///etc/passwd", ""] {
-        check_edit(&format!("a foreign layer at {url:?}"), &[10], |m| {
-            m["layers"][0]["mediaType"] = json!("application/vnd.docker.image.rootfs.foreign.diff.tar.gzip");
-            m["layers"][0]["urls"] = json!([url]);
-        });
-        check_edit(&format!("an ordinary layer with urls {url:?}"), &[10], |m| m["layers"][0]["urls"] = json!([url]));
-    }
 }
 
-/// A layer with URLs is refused even if the registry has the blob. A foreign layer without URLs is fetched from the registry.
+const LAYERS_WITH_URLS: [&str; 3] = [
+    "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
+    "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
+    "application/vnd.oci.image.layer.v1.tar+gzip",
+];
+
+fn with_urls(media_type: &str, urls: &Value) -> Image {
+    image().edited(|m| {
+        m["layers"][0]["mediaType"] = json!(media_type);
+        m["layers"][0]["urls"] = urls.clone();
+    })
+}
+
 #[test]
-fn rejects_a_foreign_layer_with_urls() {
-    let bench = Bench::new();
-    let foreign = |urls: Value| {
-        image().edited(move |m| {
-            m["layers"][0]["mediaType"] = json!("application/vnd.docker.image.rootfs.foreign.diff.tar.gzip");
-            m["layers"][0]["urls"] = urls;
-        })
-    };
+fn a_layer_with_urls_is_fetched_from_the_registry_that_has_it() {
+    let other = kit::registry::Registry::plain();
+    for media_type in LAYERS_WITH_URLS {
+        for urls in [json!([other.url("/layer")]), json!(["file:///etc/passwd", ""]), json!([])] {
+            let bench = Bench::new();
+            bench.pull(&with_urls(media_type, &urls)).exits_in(&format!("{media_type} at {urls}"), 0);
+        }
+    }
+    assert_eq!(other.connections(), 0, "the other server was contacted");
+}
+
+#[test]
+fn rejects_a_foreign_layer_that_the_registry_lacks() {
     let other = kit::registry::Registry::plain();
     other.serve("/layer", &image().layers[0].blob);
-    bench.pull(&foreign(json!([other.url("/layer")]))).exits(10).says("URLs outside the registry");
+    for media_type in LAYERS_WITH_URLS {
+        for url in [&other.url("/layer"), "https://127.0.0.1:1/layer", "file:///etc/passwd", ""] {
+            let bench = Bench::new();
+            let image = with_urls(media_type, &json!([url]));
+            bench.registry.fault(on(image.layers[0].digest()).status(404).body("{}"));
+            let outcome = bench.pull(&image).exits_in(&format!("{media_type} at {url}"), 10).fails_in_one_line();
+            outcome.says("URLs outside the registry").says("--allow-foreign-layers");
+        }
+    }
     assert_eq!(other.connections(), 0, "the other server was contacted");
-    bench.pull(&foreign(json!([]))).exits_in("no URLs", 0);
+    // Without URLs the layer is only missing.
+    let (bench, image) = (Bench::new(), with_urls(LAYERS_WITH_URLS[0], &json!([])));
+    bench.registry.fault(on(image.layers[0].digest()).status(404).body("{}"));
+    bench.pull(&image).exits(3).fails_in_one_line();
 }
 
 #[test]
@@ -467,4 +488,26 @@ fn rejects_contradictory_http_responses() {
         bench.registry.fault(fault);
         bench.pull(&image()).exits_in(case, 0);
     }
+}
+
+#[test]
+fn a_content_encoding_that_is_not_a_coding_is_ignored() {
+    for encoding in ["", " ", "identity", "Identity", "utf-8", "none", "identity, ,binary"] {
+        let bench = Bench::new();
+        bench.registry.fault(on("/v2/").header("Content-Encoding", encoding));
+        bench.pull(&image()).exits_in(encoding, 0);
+    }
+    for encoding in ["gzip", "GZip", "x-gzip", "br", "zstd", "deflate", "identity, gzip", ", gzip"] {
+        for path in ["/manifests/", "/blobs/"] {
+            let bench = Bench::new();
+            bench.registry.fault(on(path).header("Content-Encoding", encoding));
+            let name = image().push(&bench.registry, "app", "latest");
+            let outcome = bench.home.run(&["pull", "--retries", "0", &name]).exits_in(encoding, 5);
+            outcome.says("unexpected content encoding").fails_in_one_line();
+        }
+    }
+    let bench = Bench::new();
+    bench.registry.fault(on("/blobs/").header("Content-Encoding", "identity").header("Content-Encoding", "gzip"));
+    let name = image().push(&bench.registry, "app", "latest");
+    bench.home.run(&["pull", "--retries", "0", &name]).exits(5).says("unexpected content encoding");
 }

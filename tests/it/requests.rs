@@ -293,7 +293,7 @@ fn only_a_link_to_the_next_page_is_followed() {
 }
 
 #[test]
-fn a_tag_list_with_what_is_no_tag_is_refused() {
+fn invalid_tags_are_skipped_and_named_in_a_note() {
     let long = "t".repeat(129);
     let huge = "t".repeat(4_000_000);
     let blanks = " ".repeat(4_000_000);
@@ -313,53 +313,123 @@ fn a_tag_list_with_what_is_no_tag_is_refused() {
         &huge,
         &blanks,
     ] {
-        for tags in [vec![tag], vec!["latest", tag]] {
+        for tags in [vec![tag], vec!["latest", tag], vec![tag, "latest"]] {
             let (bench, image) = (Bench::new(), Image::small("tags"));
             image.push(&bench.registry, "app", "latest");
             let body = serde_json::json!({ "name": "app", "tags": tags }).to_string();
             bench.registry.fault(on("/tags/list").body(body));
             let case = format!("{tag:.20?} among {}", tags.len());
-            let outcome = bench.home.run(&["pull", "-a", &bench.registry.name("app")]).exits_in(&case, 11);
-            let outcome = outcome.fails_in_one_line();
-            let told = outcome.stdout.len() + outcome.stderr.len();
-            assert!(told < 10_000, "{case}: {told} bytes of output");
-            assert_eq!(bench.registry.log().len(), 1, "{case}: {}", bench.registry.log().join("\n"));
+            let valid = tags.len() - 1;
+            let outcome = bench.home.run(&["pull", "-a", &bench.registry.name("app")]).exits_in(&case, 0);
+            let outcome = outcome.says("skipping invalid tags of the list: \"").hides("\u{1b}");
+            let length = outcome.stdout.len() + outcome.stderr.len();
+            assert!(length < 10_000, "{case}: {length} bytes of output");
+            assert_eq!(bench.home.names().len(), valid, "{case}");
+            assert_eq!(bench.registry.requests_to("/manifests/"), valid, "{case}: {}", bench.registry.log().join("\n"));
         }
     }
-}
-
-#[test]
-fn a_next_page_elsewhere_is_not_asked_for() {
-    let (bench, other) = (Bench::new(), Registry::plain());
-    Image::small("a").push(&bench.registry, "app", "latest");
-    Image::small("a").push(&other, "app", "latest");
-    bench.registry.bearer("t0ken", None);
-    let link = format!("<{}>; rel=\"next\"", other.url("/v2/app/tags/list?last=latest"));
-    bench.registry.fault(on("/tags/list").header("Link", link));
-    bench.home.run(&["pull", "-a", &bench.registry.name("app")]);
-    for call in other.calls() {
-        assert_eq!(call.request.header("authorization"), None, "the token went elsewhere: {call}");
-    }
-    // A next page that is the same page must end somewhere too.
     let bench = Bench::new();
-    Image::small("a").push(&bench.registry, "app", "latest");
-    bench.registry.fault(on("/tags/list").header("Link", "</v2/app/tags/list>; rel=\"next\""));
-    bench
-        .home
-        .run(&["pull", "-a", &bench.registry.name("app")])
-        .exits_among("a next page that is the same", &[0, 5, 11]);
-    assert!(bench.registry.requests_to("/tags/list") <= 3, "{}", bench.registry.log().join("\n"));
+    bench.registry.fault(on("/tags/list").status(200).body(r#"{"tags":["1","a b","2","../c","3"]}"#));
+    let outcome = bench.home.run(&["tags", &bench.registry.name("app")]).exits(0).prints("1\n2\n3\n");
+    outcome.says("\"a b\", \"../c\"");
 }
 
 #[test]
-fn pages_of_tags_that_bring_nothing_new_end() {
+fn a_next_page_of_another_host_or_scheme_is_requested_at_the_registry() {
+    let other = Registry::plain();
+    for link in [
+        other.url("/v2/app/tags/list?last=1"),
+        "https://registry.example/v2/app/tags/list?last=1".to_owned(),
+        "//registry.example:5000/v2/app/tags/list?last=1".to_owned(),
+        "list?last=1".to_owned(),
+        "?last=1".to_owned(),
+    ] {
+        let bench = Bench::new();
+        for tag in ["1", "2"] {
+            Image::small(tag).push(&bench.registry, "app", tag);
+        }
+        bench.registry.bearer("t0ken", None);
+        let first = on("/tags/list?n=").body(r#"{"tags":["1"]}"#);
+        bench.registry.fault(first.header("Link", format!("<{link}>; rel=\"next\"")));
+        bench.home.run(&["tags", &bench.registry.name("app")]).exits_in(&link, 0).prints("1\n2\n");
+        assert_eq!(bench.registry.requests_to("/v2/app/tags/list?last=1"), 1, "{link}");
+    }
+    assert_eq!(other.connections(), 0);
+}
+
+#[test]
+fn the_next_page_is_found_among_links_and_parameters_of_any_form() {
+    for headers in [
+        &[r#"</v2/app/tags/list?last=1&x=a,b;c>; rel="next""#][..],
+        &[r#"</v2/app/tags/list?last=1>; REL="Next""#],
+        &[r#"</v2/app/tags/list?last=1>; rel="last next""#],
+        &[r#"</x>; rel="prev"; title="a, </y>; rel=next", </v2/app/tags/list?last=1>; rel=next"#],
+        &[r#"</x>; rel="first""#, r#"</v2/app/tags/list?last=1>; rel="next""#],
+        &["</v2/app/tags/list?last=1&x=a b\u{b5}>; rel=next"],
+    ] {
+        let bench = Bench::new();
+        for tag in ["1", "2"] {
+            Image::small(tag).push(&bench.registry, "app", tag);
+        }
+        let first = on("/tags/list?n=").body(r#"{"tags":["1"]}"#);
+        bench.registry.fault(headers.iter().fold(first, |fault, link| fault.header("Link", *link)));
+        bench.home.run(&["tags", &bench.registry.name("app")]).exits_in(headers[0], 0).prints("1\n2\n");
+    }
+}
+
+#[test]
+fn pages_without_a_new_tag_do_not_end_the_list() {
     let bench = Bench::new();
     let image = Image::new(layers(1));
     image.push(&bench.registry, "app", "latest");
     for page in 1..9 {
         let link = format!("</v2/app/tags/list?n=1&last={page}>; rel=\"next\"");
-        bench.registry.fault(on("tags/list").nth(page).body(r#"{"tags":["latest"]}"#).header("Link", link));
+        let body = ["{\"tags\":[\"1\"]}", "{\"tags\":[]}", "{\"tags\":null}", "{}"][page % 4];
+        bench.registry.fault(on("tags/list").nth(page).body(body).header("Link", link));
     }
+    bench.home.run(&["tags", &bench.registry.name("app")]).exits(0).prints("1\nlatest\n");
+    assert_eq!(bench.registry.requests_to("tags/list"), 9);
+}
+
+#[test]
+fn a_list_without_an_end_is_not_taken_for_a_whole_one() {
+    // Each page leads to itself.
+    let bench = Bench::new();
+    Image::small("a").push(&bench.registry, "app", "latest");
+    bench.registry.fault(on("/tags/list").header("Link", "</v2/app/tags/list>; rel=\"next\""));
+    bench.home.run(&["tags", &bench.registry.name("app")]).exits(11).fails_in_one_line().prints("");
+    assert_eq!(bench.registry.requests_to("/tags/list"), 2);
+    // An empty page that leads to itself is the end, because it would stay empty.
+    bench.registry.clear_faults();
+    let link = "</v2/app/tags/list?last=z>; rel=\"next\"";
+    bench.registry.fault(on("/tags/list").header("Link", link));
     bench.home.run(&["tags", &bench.registry.name("app")]).exits(0).prints("latest\n");
-    assert_eq!(bench.registry.requests_to("tags/list"), 2);
+    // Two pages lead to each other.
+    bench.registry.clear_faults();
+    bench.registry.clear_log();
+    for (page, next) in [("?n=1000", "?page=a"), ("?page=a", "?page=b"), ("?page=b", "?page=a")] {
+        let link = format!("</v2/app/tags/list{next}>; rel=\"next\"");
+        bench.registry.fault(on(format!("/tags/list{page}")).header("Link", link));
+    }
+    bench.home.run(&["tags", &bench.registry.name("app")]).exits(11).fails_in_one_line().prints("");
+    assert!(bench.registry.requests_to("/tags/list") <= 102);
+    // A next page that no request can reach.
+    bench.registry.clear_faults();
+    bench.registry.fault(on("/tags/list").header("Link", "<ftp://registry.example/list>; rel=next"));
+    bench.home.run(&["tags", &bench.registry.name("app")]).exits(11).fails_in_one_line().prints("");
+}
+
+#[test]
+fn a_page_of_short_strings_is_parsed_in_little_memory() {
+    let bench = Bench::new();
+    // With a String for each of them, the million strings of a page take 80 MB.
+    let page = format!("{{\"tags\":[{}\"b\"]}}", "\"a\",".repeat(1_000_000));
+    for number in 1..4 {
+        let link = format!("</v2/app/tags/list?page={number}>; rel=\"next\"");
+        bench.registry.fault(on("/tags/list").nth(number).status(200).body(page.as_str()).header("Link", link));
+    }
+    bench.registry.fault(on("/tags/list").nth(4).status(200).body(page));
+    let name = bench.registry.name("app");
+    let outcome = bench.home.pullet(&["tags", &name]).through_shell("ulimit -v 65536 && exec \"$@\"").run();
+    outcome.exits(0).prints("a\nb\n");
 }

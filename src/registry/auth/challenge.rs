@@ -1,6 +1,8 @@
 //! Parses `WWW-Authenticate` (RFC 9110, sections 11.3 and 11.6.1). A header may contain several challenges, and there
 //! may be several headers. A malformed rest is dropped, and the challenges before it are kept.
 
+use super::super::scanner::{Scanner, is_blank};
+
 /// A scheme and its parameters. The scheme and the names of parameters are in lower case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Challenge {
@@ -25,11 +27,7 @@ pub(crate) fn parse<'a>(headers: impl IntoIterator<Item = &'a str>) -> Vec<Chall
     challenges
 }
 
-struct Scanner<'a> {
-    rest: &'a str,
-}
-
-impl<'a> Scanner<'a> {
+impl Scanner<'_> {
     /// Reads one challenge. A word followed by `=` is a parameter; any other word is the scheme of the next challenge.
     fn challenge(&mut self, challenges: &mut Vec<Challenge>) -> Option<()> {
         self.skip(|c| is_blank(c) || c == ',');
@@ -64,38 +62,6 @@ impl<'a> Scanner<'a> {
             self.rest = rest;
         }
     }
-
-    fn skip(&mut self, what: impl Fn(char) -> bool) {
-        self.rest = self.rest.trim_start_matches(what);
-    }
-
-    fn token(&mut self) -> Option<&'a str> {
-        let is_token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
-        let (token, rest) = self.rest.split_at(self.rest.find(|c| !is_token(c)).unwrap_or(self.rest.len()));
-        self.rest = rest;
-        (!token.is_empty()).then_some(token)
-    }
-
-    /// Reads a quoted string and resolves its escapes. Returns `None` if it is not closed.
-    fn quoted(&mut self) -> Option<String> {
-        let mut value = String::new();
-        let mut chars = self.rest.char_indices().skip(1);
-        while let Some((at, c)) = chars.next() {
-            match c {
-                '"' => {
-                    self.rest = self.rest.get(at + 1..)?;
-                    return Some(value);
-                }
-                '\\' => value.push(chars.next()?.1),
-                c => value.push(c),
-            }
-        }
-        None
-    }
-}
-
-fn is_blank(c: char) -> bool {
-    c == ' ' || c == '\t'
 }
 
 #[cfg(test)]

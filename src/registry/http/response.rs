@@ -11,6 +11,22 @@ use super::pace::Pace;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::read_capped;
 
+/// IANA's registry of HTTP content codings, without `identity`.
+const CODINGS: [&str; 12] = [
+    "aes128gcm",
+    "br",
+    "compress",
+    "dcb",
+    "dcz",
+    "deflate",
+    "exi",
+    "gzip",
+    "pack200-gzip",
+    "x-compress",
+    "x-gzip",
+    "zstd",
+];
+
 /// A response whose body has not been read yet.
 pub(crate) struct Response {
     response: ureq::http::Response<ureq::Body>,
@@ -62,9 +78,9 @@ impl Response {
         &self.url
     }
 
-    /// Returns all values of a header that are text.
+    /// Returns all values of a header that are UTF-8.
     pub(crate) fn headers<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        self.response.headers().get_all(name).iter().filter_map(|value| value.to_str().ok())
+        self.response.headers().get_all(name).iter().filter_map(|value| std::str::from_utf8(value.as_bytes()).ok())
     }
 
     /// Returns the first value of a header.
@@ -117,20 +133,22 @@ impl Response {
     }
 
     /// Refuses contradictory lengths, because they allow request smuggling (RFC 9112, section 6.3), and content
-    /// encodings, because no request accepts one and a compressed body could expand without bound.
+    /// codings, because no request accepts one and a compressed body could expand without bound.
+    ///
+    /// Object stores also send an empty `Content-Encoding`, or a word that is not a content coding, such as `utf-8`.
+    /// Those are ignored, as by Go: the body is read as it is, and its digest or its parser decides.
     fn check_framing(&self) -> Result<()> {
         let refuse = |what: &str| Err(Error::new(ErrorKind::Network, format!("{} {}: {what}", self.method, self.url)));
         let lengths: Vec<&str> = self.headers("content-length").flat_map(|v| v.split(',')).map(str::trim).collect();
         let differ = lengths.windows(2).any(|pair| pair.first() != pair.last());
         let malformed = lengths.iter().any(|v| !v.bytes().all(|b| b.is_ascii_digit()) || v.parse::<u64>().is_err());
-        if differ || malformed || (!lengths.is_empty() && self.header("transfer-encoding").is_some()) {
+        if differ || malformed || (!lengths.is_empty() && self.response.headers().contains_key("transfer-encoding")) {
             return refuse("contradictory or malformed Content-Length");
         }
-        match self.header("content-encoding") {
-            Some(encoding) if !encoding.eq_ignore_ascii_case("identity") => {
-                refuse(&format!("unexpected content encoding \"{encoding}\""))
-            }
-            _ => Ok(()),
+        let mut encodings = self.headers("content-encoding").flat_map(|value| value.split(',')).map(str::trim);
+        match encodings.find(|encoding| CODINGS.iter().any(|coding| coding.eq_ignore_ascii_case(encoding))) {
+            Some(encoding) => refuse(&format!("unexpected content encoding \"{encoding}\"")),
+            None => Ok(()),
         }
     }
 }
