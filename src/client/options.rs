@@ -136,8 +136,8 @@ impl Options {
     }
 
     /// Whether to fetch foreign layers from the URLs in the manifest when the registry does not have them: over HTTPS only,
-    /// without credentials. Default: no; an image with a layer that the registry
-    /// does not have is refused.
+    /// without credentials. Default: no; an image with a layer that the registry does not have is
+    /// refused.
     pub fn foreign_layers(self, allowed: bool) -> Self {
         Self { foreign_layers: allowed, ..self }
     }

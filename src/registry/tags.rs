@@ -250,7 +250,7 @@ mod tests {
         let note = |page: &str| list(9, &[page]).ok().and_then(|list| list.note()).unwrap_or_default();
         assert_eq!(note(r#"{"tags":["a"]}"#), "");
         assert_eq!(note(r#"{"tags":["a","b c",""]}"#), r#"skipping invalid tags of the list: "b c", """#);
-        let many = format!(r#"{{"tags":[{}]}}"#, vec![r#"".""#; 9].join(","));
+        let many = format!(r#"{{"tags":[{}]}}"#, [r#"".""#; 9].join(","));
         assert!(note(&many).ends_with(r#"".", "." and 4 more"#), "{}", note(&many));
         assert!(note(&format!(r#"{{"tags":["{}"]}}"#, " ".repeat(9999))).len() < 200);
     }
