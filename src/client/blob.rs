@@ -12,7 +12,7 @@ use crate::oci::descriptor::Descriptor;
 use crate::oci::manifest::LayerDescriptor;
 use crate::progress::{Event, Layer, LayerState, Progress};
 use crate::registry::{Body, Repository};
-use crate::store::{Ingest, Store};
+use crate::store::{Ingest, LockWait, Store};
 use crate::verify::{Size, Verified};
 
 /// Fetches blobs of one repository into one store.
@@ -53,7 +53,8 @@ impl BlobFetcher<'_, '_> {
 
     /// Fetches a blob. `response` is one that has already arrived.
     fn fetch_blob(&mut self, layer: Layer, source: BlobSource<'_>, mut response: Option<Body>) -> Result<()> {
-        let Some(mut ingest) = self.store.ingest(source.blob, self.cancel)? else {
+        let wait = LockWait { cancel: self.cancel, progress: self.progress };
+        let Some(mut ingest) = self.store.ingest(source.blob, wait)? else {
             self.progress.report(Event::Layer { layer, state: LayerState::Exists });
             return Ok(());
         };

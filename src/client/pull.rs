@@ -16,7 +16,7 @@ use crate::oci::platform::Platform;
 use crate::oci::reference::Reference;
 use crate::oci::schema1::Schema1;
 use crate::progress::{Event, Layer, LayerState, Progress};
-use crate::store::{ImageEntry, Store};
+use crate::store::{ImageEntry, LockWait, Store};
 use crate::unpack::Tally;
 
 /// The result of a pull.
@@ -109,14 +109,15 @@ impl Client {
         let before = store.entries()?.into_iter().find(|entry| entry.names.contains(&name));
         let manifest = resolved.image_manifest()?.clone();
         // Until the index names the image, only this guard keeps its blobs from being pruned.
-        let _guard = store.create(&self.options.cancel)?;
+        let wait = LockWait { cancel: &self.options.cancel, progress: resolved.progress };
+        let _guard = store.create(wait)?;
         let fetched = match manifest {
             ImageManifest::Schema2(manifest) => self.fetch_image(&mut resolved, &manifest, store, unpack)?,
             ImageManifest::Schema1(schema1) => self.fetch_schema1(&mut resolved, &schema1, store)?,
         };
         // A digest in a name is proven with the documents that led from it to the manifest.
         for document in &resolved.documents {
-            store.put(&document.descriptor, &document.bytes, &self.options.cancel)?;
+            store.put(&document.descriptor, &document.bytes, wait)?;
         }
         let entry = ImageEntry {
             names: vec![name],
@@ -127,7 +128,7 @@ impl Client {
         };
         let is_new = fetched.layers > 0 || before.is_none_or(|before| !is_same(&before, &entry));
         if is_new {
-            store.name(&entry, &self.options.cancel)?;
+            store.name(&entry, wait)?;
         }
         let image = Image::load(store, entry, &self.platform, &self.options.limits)?;
         Ok(PulledTree { pulled: Pulled { image, is_new }, assembly: fetched.assembly })
@@ -154,14 +155,14 @@ impl Client {
         let layers = image_layers(manifest, &config.parsed);
         let least_tree = unpack.map(|unpack| unpack.path);
         let count = self.fetch_layers(resolved, &layers, store, least_tree, &mut apply)?;
-        let cancel = &self.options.cancel;
-        store.put(&manifest.config, &config.bytes, cancel)?;
+        let wait = LockWait { cancel: &self.options.cancel, progress: resolved.progress };
+        store.put(&manifest.config, &config.bytes, wait)?;
         // The registry's own manifest is kept byte for byte, so that the next pull need not request it.
-        store.put(&resolved.descriptor, &resolved.bytes, cancel)?;
+        store.put(&resolved.descriptor, &resolved.bytes, wait)?;
         let mut named = resolved.descriptor.clone();
         if named.media_type != media_type::OCI_MANIFEST {
             let (descriptor, bytes) = manifest.to_oci();
-            store.put(&descriptor, &bytes, cancel)?;
+            store.put(&descriptor, &bytes, wait)?;
             named = descriptor;
         }
         Ok(Fetched { platform: config.parsed.platform, layers: count, manifest: named, assembly })
@@ -171,6 +172,7 @@ impl Client {
     /// from them.
     fn fetch_schema1(&self, resolved: &mut Resolved<'_>, schema1: &Schema1, store: &Store) -> Result<Fetched<'static>> {
         self.check_platform(&schema1.platform, resolved)?;
+        let wait = LockWait { cancel: &self.options.cancel, progress: resolved.progress };
         let cancel = &self.options.cancel;
         let total = schema1.layers.len();
         let mut blobs = Vec::new();
@@ -193,7 +195,7 @@ impl Client {
             }
             blobs.push((*digest, layer.size));
         }
-        let converted = convert_schema1(schema1, &blobs, store, &self.options.limits, cancel)?;
+        let converted = convert_schema1(schema1, &blobs, store, &self.options.limits, wait)?;
         let manifest = converted.descriptor.clone();
         (resolved.descriptor, resolved.bytes) = (converted.descriptor, converted.bytes);
         Ok(Fetched { platform: schema1.platform.clone(), layers, manifest, assembly: None })

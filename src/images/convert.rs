@@ -15,7 +15,7 @@ use crate::oci::document::Document;
 use crate::oci::manifest::{LayerDescriptor, Manifest};
 use crate::oci::media_type;
 use crate::oci::schema1::Schema1;
-use crate::store::Store;
+use crate::store::{LockWait, Store};
 use crate::verify::{Size, Verified};
 
 /// A manifest that was made by a conversion.
@@ -48,7 +48,7 @@ pub(crate) fn convert_schema1(
     blobs: &[(Digest, u64)],
     store: &Store,
     limits: &Limits,
-    cancel: &Cancel,
+    wait: LockWait<'_>,
 ) -> Result<ConvertedManifest> {
     let mut layers = Vec::new();
     let mut diff_ids = Vec::new();
@@ -56,7 +56,7 @@ pub(crate) fn convert_schema1(
     for (digest, size) in blobs {
         let blob = Descriptor { media_type: String::new(), digest: *digest, size: *size };
         let left = limits.unpacked.saturating_sub(unpacked);
-        let content = identify(&blob, store, left, limits, cancel).map_err(|e| e.context(digest.short()))?;
+        let content = identify(&blob, store, left, limits, wait.cancel).map_err(|e| e.context(digest.short()))?;
         let compression = content.compression;
         layers.push(LayerDescriptor { blob, compression, urls: Vec::new(), may_use_urls: false });
         diff_ids.push(content.diff_id);
@@ -69,8 +69,8 @@ pub(crate) fn convert_schema1(
         size: config_bytes.len() as u64,
     };
     let (descriptor, bytes) = Manifest { config: config.clone(), layers, annotations: BTreeMap::new() }.to_oci();
-    store.put(&config, &config_bytes, cancel)?;
-    store.put(&descriptor, &bytes, cancel)?;
+    store.put(&config, &config_bytes, wait)?;
+    store.put(&descriptor, &bytes, wait)?;
     parse(descriptor, bytes, limits)
 }
 

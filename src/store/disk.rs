@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
+use super::owner::make_private;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{Limits, read_capped};
@@ -16,6 +17,10 @@ use crate::oci::descriptor::Descriptor;
 
 /// The size of the buffers for reading and writing, in bytes.
 pub(super) const BUFFER: usize = 64 << 10;
+
+/// The mode of a new folder. The default is 0777, and an init process may have the umask 0. Then anyone could write to the
+/// folder.
+const FOLDER_MODE: u32 = 0o755;
 
 /// The path of a blob in the store at `root`.
 pub(super) fn blob_path(root: &Path, digest: &Digest) -> PathBuf {
@@ -41,10 +46,24 @@ pub(super) fn open_regular(path: &Path) -> Result<Option<File>> {
     require_regular(path, file).map(Some)
 }
 
-/// Opens a regular file for writing and keeps its content. Creates it if it does not exist.
-pub(super) fn open_or_create(path: &Path) -> Result<File> {
-    let file = options().read(true).write(true).create(true).truncate(false).open(path);
-    require_regular(path, file.map_err(|e| Error::disk("create", path, e))?)
+/// Opens a regular file for writing and keeps its content. Creates it if it does not exist. Only its owner may open it,
+/// because anyone who can open a file can hold its lock.
+pub(super) fn open_private(path: &Path) -> Result<File> {
+    let file = options().mode(0o600).read(true).write(true).create(true).truncate(false).open(path);
+    let file = require_regular(path, file.map_err(|e| Error::disk("create", path, e))?)?;
+    make_private(path, &file, 0o600)?;
+    Ok(file)
+}
+
+/// Creates a folder that only its owner may enter. Changes an older one, unless it is a link to a folder elsewhere.
+pub(super) fn create_private_folder(path: &Path) -> Result<()> {
+    create_missing(path, 0o700)?;
+    let flags = OFlags::NOFOLLOW | OFlags::DIRECTORY;
+    match OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path) {
+        Ok(folder) => make_private(path, &folder, 0o700),
+        Err(_) if path.is_symlink() => Ok(()),
+        Err(e) => Err(Error::disk("open", path, e)),
+    }
 }
 
 /// Reads a small file; `None` if it does not exist.
@@ -62,7 +81,9 @@ pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".new");
     let temporary = PathBuf::from(temporary);
-    let written = options().write(true).create(true).truncate(true).open(&temporary).and_then(|mut file| {
+    // A file with this name is left over from a process that died: the caller holds the lock.
+    remove(&temporary)?;
+    let written = options().write(true).create_new(true).open(&temporary).and_then(|mut file| {
         file.write_all(bytes)?;
         file.sync_all()
     });
@@ -78,19 +99,31 @@ pub(super) fn rename(from: &Path, to: &Path) -> Result<()> {
 
 /// Creates a folder and its missing parents, and makes each durable.
 pub(super) fn create_folder(path: &Path) -> Result<()> {
-    // The default mode is 0777, and an init process may have the umask 0. Then anyone could write to the folder.
-    match DirBuilder::new().mode(0o755).create(path) {
-        Ok(()) => {
-            remove_acls(path).map_err(|e| Error::disk("remove the ACL of", path, e))?;
-            sync_parent(path)
+    create_missing(path, FOLDER_MODE)
+}
+
+fn create_missing(path: &Path, mode: u32) -> Result<()> {
+    let mut missing = Vec::new();
+    for folder in path.ancestors() {
+        // The empty path is the parent of a relative name.
+        if folder.as_os_str().is_empty() || folder.is_dir() {
+            break;
         }
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {
-            create_folder(path.parent().filter(|p| *p != path).ok_or_else(|| Error::disk("create", path, e))?)?;
-            create_folder(path)
-        }
-        Err(e) => Err(Error::disk("create folder", path, e)),
+        missing.push(folder);
     }
+    // A folder that cannot be created, as in /proc, may look like one with a missing parent. So nothing is tried twice.
+    while let Some(folder) = missing.pop() {
+        let mode = if missing.is_empty() { mode } else { FOLDER_MODE };
+        match DirBuilder::new().mode(mode).create(folder) {
+            Ok(()) => {
+                remove_acls(folder).map_err(|e| Error::disk("remove the ACL of", folder, e))?;
+                sync_parent(folder)?;
+            }
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => {}
+            Err(e) => return Err(Error::disk("create folder", folder, e)),
+        }
+    }
+    Ok(())
 }
 
 /// Removes the ACLs that a new folder inherited, because they may let other users change its files.

@@ -8,8 +8,9 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::disk::{self, BUFFER, create_folder, open_or_create, rename};
-use super::lock;
+use super::disk::{self, BUFFER, create_folder, open_private, rename};
+use super::lock::{self, LockWait};
+use super::owner;
 use crate::cancel::Cancel;
 use crate::error::{Error, ErrorKind, Result};
 use crate::oci::descriptor::Descriptor;
@@ -33,23 +34,33 @@ pub(crate) struct Ingest {
 ///
 /// Two processes that need the same blob fetch it once, because the second waits for the lock of the first. The kernel
 /// releases the lock when a process exits.
-pub(super) fn begin(root: &Path, blob: &Descriptor, cancel: &Cancel) -> Result<Option<Ingest>> {
+pub(super) fn begin(root: &Path, blob: &Descriptor, wait: LockWait<'_>) -> Result<Option<Ingest>> {
     let path = partial_path(root, blob);
+    let mut was_replaced = false;
     loop {
-        let file = open_or_create(&path)?;
-        lock::exclusive(&file, &path, cancel)?;
+        let file = open_private(&path)?;
+        lock::exclusive(&file, &path, wait)?;
         if disk::has_blob(root, blob)? {
             disk::remove(&path)?;
             return Ok(None);
         }
         // The process that held the lock may have renamed or removed the file that this one opened. Then open it again.
-        if is_at(&file, &path) {
+        if !is_at(&file, &path) {
+            continue;
+        }
+        if owner::is_exclusive(&path, &file)? {
             let (root, blob) = (root.to_owned(), blob.clone());
             let state = initial_state(&blob);
             let mut ingest = Ingest { root, blob, path, file: Arc::new(file), state, proof: None };
-            ingest.hash_partial(cancel)?;
+            ingest.hash_partial(wait.cancel)?;
             return Ok(Some(ingest));
         }
+        if was_replaced {
+            let text = format!("create {}: another user can write to it", path.display());
+            return Err(Error::new(ErrorKind::Disk, text));
+        }
+        disk::remove(&path)?;
+        was_replaced = true;
     }
 }
 
@@ -86,14 +97,16 @@ impl Ingest {
         let Some(proof) = self.proof.take() else {
             return Err(Error::new(ErrorKind::Internal, "commit blob: its digest is not verified"));
         };
+        let blob = disk::blob_path(&self.root, proof.digest());
+        let folder = blob.parent().unwrap_or(&self.root);
+        create_folder(folder)?;
+        owner::publish_mode(&self.path, &self.file, folder)?;
         if let Err(error) = self.file.sync_all() {
             // After a failed fsync the kernel may mark the pages as clean, so that a later fsync succeeds although the
             // data never reached the disk.
             disk::remove(&self.path)?;
             return Err(Error::disk("sync", &self.path, error));
         }
-        let blob = disk::blob_path(&self.root, proof.digest());
-        create_folder(blob.parent().unwrap_or(&self.root))?;
         rename(&self.path, &blob)
     }
 

@@ -7,9 +7,9 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::disk::{read_small, replace, sync_folders};
-use super::lock;
+use super::lock::{self, LockWait};
+use super::owner::check_owner;
 use crate::advice::Advice;
-use crate::cancel::Cancel;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::oci::descriptor::Descriptor;
@@ -55,8 +55,8 @@ struct LayoutFile {
 }
 
 /// Writes the two files if they are missing. Fails for a layout of another version.
-pub(super) fn create(root: &Path, cancel: &Cancel) -> Result<()> {
-    let _held = lock::index(root, cancel)?;
+pub(super) fn create(root: &Path, wait: LockWait<'_>) -> Result<()> {
+    let _held = lock::index(root, wait)?;
     let path = root.join("oci-layout");
     match read_small(&path, INDEX_LIMIT)? {
         Some(bytes) => check_version(&path, &bytes)?,
@@ -71,6 +71,7 @@ pub(super) fn create(root: &Path, cancel: &Cancel) -> Result<()> {
 
 /// The entries that have a name, in order. Skips others, and those whose descriptor is malformed.
 pub(super) fn entries(root: &Path) -> Result<Vec<ImageEntry>> {
+    check_owner(root)?;
     let layout = root.join("oci-layout");
     if let Some(bytes) = read_small(&layout, INDEX_LIMIT)? {
         check_version(&layout, &bytes)?;
@@ -84,9 +85,9 @@ pub(super) fn entries(root: &Path) -> Result<Vec<ImageEntry>> {
 
 /// Puts `entry` into the index and removes another entry of its name. Syncs the folders of the blobs first, because an
 /// earlier run may have been killed after renaming a blob and before syncing its folder.
-pub(super) fn name(root: &Path, entry: &ImageEntry, cancel: &Cancel) -> Result<()> {
+pub(super) fn name(root: &Path, entry: &ImageEntry, wait: LockWait<'_>) -> Result<()> {
     sync_folders(root)?;
-    let _held = lock::index(root, cancel)?;
+    let _held = lock::index(root, wait)?;
     let path = root.join("index.json");
     let bytes = read_small(&path, INDEX_LIMIT)?.unwrap_or_else(|| b"{\"schemaVersion\":2}".to_vec());
     let mut index = parse(&path, &bytes)?;

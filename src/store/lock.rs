@@ -10,13 +10,23 @@ use std::fs::{File, TryLockError};
 use std::path::Path;
 use std::time::Duration;
 
-use super::disk::{open_or_create, open_regular};
+use super::disk::{open_private, open_regular};
 use crate::cancel::Cancel;
 use crate::error::{Error, Result};
+use crate::progress::{Event, Progress};
 
 /// How often a lock that another process holds is tried.
 const LOCK_POLL: Duration = Duration::from_millis(50);
+/// The number of attempts after which the wait is reported. They take one second.
+const ATTEMPTS_UNTIL_REPORT: u32 = 20;
 const PRUNE: &str = "prune.lock";
+
+/// What ends the wait for a lock that another process holds, and who learns of it.
+#[derive(Clone, Copy)]
+pub(crate) struct LockWait<'a> {
+    pub(crate) cancel: &'a Cancel,
+    pub(crate) progress: &'a dyn Progress,
+}
 
 /// While this exists, no process removes unnamed blobs.
 #[derive(Debug)]
@@ -24,10 +34,10 @@ const PRUNE: &str = "prune.lock";
 pub(crate) struct PruneGuard(#[expect(dead_code, reason = "holds the lock until it is dropped")] Option<File>);
 
 /// Prevents the removal of unnamed blobs. Waits for a removal that is running.
-pub(super) fn keep(root: &Path, cancel: &Cancel) -> Result<PruneGuard> {
+pub(super) fn keep(root: &Path, wait: LockWait<'_>) -> Result<PruneGuard> {
     let path = root.join(PRUNE);
-    let file = open_or_create(&path)?;
-    wait(&path, cancel, || file.try_lock_shared())?;
+    let file = open_private(&path)?;
+    wait.until(&path, || file.try_lock_shared())?;
     Ok(PruneGuard(Some(file)))
 }
 
@@ -38,24 +48,33 @@ pub(super) fn keep_if_free(root: &Path) -> PruneGuard {
 }
 
 /// Locks the index in order to change it.
-pub(super) fn index(root: &Path, cancel: &Cancel) -> Result<File> {
+pub(super) fn index(root: &Path, wait: LockWait<'_>) -> Result<File> {
     let path = root.join("lock");
-    let file = open_or_create(&path)?;
-    exclusive(&file, &path, cancel)?;
+    let file = open_private(&path)?;
+    exclusive(&file, &path, wait)?;
     Ok(file)
 }
 
 /// Locks the file. Waits for its holder until the work is cancelled or its deadline passes.
-pub(super) fn exclusive(file: &File, path: &Path, cancel: &Cancel) -> Result<()> {
-    wait(path, cancel, || file.try_lock())
+pub(super) fn exclusive(file: &File, path: &Path, wait: LockWait<'_>) -> Result<()> {
+    wait.until(path, || file.try_lock())
 }
 
-fn wait(path: &Path, cancel: &Cancel, lock: impl Fn() -> std::result::Result<(), TryLockError>) -> Result<()> {
-    loop {
-        match lock() {
-            Ok(()) => return Ok(()),
-            Err(TryLockError::WouldBlock) => cancel.wait(LOCK_POLL)?,
-            Err(TryLockError::Error(e)) => return Err(Error::disk("lock", path, e)),
+impl LockWait<'_> {
+    fn until(self, path: &Path, lock: impl Fn() -> std::result::Result<(), TryLockError>) -> Result<()> {
+        let mut attempts = 0;
+        loop {
+            match lock() {
+                Ok(()) => return Ok(()),
+                Err(TryLockError::WouldBlock) => {}
+                Err(TryLockError::Error(e)) => return Err(Error::disk("lock", path, e)),
+            }
+            attempts += 1;
+            if attempts == ATTEMPTS_UNTIL_REPORT {
+                let text = format!("waiting for another process, which has locked {}", path.display());
+                self.progress.report(Event::Note(&text));
+            }
+            self.cancel.wait(LOCK_POLL).map_err(|e| e.context(format!("lock {}", path.display())))?;
         }
     }
 }

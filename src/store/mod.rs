@@ -8,6 +8,7 @@ mod fuzzing;
 mod ingest;
 mod layout;
 mod lock;
+mod owner;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -16,9 +17,10 @@ use std::path::{Path, PathBuf};
 pub use self::fuzzing::index_json;
 pub(crate) use self::ingest::{Ingest, KnownBytes};
 pub(crate) use self::layout::ImageEntry;
-pub(crate) use self::lock::PruneGuard;
+pub(crate) use self::lock::{LockWait, PruneGuard};
 
-use self::disk::{create_folder, open_regular};
+use self::disk::{create_folder, create_private_folder, open_regular};
+use self::owner::check_owner;
 use crate::cancel::Cancel;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
@@ -75,11 +77,12 @@ impl Store {
 
     /// Creates the missing folders and files of the layout. While the returned guard exists, no process removes unnamed
     /// blobs.
-    pub(crate) fn create(&self, cancel: &Cancel) -> Result<PruneGuard> {
+    pub(crate) fn create(&self, wait: LockWait<'_>) -> Result<PruneGuard> {
+        check_owner(&self.root)?;
         create_folder(&self.root.join("blobs"))?;
-        create_folder(&self.root.join("ingest"))?;
-        layout::create(&self.root, cancel)?;
-        lock::keep(&self.root, cancel)
+        create_private_folder(&self.root.join("ingest"))?;
+        layout::create(&self.root, wait)?;
+        lock::keep(&self.root, wait)
     }
 
     /// Prevents the removal of unnamed blobs for a reader, if that needs no waiting.
@@ -123,26 +126,26 @@ impl Store {
     }
 
     /// Begins to add a blob; `None` if another process has committed it meanwhile.
-    pub(crate) fn ingest(&self, blob: &Descriptor, cancel: &Cancel) -> Result<Option<Ingest>> {
-        ingest::begin(&self.root, blob, cancel)
+    pub(crate) fn ingest(&self, blob: &Descriptor, wait: LockWait<'_>) -> Result<Option<Ingest>> {
+        ingest::begin(&self.root, blob, wait)
     }
 
     /// Adds a small blob from memory. Replaces a corrupt blob.
-    pub(crate) fn put(&self, blob: &Descriptor, bytes: &[u8], cancel: &Cancel) -> Result<()> {
+    pub(crate) fn put(&self, blob: &Descriptor, bytes: &[u8], wait: LockWait<'_>) -> Result<()> {
         match self.document(blob, bytes.len()) {
             Ok(_) => return Ok(()),
             Err(error) if error.kind() == ErrorKind::Mismatch => disk::remove(&self.blob_path(&blob.digest))?,
             Err(_) => {}
         }
-        let Some(mut ingest) = self.ingest(blob, cancel)? else { return Ok(()) };
+        let Some(mut ingest) = self.ingest(blob, wait)? else { return Ok(()) };
         ingest.restart()?;
-        ingest.append(bytes, cancel, &mut |_| {})?;
+        ingest.append(bytes, wait.cancel, &mut |_| {})?;
         ingest.commit()
     }
 
     /// Puts `entry` into the index and removes another entry of its name.
-    pub(crate) fn name(&self, entry: &ImageEntry, cancel: &Cancel) -> Result<()> {
-        layout::name(&self.root, entry, cancel)
+    pub(crate) fn name(&self, entry: &ImageEntry, wait: LockWait<'_>) -> Result<()> {
+        layout::name(&self.root, entry, wait)
     }
 
     /// The digests of all blobs in the store, sorted.

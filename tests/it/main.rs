@@ -41,6 +41,7 @@ mod mirrors;
 mod names;
 mod odd_layers;
 mod openat2;
+mod owner;
 mod patience;
 mod ping;
 mod platform;
