@@ -243,7 +243,7 @@ fn reads_a_read_only_disk_and_reports_failed_writes() {
         .fails_in_one_line()
         .says("Read-only");
     // A partial file cannot be renamed if the blobs are on another file system.
-    let other = "mount -t tmpfs tmpfs store/blobs/sha256 && exec \"$@\"";
+    let other = "mount -t tmpfs -o mode=755 tmpfs store/blobs/sha256 && exec \"$@\"";
     bench
         .home
         .pullet(&["pull", &new])
