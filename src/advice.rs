@@ -51,8 +51,8 @@ pub enum Advice {
     TrustTokenRealm(String),
     /// Use [`Client::unpack`](crate::Client::unpack) in place of [`Client::stream`](crate::Client::stream).
     UnpackFromStore,
-    /// Check which blobs of the store are still good: [`Store::verify`](crate::Store::verify).
-    VerifyStore,
+    /// Rebuild the store's own files from what is good: [`Store::mend`](crate::Store::mend).
+    MendStore,
 }
 
 /// A field of [`Limits`](crate::Limits) that was exceeded.

@@ -106,11 +106,11 @@ impl Client {
     ) -> Result<PulledTree<'a>> {
         let mut resolved = admitted.into_resolved();
         let name = resolved.name.to_string();
-        let before = store.entries()?.into_iter().find(|entry| entry.names.contains(&name));
         let manifest = resolved.image_manifest()?.clone();
         // Until the index names the image, only this guard keeps its blobs from being pruned.
         let wait = LockWait { cancel: &self.options.cancel, progress: resolved.progress };
         let _guard = store.create(wait)?;
+        let before = store.entries_where(|entry| entry.names.contains(&name))?.into_iter().next();
         let fetched = match manifest {
             ImageManifest::Schema2(manifest) => self.fetch_image(&mut resolved, &manifest, store, unpack)?,
             ImageManifest::Schema1(schema1) => self.fetch_schema1(&mut resolved, &schema1, store)?,
@@ -212,5 +212,5 @@ pub(crate) fn report_pulling(name: &Reference, progress: &dyn Progress) {
 }
 
 fn is_same(before: &ImageEntry, entry: &ImageEntry) -> bool {
-    before.manifest.digest == entry.manifest.digest && before.resolved == entry.resolved
+    before.manifest == entry.manifest && before.resolved == entry.resolved
 }

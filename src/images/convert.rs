@@ -15,7 +15,7 @@ use crate::oci::document::Document;
 use crate::oci::manifest::{LayerDescriptor, Manifest};
 use crate::oci::media_type;
 use crate::oci::schema1::Schema1;
-use crate::store::{LockWait, Store};
+use crate::store::{ImageEntry, LockWait, Store};
 use crate::verify::{Size, Verified};
 
 /// A manifest that was made by a conversion.
@@ -28,11 +28,9 @@ pub(crate) struct ConvertedManifest {
 /// Finds the manifest that an earlier pull made from the schema 1 manifest with this digest, under any name. `None` if the
 /// manifest or its config is missing or damaged; then the conversion is done again.
 pub(crate) fn find_converted(store: &Store, digest: &Digest, limits: &Limits) -> Option<ConvertedManifest> {
-    for entry in store.entries().ok()? {
-        // The annotation only narrows the search; the chain of documents is the proof.
-        if entry.resolved != *digest || entry.manifest.digest == *digest {
-            continue;
-        }
+    // The annotation only narrows the search; the chain of documents is the proof.
+    let is_candidate = |entry: &ImageEntry| entry.resolved == *digest && entry.manifest.digest != *digest;
+    for entry in store.entries_where(is_candidate).ok()? {
         let Ok(bytes) = store.document(&entry.manifest, limits.document) else { continue };
         let Ok(converted) = parse(entry.manifest, bytes, limits) else { continue };
         if leads_to(store, digest, &converted.descriptor, &converted.manifest, limits) {

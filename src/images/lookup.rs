@@ -43,7 +43,7 @@ impl Store {
         let limits = Limits::default();
         let mut candidates = Vec::new();
         let mut failure = None;
-        for entry in self.entries()?.into_iter().filter(|entry| may_be_named(entry, name)) {
+        for entry in self.entries_where(|entry| may_be_named(entry, name))? {
             let is_meant = name.digest().is_none_or(|digest| claims(&entry, digest));
             match Image::load(self, entry, platform, &limits) {
                 Ok(image) if is_pinned_to(self, name, &image, &limits) => candidates.push(image),
@@ -78,7 +78,8 @@ impl Store {
             let text = format!("there is no store at {}", self.folder().display());
             return Err(Error::new(ErrorKind::NotFound, text));
         }
-        let entries = self.entries()?;
+        let is_wanted = |entry: &ImageEntry| names.is_empty() || names.iter().any(|name| may_be_named(entry, name));
+        let entries = self.entries_where(is_wanted)?;
         let mut digests = if names.is_empty() { self.blobs()? } else { Vec::new() };
         if names.is_empty() {
             for entry in &entries {
@@ -178,6 +179,12 @@ fn may_be_named(entry: &ImageEntry, name: &Reference) -> bool {
         return names.into_iter().any(|other| other.repository() == name.repository());
     }
     names.into_iter().any(|other| other == *name)
+}
+
+/// Whether an entry says that it is the image of a digest. That proves nothing, and only decides which error is reported if
+/// its documents are damaged.
+fn claims(entry: &ImageEntry, digest: &Digest) -> bool {
+    [entry.manifest.digest, entry.resolved, entry.source].contains(digest)
 }
 
 fn is_pinned_to(store: &Store, name: &Reference, image: &Image, limits: &Limits) -> bool {

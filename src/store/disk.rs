@@ -1,6 +1,7 @@
 //! The store's operations on files. Only regular files are opened, and a new name is durable only after its folder is
 //! synced.
 
+use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -10,10 +11,12 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::owner::make_private;
+use crate::cancel::Cancel;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{Limits, read_capped};
 use crate::oci::descriptor::Descriptor;
+use crate::verify::{Size, Verified};
 
 /// The size of the buffers for reading and writing, in bytes.
 pub(super) const BUFFER: usize = 64 << 10;
@@ -74,6 +77,34 @@ pub(super) fn read_small(path: &Path, limit: usize) -> Result<Option<Vec<u8>>> {
         return Err(Limits::exceeded("bytes", limit).context(path.display()));
     }
     Ok(bytes)
+}
+
+/// Reads and verifies a small blob.
+pub(super) fn read_document(root: &Path, blob: &Descriptor, limit: usize) -> Result<Vec<u8>> {
+    let path = blob_path(root, &blob.digest);
+    let file = open_regular(&path)?.ok_or_else(|| missing(blob))?;
+    let file = Verified::new(file, blob.digest, Size::Exactly(blob.size), Cancel::default());
+    let bytes = file.document(limit, |e| Error::disk("read", &path, e));
+    bytes.map_err(|e| e.context(format!("blob {}", blob.digest)))
+}
+
+/// The error for a blob that the store does not have.
+pub(super) fn missing(blob: &Descriptor) -> Error {
+    let text = format!("blob {} is missing from the store", blob.digest);
+    Error::new(ErrorKind::NotFound, text).with_hint("pull the image again: only what is missing is fetched")
+}
+
+/// The paths of everything in a folder; none if it does not exist.
+pub(super) fn files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(folder) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.map_err(|e| Error::disk("read", folder, e))?,
+    };
+    let mut paths = Vec::new();
+    for entry in entries {
+        paths.push(entry.map_err(|e| Error::disk("read", folder, e))?.path());
+    }
+    Ok(paths)
 }
 
 /// Replaces a small file atomically: writes a temporary file, syncs it, renames it, syncs the folder.
@@ -153,14 +184,9 @@ pub(super) fn remove(path: &Path) -> Result<()> {
 pub(super) fn blobs(root: &Path) -> Result<Vec<Digest>> {
     let mut digests = Vec::new();
     for algorithm in ["sha256", "sha512"] {
-        let folder = root.join("blobs").join(algorithm);
-        let entries = match fs::read_dir(&folder) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
-            other => other.map_err(|e| Error::disk("read", &folder, e))?,
-        };
-        for entry in entries {
-            let name = entry.map_err(|e| Error::disk("read", &folder, e))?.file_name();
-            digests.extend(name.to_str().and_then(|hex| format!("{algorithm}:{hex}").parse::<Digest>().ok()));
+        for path in files(&root.join("blobs").join(algorithm))? {
+            let hex = path.file_name().and_then(OsStr::to_str);
+            digests.extend(hex.and_then(|hex| format!("{algorithm}:{hex}").parse::<Digest>().ok()));
         }
     }
     digests.sort_unstable();

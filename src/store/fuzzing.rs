@@ -3,14 +3,16 @@
 use std::path::Path;
 
 use super::layout;
+use super::lock::LockWait;
 use crate::cancel::Cancel;
 use crate::error::Result;
+use crate::progress::Silent;
 
 /// Reads the index of the store in `folder`, and puts its first entry into it again. Returns the names of the entries.
 pub fn index_json(folder: &Path) -> Result<Vec<String>> {
-    let entries = layout::entries(folder)?;
+    let entries = layout::entries(folder, &|_| true)?;
     if let Some(entry) = entries.first() {
-        layout::name(folder, entry, &Cancel::default())?;
+        layout::name(folder, entry, LockWait { cancel: &Cancel::default(), progress: &Silent })?;
     }
-    Ok(layout::entries(folder)?.iter().map(|entry| entry.name().to_owned()).collect())
+    Ok(layout::entries(folder, &|_| true)?.iter().map(|entry| entry.name().to_owned()).collect())
 }

@@ -1,52 +1,28 @@
 //! The files of an OCI image layout: `oci-layout` and `index.json` (image-spec, image-layout.md). Keeps entries and
-//! annotations of other tools unchanged.
+//! annotations of other tools unchanged, and mends files that are damaged.
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
-use super::disk::{read_small, replace, sync_folders};
+use super::disk::{self, read_small, rename, replace, sync_folders};
+use super::index::{self, ImageEntry, Piece};
 use super::lock::{self, LockWait};
 use super::owner::check_owner;
 use crate::advice::Advice;
-use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
-use crate::oci::descriptor::Descriptor;
+use crate::limits::Limits;
 use crate::oci::media_type::OCI_INDEX;
-use crate::oci::platform::Platform;
-use crate::oci::reference::Reference;
+use crate::progress::Event;
 
-/// The annotation with the name of an entry. Holds the full name, because one store holds many repositories.
-const REF_NAME: &str = "org.opencontainers.image.ref.name";
-/// The annotation with the name that containerd reads.
-const IMAGE_NAME: &str = "io.containerd.image.name";
-/// The annotation with the digest to which the name resolved, if that is an index and not the manifest itself.
-const RESOLVED: &str = "pullet.resolved.digest";
-/// The annotation with the digest of the registry's manifest, if the store has it converted to OCI media types.
-const SOURCE: &str = "pullet.source.digest";
 const VERSION: &str = "1.0.0";
+const INDEX: &str = "index.json";
+const LAYOUT: &str = "oci-layout";
 const INDEX_LIMIT: usize = 16 << 20;
-
-/// A named manifest, or index, of `index.json`.
-#[derive(Clone, Debug)]
-pub(crate) struct ImageEntry {
-    /// The names in its annotations, the fullest first. There is at least one.
-    pub(crate) names: Vec<String>,
-    /// The digest to which the name resolved at the registry, as an annotation claims. Prove it before you rely on it.
-    pub(crate) resolved: Digest,
-    /// The registry's manifest for the platform, as an annotation claims. It differs from `manifest` if that was converted.
-    pub(crate) source: Digest,
-    pub(crate) manifest: Descriptor,
-    pub(crate) platform: Platform,
-}
-
-impl ImageEntry {
-    /// The name to show.
-    pub(crate) fn name(&self) -> &str {
-        self.names.first().map_or("", String::as_str)
-    }
-}
+/// The most images that one call lists. Each takes about half a kilobyte of memory.
+const IMAGE_LIMIT: usize = 20_000;
 
 #[derive(Deserialize)]
 struct LayoutFile {
@@ -54,33 +30,81 @@ struct LayoutFile {
     version: String,
 }
 
-/// Writes the two files if they are missing. Fails for a layout of another version.
+/// Writes the two files if they are missing, and mends them if their text is damaged. Fails for a layout of another
+/// version.
 pub(super) fn create(root: &Path, wait: LockWait<'_>) -> Result<()> {
     let _held = lock::index(root, wait)?;
-    let path = root.join("oci-layout");
+    let path = root.join(LAYOUT);
     match read_small(&path, INDEX_LIMIT)? {
-        Some(bytes) => check_version(&path, &bytes)?,
-        None => replace(&path, json!({ "imageLayoutVersion": VERSION }).to_string().as_bytes())?,
+        Some(text) if parse_version(&text).is_ok() => check_version(&path, &text)?,
+        damaged => {
+            if let Some(text) = damaged {
+                set_aside(&path, &text, wait)?;
+            }
+            replace(&path, json!({ "imageLayoutVersion": VERSION }).to_string().as_bytes())?;
+        }
     }
-    let path = root.join("index.json");
-    if read_small(&path, INDEX_LIMIT)?.is_none() {
-        write(&path, json!({ "schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [] }))?;
+    let path = root.join(INDEX);
+    match read_small(&path, INDEX_LIMIT)? {
+        Some(text) if index::read(&text, &mut |_| {}).is_ok() => Ok(()),
+        Some(text) => {
+            let rebuilt = rebuild(root, &text);
+            set_aside(&path, &text, wait)?;
+            replace(&path, rebuilt.as_bytes())
+        }
+        None => replace(&path, index_of(&[]).as_bytes()),
     }
-    Ok(())
 }
 
-/// The entries that have a name, in order. Skips others, and those whose descriptor is malformed.
-pub(super) fn entries(root: &Path) -> Result<Vec<ImageEntry>> {
+/// Removes what is in the place of a file and is not a file, sets an index aside that is too large, and mends the two files.
+/// Changes nothing where there is no store.
+pub(super) fn mend(root: &Path, wait: LockWait<'_>) -> Result<()> {
+    let has = |name: &str| fs::symlink_metadata(root.join(name)).is_ok();
+    if ![INDEX, LAYOUT, "blobs"].into_iter().any(has) {
+        return Ok(());
+    }
     check_owner(root)?;
-    let layout = root.join("oci-layout");
-    if let Some(bytes) = read_small(&layout, INDEX_LIMIT)? {
-        check_version(&layout, &bytes)?;
+    for path in lock::files(root).into_iter().chain(disk::files(&root.join("ingest"))?) {
+        if !is_usable(&path, u64::MAX)? {
+            disk::remove(&path)?;
+        }
     }
-    let path = root.join("index.json");
-    match read_small(&path, INDEX_LIMIT)? {
-        None => Ok(Vec::new()),
-        Some(bytes) => Ok(manifests(&parse(&path, &bytes)?).iter().filter_map(entry).collect()),
+    for path in [root.join(LAYOUT), root.join(INDEX)] {
+        if !is_usable(&path, INDEX_LIMIT as u64)? {
+            let aside = damaged_path(&path);
+            disk::remove(&aside)?;
+            rename(&path, &aside)?;
+            report_set_aside(&path, wait);
+        }
     }
+    create(root, wait)
+}
+
+/// The entries that have a name and that `keep` accepts, in order. Skips those whose descriptor is malformed.
+pub(super) fn entries(root: &Path, keep: &dyn Fn(&ImageEntry) -> bool) -> Result<Vec<ImageEntry>> {
+    check_owner(root)?;
+    let layout = root.join(LAYOUT);
+    if let Some(text) = read_small(&layout, INDEX_LIMIT)? {
+        check_version(&layout, &text)?;
+    }
+    let path = root.join(INDEX);
+    let Some(text) = read_small(&path, INDEX_LIMIT)? else { return Ok(Vec::new()) };
+    let mut entries = Vec::new();
+    let mut is_exceeded = false;
+    let read = index::read(&text, &mut |piece| {
+        let Piece::Entry(text) = piece else { return };
+        if let Some(entry) = index::parse_entry(text).filter(keep) {
+            is_exceeded |= entries.len() == IMAGE_LIMIT;
+            if !is_exceeded {
+                entries.push(entry);
+            }
+        }
+    });
+    read.map_err(|e| malformed(&path, &e))?;
+    if is_exceeded {
+        return Err(Limits::exceeded("images", IMAGE_LIMIT).context(path.display()));
+    }
+    Ok(entries)
 }
 
 /// Puts `entry` into the index and removes another entry of its name. Syncs the folders of the blobs first, because an
@@ -88,20 +112,61 @@ pub(super) fn entries(root: &Path) -> Result<Vec<ImageEntry>> {
 pub(super) fn name(root: &Path, entry: &ImageEntry, wait: LockWait<'_>) -> Result<()> {
     sync_folders(root)?;
     let _held = lock::index(root, wait)?;
-    let path = root.join("index.json");
-    let bytes = read_small(&path, INDEX_LIMIT)?.unwrap_or_else(|| b"{\"schemaVersion\":2}".to_vec());
-    let mut index = parse(&path, &bytes)?;
-    let mut list = manifests(&index).to_vec();
-    let others_name = |value: &Value| !names(value).iter().any(|name| is_same_name(name, entry.name()));
-    let position = list.iter().position(|value| !others_name(value));
-    list.retain(others_name);
-    list.insert(position.unwrap_or(list.len()).min(list.len()), descriptor(entry));
-    index.insert("manifests".to_owned(), Value::Array(list));
-    write(&path, Value::Object(index))
+    let path = root.join(INDEX);
+    let text = read_small(&path, INDEX_LIMIT)?.unwrap_or_else(|| index_of(&[]).into_bytes());
+    replace(&path, &index::with_entry(&text, entry).map_err(|e| malformed(&path, &e))?)
 }
 
-fn check_version(path: &Path, bytes: &[u8]) -> Result<()> {
-    let LayoutFile { version } = serde_json::from_slice(bytes).map_err(|e| malformed(path, &e))?;
+/// The text of an index with the entries before the damage whose manifest is in the store and has its digest.
+fn rebuild(root: &Path, damaged: &[u8]) -> String {
+    let mut entries: Vec<String> = Vec::new();
+    let read = index::read(damaged, &mut |piece| {
+        let Piece::Entry(text) = piece else { return };
+        let is_proven =
+            |entry: &ImageEntry| disk::read_document(root, &entry.manifest, Limits::default().document).is_ok();
+        if index::parse_entry(text).is_some_and(|entry| is_proven(&entry)) {
+            entries.push(text.to_owned());
+        }
+    });
+    // It is known to be damaged.
+    drop(read);
+    index_of(&entries)
+}
+
+fn index_of(entries: &[String]) -> String {
+    format!("{{\"schemaVersion\":2,\"mediaType\":\"{OCI_INDEX}\",\"manifests\":[{}]}}", entries.join(","))
+}
+
+/// Keeps a copy of a damaged file, before it is replaced.
+fn set_aside(path: &Path, text: &[u8], wait: LockWait<'_>) -> Result<()> {
+    replace(&damaged_path(path), text)?;
+    report_set_aside(path, wait);
+    Ok(())
+}
+
+fn report_set_aside(path: &Path, wait: LockWait<'_>) {
+    let (path, aside) = (path.display(), damaged_path(path));
+    let text = format!("{path} is damaged: rebuilding it from what is good; the old file is {}", aside.display());
+    wait.progress.report(Event::Note(&text));
+}
+
+fn damaged_path(path: &Path) -> PathBuf {
+    let mut aside = path.as_os_str().to_owned();
+    aside.push(".damaged");
+    PathBuf::from(aside)
+}
+
+/// Returns true if a path is a regular file of at most this size, or does not exist.
+fn is_usable(path: &Path, limit: u64) -> Result<bool> {
+    match fs::symlink_metadata(path) {
+        Ok(metadata) => Ok(metadata.is_file() && metadata.len() <= limit),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(true),
+        Err(e) => Err(Error::disk("read", path, e)),
+    }
+}
+
+fn check_version(path: &Path, text: &[u8]) -> Result<()> {
+    let version = parse_version(text).map_err(|e| malformed(path, &e))?;
     if version != VERSION {
         let text = format!("{}: image layout version \"{version}\" is not supported", path.display());
         return Err(Error::new(ErrorKind::Unsupported, text));
@@ -109,85 +174,10 @@ fn check_version(path: &Path, bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
-fn parse(path: &Path, bytes: &[u8]) -> Result<Map<String, Value>> {
-    serde_json::from_slice(bytes).map_err(|e| malformed(path, &e))
-}
-
-fn write(path: &Path, index: Value) -> Result<()> {
-    replace(path, index.to_string().as_bytes())
-}
-
-fn manifests(index: &Map<String, Value>) -> &[Value] {
-    index.get("manifests").and_then(Value::as_array).map_or(&[], Vec::as_slice)
-}
-
-fn annotation<'a>(value: &'a Value, key: &str) -> Option<&'a str> {
-    value.get("annotations")?.get(key)?.as_str()
-}
-
-/// The names of an entry. containerd's annotation comes first, because next to it the other one may have a tag alone.
-fn names(value: &Value) -> Vec<String> {
-    let mut names: Vec<String> = Vec::new();
-    for key in [IMAGE_NAME, REF_NAME] {
-        if let Some(name) = annotation(value, key)
-            && !names.iter().any(|known| known == name)
-        {
-            names.push(name.to_owned());
-        }
-    }
-    names
-}
-
-/// Whether two names mean the same image, one of them perhaps in short form.
-fn is_same_name(one: &str, other: &str) -> bool {
-    match (one.parse::<Reference>(), other.parse::<Reference>()) {
-        (Ok(one), Ok(other)) => one == other,
-        _ => one == other,
-    }
-}
-
-fn entry(value: &Value) -> Option<ImageEntry> {
-    let text = |key: &str| value.get(key).and_then(Value::as_str);
-    let of_platform = |key: &str| value.get("platform").and_then(|p| p.get(key)).and_then(Value::as_str).unwrap_or("");
-    let manifest = Descriptor {
-        media_type: text("mediaType")?.to_owned(),
-        digest: text("digest")?.parse().ok()?,
-        size: value.get("size")?.as_u64()?,
-    };
-    Some(ImageEntry {
-        names: Some(names(value)).filter(|names| !names.is_empty())?,
-        resolved: annotation(value, RESOLVED).and_then(|text| text.parse().ok()).unwrap_or(manifest.digest),
-        source: annotation(value, SOURCE).and_then(|text| text.parse().ok()).unwrap_or(manifest.digest),
-        manifest,
-        platform: Platform::new(of_platform("os"), of_platform("architecture"), of_platform("variant")),
-    })
-}
-
-fn descriptor(entry: &ImageEntry) -> Value {
-    let mut platform = Map::new();
-    platform.insert("os".to_owned(), entry.platform.os().into());
-    platform.insert("architecture".to_owned(), entry.platform.architecture().into());
-    if !entry.platform.variant().is_empty() {
-        platform.insert("variant".to_owned(), entry.platform.variant().into());
-    }
-    let mut annotations = Map::new();
-    for key in [REF_NAME, IMAGE_NAME] {
-        annotations.insert(key.to_owned(), entry.name().into());
-    }
-    for (key, digest) in [(RESOLVED, entry.resolved), (SOURCE, entry.source)] {
-        if digest != entry.manifest.digest {
-            annotations.insert(key.to_owned(), digest.to_string().into());
-        }
-    }
-    json!({
-        "mediaType": entry.manifest.media_type,
-        "digest": entry.manifest.digest.to_string(),
-        "size": entry.manifest.size,
-        "platform": platform,
-        "annotations": annotations,
-    })
+fn parse_version(text: &[u8]) -> serde_json::Result<String> {
+    serde_json::from_slice(text).map(|LayoutFile { version }| version)
 }
 
 fn malformed(path: &Path, why: &dyn std::fmt::Display) -> Error {
-    Error::new(ErrorKind::Disk, format!("read {}: {why}", path.display())).with_advice(Advice::VerifyStore)
+    Error::new(ErrorKind::Disk, format!("read {}: {why}", path.display())).with_advice(Advice::MendStore)
 }

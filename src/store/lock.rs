@@ -7,7 +7,7 @@
 //!   them.
 
 use std::fs::{File, TryLockError};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::disk::{open_private, open_regular};
@@ -19,6 +19,7 @@ use crate::progress::{Event, Progress};
 const LOCK_POLL: Duration = Duration::from_millis(50);
 /// The number of attempts after which the wait is reported. They take one second.
 const ATTEMPTS_UNTIL_REPORT: u32 = 20;
+const INDEX: &str = "lock";
 const PRUNE: &str = "prune.lock";
 
 /// What ends the wait for a lock that another process holds, and who learns of it.
@@ -32,6 +33,11 @@ pub(crate) struct LockWait<'a> {
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct PruneGuard(#[expect(dead_code, reason = "holds the lock until it is dropped")] Option<File>);
+
+/// The lock files.
+pub(super) fn files(root: &Path) -> [PathBuf; 2] {
+    [root.join(INDEX), root.join(PRUNE)]
+}
 
 /// Prevents the removal of unnamed blobs. Waits for a removal that is running.
 pub(super) fn keep(root: &Path, wait: LockWait<'_>) -> Result<PruneGuard> {
@@ -49,7 +55,7 @@ pub(super) fn keep_if_free(root: &Path) -> PruneGuard {
 
 /// Locks the index in order to change it.
 pub(super) fn index(root: &Path, wait: LockWait<'_>) -> Result<File> {
-    let path = root.join("lock");
+    let path = root.join(INDEX);
     let file = open_private(&path)?;
     exclusive(&file, &path, wait)?;
     Ok(file)

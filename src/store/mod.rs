@@ -5,6 +5,7 @@
 mod disk;
 #[cfg(fuzzing)]
 mod fuzzing;
+mod index;
 mod ingest;
 mod layout;
 mod lock;
@@ -15,8 +16,8 @@ use std::path::{Path, PathBuf};
 
 #[cfg(fuzzing)]
 pub use self::fuzzing::index_json;
+pub(crate) use self::index::ImageEntry;
 pub(crate) use self::ingest::{Ingest, KnownBytes};
-pub(crate) use self::layout::ImageEntry;
 pub(crate) use self::lock::{LockWait, PruneGuard};
 
 use self::disk::{create_folder, create_private_folder, open_regular};
@@ -25,6 +26,7 @@ use crate::cancel::Cancel;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::oci::descriptor::Descriptor;
+use crate::progress::Progress;
 use crate::verify::{Size, Verified};
 
 /// A folder of verified images, in the format of an OCI image layout.
@@ -72,10 +74,23 @@ impl Store {
 
     /// The named images, in the order of the index; none if the store does not exist.
     pub(crate) fn entries(&self) -> Result<Vec<ImageEntry>> {
-        layout::entries(&self.root)
+        layout::entries(&self.root, &|_| true)
     }
 
-    /// Creates the missing folders and files of the layout. While the returned guard exists, no process removes unnamed
+    /// The named images that `keep` accepts, in the order of the index.
+    pub(crate) fn entries_where(&self, keep: impl Fn(&ImageEntry) -> bool) -> Result<Vec<ImageEntry>> {
+        layout::entries(&self.root, &keep)
+    }
+
+    /// Mends the store's own files: rebuilds a damaged `index.json` from the entries whose manifests are good, and keeps the
+    /// old file as `index.json.damaged`; the same for `oci-layout`; removes folders, links and devices in the place of lock
+    /// files and partial downloads. Reports what was damaged to `progress`. A blob is checked by [`verify`](Self::verify).
+    /// Changes nothing if the files are good, or if there is no store.
+    pub fn mend(&self, cancel: &Cancel, progress: &dyn Progress) -> Result<()> {
+        layout::mend(&self.root, LockWait { cancel, progress })
+    }
+
+    /// Creates the missing folders and files of the layout, and mends a damaged index. While the returned guard exists, no process removes unnamed
     /// blobs.
     pub(crate) fn create(&self, wait: LockWait<'_>) -> Result<PruneGuard> {
         check_owner(&self.root)?;
@@ -114,15 +129,12 @@ impl Store {
     /// Opens a blob for reading. Its digest was verified when it was committed, and is not verified again.
     pub(crate) fn blob(&self, blob: &Descriptor) -> Result<File> {
         let path = self.blob_path(&blob.digest);
-        open_regular(&path)?.ok_or_else(|| missing(blob))
+        open_regular(&path)?.ok_or_else(|| disk::missing(blob))
     }
 
     /// Reads and verifies a small blob.
     pub(crate) fn document(&self, blob: &Descriptor, limit: usize) -> Result<Vec<u8>> {
-        let path = self.blob_path(&blob.digest);
-        let file = Verified::new(self.blob(blob)?, blob.digest, Size::Exactly(blob.size), Cancel::default());
-        let bytes = file.document(limit, |e| Error::disk("read", &path, e));
-        bytes.map_err(|e| e.context(format!("blob {}", blob.digest)))
+        disk::read_document(&self.root, blob, limit)
     }
 
     /// Begins to add a blob; `None` if another process has committed it meanwhile.
@@ -194,9 +206,4 @@ impl Store {
     fn blob_path(&self, digest: &Digest) -> PathBuf {
         disk::blob_path(&self.root, digest)
     }
-}
-
-fn missing(blob: &Descriptor) -> Error {
-    let text = format!("blob {} is missing from the store", blob.digest);
-    Error::new(ErrorKind::NotFound, text).with_hint("pull the image again: only what is missing is fetched")
 }

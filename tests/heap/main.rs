@@ -68,11 +68,52 @@ fn peaks(layer: Layer) -> [usize; 2] {
     [pull, unpack]
 }
 
+/// A text of nearly 16 MiB, the largest index, made of this piece.
+fn index_of(begin: &str, piece: &str, end: &str) -> String {
+    let count = (16 * MIB - 4096) / piece.len();
+    format!("{begin}{}{end}", vec![piece; count].concat())
+}
+
+fn an_index_costs_little_more_than_its_text() {
+    let entry = |annotations: &str| {
+        let digest = format!("sha256:{}", "0".repeat(64));
+        let media_type = "application/vnd.oci.image.manifest.v1+json";
+        format!(r#"{{"mediaType":"{media_type}","digest":"{digest}","size":2,"annotations":{{{annotations}}}}}"#)
+    };
+    let name = r#""org.opencontainers.image.ref.name":"a""#;
+    let (named, unnamed) = (format!("{},", entry(name)), format!("{},", entry("")));
+    let annotated = entry(name);
+    let (annotated_begin, annotated_end) = annotated.split_at(annotated.len() - 2);
+    let cases = [
+        ("empty entries", index_of(r#"{"manifests":["#, "{},", "{}]}")),
+        ("entries without a name", index_of(r#"{"manifests":["#, &unnamed, "{}]}")),
+        ("entries with a name", index_of(r#"{"manifests":["#, &named, "{}]}")),
+        ("lists in an entry", index_of(r#"{"manifests":[{"x":["#, "[],", "[]]}]}")),
+        (
+            "annotations",
+            index_of(&format!(r#"{{"manifests":[{annotated_begin}"#), r#","x":"y""#, &format!("{annotated_end}]}}")),
+        ),
+        ("members", index_of("{", r#""x":0,"#, r#""manifests":[]}"#)),
+        ("brackets", index_of("{\"x\":", "[", "")),
+    ];
+    for (case, text) in cases {
+        let folder = TempDir::new();
+        std::fs::write(folder.path().join("index.json"), &text).unwrap();
+        drop(text);
+        let store = Store::open(folder.path());
+        let (read, _) = peak(|| store.images());
+        let name: Reference = "localhost/a".parse().unwrap();
+        let (found, _) = peak(|| store.image(&name));
+        assert!(read.max(found) < 48 * MIB, "{case}: {read} and {found} bytes");
+    }
+}
+
 /// There is only one test, because tests run at the same time and would count the allocations of each other.
 #[test]
 fn the_heap_does_not_grow_with_the_layer() {
     // The first run makes the allocations that a process makes only once.
     peaks(layer_with_entries(FEW));
+    an_index_costs_little_more_than_its_text();
     for (kind, small, large) in [
         ("bytes", peaks(layer_with_file(SMALL)), peaks(layer_with_file(LARGE))),
         ("entries", peaks(layer_with_entries(FEW)), peaks(layer_with_entries(MANY))),

@@ -35,6 +35,7 @@ mod login;
 mod lookup;
 mod malformed;
 mod many;
+mod mend;
 mod merge;
 mod metadata;
 mod mirrors;

@@ -47,7 +47,9 @@ fn describe(advice: &Advice) -> Option<String> {
         Advice::SkipDevices => "--no-devices leaves device nodes out",
         Advice::TrustTokenRealm(host) => return Some(format!("if you trust it, use --token-realm {host}")),
         Advice::UnpackFromStore => "unpack it without --stream",
-        Advice::VerifyStore => "the store's own files are damaged; pullet verify checks which blobs are still good",
+        Advice::MendStore => {
+            "the store's own files are damaged: pullet pull and pullet verify --remove-corrupt rebuild them from what is good"
+        }
         _ => return None,
     };
     Some(text.to_owned())

@@ -30,9 +30,13 @@ struct Options {
 
 static OPTIONS: Group<Options> = Group {
     heading: "Options",
-    options: &[Opt::flag("--remove-corrupt", "remove corrupt blobs; the next pull fetches them again", |options| {
-        options.remove_corrupt = true;
-    })],
+    options: &[Opt::flag(
+        "--remove-corrupt",
+        "remove corrupt blobs, which the next pull fetches again, and rebuild a damaged index",
+        |options| {
+            options.remove_corrupt = true;
+        },
+    )],
 };
 
 /// Prints each fault as soon as it is found.
@@ -46,6 +50,9 @@ fn run(line: &CommandLine, common: &Common, reporter: &Reporter) -> Result<(), F
     }
     sandbox::enter(&sandbox, reporter);
 
+    if remove_corrupt {
+        store.mend(&common.cancel, reporter)?;
+    }
     let (mut good, mut bad, mut printed) = (0, 0, Ok(()));
     let mut count = |check: &Check| match &check.fault {
         None => good += 1,

@@ -1,0 +1,280 @@
+//! Reads and writes the text of `index.json` piece by piece. Only the text itself is in memory, because a tree of its values
+//! takes fifteen times as much. Members and entries of other tools are kept as they are.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{DeserializeSeed, Deserializer as _, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+use serde_json::{Map, Value, json};
+
+use crate::digest::Digest;
+use crate::oci::descriptor::Descriptor;
+use crate::oci::platform::Platform;
+use crate::oci::reference::Reference;
+
+/// The annotation with the name of an entry. Holds the full name, because one store holds many repositories.
+const REF_NAME: &str = "org.opencontainers.image.ref.name";
+/// The annotation with the name that containerd reads.
+const IMAGE_NAME: &str = "io.containerd.image.name";
+/// The annotation with the digest to which the name resolved, if that is an index and not the manifest itself.
+const RESOLVED: &str = "pullet.resolved.digest";
+/// The annotation with the digest of the registry's manifest, if the store has it converted to OCI media types.
+const SOURCE: &str = "pullet.source.digest";
+/// The member with the entries.
+const MANIFESTS: &str = "manifests";
+
+/// A named manifest, or index, of `index.json`.
+#[derive(Clone, Debug)]
+pub(crate) struct ImageEntry {
+    /// The names in its annotations, the fullest first. There is at least one.
+    pub(crate) names: Vec<String>,
+    /// The digest to which the name resolved at the registry, as an annotation claims. Prove it before you rely on it.
+    pub(crate) resolved: Digest,
+    /// The registry's manifest for the platform, as an annotation claims. It differs from `manifest` if that was converted.
+    pub(crate) source: Digest,
+    pub(crate) manifest: Descriptor,
+    pub(crate) platform: Platform,
+}
+
+impl ImageEntry {
+    /// The name to show.
+    pub(crate) fn name(&self) -> &str {
+        self.names.first().map_or("", String::as_str)
+    }
+}
+
+/// A piece of an index.
+pub(super) enum Piece<'a> {
+    /// A member that is not the list of entries: its name, and the text of its value.
+    Member(&'a str, &'a str),
+    /// The text of an entry.
+    Entry(&'a str),
+}
+
+/// Reads an index and calls `visit` for each piece, in order. Fails if the text is not an index; the pieces before the
+/// fault were visited then.
+pub(super) fn read(text: &[u8], visit: &mut dyn FnMut(Piece<'_>)) -> serde_json::Result<()> {
+    let mut deserializer = serde_json::Deserializer::from_slice(text);
+    deserializer.deserialize_map(IndexVisitor { visit })?;
+    deserializer.end()
+}
+
+/// The text of an index in which `entry` replaces all entries of its name.
+pub(super) fn with_entry(text: &[u8], entry: &ImageEntry) -> serde_json::Result<Vec<u8>> {
+    let new = describe(entry).to_string();
+    let mut out = Vec::with_capacity(text.len() + new.len() + 64);
+    out.push(b'{');
+    let mut failure = None;
+    read(text, &mut |piece| {
+        if let Piece::Member(name, value) = piece {
+            match serde_json::to_writer(&mut out, name) {
+                Ok(()) => {}
+                Err(error) => failure = Some(error),
+            }
+            for part in [":", value, ","] {
+                out.extend_from_slice(part.as_bytes());
+            }
+        }
+    })?;
+    if let Some(error) = failure {
+        return Err(error);
+    }
+    out.extend_from_slice(b"\"manifests\":[");
+    let begin = out.len();
+    let mut push = |text: &str| {
+        if out.len() > begin {
+            out.push(b',');
+        }
+        out.extend_from_slice(text.as_bytes());
+    };
+    let mut is_written = false;
+    read(text, &mut |piece| {
+        let Piece::Entry(other) = piece else { return };
+        if !names(other).iter().any(|name| is_same_name(name, entry.name())) {
+            push(other);
+        } else if !is_written {
+            push(&new);
+            is_written = true;
+        }
+    })?;
+    if !is_written {
+        push(&new);
+    }
+    out.extend_from_slice(b"]}");
+    Ok(out)
+}
+
+/// Parses an entry. `None` if it has no name, or its descriptor is malformed.
+pub(super) fn parse_entry(text: &str) -> Option<ImageEntry> {
+    let entry: RawEntry<'_> = serde_json::from_str(text).ok()?;
+    let annotations = entry.annotations.unwrap_or_default();
+    let manifest =
+        Descriptor { media_type: entry.media_type.into_owned(), digest: entry.digest.parse().ok()?, size: entry.size };
+    let claimed = |text: &Option<Cow<'_, str>>| text.as_ref().and_then(|text| text.parse().ok());
+    let platform = entry.platform.unwrap_or_default();
+    let of_platform = |text: &Option<String>| text.clone().unwrap_or_default();
+    Some(ImageEntry {
+        resolved: claimed(&annotations.resolved).unwrap_or(manifest.digest),
+        source: claimed(&annotations.source).unwrap_or(manifest.digest),
+        names: Some(annotations.names()).filter(|names| !names.is_empty())?,
+        manifest,
+        platform: Platform::new(
+            &of_platform(&platform.os),
+            &of_platform(&platform.architecture),
+            &of_platform(&platform.variant),
+        ),
+    })
+}
+
+#[derive(Deserialize)]
+struct RawEntry<'a> {
+    #[serde(rename = "mediaType", borrow)]
+    media_type: Cow<'a, str>,
+    #[serde(borrow)]
+    digest: Cow<'a, str>,
+    size: u64,
+    platform: Option<RawPlatform>,
+    #[serde(borrow)]
+    annotations: Option<Annotations<'a>>,
+}
+
+#[derive(Default, Deserialize)]
+struct RawPlatform {
+    os: Option<String>,
+    architecture: Option<String>,
+    variant: Option<String>,
+}
+
+/// An entry of which only the names count.
+#[derive(Deserialize)]
+struct NamedEntry<'a> {
+    #[serde(borrow)]
+    annotations: Option<Annotations<'a>>,
+}
+
+#[derive(Default, Deserialize)]
+struct Annotations<'a> {
+    #[serde(rename = "org.opencontainers.image.ref.name", borrow)]
+    ref_name: Option<Cow<'a, str>>,
+    #[serde(rename = "io.containerd.image.name", borrow)]
+    image_name: Option<Cow<'a, str>>,
+    #[serde(rename = "pullet.resolved.digest", borrow)]
+    resolved: Option<Cow<'a, str>>,
+    #[serde(rename = "pullet.source.digest", borrow)]
+    source: Option<Cow<'a, str>>,
+}
+
+impl Annotations<'_> {
+    /// containerd's annotation comes first, because next to it the other one may have a tag alone.
+    fn names(self) -> Vec<String> {
+        let mut names: Vec<String> = Vec::new();
+        for name in [self.image_name, self.ref_name].into_iter().flatten() {
+            if !names.iter().any(|known| *known == name) {
+                names.push(name.into_owned());
+            }
+        }
+        names
+    }
+}
+
+fn names(text: &str) -> Vec<String> {
+    let entry = serde_json::from_str::<NamedEntry<'_>>(text);
+    entry.ok().and_then(|entry| entry.annotations).map(Annotations::names).unwrap_or_default()
+}
+
+/// Whether two names mean the same image, one of them perhaps in short form.
+fn is_same_name(one: &str, other: &str) -> bool {
+    match (one.parse::<Reference>(), other.parse::<Reference>()) {
+        (Ok(one), Ok(other)) => one == other,
+        _ => one == other,
+    }
+}
+
+fn describe(entry: &ImageEntry) -> Value {
+    let mut platform = Map::new();
+    platform.insert("os".to_owned(), entry.platform.os().into());
+    platform.insert("architecture".to_owned(), entry.platform.architecture().into());
+    if !entry.platform.variant().is_empty() {
+        platform.insert("variant".to_owned(), entry.platform.variant().into());
+    }
+    let mut annotations = Map::new();
+    for key in [REF_NAME, IMAGE_NAME] {
+        annotations.insert(key.to_owned(), entry.name().into());
+    }
+    for (key, digest) in [(RESOLVED, entry.resolved), (SOURCE, entry.source)] {
+        if digest != entry.manifest.digest {
+            annotations.insert(key.to_owned(), digest.to_string().into());
+        }
+    }
+    json!({
+        "mediaType": entry.manifest.media_type,
+        "digest": entry.manifest.digest.to_string(),
+        "size": entry.manifest.size,
+        "platform": platform,
+        "annotations": annotations,
+    })
+}
+
+struct IndexVisitor<'v> {
+    visit: &'v mut dyn FnMut(Piece<'_>),
+}
+
+impl<'de> Visitor<'de> for IndexVisitor<'_> {
+    type Value = ();
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("an image index")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
+        let mut has_manifests = false;
+        while let Some(name) = members.next_key::<String>()? {
+            if name != MANIFESTS {
+                let value = members.next_value::<&RawValue>()?;
+                (self.visit)(Piece::Member(&name, value.get()));
+                continue;
+            }
+            if has_manifests {
+                return Err(A::Error::duplicate_field(MANIFESTS));
+            }
+            has_manifests = true;
+            members.next_value_seed(Entries { visit: &mut *self.visit })?;
+        }
+        Ok(())
+    }
+}
+
+/// The list of entries.
+struct Entries<'v> {
+    visit: &'v mut dyn FnMut(Piece<'_>),
+}
+
+impl<'de> DeserializeSeed<'de> for Entries<'_> {
+    type Value = ();
+
+    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Entries<'_> {
+    type Value = ();
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("a list of manifests")
+    }
+
+    /// A list that is `null` is an empty one, as in Go programs.
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
+        while let Some(entry) = entries.next_element::<&RawValue>()? {
+            (self.visit)(Piece::Entry(entry.get()));
+        }
+        Ok(())
+    }
+}
