@@ -181,12 +181,6 @@ fn may_be_named(entry: &ImageEntry, name: &Reference) -> bool {
     names.into_iter().any(|other| other == *name)
 }
 
-/// Whether an entry says that it is the image of a digest. That proves nothing, and only decides which error is reported if
-/// its documents are damaged.
-fn claims(entry: &ImageEntry, digest: &Digest) -> bool {
-    [entry.manifest.digest, entry.resolved, entry.source].contains(digest)
-}
-
 fn is_pinned_to(store: &Store, name: &Reference, image: &Image, limits: &Limits) -> bool {
     match name.digest() {
         Some(digest) => leads_to(store, digest, image.descriptor(), image.manifest(), limits),
