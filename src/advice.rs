@@ -14,6 +14,8 @@ pub enum Advice {
     AllowMoreTime,
     /// Choose one of these platforms, which the name offers: [`Options::platform`](crate::Options::platform).
     ChoosePlatform(Vec<String>),
+    /// Name a mirror of the registry: [`Options::registry_mirror`](crate::Options::registry_mirror).
+    ConfigureMirror,
     /// The name is an artifact: fetch its files with [`Client::artifact`](crate::Client::artifact).
     FetchAsArtifact(String),
     /// The name is an image: fetch it with [`Client::pull`](crate::Client::pull) or

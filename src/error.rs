@@ -197,7 +197,6 @@ impl Error {
     }
 
     /// Returns true for an error that is marked as a server's response.
-    #[cfg(feature = "boot")]
     pub(crate) fn is_refusal(&self) -> bool {
         self.0.is_refusal
     }

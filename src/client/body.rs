@@ -145,7 +145,7 @@ impl<'f, 'r> ResumingBody<'f, 'r> {
         let Err(error) = self.retry.wait_or_fail(error) else { return Ok(()) };
         self.cancel.check()?;
         if !self.was_range_refused || error.kind() == ErrorKind::RateLimited {
-            return Err(error);
+            return Err(self.repository.conclude(error));
         }
         self.from_start = true;
         Ok(())

@@ -124,14 +124,15 @@ impl Client {
         progress: &dyn Progress,
         mut work: impl FnMut(&mut Repository<'a>) -> Result<T>,
     ) -> Result<T> {
-        self.retry(progress).run(|| {
+        let result = self.retry(progress).run(|| {
             loop {
                 match work(repository) {
                     Err(error) if repository.fail_over(&error) => {}
                     other => return other,
                 }
             }
-        })
+        });
+        result.map_err(|error| repository.conclude(error))
     }
 
     pub(crate) fn retry<'a>(&'a self, progress: &'a dyn Progress) -> RetryState<'a> {

@@ -28,6 +28,7 @@ pub struct Options {
     pub(crate) authfile: Option<PathBuf>,
     realms: Vec<String>,
     mirrors: Vec<String>,
+    mirrors_only: bool,
     tls: TlsConfig,
     pub(crate) limits: Limits,
     stall: Duration,
@@ -51,6 +52,7 @@ impl Default for Options {
             authfile: None,
             realms: Vec::new(),
             mirrors: Vec::new(),
+            mirrors_only: false,
             tls: TlsConfig::default(),
             limits: Limits::default(),
             stall: Duration::from_secs(60),
@@ -103,6 +105,12 @@ impl Options {
     pub fn registry_mirror(mut self, mirror: impl Into<String>) -> Self {
         self.mirrors.push(mirror.into());
         self
+    }
+
+    /// Whether to use only mirrors, and never send a request to the registry itself. A name without a mirror is an error.
+    /// Foreign layers are still fetched from their own URLs, if that is allowed. Default: no.
+    pub fn mirrors_only(self, enabled: bool) -> Self {
+        Self { mirrors_only: enabled, ..self }
     }
 
     /// CA certificates in PEM to trust in addition to those of the machine. Default: none.
@@ -186,6 +194,7 @@ impl Options {
         registry::ConnectionConfig {
             realms: self.realms.clone(),
             mirrors: std::mem::take(&mut self.mirrors),
+            mirrors_only: self.mirrors_only,
             tls: std::mem::take(&mut self.tls),
             limits: self.limits.clone(),
             pace: PaceLimits { stall: self.stall, rate: self.rate.map(|rate| Arc::new(RateLimit::new(rate))) },

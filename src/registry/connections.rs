@@ -10,6 +10,7 @@ use super::http::{HttpClient, HttpConfig, PaceLimits};
 use super::system::{Notice, Notices, System};
 use super::tls::{InsecureRegistries, Peer, Tls, TlsConfig, Trust};
 use super::url::Url;
+use crate::advice::Advice;
 use crate::cancel::Cancel;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
@@ -24,6 +25,8 @@ pub(crate) struct ConnectionConfig {
     pub(crate) realms: Vec<String>,
     /// Mirrors that the caller listed, as `[HOST=]URL`.
     pub(crate) mirrors: Vec<String>,
+    /// True if a registry itself is never contacted, only its mirrors.
+    pub(crate) mirrors_only: bool,
     pub(crate) tls: TlsConfig,
     pub(crate) limits: Limits,
     pub(crate) pace: PaceLimits,
@@ -93,7 +96,7 @@ impl Connections {
     }
 
     /// Returns the endpoints of a name in order: the caller's mirrors, the mirrors of the first file that mentions the
-    /// name, the registry itself.
+    /// name, the registry itself unless only mirrors may be used.
     pub(super) fn endpoints(&self, name: &Reference) -> Result<Vec<Endpoint>> {
         let route = self.config.system.route(name)?.unwrap_or_default();
         let listed = self.mirrors.iter().filter(|mirror| mirror.is_for(name)).map(|mirror| mirror.place.clone());
@@ -101,7 +104,16 @@ impl Connections {
         for place in listed.chain(route.mirrors) {
             endpoints.push(self.endpoint(place, name, true)?);
         }
-        endpoints.push(self.endpoint(route.origin.unwrap_or_else(registry_by_name), name, false)?);
+        if self.config.mirrors_only {
+            // A mirror that is the registry itself is not one.
+            endpoints.retain(|endpoint| !endpoint.is_named);
+            if endpoints.is_empty() {
+                let text = format!("no mirror of {} is configured, and only mirrors may be used", name.domain());
+                return Err(Error::new(ErrorKind::Usage, text).with_advice(Advice::ConfigureMirror));
+            }
+        } else {
+            endpoints.push(self.endpoint(route.origin.unwrap_or_else(registry_by_name), name, false)?);
+        }
         for endpoint in endpoints.iter().filter(|endpoint| !endpoint.from.is_empty()) {
             let kind = if endpoint.is_mirror { "mirror" } else { "endpoint" };
             let what = format!("{kind} {} for {}", endpoint.display_url(), name.domain());

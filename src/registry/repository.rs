@@ -11,7 +11,7 @@ use crate::oci::descriptor::Descriptor;
 use crate::oci::reference::Reference;
 use crate::progress::{Event, Progress};
 
-/// One repository and its endpoints: mirrors first, the registry last.
+/// One repository and its endpoints: mirrors first, the registry last unless only mirrors may be used.
 pub(crate) struct Repository<'a> {
     pub(super) connections: &'a Connections,
     pub(super) progress: &'a dyn Progress,
@@ -24,8 +24,37 @@ pub(crate) struct Repository<'a> {
 struct EndpointState<'a> {
     endpoint: Endpoint,
     session: Option<Session<'a>>,
-    /// True if the endpoint failed in a way that makes further requests useless.
-    is_abandoned: bool,
+    /// The failure that makes further requests useless.
+    abandoned: Option<Failure>,
+}
+
+/// The outcome of a request that an endpoint did not serve.
+#[derive(Clone)]
+struct Failure {
+    class: FailureClass,
+    text: String,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum FailureClass {
+    NotFound,
+    /// No response.
+    Unreachable,
+    Other,
+}
+
+impl Failure {
+    /// `is_answered` is true if the endpoint sent a response, and its body failed.
+    fn new(error: &Error, is_answered: bool) -> Self {
+        let class = match error.kind() {
+            ErrorKind::NotFound => FailureClass::NotFound,
+            ErrorKind::Network if !is_answered && error.may_be_retried() && !error.is_refusal() => {
+                FailureClass::Unreachable
+            }
+            _ => FailureClass::Other,
+        };
+        Self { class, text: error.to_string() }
+    }
 }
 
 /// A blob, a manifest or the tags, and the endpoints that were tried for it.
@@ -40,7 +69,7 @@ struct CurrentRequest {
     /// True if the last attempt succeeded.
     is_answered: bool,
     /// The endpoints that failed.
-    failed: Vec<usize>,
+    failed: Vec<(usize, Failure)>,
 }
 
 impl<'a> Repository<'a> {
@@ -53,10 +82,8 @@ impl<'a> Repository<'a> {
     ) -> Result<Self> {
         let endpoints = connections.endpoints(name)?;
         connections.notices.report(progress);
-        let endpoints = endpoints
-            .into_iter()
-            .map(|endpoint| EndpointState { endpoint, session: None, is_abandoned: false })
-            .collect();
+        let endpoints =
+            endpoints.into_iter().map(|endpoint| EndpointState { endpoint, session: None, abandoned: None }).collect();
         Ok(Self { connections, progress, credentials, endpoints, current: CurrentRequest::default() })
     }
 
@@ -70,7 +97,7 @@ impl<'a> Repository<'a> {
             endpoints.push(EndpointState {
                 endpoint: state.endpoint.clone(),
                 session: state.session.as_ref().map(|session| session.with_connections(connections)),
-                is_abandoned: state.is_abandoned,
+                abandoned: state.abandoned.clone(),
             });
         }
         let (progress, credentials) = (self.progress, self.credentials);
@@ -114,16 +141,40 @@ impl<'a> Repository<'a> {
         if self.endpoints.iter().rposition(|state| self.current.is_allowed(state)) == Some(failed) {
             return false;
         }
-        self.current.failed.push(failed);
+        let failure = Failure::new(error, self.current.is_answered);
+        self.current.failed.push((failed, failure.clone()));
         if let Some(state) = self.endpoints.get_mut(failed) {
             let is_about_content = matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Mismatch);
-            state.is_abandoned |= !is_about_content && !self.current.is_answered;
+            if !is_about_content && !self.current.is_answered {
+                state.abandoned = Some(failure);
+            }
             if error.kind() != ErrorKind::NotFound {
                 let text = format!("skipping mirror {}: {error}", state.endpoint.display_url());
                 self.progress.report(Event::Note(&text));
             }
         }
         true
+    }
+
+    /// Returns the error of the whole request, after `error` of the last endpoint. If every endpoint that responded does
+    /// not have the content, it is not found, although others could not be reached: in a network without access to the
+    /// registry, the mirrors decide.
+    pub(crate) fn conclude(&self, error: Error) -> Error {
+        let mut failures = Vec::new();
+        for (index, state) in self.endpoints.iter().enumerate().filter(|(_, state)| self.current.is_allowed(state)) {
+            let failed = self.current.failed.iter().find(|(failed, _)| *failed == index);
+            failures.extend(failed.map(|(_, failure)| failure).or(state.abandoned.as_ref()).cloned());
+        }
+        if failures.is_empty() {
+            return error;
+        }
+        failures.push(Failure::new(&error, self.current.is_answered));
+        let has = |class| failures.iter().any(|failure| failure.class == class);
+        if !has(FailureClass::NotFound) || has(FailureClass::Other) {
+            return error;
+        }
+        let texts: Vec<&str> = failures.iter().map(|failure| failure.text.as_str()).collect();
+        Error::new(ErrorKind::NotFound, texts.join("; "))
     }
 
     /// Sends a request to the first allowed endpoint that has not failed, or to the last one if all have failed.
@@ -134,7 +185,7 @@ impl<'a> Repository<'a> {
         let current = &mut self.current;
         let mut chosen = None;
         for (index, state) in self.endpoints.iter_mut().enumerate().filter(|(_, state)| current.is_allowed(state)) {
-            let is_usable = !state.is_abandoned && !current.failed.contains(&index);
+            let is_usable = state.abandoned.is_none() && !current.has_failed(index);
             chosen = Some((index, state));
             if is_usable {
                 break;
@@ -157,6 +208,10 @@ impl<'a> Repository<'a> {
 }
 
 impl CurrentRequest {
+    fn has_failed(&self, index: usize) -> bool {
+        self.failed.iter().any(|(failed, _)| *failed == index)
+    }
+
     /// Returns true if the configuration allows the endpoint to serve this request.
     fn is_allowed(&self, state: &EndpointState<'_>) -> bool {
         if self.has_digest { state.endpoint.pulls } else { state.endpoint.resolves }

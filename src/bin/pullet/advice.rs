@@ -21,6 +21,9 @@ fn describe(advice: &Advice) -> Option<String> {
         Advice::ChoosePlatform(offered) => {
             return Some(format!("this name offers {}: choose with --platform", offered.join(", ")));
         }
+        Advice::ConfigureMirror => {
+            "name a mirror with --registry-mirror, or in registries.conf, hosts.toml or daemon.json"
+        }
         Advice::FetchAsArtifact(name) => return Some(format!("pullet artifact {name} DIR fetches its files")),
         Advice::FetchAsImage => "use pullet pull to fetch an image, or pullet unpack to unpack its root filesystem",
         Advice::GiveAuthFile => "name the file with --authfile FILE",

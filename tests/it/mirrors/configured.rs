@@ -333,3 +333,37 @@ fn a_malformed_file_is_told_and_nothing_is_asked() {
         scene.assert_requests(bad, &[0]);
     }
 }
+
+#[test]
+fn with_mirrors_only_the_registry_itself_is_not_contacted() {
+    let scene = Scene::new(1);
+    let options = scene.options();
+    scene.run(&["pull", "--mirrors-only", &options[0], &scene.name]).exits(0);
+    scene.assert_requests("a mirror has it", &[0, 4]);
+    scene.whole("a mirror has it");
+
+    scene.clear_log();
+    scene.mirrors[0].fault(on("/v2/").status(503).body("").header("Retry-After", "0"));
+    scene.run(&["pull", "--mirrors-only", "--retries", "2", &options[0], &scene.name]).exits(5);
+    scene.assert_requests("the only mirror fails", &[0, 3]);
+
+    // Without a mirror nothing is left to contact. The registry is not a mirror of itself.
+    let itself = format!("location = \"{}\"", scene.origin.host());
+    for mirrors in [&[][..], &[itself.as_str()]] {
+        scene.registries("", mirrors);
+        for command in ["pull", "digest", "tags", "config"] {
+            let name = scene.name.trim_end_matches(":latest");
+            let outcome = scene.run(&[command, "--mirrors-only", name]).exits_in(command, 2).fails_in_one_line();
+            outcome.says("no mirror of").says("hint: ").says("--registry-mirror");
+        }
+    }
+    assert!(scene.origin.log().is_empty(), "{:?}", scene.origin.log());
+
+    // Only a registry that may resolve tags is asked for one.
+    scene.clear_log();
+    scene.mirrors[0].clear_faults();
+    let location = format!("location = \"{}\"\npull-from-mirror = \"digest-only\"", scene.mirrors[0].host());
+    scene.registries("", &[&location]);
+    scene.run(&["pull", "--mirrors-only", &scene.name]).exits(4).says("no endpoint to resolve tags");
+    scene.assert_requests("a tag", &[0, 0]);
+}

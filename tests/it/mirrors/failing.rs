@@ -141,3 +141,49 @@ fn when_all_are_down_the_registry_has_the_last_word() {
     scene.home.run(&args).exits(3).fails_in_one_line();
     scene.assert_requests("gone", &[1, 1]);
 }
+
+/// In a network without access to the registry, the mirrors decide what exists.
+#[test]
+fn not_found_at_every_endpoint_that_responds_is_not_found() {
+    type Break = fn(&Registry);
+    let lacks: Break = |r| r.fault(on("/v2/").status(404).body(r#"{"errors":[{"code":"X"}]}"#));
+    let is_down: Break = |r| r.fault(on("/v2/").raw(""));
+    let has_error: Break = |r| r.fault(on("/v2/").status(503).body(""));
+    let denies: Break = |r| r.fault(on("/v2/").status(403).body(""));
+    for (case, first, second, origin, code) in [
+        ("nobody has it", lacks, lacks, lacks, 3),
+        ("the registry is down", lacks, lacks, is_down, 3),
+        ("a mirror and the registry are down", is_down, lacks, is_down, 3),
+        ("the mirrors are down", is_down, is_down, lacks, 3),
+        ("a mirror has an error", has_error, lacks, is_down, 5),
+        ("a mirror denies access", denies, lacks, is_down, 5),
+        ("the registry has an error", lacks, lacks, has_error, 5),
+        ("the registry denies access", lacks, lacks, denies, 4),
+        ("all are down", is_down, is_down, is_down, 5),
+    ] {
+        let scene = Scene::new(2);
+        first(&scene.mirrors[0]);
+        second(&scene.mirrors[1]);
+        origin(&scene.origin);
+        let outcome = scene.pull_with_options().exits_in(case, code).fails_in_one_line();
+        if code == 3 {
+            // The error has what each of them said.
+            let line = outcome.stderr.lines().rfind(|line| line.starts_with("pullet: ")).unwrap();
+            for registry in scene.mirrors.iter().chain([&scene.origin]) {
+                assert!(line.contains(&registry.url("/v2/ns/app/manifests/latest")), "{case}\n{outcome}");
+            }
+        }
+    }
+    // The same for a layer, where a mirror was left earlier.
+    let scene = Scene::new(2);
+    is_down(&scene.mirrors[0]);
+    scene.mirrors[1].fault(on(scene.layer(0)).status(404).body(""));
+    scene.origin.fault(on(scene.layer(0)).raw(""));
+    let outcome = scene.pull_with_options().exits(3).fails_in_one_line();
+    outcome.says(&scene.origin.url(&format!("/v2/ns/app/blobs/{}", scene.layer(0))));
+    // A registry that breaks off has the layer.
+    let scene = Scene::new(1);
+    scene.mirrors[0].fault(on(scene.layer(0)).status(404).body(""));
+    scene.origin.fault(on(scene.layer(0)).nth(1).cut(200_000));
+    scene.pull_with_options().exits(5).fails_in_one_line();
+}

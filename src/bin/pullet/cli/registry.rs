@@ -33,6 +33,7 @@ pub(crate) struct RegistryOptions {
     client_key: Option<PathBuf>,
     insecure_registries: Vec<String>,
     registry_mirrors: Vec<String>,
+    mirrors_only: bool,
     jobs: Option<NonZeroUsize>,
     retries: Option<u32>,
     stall_timeout: Option<Duration>,
@@ -76,6 +77,11 @@ pub(crate) static REGISTRY: Group<RegistryOptions> = Group {
                 registry.registry_mirrors.push(value.text()?.to_owned());
                 Ok(())
             },
+        ),
+        Opt::flag(
+            "--mirrors-only",
+            "never contact the registry itself, only its mirrors, for sites without access to it",
+            |registry| registry.mirrors_only = true,
         ),
     ],
 };
@@ -255,6 +261,7 @@ impl RegistryOptions {
             .cancel(self.cancel.clone())
             .limits(self.limits.clone())
             .jobs(self.jobs())
+            .mirrors_only(self.mirrors_only)
             .foreign_layers(self.allow_foreign_layers);
         if let Some(retries) = self.retries {
             options = options.retries(retries);
