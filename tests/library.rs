@@ -1,4 +1,4 @@
-//! The public interface of the library, as far as the program does not show it.
+//! Tests of the public interface of the library that cannot be done through the program.
 
 use std::process::Command;
 use std::sync::Mutex;

@@ -21,10 +21,10 @@ fuzz_target!(|bytes: &[u8]| {
 
 /// A joined URL has only valid characters, and joining it with itself does not change it or its origin.
 fn url(base: &str, reference: &str) {
-    let Some((whole, origin)) = joined(base, reference) else { return };
-    assert!(whole.bytes().all(|b| b.is_ascii_graphic()) && !whole.contains('#'), "{whole}");
-    assert!(whole.starts_with(&origin), "{whole} {origin}");
+    let Some((url, origin)) = joined(base, reference) else { return };
+    assert!(url.bytes().all(|b| b.is_ascii_graphic()) && !url.contains('#'), "{url}");
+    assert!(url.starts_with(&origin), "{url} {origin}");
     let authority = origin.split("://").nth(1).expect("an origin has a scheme");
     assert!(!authority.contains('@'), "{origin}");
-    assert_eq!(joined(&whole, &whole), Some((whole.clone(), origin)), "{whole}");
+    assert_eq!(joined(&url, &url), Some((url.clone(), origin)), "{url}");
 }

@@ -1,4 +1,4 @@
-//! The index of a store: it is read, and one entry is put into it again.
+//! Reads the index of a store, and adds one of its entries again.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! `pullet artifact`: writes verified files, named by their titles, either all of them or none.
+//! `pullet artifact` verifies files and writes them under their titles, either all of them or none.
 
 use serde_json::{Value, json};
 

@@ -18,7 +18,7 @@ fn image() -> Image {
     Image::new((0..3).map(|n| Layer::of(&[file(format!("f{n}"), format!("body {n}").repeat(100))])).collect())
 }
 
-/// The objects of `--progress json`, one a line.
+/// The objects of `--progress json`, one per line.
 #[track_caller]
 fn objects(outcome: &Finished) -> Vec<Value> {
     let parse = |line: &str| serde_json::from_str(line).unwrap_or_else(|error| panic!("{line:?}: {error}\n{outcome}"));
@@ -161,7 +161,7 @@ fn accepts_options_anywhere_and_in_both_forms() {
         &["pull", "--progress", "none", "--quiet", &name],
         &["-q", "pull", &name],
     ] {
-        // Options before the command need not be accepted, but if they are, they mean the same.
+        // Options before the command may be rejected, but if they are accepted, they mean the same.
         let outcome = bench.home.run(args);
         if args[0] == "-q" && outcome.code == 2 {
             continue;
@@ -178,10 +178,11 @@ fn plain_progress_has_dockers_lines() {
     let name = image.push(&bench.registry, "app", "2");
     let outcome = bench.home.run(&["pull", "--progress", "plain", &name]).exits(0);
     let outcome = outcome.says("2: Pulling from app\n");
-    let said = |layer: &Layer, what: &str| outcome.stderr.contains(&format!("{}: {what}\n", short(&layer.digest())));
-    assert!(said(&image.layers[0], "Already exists"), "{outcome}");
+    let has_line =
+        |layer: &Layer, text: &str| outcome.stderr.contains(&format!("{}: {text}\n", short(&layer.digest())));
+    assert!(has_line(&image.layers[0], "Already exists"), "{outcome}");
     for layer in &image.layers[1..] {
-        assert!(said(layer, "Pulling fs layer") && said(layer, "Pull complete"), "{outcome}");
+        assert!(has_line(layer, "Pulling fs layer") && has_line(layer, "Pull complete"), "{outcome}");
     }
     assert!(!outcome.stderr.contains('\u{1b}') && !outcome.stderr.contains('\r'), "{outcome}");
     assert!(!outcome.stdout.contains("Pulling"), "{outcome}");
@@ -226,7 +227,7 @@ fn json_progress_ends_with_the_exit_code() {
     );
     assert!(all.iter().all(|object| object["event"].is_string()), "{outcome}");
     assert_eq!(all.iter().filter(|object| object["event"] == "end").count(), 1);
-    assert!(outcome.stdout.ends_with(&format!("{name}\n")), "standard output stays what it is: {outcome}");
+    assert!(outcome.stdout.ends_with(&format!("{name}\n")), "standard output depends on --progress: {outcome}");
 }
 
 #[test]
