@@ -61,6 +61,8 @@ pub enum Advice {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Limit {
+    /// [`Limits::depth`](crate::Limits::depth).
+    Depth,
     /// [`Limits::entries`](crate::Limits::entries).
     Entries,
     /// [`Limits::unpacked`](crate::Limits::unpacked).

@@ -27,6 +27,8 @@ pub struct Limits {
     pub unpacked: u64,
     /// Archive entries in all layers of an image. Default: 10,000,000.
     pub entries: u64,
+    /// Components of a path in the tree, links resolved. Default: 1,024.
+    pub depth: usize,
     /// Bytes of the extension records (long names, pax) of one archive entry. Default: 1 MiB, as in Go.
     pub extensions: usize,
     /// Bytes of the window of a zstd frame. Default: 8 MiB, which RFC 8878 recommends every decoder to support.
@@ -45,6 +47,7 @@ impl Default for Limits {
             tags: 100_000,
             unpacked: 256 << 30,
             entries: 10_000_000,
+            depth: 1024,
             extensions: 1 << 20,
             zstd_window: 8 << 20,
         }

@@ -197,7 +197,8 @@ impl Boot<'_> {
             return Ok(Tree { path, tally: None });
         }
         // Remove what an interrupted boot has left.
-        Staging::sweep(Path::new(TREES), &|name| name.starts_with("sha256-") || name.starts_with("sha512-"));
+        let is_tree = |name: &str| name.starts_with("sha256-") || name.starts_with("sha512-");
+        Staging::sweep(Path::new(TREES), &is_tree, &client.options.cancel);
         let tally = client.stream_admitted(client.admit(resolved)?, &path, self.options)?.tally;
         Ok(Tree { path, tally: Some(tally) })
     }

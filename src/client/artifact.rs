@@ -68,7 +68,7 @@ impl Client {
             return Err(Error::new(ErrorKind::Unsupported, text));
         }
         let names: Vec<String> = artifact.files.iter().map(|file| file.name.clone()).collect();
-        let mut files = Files::begin(target, &names)?;
+        let mut files = Files::begin(target, &names, &self.options.limits, &self.options.cancel)?;
         let total = artifact.files.len();
         let bytes = artifact.files.iter().fold(0, |sum: u64, file| sum.saturating_add(file.blob.size));
         check_space(&[Need { path: target, bytes, files: total as u64 }])?;

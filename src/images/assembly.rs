@@ -31,7 +31,7 @@ pub(crate) struct Assembly<'a> {
 impl<'a> Assembly<'a> {
     /// Begins a tree for `target`, which must not exist or be an empty folder.
     pub(crate) fn begin(target: &Path, options: &'a UnpackOptions, progress: &'a dyn Progress) -> Result<Self> {
-        let staging = Staging::begin(target)?;
+        let staging = Staging::begin(target, &options.cancel)?;
         let tree = Tree::new(staging.open_tree()?, options.config())?;
         Ok(Self { staging, tree, options, progress })
     }
@@ -41,7 +41,7 @@ impl<'a> Assembly<'a> {
     pub(crate) fn apply(&mut self, layer: &ImageLayer<'_>, blob: impl Read + Send) -> Result<()> {
         let compression = layer.descriptor.compression;
         let blob = ReportingReader { blob, read: 0, reported: 0, layer: layer.layer, progress: self.progress };
-        let mut tar = Decoder::new(blob, compression, &self.options.limits)?;
+        let mut tar = Decoder::new(blob, compression, &self.options.limits, &self.options.cancel)?;
         if self.options.jobs > 1 && compression != Compression::None {
             workers::read_ahead(tar, |tar| self.tree.apply(tar, layer.diff_id))?;
         } else {

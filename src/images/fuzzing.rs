@@ -12,7 +12,7 @@ use crate::unpack::{Tally, Tree, UnpackConfig};
 /// Unpacks uncompressed layers into `target` and publishes the tree.
 pub fn unpack(layers: &[Vec<u8>], target: &Path, limits: &Limits) -> Result<Tally> {
     let config = UnpackConfig { devices: true, limits: limits.clone(), cancel: Cancel::default() };
-    let staging = Staging::begin(target)?;
+    let staging = Staging::begin(target, &config.cancel)?;
     let mut tree = Tree::new(staging.open_tree()?, config)?;
     for layer in layers {
         tree.apply(&mut layer.as_slice(), Digest::sha256(layer))?;

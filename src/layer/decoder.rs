@@ -7,6 +7,7 @@ use std::io::{self, BufReader, Read};
 
 use flate2::bufread::MultiGzDecoder;
 
+use crate::cancel::Cancel;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
 use crate::oci::media_type::Compression;
@@ -14,18 +15,20 @@ use crate::oci::media_type::Compression;
 /// Compressed bytes requested per read.
 const INPUT_BUFFER: usize = 64 << 10;
 
-/// A reader of the uncompressed bytes. Each of its IO errors carries an [`Error`] or an error of the operating system.
+/// A reader of the uncompressed bytes. It checks `cancel` before each read of the blob, because a blob may have any number
+/// of bytes that decompress to nothing, such as empty members of gzip. Each of its IO errors carries an [`Error`] or an error of the operating system.
 pub(crate) enum Decoder<R: Read> {
-    Plain(R),
+    Plain(CancellableReader<R>),
     /// The header, CRC32 and ISIZE of each member are checked. Bytes after a member must be another member (RFC 1952);
     /// cgr.dev serves layers with many.
-    Gzip(Box<MultiGzDecoder<BufReader<R>>>),
+    Gzip(Box<MultiGzDecoder<BufReader<CancellableReader<R>>>>),
     #[cfg(feature = "zstd")]
-    Zstd(Box<zstd::FrameReader<R>>),
+    Zstd(Box<zstd::FrameReader<CancellableReader<R>>>),
 }
 
 impl<R: Read> Decoder<R> {
-    pub(crate) fn new(blob: R, compression: Compression, limits: &Limits) -> Result<Self> {
+    pub(crate) fn new(blob: R, compression: Compression, limits: &Limits, cancel: &Cancel) -> Result<Self> {
+        let blob = CancellableReader { blob, cancel: cancel.clone() };
         match compression {
             Compression::None => Ok(Self::Plain(blob)),
             Compression::Gzip => {
@@ -39,6 +42,18 @@ impl<R: Read> Decoder<R> {
                 Err(Error::new(ErrorKind::Unsupported, "decompress layer: this build has no zstd support"))
             }
         }
+    }
+}
+
+pub(crate) struct CancellableReader<R> {
+    blob: R,
+    cancel: Cancel,
+}
+
+impl<R: Read> Read for CancellableReader<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.cancel.check()?;
+        self.blob.read(buf)
     }
 }
 
@@ -115,15 +130,29 @@ mod zstd {
                         )
                         .into());
                     }
-                    Err(other) => return Err(self.failure(&other)),
+                    Err(other) => return Err(failure(&other)),
                 }
             }
             Ok(false)
         }
 
-        /// Returns the error of the reader below if there was one, and the decoder's otherwise.
-        fn failure(&mut self, error: &FrameDecoderError) -> io::Error {
-            self.blob.get_mut().error.take().unwrap_or_else(|| io::Error::other(error.to_string()))
+        fn read_frames(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+            loop {
+                if self.in_frame {
+                    let n = self.decoder.read(buf)?;
+                    if n > 0 {
+                        return Ok(n);
+                    }
+                    if self.decoder.is_finished() {
+                        self.end_frame()?;
+                        continue;
+                    }
+                    let one = BlockDecodingStrategy::UptoBlocks(1);
+                    self.decoder.decode_blocks(&mut self.blob, one).map_err(|e| failure(&e))?;
+                } else if !self.begin_frame()? {
+                    return Ok(0);
+                }
+            }
         }
 
         /// Compares the checksum, if the frame has one.
@@ -158,24 +187,63 @@ mod zstd {
 
     impl<R: Read> Read for FrameReader<R> {
         fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-            loop {
-                if self.in_frame {
-                    let n = self.decoder.read(buf)?;
-                    if n > 0 {
-                        return Ok(n);
-                    }
-                    if self.decoder.is_finished() {
-                        self.end_frame()?;
-                        continue;
-                    }
-                    let one = BlockDecodingStrategy::UptoBlocks(1);
-                    if let Err(e) = self.decoder.decode_blocks(&mut self.blob, one) {
-                        return Err(self.failure(&e));
-                    }
-                } else if !self.begin_frame()? {
-                    return Ok(0);
-                }
+            // If the reader below failed, its error is the one to return.
+            self.read_frames(buf).map_err(|e| self.blob.get_mut().error.take().unwrap_or(e))
+        }
+    }
+
+    fn failure(error: &FrameDecoderError) -> io::Error {
+        io::Error::other(error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Instant;
+
+    /// An endless blob of the same piece. It cancels the work at the tenth read, and fails at the twentieth.
+    struct Endless<'a> {
+        piece: &'a [u8],
+        reads: usize,
+        cancel: Cancel,
+    }
+
+    impl Read for Endless<'_> {
+        fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+            self.reads += 1;
+            if self.reads == 10 {
+                self.cancel.cancel();
             }
+            assert!(self.reads < 20, "the decoder ignores the cancel flag");
+            let whole = buf.len() - buf.len() % self.piece.len();
+            for part in buf.chunks_exact_mut(self.piece.len()) {
+                part.copy_from_slice(self.piece);
+            }
+            Ok(whole)
+        }
+    }
+
+    #[track_caller]
+    fn check(piece: &[u8], compression: Compression) {
+        let read = |cancel: &Cancel| {
+            let blob = Endless { piece, reads: 0, cancel: cancel.clone() };
+            let mut decoder = Decoder::new(blob, compression, &Limits::default(), cancel).unwrap();
+            let error = decoder.read(&mut [0; 100]).map(drop).unwrap_err();
+            Error::through_read(error, |e| panic!("untyped error {e}")).kind()
+        };
+        assert_eq!(read(&Cancel::default()), ErrorKind::Interrupted);
+        assert_eq!(read(&Cancel::with_deadline(Instant::now())), ErrorKind::Network);
+    }
+
+    #[test]
+    fn bytes_that_decompress_to_nothing_end_at_the_cancel_flag_and_the_deadline() {
+        check(b"\x1f\x8b\x08\0\0\0\0\0\0\xff\x03\0\0\0\0\0\0\0\0\0", Compression::Gzip);
+        #[cfg(feature = "zstd")]
+        {
+            check(b"\x50\x2a\x4d\x18\0\0\0\0", Compression::Zstd);
+            check(b"\x50\x2a\x4d\x18\0\0\0\x40", Compression::Zstd);
+            check(b"\x28\xb5\x2f\xfd\x20\0\x01\0\0", Compression::Zstd);
         }
     }
 }

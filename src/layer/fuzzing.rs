@@ -7,6 +7,7 @@ use super::entries::Entries;
 use super::entry::EntryKind;
 use super::records::{Pax, check_global, header_number, header_time};
 use super::sparse;
+use crate::cancel::Cancel;
 use crate::error::Result;
 use crate::limits::Limits;
 use crate::oci::media_type::Compression;
@@ -26,7 +27,8 @@ pub fn decode(blob: &[u8], format: Format, limit: usize, step: usize) -> std::re
         Format::Gzip => Compression::Gzip,
         Format::Zstd => Compression::Zstd,
     };
-    let mut decoder = Decoder::new(blob, compression, &Limits::default()).map_err(|e| e.to_string())?;
+    let mut decoder =
+        Decoder::new(blob, compression, &Limits::default(), &Cancel::default()).map_err(|e| e.to_string())?;
     let (mut decoded, mut buffer) = (Vec::new(), vec![0; step.max(1)]);
     while decoded.len() < limit {
         let n = decoder.read(&mut buffer).map_err(|e| e.to_string())?;

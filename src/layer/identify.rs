@@ -38,7 +38,7 @@ pub(crate) fn identify(mut blob: impl Read, limit: u64, limits: &Limits, cancel:
     } else {
         Compression::None
     };
-    let mut decoder = Decoder::new(Cursor::new(head).chain(blob), compression, limits)?;
+    let mut decoder = Decoder::new(Cursor::new(head).chain(blob), compression, limits, cancel)?;
     let mut hasher = Digest::sha256(b"").hasher();
     let mut buffer = vec![0; BUFFER];
     let mut size = 0;

@@ -11,6 +11,7 @@ use super::staging::Staging;
 use crate::cancel::Cancel;
 use crate::error::{Error, ErrorKind, Result};
 use crate::layer::SafePath;
+use crate::limits::Limits;
 use crate::oci::descriptor::Descriptor;
 use crate::unpack::{Root, failed};
 use crate::verify::{Size, Verified, filled};
@@ -27,10 +28,10 @@ pub(crate) struct Files {
 impl Files {
     /// Starts the files `names` for `target`, which must not exist or be an empty directory. Fails with
     /// [`ErrorKind::Unsafe`] if a name leads out of the directory, is used twice, or is the directory of another.
-    pub(crate) fn begin(target: &Path, names: &[String]) -> Result<Self> {
+    pub(crate) fn begin(target: &Path, names: &[String], limits: &Limits, cancel: &Cancel) -> Result<Self> {
         let names = check_names(names)?;
-        let staging = Staging::begin(target)?;
-        let root = Root::new(staging.open_tree()?);
+        let staging = Staging::begin(target, cancel)?;
+        let root = Root::new(staging.open_tree()?, limits, cancel);
         Ok(Self { root, staging, names })
     }
 

@@ -8,10 +8,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{self, AtFlags, FlockOperation, Mode, OFlags};
 use rustix::io::{Errno, retry_on_intr};
 
+use crate::cancel::Cancel;
 use crate::error::{Error, ErrorKind, Result};
 use crate::unpack::{DIRECTORY_FLAGS, remove_acls, remove_tree};
 
@@ -21,6 +23,8 @@ const TREE: &[u8] = b"root";
 const PARTIAL: &[u8] = b"partial";
 /// The maximum length of the target's name within the name of the staging directory, in bytes.
 const NAME_LIMIT: usize = 240;
+/// How long a cancelled process goes on removing its tree. It has to end within a second.
+const GRACE: Duration = Duration::from_millis(500);
 
 /// A tree in its staging directory. Dropping it without [`publish`](Staging::publish) removes both.
 pub(crate) struct Staging {
@@ -32,11 +36,12 @@ pub(crate) struct Staging {
     staging_name: OsString,
     /// Locked. The lock ends with the process, so an unlocked staging directory is a leftover.
     staging: OwnedFd,
+    cancel: Cancel,
 }
 
 impl Staging {
     /// Starts a tree for `target`, which must not exist or be an empty directory.
-    pub(crate) fn begin(target: &Path) -> Result<Self> {
+    pub(crate) fn begin(target: &Path, cancel: &Cancel) -> Result<Self> {
         let absolute = std::path::absolute(target).map_err(|e| Error::disk("find", target, e))?;
         let (Some(parent), Some(name)) = (absolute.parent(), absolute.file_name()) else {
             let text =
@@ -48,21 +53,21 @@ impl Staging {
             // If a process was killed right after its rename, the target exists and an empty staging directory is left.
             // No later process would remove it.
             if parent.join(&staging_name).is_dir() {
-                drop(Self::claim(target, parent, name, staging_name));
+                drop(Self::claim(target, parent, name, staging_name, cancel));
             }
             return Err(error);
         }
-        let staging = Self::claim(target, parent, name, staging_name)?;
-        remove_tree(&staging.staging, TREE)
+        let staging = Self::claim(target, parent, name, staging_name, cancel)?;
+        remove_tree(&staging.staging, TREE, cancel)
             .and_then(|()| create_private(&staging.staging, TREE))
-            .map_err(|e| Error::disk("create a tree next to", &staging.target, e))?;
+            .map_err(|e| Error::through_read(e, |e| Error::disk("create a tree next to", &staging.target, e)))?;
         Ok(staging)
     }
 
     /// Removes the staging directories that killed processes left in `parent`. `is_target` returns true for the names
     /// of targets whose leftovers are removed.
     #[cfg(feature = "boot")]
-    pub(crate) fn sweep(parent: &Path, is_target: &dyn Fn(&str) -> bool) {
+    pub(crate) fn sweep(parent: &Path, is_target: &dyn Fn(&str) -> bool, cancel: &Cancel) {
         let Ok(entries) = parent.read_dir() else { return };
         for entry in entries.flatten() {
             let staging_name = entry.file_name();
@@ -70,18 +75,19 @@ impl Staging {
             if let Some(target) = target.filter(|target| is_target(target)) {
                 let target = target.to_owned();
                 // Fails if another process is working in it, because it is locked then.
-                drop(Self::claim(&parent.join(&target), parent, OsStr::new(&target), staging_name));
+                drop(Self::claim(&parent.join(&target), parent, OsStr::new(&target), staging_name, cancel));
             }
         }
     }
 
     /// Opens the parent of the target, and creates or takes over the staging directory.
-    fn claim(target: &Path, parent: &Path, name: &OsStr, staging_name: OsString) -> Result<Self> {
+    fn claim(target: &Path, parent: &Path, name: &OsStr, staging_name: OsString, cancel: &Cancel) -> Result<Self> {
         let flags = DIRECTORY_FLAGS.difference(OFlags::NOFOLLOW);
         let parent = fs::open(parent, flags, Mode::empty()).map_err(|e| Error::disk("open", parent, e))?;
         let staging =
             lock_staging(&parent, &staging_name).map_err(|e| e.context(format!("unpack to {}", target.display())))?;
-        Ok(Self { target: target.to_owned(), name: name.to_owned(), parent, staging_name, staging })
+        let (target, name, cancel) = (target.to_owned(), name.to_owned(), cancel.clone());
+        Ok(Self { target, name, parent, staging_name, staging, cancel })
     }
 
     /// Opens the tree.
@@ -119,9 +125,13 @@ impl Staging {
 }
 
 impl Drop for Staging {
-    /// Removes the staging directory, with the tree if it was not published.
+    /// Removes the staging directory, with the tree if it was not published. Of a large tree, a cancelled process removes
+    /// what it can within [`GRACE`], and the next run removes the rest.
     fn drop(&mut self) {
-        let _ = remove_tree(&self.staging, TREE);
+        let removed = remove_tree(&self.staging, TREE, &self.cancel);
+        if removed.is_err() && self.cancel.check().is_err() {
+            let _ = remove_tree(&self.staging, TREE, &Cancel::with_deadline(Instant::now() + GRACE));
+        }
         let _ = fs::unlinkat(&self.staging, PARTIAL, AtFlags::empty());
         let _ = fs::unlinkat(&self.parent, &self.staging_name, AtFlags::REMOVEDIR);
     }
@@ -154,27 +164,35 @@ fn expect_free(target: &Path, parent: &Path) -> Result<()> {
 /// user could change the tree before it is published.
 fn lock_staging(parent: &OwnedFd, name: &OsString) -> Result<OwnedFd> {
     let path = Path::new(name);
-    match create_private(parent, name.as_bytes()) {
-        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(Error::disk("create", path, e)),
-        _ => {}
-    }
+    let is_new = match create_private(parent, name.as_bytes()) {
+        Ok(()) => true,
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => false,
+        Err(e) => return Err(Error::disk("create", path, e)),
+    };
     let failed_open = |e: Errno| Error::disk("open", path, e);
     let staging = fs::openat(parent, name, DIRECTORY_FLAGS, Mode::empty()).map_err(failed_open)?;
-    match fs::flock(&staging, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => {}
+    let locked = match fs::flock(&staging, FlockOperation::NonBlockingLockExclusive) {
         Err(Errno::WOULDBLOCK) => {
             return Err(Error::new(ErrorKind::Disk, "another process is unpacking to the same target"));
         }
-        Err(e) => return Err(Error::disk("lock", path, e)),
+        other => other.map_err(|e| Error::disk("lock", path, e)),
+    };
+    let prepared = locked.and_then(|()| prepare_staging(&staging, path));
+    if prepared.is_err() && is_new {
+        let _ = fs::unlinkat(parent, name, AtFlags::REMOVEDIR);
     }
-    let stat = fs::fstat(&staging).map_err(failed_open)?;
+    prepared.map(|()| staging)
+}
+
+/// Checks the owner of a locked staging directory, and lets no other user in.
+fn prepare_staging(staging: &OwnedFd, path: &Path) -> Result<()> {
+    let stat = fs::fstat(staging).map_err(|e| Error::disk("read", path, e))?;
     if stat.st_uid != rustix::process::geteuid().as_raw() {
         return Err(Error::new(ErrorKind::Disk, format!("{} belongs to another user", path.display())));
     }
     // The tree must not inherit the default ACL of the directory around the target.
     remove_acls(staging.as_fd()).map_err(|e| Error::disk("remove the ACL of", path, e))?;
-    fs::fchmod(&staging, Mode::RWXU).map_err(failed_open)?;
-    Ok(staging)
+    fs::fchmod(staging, Mode::RWXU).map_err(|e| Error::disk("set mode of", path, e))
 }
 
 /// Creates a directory that only its owner can enter, regardless of the umask.

@@ -66,7 +66,7 @@ fn create_file<R: Read>(
     layer.enter(path)?;
     let directory = layer.root.current()?;
     let creation = layer.policy.creation_mode(directory, entry);
-    let fd = create_replacing(directory, path, &|directory, name| directory.create_file(name, creation.mode))?;
+    let fd = create_replacing(layer, path, &|directory, name| directory.create_file(name, creation.mode))?;
     let origin = Origin::created_in(directory);
     layer.record(path)?;
     let mut file = File::from(fd);
@@ -137,7 +137,7 @@ fn create_directory(layer: &mut LayerWriter<'_>, path: &SafePath, entry: &TarEnt
             if existing.is_some_and(|stat| is_directory(&stat)) {
                 origin = Origin::Existing;
             } else {
-                create_replacing(directory, path, &|directory, name| directory.create_directory(name))?;
+                create_replacing(layer, path, &|directory, name| directory.create_directory(name))?;
             }
         }
         Err(e) => return Err(failed_create(e)),
@@ -184,7 +184,7 @@ fn create_node(
     create: &dyn Fn(&OpenDirectory, &[u8]) -> io::Result<()>,
 ) -> Result<()> {
     layer.enter(path)?;
-    create_replacing(layer.root.current()?, path, create)?;
+    create_replacing(layer, path, create)?;
     finish_node(layer, path, entry)
 }
 
@@ -207,8 +207,7 @@ fn create_device(
         return skip_device(layer, path);
     }
     layer.enter(path)?;
-    let directory = layer.root.current()?;
-    let created = create_replacing(directory, path, &|directory, name| {
+    let created = create_replacing(layer, path, &|directory, name| {
         match directory.create_device(name, kind, number) {
             // A user namespace has the capability but may not use it.
             Err(e) if e.kind() == io::ErrorKind::PermissionDenied => Ok(false),
@@ -227,8 +226,9 @@ fn create_device(
 
 /// Leaves a device node out. The file that it replaces is removed nevertheless.
 fn skip_device(layer: &mut LayerWriter<'_>, path: &SafePath) -> Result<()> {
+    let cancel = layer.cancel;
     let directory = layer.enter(path)?;
-    remove_tree(directory, path.name()).map_err(|e| failed("remove", path.as_bytes(), e))?;
+    remove_tree(directory, path.name(), cancel).map_err(|e| failed("remove", path.as_bytes(), e))?;
     layer.tally.devices += 1;
     layer.skipped_devices.insert(path);
     Ok(())
@@ -267,22 +267,23 @@ fn create_hard_link(layer: &mut LayerWriter<'_>, path: &SafePath, target: &[u8])
     // If the name is the target already, replacing it would remove the file, because it may have no other name.
     let is_linked = existing.is_some_and(|existing| (existing.st_dev, existing.st_ino) == (stat.st_dev, stat.st_ino));
     if !is_linked {
-        create_replacing(directory, path, &|directory, name| {
+        create_replacing(layer, path, &|directory, name| {
             directory.create_hard_link(name, &source, target_path.name())
         })?;
     }
     layer.record(path)
 }
 
-/// Creates a file with `create`. If the name is taken, it is removed first, with everything below it.
+/// Creates a file in the current directory with `create`. If the name is taken, it is removed first, with everything below it.
 fn create_replacing<T>(
-    directory: &OpenDirectory,
+    layer: &LayerWriter<'_>,
     path: &SafePath,
     create: &dyn Fn(&OpenDirectory, &[u8]) -> io::Result<T>,
 ) -> Result<T> {
+    let directory = layer.root.current()?;
     let created = match create(directory, path.name()) {
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
-            remove_tree(directory, path.name()).and_then(|()| create(directory, path.name()))
+            remove_tree(directory, path.name(), layer.cancel).and_then(|()| create(directory, path.name()))
         }
         other => other,
     };

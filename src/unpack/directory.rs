@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, Stat, Timestamps};
 use rustix::io::Errno;
 
-use super::metadata::{DEFAULT_ACL, remove_acls, remove_acls_by_name};
+use super::acl::{DEFAULT_ACL, remove_acls, remove_acls_by_name};
 use crate::layer::DeviceNumber;
 
 /// The flags with which directories are opened.

@@ -7,12 +7,14 @@ use super::remove::remove_tree;
 use super::root::{Root, failed};
 use super::tally::Tally;
 use super::written::{NameSet, Written};
+use crate::cancel::Cancel;
 use crate::error::Result;
 use crate::layer::{AUFS_LINKS, SafePath};
 
 /// Applies one layer to the tree.
 pub(super) struct LayerWriter<'a> {
     pub(super) root: &'a mut Root,
+    pub(super) cancel: &'a Cancel,
     pub(super) policy: Policy,
     pub(super) tally: &'a mut Tally,
     pub(super) deferred_modes: &'a mut DeferredModes,
@@ -53,7 +55,7 @@ impl LayerWriter<'_> {
             return Ok(());
         }
         let directory = self.root.enter(b"")?;
-        remove_tree(directory, AUFS_LINKS).map_err(|e| failed("remove", AUFS_LINKS, e))
+        remove_tree(directory, AUFS_LINKS, self.cancel).map_err(|e| failed("remove", AUFS_LINKS, e))
     }
 
     /// Records that this layer wrote `path`, whose directory is the current one.

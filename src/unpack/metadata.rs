@@ -2,21 +2,19 @@
 //! ordinary user cannot set xattrs on a read-only file.
 
 use std::collections::HashSet;
-use std::ffi::CStr;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{self, AtFlags, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
 use rustix::thread::CapabilitySet;
 
+use super::acl::{DEFAULT_ACL, is_acl, path_of};
 use super::directory::{CREATE_FLAGS, OpenDirectory};
 use super::tally::Tally;
 use crate::error::{Error, ErrorKind};
 use crate::layer::{EntryKind, TarEntry, Time};
 
-pub(super) const DEFAULT_ACL: &CStr = c"system.posix_acl_default";
-const ACLS: [&CStr; 2] = [c"system.posix_acl_access", DEFAULT_ACL];
 /// The capabilities to give files away, and to enter and change them afterwards.
 const OWNER_CAPABILITIES: CapabilitySet =
     CapabilitySet::CHOWN.union(CapabilitySet::DAC_OVERRIDE).union(CapabilitySet::FOWNER);
@@ -199,41 +197,9 @@ fn is_allowed(name: &[u8]) -> bool {
     is_users || is_acl(name) || matches!(name, b"security.capability" | b"security.ima" | b"security.selinux")
 }
 
-fn is_acl(name: &[u8]) -> bool {
-    ACLS.iter().any(|acl| acl.to_bytes() == name)
-}
-
 /// Returns true if the entry gives its directory a default ACL, which new files in it inherit.
 pub(super) fn has_default_acl(entry: &TarEntry) -> bool {
     entry.xattrs.iter().any(|(name, _)| name == DEFAULT_ACL.to_bytes())
-}
-
-/// Removes the ACLs that a new file or directory inherited.
-pub(crate) fn remove_acls(fd: BorrowedFd<'_>) -> io::Result<()> {
-    remove_each_acl(|name| fs::fremovexattr(fd, name))
-}
-
-/// Removes the ACLs that a new FIFO or device node in `directory` inherited.
-pub(super) fn remove_acls_by_name(directory: &OpenDirectory, name: &[u8]) -> io::Result<()> {
-    let fd = fs::openat(directory, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
-    let path = path_of(&fd);
-    remove_each_acl(|name| fs::removexattr(path.as_str(), name))
-}
-
-fn remove_each_acl(remove: impl Fn(&CStr) -> rustix::io::Result<()>) -> io::Result<()> {
-    for name in ACLS {
-        match remove(name) {
-            Err(Errno::NODATA | Errno::OPNOTSUPP) => {}
-            other => other?,
-        }
-    }
-    Ok(())
-}
-
-/// Returns a path to an open file. Not all kernels have a system call for the xattrs of a file that cannot be opened,
-/// but this path leads to exactly this inode.
-fn path_of(fd: &OwnedFd) -> String {
-    format!("/proc/self/fd/{}", fd.as_raw_fd())
 }
 
 /// Counts an xattr that the filesystem does not support, or that this process may not set. Other errors are returned.

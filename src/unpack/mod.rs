@@ -3,6 +3,7 @@
 //!
 //! Where the tree grows and how it appears at its target is up to the caller (`target`).
 
+mod acl;
 mod create;
 mod directory;
 mod layer_writer;
@@ -19,8 +20,8 @@ use std::os::fd::OwnedFd;
 
 use rustix::fs::Mode;
 
+pub(crate) use self::acl::remove_acls;
 pub(crate) use self::directory::DIRECTORY_FLAGS;
-pub(crate) use self::metadata::remove_acls;
 pub(crate) use self::remove::remove_tree;
 pub(crate) use self::root::{Root, failed};
 pub use self::tally::Tally;
@@ -78,7 +79,7 @@ impl Tree {
         // An image may have no entry for its root. Then the root is an implied directory.
         set_implied_metadata(&root).map_err(|e| Error::disk("set attributes of", "the tree", e))?;
         Ok(Self {
-            root: Root::new(root),
+            root: Root::new(root, &config.limits, &config.cancel),
             config,
             policy,
             tally: Tally::default(),
@@ -107,8 +108,10 @@ impl Tree {
     /// Sets the deferred modes of directories. Call [`FinishedTree::set_root_mode`] after publishing.
     pub(crate) fn finish(mut self) -> Result<FinishedTree> {
         self.root.leave()?;
-        let root_mode =
-            self.deferred_modes.apply(self.root.reopen()?).map_err(|e| Error::disk("set modes in", "the tree", e))?;
+        let root_mode = self
+            .deferred_modes
+            .apply(self.root.reopen()?, &self.config.cancel)
+            .map_err(|e| Error::through_read(e, |e| Error::disk("set modes in", "the tree", e)))?;
         Ok(FinishedTree { tally: self.tally, root: self.root.into_inner(), root_mode })
     }
 
@@ -116,6 +119,7 @@ impl Tree {
         let limits = &self.config.limits;
         let mut layer = LayerWriter {
             root: &mut self.root,
+            cancel: &self.config.cancel,
             policy: self.policy,
             tally: &mut self.tally,
             deferred_modes: &mut self.deferred_modes,
@@ -124,6 +128,7 @@ impl Tree {
             written,
         };
         while let Some(entry) = entries.next()? {
+            layer.cancel.check()?;
             layer.tally.entries += 1;
             if layer.tally.entries > limits.entries {
                 return Err(Limits::exceeded_adjustable(Limit::Entries, "archive entries", limits.entries));
@@ -166,8 +171,8 @@ fn apply_entry<R: Read>(layer: &mut LayerWriter<'_>, entry: &TarEntry, entries: 
     // In the first layer a whiteout has nothing to remove.
     let Some(written) = &mut layer.written else { return Ok(()) };
     match kind {
-        NameKind::Whiteout(name) => apply_whiteout(layer.root, path.parent(), name, written)?,
-        NameKind::OpaqueWhiteout => apply_opaque(layer.root, path.parent(), written)?,
+        NameKind::Whiteout(name) => apply_whiteout(layer.root, path.parent(), name, written, layer.cancel)?,
+        NameKind::OpaqueWhiteout => apply_opaque(layer.root, path.parent(), written, layer.cancel)?,
         NameKind::Plain | NameKind::AufsMetadata | NameKind::AufsLinkedFile => {}
     }
     for inode in written.take_implied() {

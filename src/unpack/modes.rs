@@ -10,6 +10,7 @@ use std::os::fd::OwnedFd;
 use rustix::fs::{self, AtFlags, Dir, Mode};
 
 use super::directory::{DIRECTORY_FLAGS, is_listed_directory};
+use crate::cancel::Cancel;
 
 /// The deferred modes, by the inode of the directory.
 #[derive(Default)]
@@ -36,17 +37,17 @@ impl DeferredModes {
     }
 
     /// Sets the modes of all directories below `top`, and returns the one of `top` itself.
-    pub(super) fn apply(&self, top: OwnedFd) -> io::Result<Option<Mode>> {
+    pub(super) fn apply(&self, top: OwnedFd, cancel: &Cancel) -> io::Result<Option<Mode>> {
         if self.0.is_empty() {
             return Ok(None);
         }
         let mut directory = top;
-        let mut frame = self.scan(&directory, Vec::new())?;
+        let mut frame = self.scan(&directory, Vec::new(), cancel)?;
         let mut parents: Vec<Frame> = Vec::new();
         loop {
             if let Some(name) = frame.subdirectories.pop() {
                 directory = fs::openat(&directory, name.as_slice(), DIRECTORY_FLAGS, Mode::empty())?;
-                let next = self.scan(&directory, name)?;
+                let next = self.scan(&directory, name, cancel)?;
                 parents.push(std::mem::replace(&mut frame, next));
                 continue;
             }
@@ -60,10 +61,11 @@ impl DeferredModes {
     }
 
     /// Looks up the mode of a directory and lists its subdirectories.
-    fn scan(&self, directory: &OwnedFd, name: Vec<u8>) -> io::Result<Frame> {
+    fn scan(&self, directory: &OwnedFd, name: Vec<u8>, cancel: &Cancel) -> io::Result<Frame> {
         let mode = self.0.get(&fs::fstat(directory)?.st_ino).copied().map(Mode::from_raw_mode);
         let mut subdirectories = Vec::new();
         for entry in Dir::read_from(directory)? {
+            cancel.check()?;
             let entry = entry?;
             let name = entry.file_name().to_bytes();
             if !matches!(name, b"." | b"..") && is_listed_directory(directory, name, entry.file_type())? {
@@ -71,5 +73,22 @@ impl DeferredModes {
             }
         }
         Ok(Frame { name, mode, subdirectories })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::{Error, ErrorKind};
+
+    #[test]
+    fn setting_the_modes_ends_at_the_cancel_flag() {
+        let top = fs::open(std::env::temp_dir(), DIRECTORY_FLAGS, Mode::empty()).unwrap_or_else(|e| panic!("{e}"));
+        let mut modes = DeferredModes::default();
+        modes.set(0, 0);
+        let cancel = Cancel::default();
+        cancel.cancel();
+        let error = modes.apply(top, &cancel).map(drop).map_err(|e| Error::through_read(e, |e| panic!("{e}")).kind());
+        assert_eq!(error, Err(ErrorKind::Interrupted));
     }
 }

@@ -4,12 +4,14 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{self, AtFlags, Dir, Mode, Timestamps};
+use rustix::fs::{self, AtFlags, Dir, Mode, ResolveFlags, Timestamps};
 use rustix::io::Errno;
 
 use super::directory::{DIRECTORY_FLAGS, is_listed_directory, times_of};
 use super::metadata::is_privileged;
 use super::written::Written;
+use crate::cancel::Cancel;
+use crate::error::{Error, ErrorKind};
 
 /// A directory on the stack of the walk.
 struct Frame {
@@ -32,23 +34,29 @@ enum Scan {
     },
 }
 
-/// Removes `name` and everything below it from `directory`. It is no error if the name does not exist.
-pub(crate) fn remove_tree(directory: impl AsFd, name: &[u8]) -> io::Result<()> {
+/// Removes `name` and everything below it from `directory`. It is no error if the name does not exist. If something is
+/// mounted below it, fails and leaves that.
+pub(crate) fn remove_tree(directory: impl AsFd, name: &[u8], cancel: &Cancel) -> io::Result<()> {
     match fs::unlinkat(&directory, name, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => return Ok(()),
         // It is a directory. POSIX specifies EPERM for this, Linux returns EISDIR.
         Err(Errno::ISDIR | Errno::PERM) => {}
         Err(e) => return Err(e.into()),
     }
-    remove_unwritten(open(&directory, name)?, &mut Written::default())?;
+    let tree = open(&directory, name)?;
+    if fs::fstat(&tree)?.st_dev != fs::fstat(&directory)?.st_dev {
+        return Err(is_mount_point(name));
+    }
+    remove_unwritten(tree, &mut Written::default(), cancel)?;
     Ok(fs::unlinkat(&directory, name, AtFlags::REMOVEDIR)?)
 }
 
 /// Removes everything below `top` that is not in `written`. Directories that contain such entries are kept with their
 /// times. Returns true if anything is left.
-pub(super) fn remove_unwritten(top: OwnedFd, written: &mut Written) -> io::Result<bool> {
+pub(super) fn remove_unwritten(top: OwnedFd, written: &mut Written, cancel: &Cancel) -> io::Result<bool> {
     let mut directory = top;
-    let mut frame = match scan(&directory, Vec::new(), written)? {
+    let device = fs::fstat(&directory)?.st_dev;
+    let mut frame = match scan(&directory, Vec::new(), written, cancel)? {
         Scan::Done(frame) => frame,
         Scan::ClearedBefore { is_kept } => return Ok(is_kept),
     };
@@ -56,7 +64,10 @@ pub(super) fn remove_unwritten(top: OwnedFd, written: &mut Written) -> io::Resul
     loop {
         if let Some(name) = frame.subdirectories.pop() {
             let child = open(&directory, &name)?;
-            match scan(&child, name.clone(), written)? {
+            if fs::fstat(&child)?.st_dev != device {
+                return Err(is_mount_point(&name));
+            }
+            match scan(&child, name.clone(), written, cancel)? {
                 Scan::Done(next) => {
                     parents.push(std::mem::replace(&mut frame, next));
                     directory = child;
@@ -93,7 +104,7 @@ pub(super) fn remove_if_empty(parent: impl AsFd, name: &[u8]) -> io::Result<bool
 }
 
 /// Removes the files of a directory that are not in `written`, and lists its subdirectories.
-fn scan(directory: &OwnedFd, name: Vec<u8>, written: &Written) -> io::Result<Scan> {
+fn scan(directory: &OwnedFd, name: Vec<u8>, written: &Written, cancel: &Cancel) -> io::Result<Scan> {
     let stat = fs::fstat(directory)?;
     let inode = stat.st_ino;
     if let Some(is_kept) = written.cleared(inode) {
@@ -106,6 +117,7 @@ fn scan(directory: &OwnedFd, name: Vec<u8>, written: &Written) -> io::Result<Sca
         fs::fchmod(directory, mode.union(Mode::RWXU))?;
     }
     for entry in Dir::read_from(directory)? {
+        cancel.check()?;
         let entry = entry?;
         let name = entry.file_name().to_bytes();
         if matches!(name, b"." | b"..") {
@@ -122,13 +134,25 @@ fn scan(directory: &OwnedFd, name: Vec<u8>, written: &Written) -> io::Result<Sca
     Ok(Scan::Done(frame))
 }
 
-/// Opens a directory of this process's user. If its mode denies that, the mode is changed first.
+/// Opens a directory of this process's user. If its mode denies that, the mode is changed first. Fails for a mount point;
+/// without `openat2`, the caller notices one by its device.
 fn open(directory: impl AsFd, name: &[u8]) -> io::Result<OwnedFd> {
-    match fs::openat(&directory, name, DIRECTORY_FLAGS, Mode::empty()) {
+    let open = || match fs::openat2(&directory, name, DIRECTORY_FLAGS, Mode::empty(), ResolveFlags::NO_XDEV) {
+        // The kernel is old, or a seccomp filter denies the call.
+        Err(Errno::NOSYS | Errno::PERM) => fs::openat(&directory, name, DIRECTORY_FLAGS, Mode::empty()),
+        other => other,
+    };
+    match open() {
+        Err(Errno::XDEV) => Err(is_mount_point(name)),
         Err(Errno::ACCESS) => {
             fs::chmodat(&directory, name, Mode::RWXU, AtFlags::empty())?;
-            Ok(fs::openat(&directory, name, DIRECTORY_FLAGS, Mode::empty())?)
+            Ok(open()?)
         }
         other => Ok(other?),
     }
+}
+
+fn is_mount_point(name: &[u8]) -> io::Error {
+    let text = format!("remove \"{}\": it is a mount point", String::from_utf8_lossy(name));
+    Error::new(ErrorKind::Disk, text).into()
 }

@@ -1,8 +1,9 @@
 //! The root of the tree. Every path is resolved inside of it by chroot rules: links are followed as a system that runs
 //! in the tree would follow them, and none leads out.
 //!
-//! One call of `openat2` with `RESOLVE_IN_ROOT` does this if the kernel has it and no seccomp filter forbids it.
-//! Otherwise a walk opens one component after the other with `O_NOFOLLOW`.
+//! One call of `openat2` with `RESOLVE_IN_ROOT` opens a path without links, if the kernel has it and no seccomp filter
+//! forbids it. Otherwise a walk opens one component after the other with `O_NOFOLLOW`, because only a walk knows how deep
+//! a path through links leads and what it costs.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -13,24 +14,46 @@ use rustix::io::Errno;
 
 use super::directory::{DIRECTORY_FLAGS, OpenDirectory, times_of};
 use super::metadata::set_implied_metadata;
+use crate::advice::Limit;
+use crate::cancel::Cancel;
 use crate::error::{Error, ErrorKind, Result};
+use crate::limits::Limits;
 
 /// The maximum number of links on one path, as in Linux.
 const LINK_LIMIT: usize = 40;
+/// How many components of links' targets a path may have on average, over all paths so far. A link is paid for once, but
+/// followed by any number of paths. With this limit, their cost together stays proportional to the size of the archive.
+const LINK_COMPONENTS: usize = 64;
+/// How many more components of links' targets the first paths may have.
+const LINK_COMPONENTS_AHEAD: usize = 4096;
 
 /// The root directory and the current directory. Most entries are in the same directory as the previous one, so the
 /// current directory stays open.
 pub(crate) struct Root {
     fd: OwnedFd,
     has_openat2: Cell<bool>,
+    /// The maximum number of components of a path.
+    depth_limit: usize,
+    /// How many components of links' targets may still be walked.
+    link_components: Cell<usize>,
+    cancel: Cancel,
     /// True if the image set a default ACL somewhere in the tree.
     may_have_acls: bool,
     current: Option<(Vec<u8>, OpenDirectory)>,
+    /// The depth of the current directory.
+    depth: usize,
     /// The directory of the previous entry. It is used only if the next path is in it, because later the same path may
     /// lead elsewhere.
-    kept_open: Option<(Vec<u8>, OwnedFd)>,
+    kept_open: Option<(Vec<u8>, Found)>,
     /// Inodes of the implied parents that were created since the last call of [`take_created`](Root::take_created).
     created: RefCell<Vec<u64>>,
+}
+
+/// A directory that a path led to.
+struct Found {
+    fd: OwnedFd,
+    /// The number of components of its path without links; 0 for the root.
+    depth: usize,
 }
 
 /// The action if a component of a path does not exist.
@@ -41,12 +64,16 @@ enum IfMissing {
 }
 
 impl Root {
-    pub(crate) fn new(fd: OwnedFd) -> Self {
+    pub(crate) fn new(fd: OwnedFd, limits: &Limits, cancel: &Cancel) -> Self {
         Self {
             fd,
             has_openat2: Cell::new(true),
+            depth_limit: limits.depth,
+            link_components: Cell::new(LINK_COMPONENTS_AHEAD),
+            cancel: cancel.clone(),
             may_have_acls: false,
             current: None,
+            depth: 0,
             kept_open: None,
             created: RefCell::default(),
         }
@@ -92,14 +119,17 @@ impl Root {
     /// Opens the directory `path` in addition to the current one; `None` if it does not exist.
     pub(super) fn open(&self, path: &[u8]) -> Result<Option<OpenDirectory>> {
         match self.resolve(path, IfMissing::ReturnNone)? {
-            Some(fd) => OpenDirectory::new(fd, self.may_have_acls).map(Some).map_err(|e| failed("open", path, e)),
+            Some(found) => {
+                OpenDirectory::new(found.fd, self.may_have_acls).map(Some).map_err(|e| failed("open", path, e))
+            }
             None => Ok(None),
         }
     }
 
-    /// Keeps the directory `path` open in case the next entry is in it.
+    /// Keeps the directory `path`, which is the root or in the current directory, open in case the next entry is in it.
     pub(super) fn keep_open(&mut self, path: &[u8], directory: OwnedFd) {
-        self.kept_open = Some((path.to_vec(), directory));
+        let depth = if path.is_empty() { 0 } else { self.depth + 1 };
+        self.kept_open = Some((path.to_vec(), Found { fd: directory, depth }));
     }
 
     /// Returns the inodes of the implied parents that were created since the last call.
@@ -128,65 +158,77 @@ impl Root {
         }
         self.leave()?;
         let resolved = match kept_open {
-            Some((_, fd)) => Some(fd),
+            Some((_, found)) => Some(found),
             None => self.resolve(path, if_missing)?,
         };
-        let Some(fd) = resolved else { return Ok(false) };
-        let directory = OpenDirectory::new(fd, self.may_have_acls).map_err(|e| failed("open", path, e))?;
+        let Some(found) = resolved else { return Ok(false) };
+        // The entries of this directory have one component more.
+        if found.depth >= self.depth_limit {
+            return Err(self.too_deep());
+        }
+        self.depth = found.depth;
+        let directory = OpenDirectory::new(found.fd, self.may_have_acls).map_err(|e| failed("open", path, e))?;
         self.current = Some((path.to_vec(), directory));
         Ok(true)
     }
 
     /// Opens the directory `path`, with one system call if possible.
-    fn resolve(&self, path: &[u8], if_missing: IfMissing) -> Result<Option<OwnedFd>> {
+    fn resolve(&self, path: &[u8], if_missing: IfMissing) -> Result<Option<Found>> {
+        let depth = components(path).count();
+        if depth >= self.depth_limit {
+            return Err(self.too_deep());
+        }
+        self.link_components.set(self.link_components.get().saturating_add(LINK_COMPONENTS));
         if !path.is_empty() && self.has_openat2.get() {
             let flags = DIRECTORY_FLAGS.difference(OFlags::NOFOLLOW);
-            let how = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-            match fs::openat2(&self.fd, path, flags, Mode::empty(), how) {
-                Ok(fd) => return Ok(Some(fd)),
+            match fs::openat2(&self.fd, path, flags, Mode::empty(), ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS) {
+                Ok(fd) => return Ok(Some(Found { fd, depth })),
                 Err(Errno::NOENT | Errno::NOTDIR) if if_missing == IfMissing::ReturnNone => return Ok(None),
                 Err(Errno::NOTDIR) => return Err(not_a_directory(path)),
-                Err(Errno::LOOP) => return Err(too_many_links(path)),
                 // The kernel is old. EPERM does not prove that, because a seccomp filter may deny one call and allow
                 // the next one (crun#546).
                 Err(Errno::NOSYS) => self.has_openat2.set(false),
                 Err(_) => {}
             }
         }
-        Walk::new(&self.fd, &self.created)?.resolve(path, if_missing)
+        Walk::new(self)?.resolve(path, if_missing)
+    }
+
+    fn too_deep(&self) -> Error {
+        Limits::exceeded_adjustable(Limit::Depth, "components of a path", self.depth_limit as u64)
     }
 }
 
 /// A walk from the root to a directory. One directory is open at a time, so a deep path costs no descriptors. The walk
 /// counts its depth and ignores `..` at the root.
 struct Walk<'a> {
-    root: &'a OwnedFd,
-    created: &'a RefCell<Vec<u64>>,
+    root: &'a Root,
     directory: OwnedFd,
     depth: usize,
     links: usize,
 }
 
 impl<'a> Walk<'a> {
-    fn new(root: &'a OwnedFd, created: &'a RefCell<Vec<u64>>) -> Result<Self> {
-        Ok(Self { root, created, directory: reopen(root)?, depth: 0, links: 0 })
+    fn new(root: &'a Root) -> Result<Self> {
+        Ok(Self { root, directory: root.reopen()?, depth: 0, links: 0 })
     }
 
-    fn resolve(mut self, path: &[u8], if_missing: IfMissing) -> Result<Option<OwnedFd>> {
+    fn resolve(mut self, path: &[u8], if_missing: IfMissing) -> Result<Option<Found>> {
         // A stack: the next component is the last element.
         let mut components: Vec<Vec<u8>> = Vec::new();
         push_components(&mut components, path);
         while let Some(component) = components.pop() {
+            self.root.cancel.check()?;
             if component == b".." {
                 self.go_up(path)?;
                 continue;
             }
             match fs::openat(&self.directory, component.as_slice(), DIRECTORY_FLAGS, Mode::empty()) {
-                Ok(fd) => self.go_down(fd),
+                Ok(fd) => self.go_down(fd)?,
                 Err(Errno::NOENT) if if_missing == IfMissing::ReturnNone => return Ok(None),
                 Err(Errno::NOENT) => {
                     let created = self.create_implied(&component).map_err(|e| failed("create", path, e))?;
-                    self.go_down(created);
+                    self.go_down(created)?;
                 }
                 Err(Errno::NOTDIR | Errno::LOOP) => match self.read_link(&component, path)? {
                     Some(target) => self.follow(&target, path, &mut components)?,
@@ -196,12 +238,16 @@ impl<'a> Walk<'a> {
                 Err(e) => return Err(failed("open", path, e.into())),
             }
         }
-        Ok(Some(self.directory))
+        Ok(Some(Found { fd: self.directory, depth: self.depth }))
     }
 
-    fn go_down(&mut self, child: OwnedFd) {
+    fn go_down(&mut self, child: OwnedFd) -> Result<()> {
         self.directory = child;
         self.depth += 1;
+        if self.depth >= self.root.depth_limit {
+            return Err(self.root.too_deep());
+        }
+        Ok(())
     }
 
     fn go_up(&mut self, path: &[u8]) -> Result<()> {
@@ -228,10 +274,13 @@ impl<'a> Walk<'a> {
             return Err(too_many_links(path));
         }
         if target.starts_with(b"/") {
-            self.directory = reopen(self.root)?;
+            self.directory = self.root.reopen()?;
             self.depth = 0;
         }
+        let before = components.len();
         push_components(components, target);
+        let left = self.root.link_components.get().checked_sub(components.len() - before);
+        self.root.link_components.set(left.ok_or_else(|| unsafe_path(path, "its links have too many components"))?);
         Ok(())
     }
 
@@ -241,7 +290,7 @@ impl<'a> Walk<'a> {
         let parent = fs::fstat(&self.directory)?;
         fs::mkdirat(&self.directory, component, Mode::RWXU)?;
         let fd = fs::openat(&self.directory, component, DIRECTORY_FLAGS, Mode::empty())?;
-        self.created.borrow_mut().push(fs::fstat(&fd)?.st_ino);
+        self.root.created.borrow_mut().push(fs::fstat(&fd)?.st_ino);
         set_implied_metadata(&fd)?;
         fs::futimens(&self.directory, &times_of(&parent))?;
         Ok(fd)
@@ -249,9 +298,12 @@ impl<'a> Walk<'a> {
 }
 
 /// Pushes the components of `path` on a stack, so that the first one is on top.
-fn push_components(components: &mut Vec<Vec<u8>>, path: &[u8]) {
-    let new = path.split(|&b| b == b'/').filter(|component| !matches!(*component, b"" | b"."));
-    components.extend(new.rev().map(<[u8]>::to_vec));
+fn push_components(stack: &mut Vec<Vec<u8>>, path: &[u8]) {
+    stack.extend(components(path).rev().map(<[u8]>::to_vec));
+}
+
+fn components(path: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
+    path.split(|&b| b == b'/').filter(|component| !matches!(*component, b"" | b"."))
 }
 
 fn reopen(directory: &OwnedFd) -> Result<OwnedFd> {
@@ -285,11 +337,11 @@ mod tests {
     fn resolve(root: &Path, path: &str, if_missing: IfMissing) -> std::result::Result<Option<PathBuf>, ErrorKind> {
         let found = [true, false].map(|has_openat2| {
             let fd = fs::open(root, DIRECTORY_FLAGS, Mode::empty()).unwrap_or_else(|e| panic!("{e}"));
-            let confined = Root::new(fd);
+            let confined = Root::new(fd, &Limits::default(), &Cancel::default());
             confined.has_openat2.set(has_openat2);
             let found = confined.resolve(path.as_bytes(), if_missing).map_err(|e| e.kind())?;
-            Ok(found.map(|fd| {
-                let link = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&fd));
+            Ok(found.map(|found| {
+                let link = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&found.fd));
                 let real = std::fs::read_link(link).unwrap_or_default();
                 real.strip_prefix(root).map(Path::to_path_buf).unwrap_or_else(|_| PathBuf::from("OUTSIDE"))
             }))
@@ -297,6 +349,17 @@ mod tests {
         let [with, without] = found;
         assert_eq!(with, without, "{path}");
         with
+    }
+
+    #[test]
+    fn a_walk_ends_at_the_cancel_flag() {
+        let fd = fs::open(std::env::temp_dir(), DIRECTORY_FLAGS, Mode::empty()).unwrap_or_else(|e| panic!("{e}"));
+        let cancel = Cancel::default();
+        cancel.cancel();
+        let root = Root::new(fd, &Limits::default(), &cancel);
+        root.has_openat2.set(false);
+        let resolved = root.resolve(b"pullet-missing", IfMissing::ReturnNone).map(drop);
+        assert_eq!(resolved.map_err(|e| e.kind()), Err(ErrorKind::Interrupted));
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod acl;
 mod artifact;
 mod auth;
 mod boot;
+mod bounds;
 mod cli;
 mod commands;
 mod config;

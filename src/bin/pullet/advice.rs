@@ -60,6 +60,7 @@ fn describe(advice: &Advice) -> Option<String> {
 
 fn raise(limit: Limit) -> Option<String> {
     let option = match limit {
+        Limit::Depth => "--max-depth",
         Limit::Entries => "--max-entries",
         Limit::Unpacked => "--max-unpacked",
         Limit::ZstdWindow => "--max-zstd-window",

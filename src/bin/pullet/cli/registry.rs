@@ -212,6 +212,14 @@ pub(crate) static TREE_LIMITS: Group<RegistryOptions> = Group {
             },
         ),
         Opt::value(
+            "--max-depth N",
+            "refuse an image with more components in a path (default: 1024)",
+            |registry, value| {
+                registry.limits.depth = value.number()?;
+                Ok(())
+            },
+        ),
+        Opt::value(
             "--max-zstd-window BYTES[k|m|g|t]",
             "refuse layers whose zstd frames need a larger window in memory (default: 8m)",
             |registry, value| {
