@@ -1,5 +1,5 @@
-//! Several processes on one store: what two of them want is fetched once, the death of one is no harm to the other, and
-//! nobody's blobs go away under him.
+//! Several processes on one store: a blob that two of them need is fetched once, one that dies does not harm the others,
+//! and a blob that a pull relies on is not removed under it.
 
 use std::fs::{self, File};
 use std::path::PathBuf;
@@ -23,16 +23,16 @@ fn partial(bench: &Bench, image: &Image) -> PathBuf {
 }
 
 #[test]
-fn what_ten_want_is_fetched_once() {
+fn parallel_pulls_fetch_a_shared_blob_once() {
     for count in [2, 10] {
         let (bench, image, latch) = (Bench::new(), image(), Latch::default());
         let names: Vec<String> = (0..count).map(|n| image.push(&bench.registry, "app", &format!("tag{n}"))).collect();
         bench.registry.fault(on(image.layers[0].digest()).held(&latch));
-        let all: Vec<_> = names.iter().map(|name| bench.home.pullet(&["pull", "-q", name]).start()).collect();
-        until("all at work", || bench.registry.requests_to("/manifests/") == count);
+        let pulls: Vec<_> = names.iter().map(|name| bench.home.pullet(&["pull", "-q", name]).start()).collect();
+        until("pulls have requested their manifests", || bench.registry.requests_to("/manifests/") == count);
         bench.registry.wait_for(&image.layers[0].digest());
         latch.open();
-        for running in all {
+        for running in pulls {
             running.wait().exits(0);
         }
         for layer in &image.layers {
@@ -45,7 +45,7 @@ fn what_ten_want_is_fetched_once() {
 }
 
 #[test]
-fn who_waited_goes_on_where_a_killed_one_was() {
+fn a_waiting_pull_resumes_the_download_of_a_killed_one() {
     let (bench, image) = (Bench::new(), image());
     let name = image.push(&bench.registry, "app", "latest");
     let layer = image.layers[0].digest();
@@ -59,14 +59,14 @@ fn who_waited_goes_on_where_a_killed_one_was() {
     first.wait().exits(-9);
     second.wait().exits(0);
     let calls = bench.registry.calls();
-    let asked: Vec<_> = calls.iter().filter(|call| call.request.target.contains(&layer)).collect();
+    let requests: Vec<_> = calls.iter().filter(|call| call.request.target.contains(&layer)).collect();
     let rest = format!("bytes=1000-{}", image.layers[0].blob.len() - 1);
-    assert_eq!(asked.iter().map(|call| call.request.header("range")).collect::<Vec<_>>(), [Some(rest.as_str())]);
+    assert_eq!(requests.iter().map(|call| call.request.header("range")).collect::<Vec<_>>(), [Some(rest.as_str())]);
     bench.home.run(&["verify"]).exits(0);
 }
 
 #[test]
-fn a_blob_that_goes_away_meanwhile_is_fetched_again() {
+fn fetches_a_blob_again_that_is_removed_during_the_pull() {
     let (bench, image, latch) = (Bench::new(), image(), Latch::default());
     let shared = image.layers[0].clone();
     bench.home.run(&["pull", &Image::new(vec![shared.clone()]).push(&bench.registry, "base", "1")]).exits(0);
@@ -82,20 +82,20 @@ fn a_blob_that_goes_away_meanwhile_is_fetched_again() {
     bench.home.run(&["verify", &name]).exits(0);
 }
 
-/// The lock that whoever removes blobs without names takes alone.
+/// Pruning takes the exclusive lock, and pulls share it.
 #[test]
-fn who_prunes_waits_for_pulls_and_no_reader_for_him() {
+fn pruning_waits_for_pulls_and_readers_do_not_wait_for_pruning() {
     let (bench, image) = (Bench::new(), image());
     let name = image.push(&bench.registry, "app", "latest");
     bench.registry.fault(on(image.layers[0].digest()).nth(1).stall(1000));
     let running = bench.home.pullet(&["pull", &name]).start();
     bench.registry.wait_for(&image.layers[0].digest());
     let lock = || File::options().read(true).write(true).open(bench.home.store().join("prune.lock")).unwrap();
-    assert!(lock().try_lock().is_err(), "a pull relies on blobs that nobody names yet");
+    assert!(lock().try_lock().is_err(), "a running pull must hold the lock, because no image names its blobs yet");
     running.signal(Signal::INT);
     running.wait().exits(130);
     let held = lock();
-    held.try_lock().expect("nobody pulls any more");
+    held.try_lock().expect("no pull holds the lock");
     bench.home.run(&["images"]).exits(0);
     bench.home.run(&["verify"]).exits(0);
     drop(held);

@@ -1,4 +1,4 @@
-//! Layers over layers: what replaces what, links of both kinds, parents that are links or are not there.
+//! Merging layers: entries that replace others, symbolic and hard links, parents that are links or missing.
 
 use std::os::unix::fs::MetadataExt;
 
@@ -7,10 +7,10 @@ use kit::bench::{check_tree, unpack};
 use kit::process::is_root;
 
 #[test]
-fn anything_replaces_anything() {
+fn an_entry_of_any_kind_replaces_one_of_any_kind() {
     type Make = fn(&str) -> Vec<Entry>;
-    type Shown = fn(&str) -> String;
-    let kinds: Vec<(&str, Make, Shown)> = vec![
+    type Expect = fn(&str) -> String;
+    let kinds: Vec<(&str, Make, Expect)> = vec![
         ("a file", |n| vec![file(n, "new")], |n| format!("f 0644 {n} \"new\"")),
         ("an empty folder", |n| vec![dir(n)], |n| format!("d 0755 {n}")),
         (
@@ -37,7 +37,7 @@ fn anything_replaces_anything() {
 }
 
 #[test]
-fn a_folder_over_a_folder_keeps_the_children_and_takes_the_new_dress() {
+fn a_folder_over_a_folder_keeps_the_children_and_takes_the_new_metadata() {
     check_tree(
         "modes",
         &[&[dir("d").mode(0o700), file("d/old", "1")], &[dir("d").mode(0o1777), file("d/new", "2")]],
@@ -51,7 +51,7 @@ fn a_folder_over_a_folder_keeps_the_children_and_takes_the_new_dress() {
 }
 
 #[test]
-fn a_folder_without_write_permission_takes_files_all_the_same() {
+fn writes_into_folders_without_write_permission() {
     check_tree(
         "in the same layer",
         &[&[dir("d").mode(0o555), file("d/a", "1"), dir("d/e").mode(0o500), file("d/e/b", "2")]],
@@ -61,14 +61,14 @@ fn a_folder_without_write_permission_takes_files_all_the_same() {
 }
 
 #[test]
-fn parents_that_nobody_listed_are_made() {
+fn creates_parents_that_have_no_entry() {
     check_tree(
         "implied",
         &[&[file("a/b/c", "1"), dir("x/y")]],
         "d 0755 a\nd 0755 a/b\nf 0644 a/b/c \"1\"\nd 0755 x\nd 0755 x/y",
     );
     check_tree("implied, then listed", &[&[file("a/b", "1"), dir("a").mode(0o700)]], "d 0700 a\nf 0644 a/b \"1\"");
-    // Peers fail where an implied parent meets a file of a lower layer; to replace it is as good.
+    // Peers fail where an implied parent meets a file of a lower layer. Replacing the file is as good.
     let unpacked = unpack(&[&[file("a", "file")], &[file("a/b", "1")]]);
     if unpacked.outcome.code == 0 {
         assert_eq!(std::fs::read(unpacked.root.join("a/b")).unwrap(), b"1");
@@ -78,7 +78,7 @@ fn parents_that_nobody_listed_are_made() {
 }
 
 #[test]
-fn parents_may_be_links_and_lead_inside() {
+fn parents_that_are_links_resolve_inside_the_tree() {
     let real = [dir("usr"), dir("usr/bin")];
     for target in ["usr/bin", "/usr/bin", "./usr/../usr/bin", "../../usr/bin", "/../usr/bin", "hop"] {
         let mut lower = [&real[..], &[symlink("bin", target)]].concat();
@@ -95,21 +95,22 @@ fn parents_may_be_links_and_lead_inside() {
 }
 
 #[test]
-fn a_dangling_parent_leads_inside_too() {
+fn parents_that_are_dangling_links_resolve_inside_the_tree() {
     for target in ["nowhere", "/nowhere", "../../nowhere", "deep/er/nowhere"] {
         let unpacked = unpack(&[&[symlink("x", target)], &[file("x/f", "1")]]).done(target);
-        // Where a link leads that has no end is for the unpacker to say, as long as the file is in the tree.
-        let found = ["x/f".to_string(), format!("{}/f", target.trim_start_matches(['.', '/']))];
-        let found = found.iter().any(|path| std::fs::read(unpacked.root.join(path)).is_ok_and(|body| body == b"1"));
+        // The unpacker may choose where a dangling link leads, as long as the file ends up in the tree.
+        let candidates = ["x/f".to_string(), format!("{}/f", target.trim_start_matches(['.', '/']))];
+        let found =
+            candidates.iter().any(|path| std::fs::read(unpacked.root.join(path)).is_ok_and(|body| body == b"1"));
         assert!(found, "{target}: {}", kit::listing::listing(&unpacked.root));
     }
 }
 
 #[test]
-fn links_in_a_circle_are_not_walked_for_ever() {
+fn loops_of_links_end() {
     let unpacked =
         unpack(&[&[symlink("a", "b"), symlink("b", "a"), symlink("c", "c/c")], &[file("a/f", "1"), file("c/g", "2")]]);
-    unpacked.outcome.exits_among("a circle of links", &[0, 11]);
+    unpacked.outcome.exits_among("a loop of links", &[0, 11]);
 }
 
 #[test]
@@ -127,7 +128,7 @@ fn a_folder_replaces_a_link_to_a_folder() {
 }
 
 #[test]
-fn hard_links_reach_into_lower_layers() {
+fn hard_links_find_their_target_in_lower_layers() {
     check_tree("the next layer", &[&[file("f", "1")], &[hardlink("g", "f")]], "f 0644 f \"1\"\nh g = f");
     check_tree(
         "two layers below, in folders",
@@ -145,7 +146,7 @@ fn hard_links_reach_into_lower_layers() {
 }
 
 #[test]
-fn hard_links_see_the_file_as_it_is_by_then() {
+fn hard_links_link_the_file_that_exists_at_their_entry() {
     check_tree(
         "replaced before",
         &[&[file("f", "old")], &[file("f", "new"), hardlink("g", "f")]],
@@ -171,7 +172,7 @@ fn hard_links_see_the_file_as_it_is_by_then() {
 }
 
 #[test]
-fn a_hard_link_to_a_link_is_the_link() {
+fn a_hard_link_to_a_symbolic_link_links_the_link_itself() {
     check_tree(
         "a link",
         &[&[file("f", "1"), symlink("l", "f"), hardlink("g", "l")]],
@@ -184,17 +185,17 @@ fn a_hard_link_to_a_link_is_the_link() {
 }
 
 #[test]
-fn a_hard_link_leaves_the_dress_of_its_file_alone() {
-    let unpacked =
-        unpack(&[&[file("f", "1").mode(0o600).mtime(1000), hardlink("g", "f").mode(0o777).mtime(9999)]]).done("dress");
+fn a_hard_link_takes_the_mode_of_its_file_or_of_its_header() {
+    let unpacked = unpack(&[&[file("f", "1").mode(0o600).mtime(1000), hardlink("g", "f").mode(0o777).mtime(9999)]])
+        .done("metadata");
     let meta = std::fs::metadata(unpacked.root.join("f")).unwrap();
     assert_eq!(meta.nlink(), 2);
-    // GNU tar and umoci give a hard link its header's dress, containerd as well; all archivers write the file's own there.
+    // GNU tar, umoci and containerd apply the hard link header's metadata; archivers write the file's metadata there.
     assert!([0o600, 0o777].contains(&(meta.mode() & 0o7777)), "mode {:o}", meta.mode());
 }
 
 #[test]
-fn sixty_layers_are_merged_in_order() {
+fn merges_sixty_layers_in_order() {
     let layers: Vec<Vec<Entry>> =
         (0..60).map(|n| vec![file("same", n.to_string()), file(format!("own/{n:02}"), n.to_string())]).collect();
     let slices: Vec<&[Entry]> = layers.iter().map(Vec::as_slice).collect();

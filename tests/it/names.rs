@@ -1,7 +1,7 @@
-//! Image names from outside: what is refused, with which reason, and what the good ones are called in full.
+//! Image names on the command line: which are refused, and for which reason, and how valid names are completed.
 //!
-//! `unpack --pull never` tells the full name of an image that is not there, without a word to any registry: so the whole
-//! grammar can be tried offline, and a handful of names again against a registry.
+//! `unpack --pull never` prints the full name of an image that is not stored and contacts no registry. The whole grammar
+//! is tested offline that way, and a few names again against a registry.
 
 use kit::digest::{sha256, sha512};
 use kit::home::Home;
@@ -9,7 +9,7 @@ use kit::image::Image;
 use kit::registry::Registry;
 
 #[test]
-fn malformed_names_are_refused_with_a_reason() {
+fn refuses_malformed_names_with_a_reason() {
     let hex = "a".repeat(64);
     let cases: &[(&str, &str)] = &[
         ("", "empty"),
@@ -69,7 +69,7 @@ fn malformed_names_are_refused_with_a_reason() {
 }
 
 #[test]
-fn good_names_are_completed_as_docker_completes_them() {
+fn completes_names_as_docker_does() {
     let (short, long) = (sha256(b"x"), sha512(b"x"));
     let hub = |rest: &str| format!("docker.io/{rest}");
     let path = "p".repeat(247);
@@ -106,16 +106,16 @@ fn good_names_are_completed_as_docker_completes_them() {
     let home = Home::new();
     for (name, full) in cases {
         let outcome = home.run(&["unpack", "--pull", "never", name, "root"]).exits_in(name, 3).fails_in_one_line();
-        let ends = |text: &str| {
-            let rest = outcome.stderr.split(text).nth(1)?.chars().next()?;
-            Some(!rest.is_ascii_alphanumeric() && !matches!(rest, '.' | '-' | '_' | '/' | '@'))
+        let is_whole_name = |text: &str| {
+            let next = outcome.stderr.split(text).nth(1)?.chars().next()?;
+            Some(!next.is_ascii_alphanumeric() && !matches!(next, '.' | '-' | '_' | '/' | '@'))
         };
-        assert_eq!(ends(full), Some(true), "{name:?} should be {full:?}\n{outcome}");
+        assert_eq!(is_whole_name(full), Some(true), "{name:?} must be completed to {full:?}\n{outcome}");
     }
 }
 
 #[test]
-fn a_pull_ends_with_the_full_name() {
+fn a_pull_prints_the_full_name() {
     let registry = Registry::plain();
     let image = Image::small("names");
     image.push(&registry, "app", "latest");
@@ -132,7 +132,7 @@ fn a_pull_ends_with_the_full_name() {
     for (name, full) in cases {
         let home = Home::new();
         home.run(&["pull", "-q", &name]).exits_in(&name, 0).prints(&format!("{full}\n"));
-        assert_eq!(home.names(), [full.as_str()], "{name}: the store's name");
+        assert_eq!(home.names(), [full.as_str()], "{name}: the name in the store");
         let status = format!("Digest: {digest}\nStatus: Image is up to date for {full}\n{full}\n");
         home.run(&["pull", &name]).exits_in(&name, 0).prints(&status);
         let status = format!("Digest: {digest}\nStatus: Downloaded newer image for {full}\n{full}\n");
@@ -141,7 +141,7 @@ fn a_pull_ends_with_the_full_name() {
 }
 
 #[test]
-fn with_tag_and_digest_the_digest_decides() {
+fn a_name_with_tag_and_digest_pulls_by_digest() {
     let registry = Registry::plain();
     let (old, new) = (Image::small("old"), Image::small("new"));
     old.push(&registry, "app", "1");
@@ -150,12 +150,12 @@ fn with_tag_and_digest_the_digest_decides() {
     let name = registry.name(&format!("app:1@{}", old.digest()));
     let outcome = home.run(&["pull", &name]).exits(0);
     assert!(outcome.stdout.contains(&format!("Digest: {}\n", old.digest())), "{outcome}");
-    assert_eq!(registry.requests_to("/manifests/1"), 0, "the tag was asked for:\n{}", registry.log().join("\n"));
+    assert_eq!(registry.requests_to("/manifests/1"), 0, "the tag was requested:\n{}", registry.log().join("\n"));
     assert_eq!(home.index()[0]["digest"], old.digest());
 }
 
 #[test]
-fn a_sha512_digest_is_checked_like_any_other() {
+fn verifies_sha512_digests() {
     let registry = Registry::plain();
     let image = Image::small("long");
     image.push(&registry, "app", "latest");
@@ -171,7 +171,7 @@ fn a_sha512_digest_is_checked_like_any_other() {
 }
 
 #[test]
-fn several_names_in_one_command() {
+fn pulls_several_names_in_one_command() {
     let registry = Registry::plain();
     let names: Vec<String> =
         ["one", "two"].iter().map(|seed| Image::small(seed).push(&registry, seed, "latest")).collect();
@@ -182,7 +182,7 @@ fn several_names_in_one_command() {
     assert_eq!(stored, names);
     let missing = registry.name("three");
     home.run(&["pull", "-q", &missing]).exits(3).fails_in_one_line();
-    // A malformed name among good ones is seen before anything is asked.
+    // A malformed name is refused before any request, even after valid names.
     registry.clear_log();
     home.run(&["pull", &names[0], "Bad"]).exits(2);
     assert_eq!(registry.connections(), 0);

@@ -1,5 +1,5 @@
-//! Paths in the tree are resolved alike with `openat2`, without it, and where a filter forbids it: on a kernel that lacks
-//! it once is asked, where it is forbidden it is asked again each time.
+//! Paths in the tree resolve in the same way with `openat2`, on a kernel without it, and where a seccomp filter forbids it.
+//! Without it pullet tries the call once; where it is forbidden, pullet tries it each time.
 
 use std::fs;
 
@@ -8,7 +8,7 @@ use kit::bench::Bench;
 use kit::image::{Image, Layer};
 use kit::listing::{assert_same, listing};
 
-/// Links on the way, implied parents, hard links and whiteouts through links, up and absolute.
+/// Layers whose paths lead through relative, absolute and upward links: files, implied parents, hard links and whiteouts.
 fn layers() -> Vec<Vec<Entry>> {
     vec![
         vec![
@@ -31,7 +31,7 @@ fn layers() -> Vec<Vec<Entry>> {
 }
 
 #[test]
-fn trees_are_the_same_whichever_way_paths_are_resolved() {
+fn trees_are_the_same_with_and_without_openat2() {
     let image = Image::new(layers().iter().map(|entries| Layer::of(entries)).collect());
     let bench = Bench::new();
     bench.pull(&image).exits(0);
@@ -50,13 +50,13 @@ fn trees_are_the_same_whichever_way_paths_are_resolved() {
     let (expected, calls) = unpack("native", "");
     assert!(calls > 5, "openat2 is not used: {calls} calls");
     assert!(expected.contains("etc/implied/e \"5\"") && expected.contains("usr/lib/deep/f \"7\""), "{expected}");
-    for (case, error, asked) in [("lacking", "ENOSYS", 1), ("forbidden", "EPERM", calls)] {
+    for (case, error, expected_calls) in [("lacking", "ENOSYS", 1), ("forbidden", "EPERM", calls)] {
         let (tree, calls) = unpack(case, &format!(" -e inject=openat2:error={error}"));
         assert_same(case, &expected, &tree);
-        assert_eq!(calls, asked, "{case}: how often openat2 was tried");
+        assert_eq!(calls, expected_calls, "{case}: how often openat2 was tried");
     }
-    // A filter that is gone again.
-    let (tree, again) = unpack("once", " -e inject=openat2:error=EPERM:when=1");
+    // A filter that forbids only the first call.
+    let (tree, calls_once) = unpack("once", " -e inject=openat2:error=EPERM:when=1");
     assert_same("forbidden once", &expected, &tree);
-    assert_eq!(again, calls);
+    assert_eq!(calls_once, calls);
 }

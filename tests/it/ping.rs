@@ -1,17 +1,18 @@
-//! Registries that need the ping, and servers that are none. An ordinary registry is never pinged.
+//! Registries that need a request of `/v2/`, the ping, before they send a challenge, and servers that are not registries.
+//! An ordinary registry is never pinged.
 
 use kit::bench::Bench;
 use kit::fault::{Fault, on};
 use kit::image::Image;
 use kit::listing::assert_same;
 
-/// The calls with the token's parameters left out.
+/// The requests, without the parameters of the token request.
 fn log(bench: &Bench) -> String {
-    let short = |line: String| match line.split_once('?') {
+    let without_query = |line: String| match line.split_once('?') {
         Some((path, rest)) => format!("{path} {}", rest.rsplit(' ').next().unwrap_or_default()),
         None => line,
     };
-    bench.registry.log().into_iter().map(short).collect::<Vec<_>>().join("\n")
+    bench.registry.log().into_iter().map(without_query).collect::<Vec<_>>().join("\n")
 }
 
 fn log_of(image: &Image, first: &[&str]) -> String {
@@ -21,11 +22,11 @@ fn log_of(image: &Image, first: &[&str]) -> String {
 }
 
 #[test]
-fn a_refusal_without_a_challenge_leads_to_the_ping() {
+fn pings_after_a_refusal_without_a_challenge() {
     let cases: [(&str, u16, Fault); 4] = [
         ("no challenge", 401, on("/manifests/").nth(1).without("WWW-Authenticate")),
         (
-            "a challenge of no use",
+            "a challenge of an unsupported scheme",
             401,
             on("/manifests/").nth(1).without("WWW-Authenticate").header("WWW-Authenticate", "Negotiate"),
         ),
@@ -45,7 +46,7 @@ fn a_refusal_without_a_challenge_leads_to_the_ping() {
 }
 
 #[test]
-fn credentials_answer_a_challenge_of_the_ping() {
+fn sends_credentials_for_a_challenge_of_the_ping() {
     let (bench, image) = (Bench::new(), Image::small("a"));
     let name = image.push(&bench.registry, "app", "latest");
     bench.registry.require("Basic dXNlcjpwYXNz", &["Basic realm=\"x\""]);
@@ -55,20 +56,20 @@ fn credentials_answer_a_challenge_of_the_ping() {
 }
 
 #[test]
-fn who_is_not_let_in_asks_no_more() {
-    // No challenge anywhere: one ping, and an end.
+fn a_ping_that_does_not_help_ends_the_pull() {
+    // No challenge anywhere: one ping, then an error.
     let bench = Bench::new();
     bench.registry.require("Bearer never", &[]);
     bench.pull(&Image::small("a")).exits(4).fails_in_one_line();
     assert_same("no challenge", "GET /v2/app/manifests/latest 401\nGET /v2/ 401", &log(&bench));
-    // A challenge that leads to a token that does not help.
+    // A challenge that leads to a token that the registry does not accept.
     let bench = Bench::new();
     bench.registry.bearer("t0ken", None);
     bench.registry.tokens(None, r#"{"token":"another"}"#);
     bench.registry.fault(on("/manifests/").without("WWW-Authenticate"));
     bench.pull(&Image::small("a")).exits(4).fails_in_one_line();
     assert!(bench.registry.log().len() <= 8, "{}", log(&bench));
-    // The ping is only for the registry's own origin: a realm elsewhere gets no credentials because of it.
+    // Credentials go only to the origin of the registry, so a realm elsewhere does not get them because of the ping.
     let (bench, elsewhere) = (Bench::new(), kit::registry::Registry::plain());
     elsewhere.tokens(None, r#"{"token":"t0ken"}"#);
     let realm = format!("Bearer realm=\"{}\"", elsewhere.url("/token"));
@@ -80,7 +81,7 @@ fn who_is_not_let_in_asks_no_more() {
 }
 
 #[test]
-fn a_server_that_is_no_registry_is_called_that() {
+fn reports_a_server_that_is_not_a_registry() {
     for (case, body) in
         [("a v1 registry", "\"docker-registry server\""), ("a web server", "<html>404</html>"), ("nothing", "")]
     {
@@ -96,22 +97,22 @@ fn a_server_that_is_no_registry_is_called_that() {
 }
 
 #[test]
-fn an_ordinary_not_found_is_no_reason_to_ping() {
+fn does_not_ping_after_a_registrys_not_found() {
     let bench = Bench::new();
     bench.home.run(&["pull", &bench.registry.name("app")]).exits(3).fails_in_one_line();
-    assert_same("with the registry's words", "GET /v2/app/manifests/latest 404", &log(&bench));
-    // Not its words, but its header.
+    assert_same("an error document of a registry", "GET /v2/app/manifests/latest 404", &log(&bench));
+    // No error document, but the header of a registry.
     let bench = Bench::new();
     bench.registry.fault(on("/v2/").header("Docker-Distribution-API-Version", "registry/2.0"));
     bench.registry.fault(on("/manifests/").status(404).body("page not found"));
     bench.home.run(&["pull", &bench.registry.name("app")]).exits(3).fails_in_one_line();
-    assert_same("with the registry's header", "GET /v2/app/manifests/latest 404", &log(&bench));
-    // Neither, but a ping that a registry answers.
+    assert_same("the header of a registry", "GET /v2/app/manifests/latest 404", &log(&bench));
+    // Neither, but the ping succeeds.
     let bench = Bench::new();
     bench.registry.fault(on("/manifests/").status(404).body("page not found"));
     bench.home.run(&["pull", &bench.registry.name("app")]).exits(3).fails_in_one_line();
-    assert_same("with a ping", "GET /v2/app/manifests/latest 404\nGET /v2/ 200", &log(&bench));
-    // A registry that has given something is one.
+    assert_same("a ping that succeeds", "GET /v2/app/manifests/latest 404\nGET /v2/ 200", &log(&bench));
+    // A server that already sent a manifest is a registry.
     let (bench, image) = (Bench::new(), Image::small("a"));
     bench.registry.fault(on("/blobs/").status(404).body("gone"));
     bench.pull(&image).exits(3).fails_in_one_line();

@@ -1,4 +1,4 @@
-//! The choice of a platform in an index, as containerd makes it: variants, fallbacks, nested indexes, attestations.
+//! Choosing a platform in an index as containerd does: variants, fallbacks, nested indexes, attestations.
 
 use serde_json::{Value, json};
 
@@ -8,20 +8,20 @@ use kit::image::{
     DOCKER_LIST, DOCKER_MANIFEST, Image, Layer, OCI_INDEX, OCI_MANIFEST, architecture, descriptor, index, push_index,
 };
 
-/// An image whose only file says which platform it is for.
+/// An image whose only file contains the name of its platform.
 fn labelled(platform: &str) -> Image {
     Image::for_platform(vec![Layer::of(&[file("platform", platform)])], platform)
 }
 
-/// Asks an index of these platforms for one, and expects the image of another, or none.
+/// Pulls a platform from an index of these platforms and expects the image of `chosen`, or a failure.
 #[track_caller]
-fn check(offered: &[&str], asked: &str, chosen: Option<&str>) {
+fn check(offered: &[&str], requested: &str, chosen: Option<&str>) {
     let bench = Bench::new();
     let images: Vec<(&str, Image)> = offered.iter().map(|platform| (*platform, labelled(platform))).collect();
     let pairs: Vec<(&str, &Image)> = images.iter().map(|(platform, image)| (*platform, image)).collect();
     let name = push_index(&bench.registry, "app", "latest", &pairs);
-    let case = format!("{asked} from {offered:?}");
-    let outcome = bench.home.run(&["pull", "--platform", asked, &name]);
+    let case = format!("{requested} from {offered:?}");
+    let outcome = bench.home.run(&["pull", "--platform", requested, &name]);
     match chosen {
         None => {
             let outcome = outcome.exits_in(&case, 10).fails_in_one_line();
@@ -32,8 +32,8 @@ fn check(offered: &[&str], asked: &str, chosen: Option<&str>) {
         Some(platform) => {
             outcome.exits_in(&case, 0);
             let digest = bench.home.index()[0]["digest"].as_str().unwrap().to_string();
-            let got = images.iter().find(|(_, image)| image.digest() == digest).map(|(platform, _)| *platform);
-            assert_eq!(got, Some(platform), "{case}");
+            let pulled = images.iter().find(|(_, image)| image.digest() == digest).map(|(platform, _)| *platform);
+            assert_eq!(pulled, Some(platform), "{case}");
         }
     }
 }
@@ -79,7 +79,7 @@ fn amd64_falls_back_to_older_variants_and_386() {
 }
 
 #[test]
-fn other_words_for_a_platform_are_understood() {
+fn accepts_aliases_of_platforms() {
     let all = ["linux/386", "linux/amd64", "linux/arm/v6", "linux/arm/v7", "linux/arm64"];
     check(&all, "linux/x86_64", Some("linux/amd64"));
     check(&all, "linux/x86-64", Some("linux/amd64"));
@@ -96,7 +96,7 @@ fn other_words_for_a_platform_are_understood() {
 }
 
 #[test]
-fn malformed_platforms_are_usage_errors() {
+fn refuses_malformed_platforms_as_usage_errors() {
     let bench = Bench::new();
     let name = Image::small("x").push(&bench.registry, "app", "latest");
     for platform in
@@ -108,20 +108,20 @@ fn malformed_platforms_are_usage_errors() {
 }
 
 #[test]
-fn without_an_option_it_is_the_machines_own() {
+fn uses_the_platform_of_the_machine_by_default() {
     let bench = Bench::new();
     let host = format!("linux/{}", architecture());
     let (ours, other) = (labelled(&host), labelled("linux/s390x"));
     let name = push_index(&bench.registry, "app", "latest", &[("linux/s390x", &other), (&host, &ours)]);
     bench.home.run(&["unpack", &name, &bench.home.arg("root")]).exits(0);
     assert_eq!(std::fs::read_to_string(bench.home.path("root/platform")).unwrap(), host);
-    // Another platform of the same name is another image: what is stored does not answer for it.
+    // Another platform of the same name is another image, so the stored one must not be used for it.
     bench.home.run(&["unpack", "--platform", "linux/s390x", &name, &bench.home.arg("other")]).exits(0);
     assert_eq!(std::fs::read_to_string(bench.home.path("other/platform")).unwrap(), "linux/s390x");
 }
 
 #[test]
-fn of_equals_the_first_is_taken() {
+fn takes_the_first_of_equal_entries() {
     let bench = Bench::new();
     let images: Vec<Image> = ["one", "two"].iter().map(|seed| Image::small(seed)).collect();
     let host = format!("linux/{}", architecture());
@@ -131,7 +131,7 @@ fn of_equals_the_first_is_taken() {
 }
 
 #[test]
-fn attestations_are_no_images() {
+fn ignores_attestations() {
     let host = format!("linux/{}", architecture());
     let (ours, attestation) = (labelled(&host), labelled("unknown/unknown"));
     for order in
@@ -154,7 +154,7 @@ fn attestations_are_no_images() {
 }
 
 #[test]
-fn an_entry_without_a_platform_is_the_last_resort() {
+fn uses_an_entry_without_a_platform_only_as_a_last_resort() {
     let host = format!("linux/{}", architecture());
     let (bare, ours) = (Image::small("bare"), labelled(&host));
     let entry = |image: &Image| descriptor(OCI_MANIFEST, &image.manifest_bytes());
@@ -170,30 +170,30 @@ fn an_entry_without_a_platform_is_the_last_resort() {
 }
 
 #[test]
-fn an_entry_without_a_platform_is_held_to_its_config() {
-    let foreign = if architecture() == "s390x" { "linux/riscv64" } else { "linux/s390x" };
+fn checks_the_config_of_an_entry_without_a_platform() {
+    let other = if architecture() == "s390x" { "linux/riscv64" } else { "linux/s390x" };
     let host = format!("linux/{}", architecture());
     for entry in [json!({}), json!({ "platform": null })] {
-        let (bench, image) = (Bench::new(), labelled(foreign));
+        let (bench, image) = (Bench::new(), labelled(other));
         image.push(&bench.registry, "app", "unused");
         let mut bare = descriptor(OCI_MANIFEST, &image.manifest_bytes());
         bare.as_object_mut().unwrap().extend(entry.as_object().unwrap().clone());
         bench.registry.put_manifest("app", Some("latest"), OCI_INDEX, index(&[bare]).to_string().as_bytes());
         let name = bench.registry.name("app");
         let outcome = bench.home.run(&["pull", "--platform", &host, &name]).exits(10).fails_in_one_line();
-        outcome.says(foreign);
+        outcome.says(other);
         bench.assert_no_layer_requested("a config for another platform", &image);
-        bench.home.run(&["pull", "--platform", foreign, &name]).exits(0).hides(&host);
-        // Nobody asked for a platform: it is had, and said.
+        bench.home.run(&["pull", "--platform", other, &name]).exits(0).hides(&host);
+        // Without --platform the image is accepted, and its platform is reported.
         let fresh = kit::home::Home::new();
-        let outcome = fresh.run(&["pull", &name]).exits(0).says(foreign);
+        let outcome = fresh.run(&["pull", &name]).exits(0).says(other);
         assert_eq!(fresh.index()[0]["digest"], image.digest(), "{outcome}");
         assert!(!outcome.stderr.lines().any(|line| line.starts_with("pullet: ")), "{outcome}");
     }
 }
 
 #[test]
-fn a_single_manifest_of_another_platform_is_not_what_was_asked_for() {
+fn refuses_a_single_manifest_of_another_platform() {
     let bench = Bench::new();
     let image = labelled("linux/s390x");
     let name = image.push(&bench.registry, "app", "latest");
@@ -203,7 +203,7 @@ fn a_single_manifest_of_another_platform_is_not_what_was_asked_for() {
     bench.home.run(&["pull", "--platform", "linux/s390x", &name]).exits(0);
 }
 
-/// Wraps an index entry in so many indexes and serves the outermost as `latest`.
+/// Wraps an index entry in `depth` indexes and serves the outermost as `latest`.
 fn nest(bench: &Bench, entry: Value, depth: usize) -> String {
     let mut entry = entry;
     for level in 1..=depth {
@@ -216,7 +216,7 @@ fn nest(bench: &Bench, entry: Value, depth: usize) -> String {
 }
 
 #[test]
-fn indexes_nest_three_deep_and_no_deeper() {
+fn accepts_indexes_nested_three_deep_and_no_deeper() {
     let host = format!("linux/{}", architecture());
     let image = labelled(&host);
     for (depth, code) in [(1, 0), (2, 0), (3, 0), (4, 11), (10, 11)] {
@@ -234,7 +234,7 @@ fn indexes_nest_three_deep_and_no_deeper() {
 }
 
 #[test]
-fn docker_manifest_lists_work_the_same_way() {
+fn chooses_from_docker_manifest_lists() {
     let bench = Bench::new();
     let mut entries = Vec::new();
     let images: Vec<Image> =
@@ -247,19 +247,19 @@ fn docker_manifest_lists_work_the_same_way() {
     let list = json!({ "schemaVersion": 2, "mediaType": DOCKER_LIST, "manifests": entries });
     bench.registry.put_manifest("app", Some("latest"), DOCKER_LIST, list.to_string().as_bytes());
     let name = bench.registry.name("app");
-    for (asked, image) in [("linux/arm/v7", &images[1]), ("linux/amd64", &images[0])] {
-        bench.home.run(&["pull", "--platform", asked, &name]).exits_in(asked, 0);
+    for (platform, image) in [("linux/arm/v7", &images[1]), ("linux/amd64", &images[0])] {
+        bench.home.run(&["pull", "--platform", platform, &name]).exits_in(platform, 0);
         let annotations = &bench.home.index()[0]["annotations"];
-        assert_eq!(annotations["pullet.source.digest"], image.digest(), "{asked}");
+        assert_eq!(annotations["pullet.source.digest"], image.digest(), "{platform}");
         bench.registry.clear_log();
-        bench.home.run(&["pull", "--platform", asked, &name]).exits_in(asked, 0);
-        assert_eq!(bench.registry.log().len(), 1, "{asked}: the second pull knows the manifest");
+        bench.home.run(&["pull", "--platform", platform, &name]).exits_in(platform, 0);
+        assert_eq!(bench.registry.log().len(), 1, "{platform}: the second pull must not fetch the manifest again");
     }
     bench.home.run(&["pull", "--platform", "linux/riscv64", &name]).exits(10).says("linux/arm/v7");
 }
 
 #[test]
-fn an_empty_index_has_nothing_for_anybody() {
+fn refuses_an_empty_index() {
     let bench = Bench::new();
     bench.registry.put_manifest("app", Some("latest"), OCI_INDEX, index(&[]).to_string().as_bytes());
     bench.home.run(&["pull", &bench.registry.name("app")]).exits_among("an empty index", &[10, 11]).fails_in_one_line();

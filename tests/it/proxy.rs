@@ -1,4 +1,4 @@
-//! Proxies from the environment: CONNECT with and without a login, who is asked directly, and what is said of it.
+//! Proxies from the environment: CONNECT with and without a login, hosts that bypass the proxy, and the messages.
 
 use kit::authority::Authority;
 use kit::bench::Bench;
@@ -9,7 +9,7 @@ use kit::process::Finished;
 use kit::proxy::Proxy;
 use kit::registry::Registry;
 
-/// A registry with TLS under a name that only the proxy can resolve, for loopback is always asked directly.
+/// A registry with TLS under a name that only the proxy can resolve, because loopback never goes through a proxy.
 struct Scene {
     registry: Registry,
     home: Home,
@@ -28,7 +28,7 @@ impl Scene {
         Scene { registry, home, ca, name }
     }
 
-    /// On a machine that knows where the registry is.
+    /// Pulls on a machine that can resolve the name of the registry.
     fn pull_resolving(&self, variables: &[(&str, &str)]) -> Finished {
         self.home
             .pullet(&["pull", "--ca-file", &self.ca, &self.name])
@@ -56,7 +56,7 @@ fn https_goes_through_connect_in_one_tunnel() {
 }
 
 #[test]
-fn the_login_is_for_the_proxy_alone_and_never_shown() {
+fn sends_the_login_to_the_proxy_only_and_never_prints_it() {
     let login = format!("Basic {}", base64(b"me@work:s3cret:%"));
     let (scene, proxy) = (Scene::new(), Proxy::with_login(&login));
     let url = format!("http://me%40work:s3cret%3A%25@{}/", proxy.host());
@@ -74,7 +74,7 @@ fn the_login_is_for_the_proxy_alone_and_never_shown() {
 }
 
 #[test]
-fn what_a_proxy_answers_instead_is_told_apart() {
+fn reports_each_failure_of_a_proxy_with_its_own_exit_code() {
     for (answer, code) in [
         ("403 Forbidden", 4),
         ("407 Proxy Authentication Required", 4),
@@ -86,7 +86,7 @@ fn what_a_proxy_answers_instead_is_told_apart() {
         let (scene, proxy) = (Scene::new(), Proxy::refusing(answer));
         let outcome = scene.pull(&[("HTTPS_PROXY", &proxy.host())]).exits_in(answer, code);
         outcome.fails_in_one_line().says(&proxy.host());
-        assert_eq!(scene.registry.connections(), 0, "{answer}: it went on without the proxy");
+        assert_eq!(scene.registry.connections(), 0, "{answer}: it continued without the proxy");
     }
     let scene = Scene::new();
     let outcome = scene.pull(&[("HTTPS_PROXY", "http://u:s3cret@127.0.0.1:1")]).exits(5).fails_in_one_line();
@@ -95,7 +95,7 @@ fn what_a_proxy_answers_instead_is_told_apart() {
 }
 
 #[test]
-fn the_certificate_is_verified_behind_a_proxy_too() {
+fn verifies_the_certificate_through_a_proxy() {
     let (scene, proxy) = (Scene::new(), Proxy::connect());
     let other = scene.home.write("other.pem", Authority::new().pem());
     let variables = [("HTTPS_PROXY", &*proxy.host())];
@@ -104,7 +104,7 @@ fn the_certificate_is_verified_behind_a_proxy_too() {
 }
 
 #[test]
-fn who_is_not_to_be_asked_through_it_is_not() {
+fn hosts_in_no_proxy_bypass_the_proxy() {
     for entry in ["*", "registry.example", "example", ".example", "*.example", "a.io, REGISTRY.example ,b.io"] {
         let (scene, proxy) = (Scene::new(), Proxy::connect());
         scene.pull_resolving(&[("HTTPS_PROXY", &proxy.host()), ("NO_PROXY", entry)]).exits_in(entry, 0);
@@ -118,7 +118,7 @@ fn who_is_not_to_be_asked_through_it_is_not() {
 }
 
 #[test]
-fn loopback_is_asked_directly_and_the_other_schemes_proxy_does_not_matter() {
+fn loopback_and_the_proxy_of_the_other_scheme_are_ignored() {
     let (bench, proxy) = (Bench::new(), Proxy::connect());
     let name = Image::small("proxy").push(&bench.registry, "app", "latest");
     for variable in ["HTTP_PROXY", "ALL_PROXY"] {
@@ -126,7 +126,7 @@ fn loopback_is_asked_directly_and_the_other_schemes_proxy_does_not_matter() {
         for name in [&name, &localhost] {
             bench.home.pullet(&["pull", name]).envs(&[(variable, &proxy.host())]).run().exits_in(variable, 0);
         }
-        // Nor does a value that is none disturb those who do not need it.
+        // A malformed value does not matter when no proxy is needed.
         bench.home.pullet(&["pull", &name]).envs(&[(variable, "ftp://")]).run().exits_in(variable, 0);
     }
     assert_eq!(proxy.log().len(), 0);
@@ -143,15 +143,19 @@ fn plain_http_goes_through_connect_too() {
     let args = ["pull", "-v", "--insecure-registry", &host, &format!("{host}/app")];
     let both = [("HTTP_PROXY", &*proxy.host()), ("HTTPS_PROXY", &*secure.host())];
     bench.home.pullet(&args).envs(&both).run().exits(0);
-    assert_eq!((secure.log(), proxy.log()), (vec![host.clone()], vec![host.clone()]), "each through its own");
-    // In a CGI program the variable is under the control of whoever sends a request.
+    assert_eq!(
+        (secure.log(), proxy.log()),
+        (vec![host.clone()], vec![host.clone()]),
+        "each scheme must use its own proxy"
+    );
+    // In a CGI program the client of the web server controls HTTP_PROXY.
     let cgi = [("HTTP_PROXY", &*proxy.host()), ("REQUEST_METHOD", "GET")];
     bench.home.pullet(&args).with_etc(&bench.home.etc(&[])).envs(&cgi).run().exits(0);
     assert_eq!(proxy.log().len(), 1);
 }
 
 #[test]
-fn a_malformed_proxy_is_an_error_that_names_the_variable() {
+fn refuses_a_malformed_proxy_and_names_the_variable() {
     for value in [
         "ftp://u:s3cret@proxy",
         "http://u:s3cret@",
@@ -168,30 +172,31 @@ fn a_malformed_proxy_is_an_error_that_names_the_variable() {
 }
 
 #[test]
-fn progress_as_json_names_the_proxy() {
+fn json_progress_names_the_proxy() {
     let (scene, proxy) = (Scene::new(), Proxy::connect());
     let url = format!("http://u:s3cret@{}", proxy.host());
     let args = ["pull", "-v", "--progress", "json", "--ca-file", &scene.ca, &scene.name];
     let outcome = scene.home.pullet(&args).env("HTTPS_PROXY", &url).run().exits(0).hides("s3cret");
-    let is_it = |line: &str| {
+    let is_configured = |line: &str| {
         let object: serde_json::Value = serde_json::from_str(line).expect("JSON");
         object["event"] == "configured" && object["what"] == format!("proxy http://{}", proxy.host())
     };
-    assert_eq!(outcome.stderr.lines().filter(|line| is_it(line)).count(), 1, "{outcome}");
-    // Without -v nobody asked for it.
+    assert_eq!(outcome.stderr.lines().filter(|line| is_configured(line)).count(), 1, "{outcome}");
+    // Without -v it is not reported.
     let outcome = scene.home.pullet(&[&args[..1], &args[2..]].concat()).env("HTTPS_PROXY", &url).run().exits(0);
     assert!(!outcome.stderr.contains("configured"), "{outcome}");
 }
 
 #[test]
-fn socks_where_it_is_built_in() {
+fn uses_socks_proxies_when_built_with_socks() {
     let (scene, proxy) = (Scene::new(), Proxy::socks(Some("me:s3cret")));
     for scheme in ["socks5", "socks5h"] {
         let url = format!("{scheme}://me:s3cret@{}", proxy.host());
         let outcome = scene.pull(&[("ALL_PROXY", &url)]).hides("s3cret");
-        match cfg!(feature = "socks") {
-            true => drop(outcome.exits_in(scheme, 0)),
-            false => drop(outcome.exits_in(scheme, 10).fails_in_one_line().says("SOCKS")),
+        if cfg!(feature = "socks") {
+            outcome.exits_in(scheme, 0);
+        } else {
+            outcome.exits_in(scheme, 10).fails_in_one_line().says("SOCKS");
         }
     }
     let expected = if cfg!(feature = "socks") { 2 } else { 0 };

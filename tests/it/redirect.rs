@@ -1,4 +1,4 @@
-//! Redirects of blobs: followed by hand, without credentials, not for ever, and not to everywhere.
+//! Redirects of blobs: followed without credentials, up to a limit, and never to an unsafe location.
 
 use kit::authority::Authority;
 use kit::bench::Bench;
@@ -11,7 +11,7 @@ use kit::registry::Registry;
 
 const LOGIN: &str = "robot:hunter2";
 
-/// A registry that wants a login, an image in it, and a storage backend that has the image's layer at `/cdn/layer`.
+/// A registry that requires a login, an image in it, and a storage backend that has the image's layer at `/cdn/layer`.
 struct Scene {
     bench: Bench,
     cdn: Registry,
@@ -27,7 +27,7 @@ impl Scene {
         scene
     }
 
-    /// Redirects the layer's blob to this place and pulls.
+    /// Redirects the layer's blob to this location and pulls.
     fn pull_via(&self, status: u16, location: &str) -> Finished {
         self.redirect(status, location);
         self.pull()
@@ -54,12 +54,12 @@ impl Scene {
     fn assert_refused(&self, case: &str, outcome: Finished) {
         outcome.exits_among(case, &[5, 10, 11]).fails_in_one_line();
         assert!(self.bench.home.index().is_empty(), "{case}: the index has the image");
-        assert_eq!(self.cdn.requests_to("/cdn/layer"), 0, "{case}: the target was asked");
+        assert_eq!(self.cdn.requests_to("/cdn/layer"), 0, "{case}: the target was requested");
     }
 }
 
 #[test]
-fn every_kind_of_redirect_is_followed_without_the_credentials() {
+fn follows_redirects_without_the_credentials() {
     for status in [301, 302, 303, 307, 308] {
         let scene = Scene::new();
         let case = status.to_string();
@@ -74,7 +74,7 @@ fn every_kind_of_redirect_is_followed_without_the_credentials() {
 }
 
 #[test]
-fn other_statuses_of_the_three_hundreds_are_no_redirects() {
+fn does_not_follow_other_3xx_statuses() {
     for status in [300, 304, 305, 306] {
         let scene = Scene::new();
         let outcome = scene.pull_via(status, &scene.cdn.url("/cdn/layer"));
@@ -83,7 +83,7 @@ fn other_statuses_of_the_three_hundreds_are_no_redirects() {
 }
 
 #[test]
-fn relative_places_are_resolved() {
+fn resolves_relative_locations() {
     for (location, path) in [
         ("/cdn/layer", "/cdn/layer"),
         ("/cdn/layer#fragment", "/cdn/layer"),
@@ -121,7 +121,7 @@ fn spaces_and_characters_beyond_ascii_in_a_location_are_escaped() {
 }
 
 #[test]
-fn the_same_origin_keeps_the_credentials_and_another_does_not_give_them_back() {
+fn the_same_origin_gets_the_credentials_and_a_redirect_back_does_not() {
     let scene = Scene::new();
     let digest = scene.bench.registry.put_blob("elsewhere", &scene.image.layers[0].blob);
     scene.pull_via(307, &format!("/v2/elsewhere/blobs/{digest}")).exits(0);
@@ -133,11 +133,15 @@ fn the_same_origin_keeps_the_credentials_and_another_does_not_give_them_back() {
     scene.pull_via(307, &scene.cdn.url("/cdn/away")).exits(0);
     let calls = scene.bench.registry.calls();
     let back = calls.iter().find(|call| call.request.path() == "/back/layer").unwrap();
-    assert_eq!(back.request.header("authorization"), None, "picked up again on the way back");
+    assert_eq!(
+        back.request.header("authorization"),
+        None,
+        "the credentials came back with the redirect to the first origin"
+    );
 }
 
 #[test]
-fn what_the_url_brings_is_not_sent_as_credentials() {
+fn does_not_send_userinfo_of_a_location_as_credentials() {
     let scene = Scene::new();
     let location = scene.cdn.url("/cdn/layer").replace("http://", "http://someone:else@");
     let outcome = scene.pull_via(307, &location);
@@ -150,7 +154,7 @@ fn what_the_url_brings_is_not_sent_as_credentials() {
 }
 
 #[test]
-fn ten_hops_are_followed_and_eleven_are_not() {
+fn follows_ten_hops_and_no_more() {
     for (hops, allowed) in [(10, true), (11, false), (30, false)] {
         let scene = Scene::new();
         for hop in 1..hops {
@@ -169,11 +173,11 @@ fn ten_hops_are_followed_and_eleven_are_not() {
 }
 
 #[test]
-fn circles_end() {
+fn redirect_loops_end() {
     let scene = Scene::new();
-    scene.cdn.fault(on("/cdn/circle").redirect(307, scene.cdn.url("/cdn/circle")));
-    let outcome = scene.pull_via(307, &scene.cdn.url("/cdn/circle"));
-    scene.assert_refused("a circle of one", outcome);
+    scene.cdn.fault(on("/cdn/loop").redirect(307, scene.cdn.url("/cdn/loop")));
+    let outcome = scene.pull_via(307, &scene.cdn.url("/cdn/loop"));
+    scene.assert_refused("a loop of one", outcome);
     assert!(scene.cdn.calls().len() <= 10, "{}", scene.cdn.log().join("\n"));
     let scene = Scene::new();
     let own = scene.bench.registry.url(&format!("/v2/app/blobs/{}", scene.image.layers[0].digest()));
@@ -182,7 +186,7 @@ fn circles_end() {
 }
 
 #[test]
-fn places_that_are_none_are_refused() {
+fn refuses_malformed_and_unsupported_locations() {
     for location in [
         "file:///etc/passwd",
         "ftp://@/cdn/layer",
@@ -216,7 +220,7 @@ fn places_that_are_none_are_refused() {
 }
 
 #[test]
-fn a_redirects_own_body_does_not_matter() {
+fn ignores_the_body_of_a_redirect() {
     let page = "<a href=\"elsewhere\">Temporary Redirect</a>".repeat(20);
     type Edit = fn(Fault) -> Fault;
     let cases: [(&str, Edit); 6] = [
@@ -224,18 +228,18 @@ fn a_redirects_own_body_does_not_matter() {
         ("cut at its start", |fault| fault.cut(0)),
         ("cut", |fault| fault.cut(30)),
         ("cut in its chunks", |fault| fault.chunked(10).cut(30)),
-        ("chunks that are none", |fault| fault.chunks(b"zz\r\n")),
-        ("longer than anybody reads", |fault| fault.body("x".repeat(1 << 20))),
+        ("malformed chunks", |fault| fault.chunks(b"zz\r\n")),
+        ("longer than pullet reads", |fault| fault.body("x".repeat(1 << 20))),
     ];
     for (case, edit) in cases {
         for is_elsewhere in [false, true] {
             let scene = Scene::new();
             let layer = &scene.image.layers[0];
             scene.bench.registry.serve("/cdn/layer", &layer.blob);
-            let place = if is_elsewhere { scene.cdn.url("/cdn/layer") } else { "/cdn/layer".to_string() };
+            let location = if is_elsewhere { scene.cdn.url("/cdn/layer") } else { "/cdn/layer".to_string() };
             let on_layer = on(format!("/v2/app/blobs/{}", layer.digest()));
-            scene.bench.registry.fault(edit(on_layer.redirect(307, &place).body(page.as_str())));
-            let case = format!("{case}, to {place}");
+            scene.bench.registry.fault(edit(on_layer.redirect(307, &location).body(page.as_str())));
+            let case = format!("{case}, to {location}");
             scene.pull().exits_in(&case, 0);
             scene.assert_layer_stored(&case);
         }
@@ -243,7 +247,7 @@ fn a_redirects_own_body_does_not_matter() {
 }
 
 #[test]
-fn urls_with_what_has_no_place_in_them_and_endless_ones_are_unsafe() {
+fn refuses_locations_with_illegal_characters_or_too_long() {
     let long = format!("http://@/cdn/layer?signature={}", "s".repeat(20_000));
     let cases = [
         "http://@/cdn/layer<",
@@ -267,13 +271,13 @@ fn urls_with_what_has_no_place_in_them_and_endless_ones_are_unsafe() {
         let case = format!("{location:.60?}");
         outcome.exits_in(&case, 11).fails_in_one_line();
         assert!(scene.bench.home.index().is_empty(), "{case}: the index has the image");
-        assert_eq!(scene.cdn.connections(), 0, "{case}: the target was asked");
-        assert_eq!(scene.bench.registry.requests_to("layer"), 0, "{case}: the target was asked");
+        assert_eq!(scene.cdn.connections(), 0, "{case}: the target was requested");
+        assert_eq!(scene.bench.registry.requests_to("layer"), 0, "{case}: the target was requested");
     }
 }
 
 #[test]
-fn from_https_nothing_leads_to_http() {
+fn never_follows_a_redirect_from_https_to_http() {
     let authority = Authority::new();
     let image = Image::small("redirect");
     let layer = &image.layers[0];
@@ -286,22 +290,22 @@ fn from_https_nothing_leads_to_http() {
     let ca = home.write("ca.pem", authority.pem());
     registry.fault(on(layer.digest()).redirect(307, plain.url("/cdn/layer")));
     home.run(&["pull", "--ca-file", &ca, &name]).exits_among("https to http", &[5, 7, 11]).fails_in_one_line();
-    assert_eq!(plain.connections(), 0, "it went over to http");
+    assert_eq!(plain.connections(), 0, "it was downgraded to http");
     assert!(home.index().is_empty());
-    // By way of another https origin it is no better.
+    // A redirect through another https origin must not change that.
     registry.clear_faults();
     registry.fault(on(layer.digest()).redirect(307, secure.url("/cdn/down")));
     secure.fault(on("/cdn/down").redirect(307, plain.url("/cdn/layer")));
     home.run(&["pull", "--ca-file", &ca, &name]).exits_among("https to https to http", &[5, 7, 11]);
-    assert_eq!(plain.connections(), 0, "it went over to http");
-    // https to https is the ordinary case.
+    assert_eq!(plain.connections(), 0, "it was downgraded to http");
+    // A redirect from https to https is allowed.
     registry.clear_faults();
     registry.fault(on(layer.digest()).redirect(307, secure.url("/cdn/layer")));
     home.run(&["pull", "--ca-file", &ca, &name]).exits(0);
 }
 
 #[test]
-fn the_target_gets_no_answer_to_its_challenge() {
+fn does_not_answer_a_challenge_of_the_target() {
     let scene = Scene::new();
     let challenges = [format!(r#"Bearer realm="{}""#, scene.cdn.url("/token")), r#"Basic realm="cdn""#.to_string()];
     scene.cdn.tokens(None, r#"{"token":"t0ken"}"#);
@@ -315,7 +319,7 @@ fn the_target_gets_no_answer_to_its_challenge() {
 }
 
 #[test]
-fn what_the_target_sends_is_verified() {
+fn verifies_the_content_of_the_target() {
     for fault in [on("/cdn/layer").flip(9), on("/cdn/layer").longer(b"x"), on("/cdn/layer").shorter(20)] {
         let scene = Scene::new();
         scene.cdn.fault(fault);

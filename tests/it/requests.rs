@@ -1,4 +1,4 @@
-//! What a pull asks for, counted: no needless round trip, nothing fetched twice, one connection.
+//! The requests of a pull: no needless round trip, nothing fetched twice, and one connection.
 
 use kit::archive::file;
 use kit::bench::Bench;
@@ -41,7 +41,7 @@ fn a_first_pull_makes_two_requests_and_one_for_each_layer() {
 }
 
 #[test]
-fn a_bearer_challenge_costs_two_requests_more() {
+fn a_bearer_challenge_adds_two_requests() {
     let bench = Bench::new();
     bench.registry.bearer("t0ken", None);
     let image = Image::new(layers(3));
@@ -68,7 +68,7 @@ fn a_bearer_challenge_costs_two_requests_more() {
 }
 
 #[test]
-fn a_refusal_with_a_body_leaves_the_connection_to_the_next_request() {
+fn reuses_the_connection_after_a_refusal_with_a_body() {
     type Edit = fn(Fault) -> Fault;
     let cases: [(&str, Edit); 4] = [
         ("no body", |fault| fault.body("")),
@@ -98,7 +98,7 @@ fn a_second_pull_makes_one_request() {
 }
 
 #[test]
-fn an_index_costs_one_request_more() {
+fn an_index_adds_one_request() {
     let bench = Bench::new();
     let image = Image::new(layers(2));
     let other = Image::for_platform(layers(1), "linux/s390x");
@@ -117,7 +117,7 @@ fn an_index_costs_one_request_more() {
 }
 
 #[test]
-fn over_tls_the_count_is_the_same() {
+fn makes_the_same_requests_over_tls() {
     let authority = kit::authority::Authority::new();
     let registry = Registry::tls(&authority);
     let home = Home::new();
@@ -130,7 +130,7 @@ fn over_tls_the_count_is_the_same() {
 }
 
 #[test]
-fn nothing_but_get_and_no_ping() {
+fn sends_only_get_and_never_pings() {
     let bench = Bench::new();
     bench.registry.bearer("t0ken", None);
     bench.pull(&Image::new(layers(2))).exits(0);
@@ -141,7 +141,7 @@ fn nothing_but_get_and_no_ping() {
 }
 
 #[test]
-fn requests_say_what_they_accept() {
+fn sends_accept_and_other_headers() {
     let bench = Bench::new();
     bench.pull(&Image::new(layers(1))).exits(0);
     let calls = bench.registry.calls();
@@ -151,7 +151,7 @@ fn requests_say_what_they_accept() {
     }
     for call in calls {
         let encoding = call.request.header("accept-encoding").unwrap_or("identity");
-        assert_eq!(encoding, "identity", "{call}: a body is to come as it is");
+        assert_eq!(encoding, "identity", "{call}: bodies must not be encoded");
         assert!(call.request.header("user-agent").is_some_and(|agent| agent.starts_with("pullet")), "{call}");
         assert_eq!(call.request.header("host"), Some(bench.registry.host().as_str()), "{call}");
         assert_eq!(call.request.header("authorization"), None, "{call}");
@@ -159,7 +159,7 @@ fn requests_say_what_they_accept() {
 }
 
 #[test]
-fn a_layer_of_another_image_is_not_fetched_again() {
+fn does_not_fetch_a_layer_that_another_image_has() {
     let bench = Bench::new();
     let shared = layers(2);
     bench.pull(&Image::new(shared.clone())).exits(0);
@@ -181,7 +181,7 @@ fn a_layer_of_another_image_is_not_fetched_again() {
 }
 
 #[test]
-fn a_layer_that_stands_twice_in_a_manifest_is_fetched_once() {
+fn fetches_a_layer_listed_twice_once() {
     let bench = Bench::new();
     let two = layers(2);
     let (a, b) = (&two[0], &two[1]);
@@ -194,7 +194,7 @@ fn a_layer_that_stands_twice_in_a_manifest_is_fetched_once() {
 }
 
 #[test]
-fn another_tag_of_the_same_image_needs_the_manifest_only() {
+fn another_tag_of_the_same_image_fetches_only_the_manifest() {
     let bench = Bench::new();
     let image = Image::new(layers(2));
     bench.pull(&image).exits(0);
@@ -208,7 +208,7 @@ fn another_tag_of_the_same_image_needs_the_manifest_only() {
 }
 
 #[test]
-fn a_tag_that_moved_is_noticed() {
+fn a_moved_tag_gives_the_new_image() {
     let bench = Bench::new();
     bench.pull(&Image::small("old")).exits(0);
     let new = Image::small("new");
@@ -219,7 +219,7 @@ fn a_tag_that_moved_is_noticed() {
 }
 
 #[test]
-fn unpack_asks_only_when_it_must() {
+fn unpack_requests_only_what_the_pull_policy_requires() {
     let bench = Bench::new();
     let image = Image::new(layers(2));
     let name = image.push(&bench.registry, "app", "latest");
@@ -250,7 +250,7 @@ fn unpack_asks_only_when_it_must() {
 }
 
 #[test]
-fn all_tags_are_pulled_page_by_page() {
+fn pulls_all_tags_page_by_page() {
     let bench = Bench::new();
     bench.registry.page_size(2);
     let tags = ["1", "2", "3", "4", "latest"];
@@ -263,12 +263,12 @@ fn all_tags_are_pulled_page_by_page() {
     assert_eq!(names, tags.map(|tag| bench.registry.name(&format!("app:{tag}"))), "{outcome}");
     assert_eq!(bench.registry.requests_to("/tags/list"), 3, "{}", bench.registry.log().join("\n"));
     assert_eq!(bench.registry.connections(), 1);
-    // A tag makes no sense beside -a.
+    // A tag makes no sense together with -a.
     bench.home.run(&["pull", "-a", &bench.registry.name("app:1")]).exits(2).fails_in_one_line();
 }
 
 #[test]
-fn only_a_link_to_the_next_page_is_followed() {
+fn follows_only_links_with_the_relation_next() {
     let next = "/v2/app/tags/list?last=next&n=next";
     let cases: &[(&str, String, bool)] = &[
         ("the page before, called next", format!("<{next}>; rel=\"prev\""), false),
@@ -287,8 +287,8 @@ fn only_a_link_to_the_next_page_is_followed() {
         Image::small("z").push(&bench.registry, "app", "z");
         bench.registry.fault(on("/tags/list?n=").header("Link", link.as_str()));
         bench.home.run(&["pull", "-q", "-a", &bench.registry.name("app")]).exits_in(case, 0);
-        let asked = bench.registry.requests_to("last=next");
-        assert_eq!(asked, usize::from(*is_followed), "{case}: {}", bench.registry.log().join("\n"));
+        let followed = bench.registry.requests_to("last=next");
+        assert_eq!(followed, usize::from(*is_followed), "{case}: {}", bench.registry.log().join("\n"));
     }
 }
 

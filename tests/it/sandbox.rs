@@ -1,4 +1,4 @@
-//! What the program gives up before it reads what is foreign, and that nothing breaks where the kernel has no Landlock.
+//! The program enters the Landlock sandbox before it reads untrusted data, and works without it on kernels that lack it.
 
 use std::fs;
 use std::io::ErrorKind::PermissionDenied;
@@ -14,7 +14,7 @@ use kit::image::{Image, Layer};
 
 const CALLS: &str = "trace=landlock_create_ruleset,landlock_add_rule,landlock_restrict_self,prctl,connect,execve";
 
-/// Each call that was made, in order, by name; what is said of the sandbox is in `lines`.
+/// The traced system calls in order, and the lines of standard error that are about the sandbox.
 struct Trace {
     calls: Vec<String>,
     lines: Vec<String>,
@@ -26,7 +26,7 @@ impl Trace {
     }
 }
 
-/// Runs a command with `-v` under strace, which answers a call in the kernel's place if it is told to.
+/// Runs a command with `-v` under strace, which can inject the result of a call.
 #[track_caller]
 fn traced(home: &Home, args: &[&str], injected: Option<&str>) -> Trace {
     let log = home.arg("trace");
@@ -38,12 +38,12 @@ fn traced(home: &Home, args: &[&str], injected: Option<&str>) -> Trace {
     Trace { calls, lines }
 }
 
-/// Whether this kernel has what is needed: with less, pullet must do without, and that is what is tested then.
+/// Returns true if this kernel supports the sandbox. If not, the tests check that pullet works without it.
 fn has_landlock() -> bool {
     std::thread::spawn(|| Sandbox::new().enter().is_ok()).join().expect("the thread ends")
 }
 
-/// An image with all that a tree can have, links between folders among it, and a whiteout.
+/// An image with entries of every kind, links between folders, and a whiteout.
 fn image() -> Image {
     let first = [
         dir("a"),
@@ -60,14 +60,14 @@ fn image() -> Image {
 }
 
 #[test]
-fn outside_nothing_is_written_and_inside_everything_is() {
+fn allows_writes_only_inside_the_store_and_the_target() {
     let home = Home::new();
     for folder in ["store/blobs", "targets", "other"] {
         fs::create_dir_all(home.path(folder)).unwrap();
     }
     home.write("other/file", "untouched");
     let sandbox = Sandbox::new().store(&Store::open(home.store())).target(&home.path("targets/root"));
-    // It is the thread's own: the other tests go on as before.
+    // The sandbox applies to this thread only, so the other tests are not affected.
     let is_confined = std::thread::scope(|scope| {
         let confined = scope.spawn(|| {
             let is_confined = sandbox.enter().is_ok();
@@ -82,9 +82,9 @@ fn outside_nothing_is_written_and_inside_everything_is() {
             fs::hard_link(home.path("targets/stage/a"), home.path("store/b")).unwrap();
             fs::remove_file(home.path("store/b")).unwrap();
             assert_eq!(fs::read_to_string(home.path("other/file")).unwrap(), "untouched");
-            assert!(denied(fs::write(home.path("other/new"), "")), "a file is made");
-            assert!(denied(fs::create_dir(home.path("other/folder"))), "a folder is made");
-            assert!(denied(symlink("x", home.path("other/link"))), "a link is made");
+            assert!(denied(fs::write(home.path("other/new"), "")), "a file is created");
+            assert!(denied(fs::create_dir(home.path("other/folder"))), "a folder is created");
+            assert!(denied(symlink("x", home.path("other/link"))), "a link is created");
             assert!(denied(fs::rename(home.path("targets/stage/a"), home.path("other/a"))), "a file is moved out");
             assert!(denied(fs::write(home.path("other/file"), "changed")), "a file is written");
             assert!(denied(fs::remove_file(home.path("other/file"))), "a file is removed");
@@ -99,7 +99,7 @@ fn outside_nothing_is_written_and_inside_everything_is() {
 }
 
 #[test]
-fn a_store_that_is_not_there_yet_can_be_made() {
+fn allows_creating_a_store_that_does_not_exist_yet() {
     let home = Home::new();
     let (store, target) = (home.path("deep/er/store"), home.path("root"));
     std::thread::scope(|scope| {
@@ -112,7 +112,7 @@ fn a_store_that_is_not_there_yet_can_be_made() {
 }
 
 #[test]
-fn it_is_entered_before_anything_is_asked_for() {
+fn is_entered_before_the_first_connection() {
     let bench = Bench::new();
     let name = image().push(&bench.registry, "app", "latest");
     let (one, other) = (bench.home.arg("one"), bench.home.arg("other"));
@@ -128,30 +128,30 @@ fn it_is_entered_before_anything_is_asked_for() {
     ];
     for args in commands {
         let trace = traced(&bench.home, args, None);
-        let story = trace.calls.join("\n");
+        let log = trace.calls.join("\n");
         let entered = trace.position("landlock_restrict_self");
-        assert_eq!(entered.is_some(), has_landlock(), "{args:?}\n{story}");
-        assert!(trace.position("PR_SET_NO_NEW_PRIVS, 1").is_some(), "{args:?}\n{story}");
+        assert_eq!(entered.is_some(), has_landlock(), "{args:?}\n{log}");
+        assert!(trace.position("PR_SET_NO_NEW_PRIVS, 1").is_some(), "{args:?}\n{log}");
         assert!(
-            trace.position("connect(").is_none_or(|asked| entered.is_none_or(|entered| entered < asked)),
-            "{story}"
+            trace.position("connect(").is_none_or(|connected| entered.is_none_or(|entered| entered < connected)),
+            "{log}"
         );
         assert_eq!(trace.lines.len(), 1, "{args:?} {:?}", trace.lines);
     }
 }
 
 #[test]
-fn a_kernel_without_it_is_told_of_and_stops_nothing() {
-    for (injected, said) in [
+fn reports_a_kernel_without_landlock_and_continues() {
+    for (injected, prefix) in [
         ("inject=landlock_create_ruleset:error=ENOSYS", "no sandbox: "),
         ("inject=landlock_create_ruleset:error=EOPNOTSUPP", "no sandbox: "),
         ("inject=landlock_create_ruleset:error=EPERM", "no sandbox: "),
-        // It forbids renames between folders.
+        // ABI version 1 forbids renames between folders.
         ("inject=landlock_create_ruleset:retval=1", "no sandbox: "),
         ("inject=landlock_restrict_self:error=E2BIG", "no sandbox: "),
         ("inject=landlock_add_rule:error=EINVAL", "no sandbox: "),
         ("inject=prctl:error=EINVAL", "no sandbox: "),
-        // Of today's versions each has a right more.
+        // Each later version adds a right.
         ("inject=landlock_create_ruleset:retval=2:when=1", "sandbox: "),
         ("inject=landlock_create_ruleset:retval=3:when=1", "sandbox: "),
         ("inject=landlock_create_ruleset:retval=99:when=1", "sandbox: "),
@@ -160,16 +160,16 @@ fn a_kernel_without_it_is_told_of_and_stops_nothing() {
         let name = image().push(&bench.registry, "app", "latest");
         let trace = traced(&bench.home, &["unpack", &name, &bench.home.arg("root")], Some(injected));
         assert_eq!(trace.lines.len(), 1, "{injected} {:?}", trace.lines);
-        let said = if has_landlock() { said } else { "no sandbox: " };
-        assert!(trace.lines[0].starts_with(said), "{injected} {:?}", trace.lines);
+        let prefix = if has_landlock() { prefix } else { "no sandbox: " };
+        assert!(trace.lines[0].starts_with(prefix), "{injected} {:?}", trace.lines);
         assert_eq!(fs::read_to_string(bench.home.path("root/b/hard")).unwrap(), "other");
-        // Without -v nobody is told.
+        // Without -v nothing is reported.
         bench.home.run(&["images"]).exits(0).hides("sandbox");
     }
 }
 
 #[test]
-fn blobs_may_lie_on_another_disk() {
+fn blobs_may_be_on_another_disk() {
     let bench = Bench::new();
     let name = image().push(&bench.registry, "app", "latest");
     fs::create_dir_all(bench.home.path("disk/blobs/sha256")).unwrap();

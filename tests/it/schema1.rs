@@ -1,4 +1,4 @@
-//! Docker's schema 1: what is made of it, that it is found again, and what is refused.
+//! Docker's schema 1: the conversion to an OCI image, pulling a converted image again, and manifests that are refused.
 
 use serde_json::{Value, json};
 
@@ -15,7 +15,7 @@ fn layers() -> [Layer; 2] {
     [Layer::of(&[file("a", "1"), file("b", "2")]), Layer::of(&[whiteout("a"), file("c", "3")])]
 }
 
-/// Two layers with a step of each empty kind between and above.
+/// Two layers, with empty steps of both kinds between and above them.
 fn steps(layers: &[Layer; 2]) -> [Step<'_>; 5] {
     [Step::Layer(&layers[0]), Step::Empty, Step::Throwaway, Step::Layer(&layers[1]), Step::Throwaway]
 }
@@ -29,15 +29,15 @@ fn blobs(layers: &[Layer]) -> Vec<String> {
 }
 
 #[test]
-fn it_becomes_an_image_of_today() {
+fn converts_schema_1_to_an_oci_image() {
     let layers = layers();
     let payload = payload(&manifest(&steps(&layers)));
     for (case, media_type, bytes) in [
         ("unsigned", SCHEMA_1, payload.clone()),
         ("signed", SIGNED, signed(&payload)),
         ("signed twice", SIGNED, signed_as(&payload, &vec![protected(payload.len() - 2, b"\n}"); 2])),
-        ("by its shape", "application/json", signed(&payload)),
-        ("by its shape alone", "", payload.clone()),
+        ("recognized by its fields", "application/json", signed(&payload)),
+        ("recognized by its fields, without a media type", "", payload.clone()),
         (
             "with a parameter",
             "application/vnd.docker.distribution.manifest.v1+prettyjws; charset=utf-8",
@@ -59,15 +59,15 @@ fn it_becomes_an_image_of_today() {
         let entry = &bench.home.index()[0];
         assert_eq!(entry["mediaType"], OCI_MANIFEST, "{case}");
         assert_eq!(entry["annotations"]["pullet.resolved.digest"], digest, "{case}");
-        let made = document(&bench, &entry["digest"]);
-        let named: Vec<&Value> = made["layers"].as_array().unwrap().iter().map(|layer| &layer["digest"]).collect();
+        let converted = document(&bench, &entry["digest"]);
+        let named: Vec<&Value> = converted["layers"].as_array().unwrap().iter().map(|layer| &layer["digest"]).collect();
         assert_eq!(named, [&json!(layers[0].digest()), &json!(layers[1].digest())], "{case}");
-        let config = document(&bench, &made["config"]["digest"]);
+        let config = document(&bench, &converted["config"]["digest"]);
         assert_eq!(config["architecture"], architecture(), "{case}");
         assert_eq!(config["config"], json!({ "Cmd": ["/bin/top"], "Env": ["A=b"] }), "{case}");
         assert_eq!(config["rootfs"]["diff_ids"], json!([layers[0].diff_id, layers[1].diff_id]), "{case}");
-        for gone in ["id", "parent", "Size", "throwaway"] {
-            assert_eq!(config.get(gone), None, "{case}: {gone}");
+        for removed in ["id", "parent", "Size", "throwaway"] {
+            assert_eq!(config.get(removed), None, "{case}: {removed}");
         }
         let history = config["history"].as_array().unwrap();
         let empty: Vec<bool> = history.iter().map(|step| step["empty_layer"] == true).collect();
@@ -90,7 +90,7 @@ fn a_second_pull_makes_one_request() {
     bench.home.run(&["pull", &name]).exits(0);
     let config = document(&bench, &bench.home.index()[0]["digest"])["config"]["digest"].clone();
     let before = bench.home.index();
-    let again = |case: &str, name: &str, status: &str| {
+    let check_pull = |case: &str, name: &str, status: &str| {
         bench.registry.clear_log();
         let outcome = bench.home.run(&["pull", name]).exits_in(case, 0);
         assert!(outcome.stdout.contains(status), "{case}: {outcome}");
@@ -98,16 +98,16 @@ fn a_second_pull_makes_one_request() {
         assert_same(case, &format!("GET /v2/app/manifests/{tag} 200"), &bench.registry.log().join("\n"));
         bench.home.run(&["verify"]).exits_in(case, 0);
     };
-    again("the same tag", &name, "Status: Image is up to date for");
+    check_pull("the same tag", &name, "Status: Image is up to date for");
     assert_eq!(bench.home.index(), before);
-    again("another tag", &other, "Status: Downloaded newer image for");
-    // What was made can be made anew, and only here; the layers are still there.
+    check_pull("another tag", &other, "Status: Downloaded newer image for");
+    // The config and the manifest are converted check_pull, without fetching the layers that are still stored.
     std::fs::remove_file(bench.home.blob(config.as_str().unwrap())).unwrap();
-    again("without the config", &name, "Status: Image is up to date for");
-    let made = bench.home.blob(before[0]["digest"].as_str().unwrap());
-    std::fs::write(&made, "damaged").unwrap();
-    again("with a damaged manifest", &name, "Status: Image is up to date for");
-    // A layer that is gone is the only one that is fetched.
+    check_pull("without the config", &name, "Status: Image is up to date for");
+    let manifest = bench.home.blob(before[0]["digest"].as_str().unwrap());
+    std::fs::write(&manifest, "damaged").unwrap();
+    check_pull("with a damaged manifest", &name, "Status: Image is up to date for");
+    // Only the missing layer is fetched.
     std::fs::remove_file(bench.home.blob(&layers[1].digest())).unwrap();
     bench.registry.clear_log();
     bench.home.run(&["pull", &name]).exits(0);
@@ -116,7 +116,7 @@ fn a_second_pull_makes_one_request() {
 }
 
 #[test]
-fn a_pinned_digest_is_of_what_was_signed() {
+fn a_pinned_digest_covers_the_signed_payload() {
     let layers = layers();
     let payload = payload(&manifest(&steps(&layers)));
     let bytes = signed(&payload);
@@ -130,7 +130,7 @@ fn a_pinned_digest_is_of_what_was_signed() {
     outcome.exits(0);
     bench.home.run(&["pull", &bench.registry.name(&format!("app@{}", sha256(&payload)))]).exits(0);
     assert_eq!(bench.registry.requests_to("/blobs/"), 2, "{}", bench.registry.log().join("\n"));
-    pull(&sha256(&payload), &payload).1.exits_in("the signatures taken off", 0);
+    pull(&sha256(&payload), &payload).1.exits_in("without the signatures", 0);
     let edited = String::from_utf8(bytes.clone()).unwrap().replace("somebody/else", "somebody/evil").into_bytes();
     for (case, digest, bytes) in [
         ("the digest of all bytes", sha256(&bytes), &bytes),
@@ -144,7 +144,7 @@ fn a_pinned_digest_is_of_what_was_signed() {
 }
 
 #[test]
-fn layers_of_any_compression_and_framing() {
+fn reads_layers_of_any_compression_and_framing() {
     let tar = archive(&[file("a", "1")]);
     type Serve = fn(Fault) -> Fault;
     let framings: [(&str, Serve); 3] = [
@@ -174,7 +174,7 @@ fn an_image_of_empty_steps_has_no_layer() {
     assert_eq!(listing(&bench.home.path("root")), "");
 }
 
-/// As Docker: of steps with one ID in a row the lowest counts.
+/// As in Docker: of consecutive steps with the same ID only the lowest counts.
 #[test]
 fn a_repeated_step_counts_once() {
     let (bench, layers) = (Bench::new(), layers());
@@ -188,7 +188,7 @@ fn a_repeated_step_counts_once() {
 }
 
 #[test]
-fn another_platform_is_noticed_before_the_layers() {
+fn refuses_another_platform_before_fetching_layers() {
     let (bench, layers) = (Bench::new(), layers());
     let mut other = manifest(&steps(&layers));
     edit_v1(&mut other, 0, |v1| v1["architecture"] = json!("s390x"));
@@ -202,7 +202,7 @@ fn another_platform_is_noticed_before_the_layers() {
 
 type Edit = Box<dyn Fn(&mut Value)>;
 
-/// Serves an edited manifest, and expects exit 11, no layer asked for and nothing named.
+/// Serves an edited manifest, and expects exit code 11, no request for a layer and no image in the index.
 #[track_caller]
 fn check_edit(case: &str, edit: Edit) {
     let layers = layers();
@@ -221,13 +221,13 @@ fn check_bytes(case: &str, bytes: &[u8]) {
 }
 
 #[test]
-fn what_cannot_be_an_image_is_refused_before_the_layers() {
+fn refuses_malformed_manifests_before_fetching_layers() {
     let v1 = |line: usize, edit: fn(&mut Value)| -> Edit { Box::new(move |m| edit_v1(m, line, edit)) };
     let text = |text: &'static str| -> Edit { Box::new(move |m| m["history"][1]["v1Compatibility"] = json!(text)) };
     let pop = |member: &'static str| -> Edit { Box::new(move |m| drop(m[member].as_array_mut().unwrap().pop())) };
     let cases: Vec<(&str, Edit)> = vec![
-        ("a layer less", pop("fsLayers")),
-        ("a step less", pop("history")),
+        ("one layer too few", pop("fsLayers")),
+        ("one step too few", pop("history")),
         ("no layers", Box::new(|m| (m["fsLayers"], m["history"]) = (json!([]), json!([])))),
         ("layers of null", Box::new(|m| m["fsLayers"] = json!(null))),
         (
@@ -239,14 +239,14 @@ fn what_cannot_be_an_image_is_refused_before_the_layers() {
         ),
         ("schema 2 by its number", Box::new(|m| m["schemaVersion"] = json!(2))),
         ("another media type inside", Box::new(|m| m["mediaType"] = json!(OCI_MANIFEST))),
-        ("layers of schema 2 beside", Box::new(|m| m["layers"] = json!([]))),
-        ("manifests beside", Box::new(|m| m["manifests"] = json!([]))),
-        ("a config beside", Box::new(|m| m["config"] = json!({}))),
+        ("with the layers of schema 2 as well", Box::new(|m| m["layers"] = json!([]))),
+        ("with manifests as well", Box::new(|m| m["manifests"] = json!([]))),
+        ("with a config as well", Box::new(|m| m["config"] = json!({}))),
         ("a blobSum that is a path", Box::new(|m| m["fsLayers"][0]["blobSum"] = json!("sha256:../../etc/passwd"))),
         ("a blobSum in capitals", Box::new(|m| m["fsLayers"][0]["blobSum"] = json!(EMPTY.to_uppercase()))),
         ("no blobSum", Box::new(|m| m["fsLayers"][0] = json!({}))),
         ("a v1Compatibility that is an object", Box::new(|m| m["history"][1]["v1Compatibility"] = json!({}))),
-        ("a v1Compatibility that is no JSON", text("{")),
+        ("a v1Compatibility that is not JSON", text("{")),
         ("an empty v1Compatibility", text("")),
         ("a v1Compatibility of null", text("null")),
         ("a v1Compatibility that is a list", text("[]")),
@@ -265,11 +265,11 @@ fn what_cannot_be_an_image_is_refused_before_the_layers() {
             }),
         ),
         ("no ID", v1(1, |v1| drop(v1.as_object_mut().unwrap().remove("id")))),
-        ("an ID that is none", v1(1, |v1| v1["id"] = json!("../../x"))),
+        ("a malformed ID", v1(1, |v1| v1["id"] = json!("../../x"))),
         ("a broken chain", v1(1, |v1| v1["parent"] = json!(id(9)))),
         ("a step without a parent", v1(1, |v1| drop(v1.as_object_mut().unwrap().remove("parent")))),
         ("a base with a parent", v1(4, |v1| v1["parent"] = json!(id(9)))),
-        ("a circle", v1(4, |v1| v1["id"] = json!(id(4)))),
+        ("a loop", v1(4, |v1| v1["id"] = json!(id(4)))),
         ("throwaway as text", v1(1, |v1| v1["throwaway"] = json!("yes"))),
     ];
     for (case, edit) in cases {
@@ -278,28 +278,28 @@ fn what_cannot_be_an_image_is_refused_before_the_layers() {
 }
 
 #[test]
-fn signatures_must_be_of_the_bytes_that_came() {
+fn refuses_signatures_that_do_not_match_the_bytes() {
     let payload = payload(&manifest(&steps(&layers())));
     let length = payload.len() - 2;
     let tail = b"\n}";
     let evil = b",\"fsLayers\":[]}";
     let cases: Vec<(&str, Vec<Value>)> = vec![
-        ("no signature at all", vec![]),
+        ("no signature", vec![]),
         ("two that differ", vec![protected(length, tail), protected(length - 1, tail)]),
         ("a length beyond the bytes", vec![protected(1 << 30, tail)]),
         ("a length of zero", vec![protected(0, tail)]),
         ("a negative length", vec![json!({ "formatLength": -1, "formatTail": "Cn0" })]),
         ("a huge length", vec![json!({ "formatLength": 1e300, "formatTail": "Cn0" })]),
-        ("a tail that is no base64", vec![json!({ "formatLength": length, "formatTail": "***" })]),
+        ("a tail that is not base64", vec![json!({ "formatLength": length, "formatTail": "***" })]),
         ("no tail", vec![json!({ "formatLength": length })]),
-        ("a tail with content of its own", vec![protected(length, evil)]),
+        ("a tail with more content", vec![protected(length, evil)]),
         ("an empty tail", vec![protected(length, b"")]),
     ];
     for (case, protected) in cases {
         check_bytes(case, &signed_as(&payload, &protected));
     }
     let broken = |from: &str, to: &str| String::from_utf8(signed(&payload)).unwrap().replacen(from, to, 1).into_bytes();
-    check_bytes("a protected header that is no base64", &broken("\"protected\":\"", "\"protected\":\"*"));
+    check_bytes("a protected header that is not base64", &broken("\"protected\":\"", "\"protected\":\"*"));
     check_bytes("no protected header", &broken("\"protected\"", "\"unprotected\""));
     check_bytes("signatures that are text", &broken("\"signatures\": [", "\"signatures\": \"x\", \"y\": ["));
     check_bytes("nothing", b"");
@@ -307,7 +307,7 @@ fn signatures_must_be_of_the_bytes_that_came() {
 }
 
 #[test]
-fn layers_are_proven_before_anything_is_made_of_them() {
+fn verifies_layers_before_converting_them() {
     type Break = fn(Fault) -> Fault;
     let cases: [(&str, i32, Break); 5] = [
         ("a flipped bit", 8, |fault| fault.flip(30)),
@@ -326,7 +326,7 @@ fn layers_are_proven_before_anything_is_made_of_them() {
         bench.registry.clear_faults();
         bench.registry.clear_log();
         bench.home.run(&["pull", &name]).exits_in(case, 0);
-        assert_eq!(bench.registry.requests_to("/blobs/"), 1, "{case}: the first layer is there already");
+        assert_eq!(bench.registry.requests_to("/blobs/"), 1, "{case}: only the second layer must be fetched");
     }
     for (case, blob) in [
         ("a broken gzip", b"\x1f\x8b\x08 and no more".to_vec()),
@@ -342,7 +342,7 @@ fn layers_are_proven_before_anything_is_made_of_them() {
         bench.home.run(&["pull", &name]).exits_in(case, 11).fails_in_one_line();
         assert!(bench.home.index().is_empty(), "{case}");
     }
-    // What was damaged in the store must not become the truth.
+    // A blob damaged in the store must not become a layer of a converted image.
     let (bench, layers) = (Bench::new(), layers());
     let bytes = payload(&manifest(&steps(&layers)));
     let name = push(&bench.registry, "latest", SCHEMA_1, &bytes, &[&layers[0], &layers[1]]);
@@ -358,34 +358,34 @@ fn layers_are_proven_before_anything_is_made_of_them() {
     bench.home.run(&["pull", &name]).exits(0);
 }
 
-/// skopeo finds the made manifest in the store and copies the image out, to where `docker load` takes it.
+/// skopeo reads the converted manifest in the store and copies the image to an archive for `docker load`.
 #[test]
-fn skopeo_reads_what_was_made() {
+fn skopeo_reads_the_converted_image() {
     let (bench, layers) = (Bench::new(), layers());
     let bytes = signed(&payload(&manifest(&steps(&layers))));
     let name = push(&bench.registry, "latest", SIGNED, &bytes, &[&layers[0], &layers[1]]);
     bench.home.run(&["pull", &name]).exits(0);
-    let here = format!("oci:{}:{name}", bench.home.store().display());
-    let inspected = run(command("skopeo").args(["inspect", &here])).expect(0).stdout;
+    let stored = format!("oci:{}:{name}", bench.home.store().display());
+    let inspected = run(command("skopeo").args(["inspect", &stored])).expect(0).stdout;
     let inspected: Value = serde_json::from_str(&inspected).unwrap();
     assert_eq!(inspected["Layers"], json!([layers[0].digest(), layers[1].digest()]));
     assert_eq!((&inspected["Architecture"], &inspected["Os"]), (&json!(architecture()), &json!("linux")));
-    let config = run(command("skopeo").args(["inspect", "--config", &here])).expect(0).stdout;
+    let config = run(command("skopeo").args(["inspect", "--config", &stored])).expect(0).stdout;
     assert!(config.contains("/bin/top"), "{config}");
     let archive = format!("docker-archive:{}:localhost/copied:latest", bench.home.arg("copied.tar"));
-    run(command("skopeo").args(["--insecure-policy", "copy", &here, &archive])).expect(0);
+    run(command("skopeo").args(["--insecure-policy", "copy", &stored, &archive])).expect(0);
     let tag = format!("{}:{name}", bench.home.store().display());
     run(command("umoci").args(["stat", "--image", &tag])).expect(0);
 }
 
-/// What skopeo makes of an image of today, signed by its own hand, and its own words on the digest of that.
+/// skopeo converts a current image to schema 1, signs it, and prints the digest of the signed manifest.
 #[test]
-fn what_skopeo_signs_is_read() {
+fn reads_manifests_that_skopeo_signed() {
     let (bench, layers) = (Bench::new(), layers());
     let history =
         json!([{ "created_by": "one" }, { "created_by": "two" }, { "created_by": "three", "empty_layer": true }]);
     let image = Image::with_config(layers.to_vec(), |config| config["history"] = history);
-    let name = image.push(&bench.registry, "app", "today");
+    let name = image.push(&bench.registry, "app", "current");
     bench.home.run(&["pull", &name]).exits(0);
     let (from, folder) = (format!("oci:{}:{name}", bench.home.store().display()), bench.home.path("signed"));
     let to = format!("dir:{}", folder.display());

@@ -1,5 +1,5 @@
-//! Odd shapes of the store and of what lies beside a target: links, devices, folders in the place of files, what is too
-//! large, and what an earlier run left.
+//! Unusual files in the store and next to a target: links, devices, folders in place of files, files that are too large,
+//! and files that an earlier run left.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
@@ -14,21 +14,21 @@ fn image() -> Image {
     Image::new(vec![Layer::of(&[file("f", "1")])])
 }
 
-/// L1: a link to a folder is a place for a store; one that leads nowhere or in a circle is told of, and nothing follows it.
+/// L1: the store may be a link to a folder. A dangling or looping link is an error and is not followed.
 #[test]
-fn a_store_of_links_is_used_or_refused() {
+fn follows_a_store_that_is_a_link_to_a_folder_and_refuses_other_links() {
     type Plant = fn(&Bench);
     let cases: [(&str, Plant, i32); 6] = [
         (
-            "the store leads elsewhere",
+            "the store is a link to a folder",
             |b| (fs::create_dir(b.home.path("other")), symlink("other", b.home.store())).1.unwrap(),
             0,
         ),
-        ("the store leads nowhere", |b| symlink("nowhere", b.home.store()).unwrap(), 9),
-        ("the store is a circle", |b| symlink("store", b.home.store()).unwrap(), 9),
+        ("the store is a dangling link", |b| symlink("nowhere", b.home.store()).unwrap(), 9),
+        ("the store is a link to itself", |b| symlink("store", b.home.store()).unwrap(), 9),
         ("the store is a file", |b| fs::write(b.home.store(), "").unwrap(), 9),
         (
-            "the blobs lead nowhere",
+            "the folder of blobs is a dangling link",
             |b| (fs::create_dir(b.home.store()), symlink("no", b.home.store().join("blobs"))).1.unwrap(),
             9,
         ),
@@ -51,9 +51,9 @@ fn a_store_of_links_is_used_or_refused() {
     }
 }
 
-/// L2 and L11: nothing but a regular file is opened as a blob or as a partial one.
+/// L2 and L11: only a regular file is opened as a blob or as a partial file.
 #[test]
-fn what_cannot_be_a_file_of_the_store_is_told_and_not_opened() {
+fn reports_irregular_files_in_the_store_and_does_not_open_them() {
     let image = image();
     let digest = image.layers[0].digest();
     type Plant = fn(&Path);
@@ -90,7 +90,7 @@ fn what_cannot_be_a_file_of_the_store_is_told_and_not_opened() {
             outcome.fails_in_one_line();
         }
     }
-    // A blob that its owner may not read: root may.
+    // A blob that its owner may not read. Root may read it.
     let bench = Bench::new();
     bench.pull(&image).exits(0);
     fs::set_permissions(bench.home.blob(&digest), fs::Permissions::from_mode(0o0)).unwrap();
@@ -98,9 +98,9 @@ fn what_cannot_be_a_file_of_the_store_is_told_and_not_opened() {
     bench.home.run(&args).exits(if is_root() { 0 } else { 9 });
 }
 
-/// L4: an index that is too large to be one, and what others wrote into a good one.
+/// L4: an index above the size limit.
 #[test]
-fn an_index_without_end_is_not_read() {
+fn refuses_an_oversized_index() {
     let bench = Bench::new();
     bench.pull(&image()).exits(0);
     let index = fs::File::options().write(true).open(bench.home.store().join("index.json")).unwrap();
@@ -110,9 +110,9 @@ fn an_index_without_end_is_not_read() {
     }
 }
 
-/// L11 and A28: a staging folder is ours alone, or it is not used.
+/// L11 and A28: pullet uses a staging folder only if it is a real folder of its user.
 #[test]
-fn a_staging_folder_of_somebody_elses_is_not_entered() {
+fn refuses_a_staging_folder_of_another_user() {
     let bench = Bench::new();
     bench.pull(&image()).exits(0);
     let args = ["unpack", "--pull", "never", &bench.registry.name("app"), "root"];
@@ -128,7 +128,7 @@ fn a_staging_folder_of_somebody_elses_is_not_entered() {
         bench.home.run(&args).exits(9).fails_in_one_line().says("belongs to another user");
         fs::remove_dir(&staging).unwrap();
     }
-    // What a run that died left, whatever modes it has.
+    // Leftovers of a run that died are removed, whatever their modes.
     fs::create_dir_all(staging.join("root/deep/er")).unwrap();
     fs::write(staging.join("partial"), "x").unwrap();
     fs::set_permissions(staging.join("root/deep"), fs::Permissions::from_mode(0o0)).unwrap();

@@ -1,6 +1,7 @@
-//! SIGINT and SIGTERM end the work wherever it waits, tidied up and with their codes; and streams that are gone do no harm.
+//! SIGINT and SIGTERM end the program wherever it waits: it cleans up and exits with the signal's code. Closed standard
+//! streams do no harm.
 //!
-//! No test asserts a time: what would go on waiting is told to wait for an hour, and the harness takes that for a hang.
+//! No test asserts a time: a wait that the signal does not end lasts an hour, which the harness reports as a hang.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -26,19 +27,19 @@ use kit::registry::Registry;
 
 const BOTH: [(Signal, i32); 2] = [(Signal::INT, 130), (Signal::TERM, 143)];
 
-/// Waits until something is so; what brings it about is under way.
+/// Waits until a condition holds that another thread or process brings about.
 #[track_caller]
-pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let begun = std::time::Instant::now();
-    while !is_so() {
-        assert!(begun.elapsed().as_secs() < 60, "never: {what}");
+pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let start = std::time::Instant::now();
+    while !condition() {
+        assert!(start.elapsed().as_secs() < 60, "timed out: {what}");
         std::thread::yield_now();
     }
 }
 
-/// Signals a run that waits, and holds its end against what is promised.
+/// Sends a signal to a waiting run, and expects the exit code and the message.
 #[track_caller]
-fn end(case: &str, running: Running, (signal, code): (Signal, i32)) -> Finished {
+fn interrupt(case: &str, running: Running, (signal, code): (Signal, i32)) -> Finished {
     running.signal(signal);
     running.wait().exits_in(case, code).fails_in_one_line().says("interrupted")
 }
@@ -47,10 +48,10 @@ fn image() -> Image {
     Image::new(vec![Layer::plain(&kit::archive::archive(&[file("f", vec![7; 5000])]))])
 }
 
-const PATIENT: [&str; 4] = ["--stall-timeout", "3600", "--retries", "5"];
+const LONG_WAITS: [&str; 4] = ["--stall-timeout", "3600", "--retries", "5"];
 
 #[test]
-fn a_pull_that_waits_for_the_network_ends_and_keeps_what_it_has() {
+fn interrupts_a_waiting_download_and_keeps_the_partial_file() {
     let authority = Authority::new();
     for signal in BOTH {
         for (case, registry, proxy) in [
@@ -64,51 +65,56 @@ fn a_pull_that_waits_for_the_network_ends_and_keeps_what_it_has() {
             let layer = image.layers[0].digest();
             registry.fault(on(&layer).nth(1).stall(1000));
             let ca = home.write("ca.pem", authority.pem());
-            // Loopback is never asked through a proxy.
+            // Loopback never goes through a proxy.
             let name = match proxy {
                 None => pushed,
                 Some(_) => format!("registry.example:{}/app:latest", registry.port()),
             };
             let insecure = format!("registry.example:{}", registry.port());
-            let args = [&["pull"], &PATIENT[..], &["--ca-file", &ca, "--insecure-registry", &insecure, &name]].concat();
+            let args =
+                [&["pull"], &LONG_WAITS[..], &["--ca-file", &ca, "--insecure-registry", &insecure, &name]].concat();
             let variables: Vec<(&str, String)> =
                 proxy.iter().map(|(scheme, proxy)| ("ALL_PROXY", format!("{scheme}://{}", proxy.host()))).collect();
             let variables: Vec<(&str, &str)> = variables.iter().map(|(key, value)| (*key, value.as_str())).collect();
             let running = home.pullet(&args).envs(&variables).start();
             let partial = home.path("store/ingest").join(format!("{}.partial", layer.replace(':', "-")));
             until("bytes in the partial file", || fs::metadata(&partial).is_ok_and(|meta| meta.len() == 1000));
-            end(case, running, signal);
+            interrupt(case, running, signal);
             assert_eq!(fs::metadata(&partial).unwrap().len(), 1000, "{case}");
             assert!(home.index().is_empty(), "{case}");
             home.pullet(&args).envs(&variables).run().exits_in(case, 0);
-            let asked: Vec<_> = registry.calls().into_iter().filter(|c| c.request.target.contains(&layer)).collect();
+            let requests: Vec<_> = registry.calls().into_iter().filter(|c| c.request.target.contains(&layer)).collect();
             let size = image.layers[0].blob.len();
-            assert_eq!(asked[1].request.header("range"), Some(format!("bytes=1000-{}", size - 1).as_str()), "{case}");
+            assert_eq!(
+                requests[1].request.header("range"),
+                Some(format!("bytes=1000-{}", size - 1).as_str()),
+                "{case}"
+            );
         }
     }
 }
 
 #[test]
-fn every_other_wait_of_a_pull_ends_too() {
+fn interrupts_every_other_wait_of_a_pull() {
     let image = image();
     for signal in BOTH {
         let start = |bench: &Bench| {
             let name = image.push(&bench.registry, "app", "latest");
-            bench.home.pullet(&[&["pull"], &PATIENT[..], &[&name]].concat()).start()
+            bench.home.pullet(&[&["pull"], &LONG_WAITS[..], &[&name]].concat()).start()
         };
         let bench = Bench::new();
         let latch = Latch::default();
         bench.registry.fault(on("/manifests/").held(&latch));
         let running = start(&bench);
         bench.registry.wait_for("/manifests/");
-        end("no answer", running, signal);
+        interrupt("no answer", running, signal);
         latch.open();
 
         let bench = Bench::new();
         bench.registry.fault(on("/manifests/").status(503).header("Retry-After", "59"));
         let running = start(&bench);
         bench.registry.wait_for("/manifests/");
-        end("a wait before a retry", running, signal);
+        interrupt("a wait before a retry", running, signal);
 
         for lock in ["lock", "prune.lock", &format!("ingest/{}.partial", image.layers[0].digest().replace(':', "-"))] {
             let bench = Bench::new();
@@ -118,16 +124,16 @@ fn every_other_wait_of_a_pull_ends_too() {
             bench.registry.clear_log();
             let running = start(&bench);
             bench.registry.wait_for("/manifests/");
-            end(lock, running, signal);
+            interrupt(lock, running, signal);
             drop(held);
             start(&bench).wait().exits_in(lock, 0);
         }
     }
 }
 
-/// A listener whose queue is full: who connects waits.
+/// A listener whose queue is full, so that a connection attempt waits.
 #[test]
-fn a_connection_that_does_not_come_about_is_not_waited_for() {
+fn interrupts_a_connection_attempt() {
     for signal in BOTH {
         use rustix::net::{AddressFamily, SocketType, bind, listen, socket};
         let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
@@ -140,32 +146,34 @@ fn a_connection_that_does_not_come_about_is_not_waited_for() {
             .map_while(Result::ok)
             .collect();
         let home = Home::new();
-        let running = home.pullet(&[&["digest"], &PATIENT[..], &[&format!("{address}/app")]].concat()).start();
+        let running = home.pullet(&[&["digest"], &LONG_WAITS[..], &[&format!("{address}/app")]].concat()).start();
         let (port, pid) = (format!(":{:04X} 02", address.port()), running.id());
-        until("a SYN", || fs::read_to_string(format!("/proc/{pid}/net/tcp")).is_ok_and(|text| text.contains(&port)));
-        end("connecting", running, signal);
+        until("a SYN is sent", || {
+            fs::read_to_string(format!("/proc/{pid}/net/tcp")).is_ok_and(|text| text.contains(&port))
+        });
+        interrupt("connecting", running, signal);
         drop(queue);
     }
 }
 
 #[cfg(feature = "socks")]
 #[test]
-fn a_socks_proxy_that_does_not_respond_is_not_waited_for() {
+fn interrupts_a_silent_socks_proxy() {
     for signal in BOTH {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let proxy = format!("socks5://{}", listener.local_addr().unwrap());
         let home = Home::new();
-        let args = [&["digest"], &PATIENT[..], &["registry.example/app"]].concat();
+        let args = [&["digest"], &LONG_WAITS[..], &["registry.example/app"]].concat();
         let running = home.pullet(&args).env("ALL_PROXY", &*proxy).start();
         let connection = listener.accept().unwrap();
-        end("SOCKS", running, signal);
+        interrupt("SOCKS", running, signal);
         drop(connection);
     }
 }
 
-/// `/etc/hosts` is a FIFO to which nothing is written, so that the system's lookup blocks.
+/// `/etc/hosts` is a FIFO that nothing writes to, so that the system's lookup blocks.
 #[test]
-fn a_lookup_of_a_host_name_ends_too() {
+fn interrupts_a_host_name_lookup() {
     for signal in BOTH {
         let home = Home::new();
         let etc = home.etc(&[]);
@@ -173,23 +181,23 @@ fn a_lookup_of_a_host_name_ends_too() {
         fs::remove_file(&hosts).unwrap();
         rustix::fs::mkfifoat(CWD, &hosts, 0o644.into()).unwrap();
         let running =
-            home.pullet(&[&["digest"], &PATIENT[..], &["registry.example/app"]].concat()).with_etc(&etc).start();
+            home.pullet(&[&["digest"], &LONG_WAITS[..], &["registry.example/app"]].concat()).with_etc(&etc).start();
         let mut waiting = None;
-        until("a look at /etc/hosts", || {
+        until("/etc/hosts is opened", || {
             waiting = fs::File::options().write(true).custom_flags(0o4000).open(&hosts).ok();
             waiting.is_some()
         });
-        end("a lookup", running, signal);
+        interrupt("a lookup", running, signal);
     }
 }
 
-/// Each call takes its time; the process is still the shell's.
+/// A shell command that delays each of these calls. The process ID stays that of the shell.
 fn slow(call: &str) -> String {
     format!("exec strace -D -qq -o /dev/null -e inject={call}:delay_enter=50000 \"$@\"")
 }
 
 #[test]
-fn an_unpack_ends_without_a_trace() {
+fn interrupts_an_unpack_and_removes_the_tree() {
     let image = Image::new(vec![Layer::of(&[file("zeros", vec![0; 20 << 20])])]);
     for signal in BOTH {
         let bench = Bench::new();
@@ -197,32 +205,32 @@ fn an_unpack_ends_without_a_trace() {
         let args = ["unpack", "--pull", "never", &bench.registry.name("app"), &bench.home.arg("root")];
         let running = bench.home.pullet(&args).through_shell(&slow("write")).start();
         until("a file in the tree", || bench.home.path(".root.pullet/root/zeros").exists());
-        end("unpack", running, signal);
-        let mut left: Vec<_> =
+        interrupt("unpack", running, signal);
+        let mut remaining: Vec<_> =
             fs::read_dir(bench.home.path("")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-        left.sort();
-        assert_eq!(left, ["home", "store"]);
+        remaining.sort();
+        assert_eq!(remaining, ["home", "store"]);
     }
 }
 
 #[test]
-fn a_verification_ends() {
+fn interrupts_verify() {
     let image = Image::new(vec![Layer::plain(&kit::archive::archive(&[file("f", vec![0; 20 << 20])]))]);
     let bench = Bench::new();
     bench.pull(&image).exits(0);
     for signal in BOTH {
         let running = bench.home.pullet(&["verify"]).through_shell(&slow("read")).start();
         let (pid, digest) = (running.id(), image.layers[0].digest().replace("sha256:", ""));
-        until("the layer open", || {
+        until("the layer is open", || {
             let open = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
             open.filter_map(|fd| fs::read_link(fd.path()).ok()).any(|path| path.ends_with(&digest))
         });
-        end("verify", running, signal);
+        interrupt("verify", running, signal);
     }
 }
 
 #[test]
-fn a_credential_helper_is_not_waited_for() {
+fn interrupts_a_credential_helper() {
     for signal in BOTH {
         let home = Home::new();
         fs::create_dir(home.path("bin")).unwrap();
@@ -233,14 +241,15 @@ fn a_credential_helper_is_not_waited_for() {
         let authfile = home.write("auth.json", r#"{"credHelpers":{"127.0.0.1:1":"slow"}}"#);
         let variables = [("PATH", path.as_str())];
         let running = home.pullet(&["digest", "--authfile", &authfile, "127.0.0.1:1/app"]).envs(&variables).start();
-        until("the program running", || home.path("asked").exists());
-        end("a helper", running, signal);
+        until("the helper is running", || home.path("asked").exists());
+        interrupt("a helper", running, signal);
     }
 }
 
-/// A FIFO where a file belongs hears no signal, and standard input has nobody else to wait for.
+/// Opening a FIFO in place of a file does not react to the first signal, so that the second must end the program. Reading
+/// a password from standard input ends at the first.
 #[test]
-fn a_second_signal_ends_at_once_and_the_first_one_a_wait_for_input() {
+fn a_second_signal_ends_the_program_and_the_first_ends_a_wait_for_input() {
     let home = Home::new();
     rustix::fs::mkfifoat(CWD, home.path("fifo"), 0o600.into()).unwrap();
     let catches = |pid: u32| {
@@ -249,7 +258,7 @@ fn a_second_signal_ends_at_once_and_the_first_one_a_wait_for_input() {
         u64::from_str_radix(caught, 16).is_ok_and(|mask| mask & 0x4002 == 0x4002)
     };
     let running = home.pullet(&["digest", "--ca-file", "fifo", "127.0.0.1:1/app"]).start();
-    until("handlers", || catches(running.id()));
+    until("the handlers are installed", || catches(running.id()));
     running.signal(Signal::INT);
     running.signal(Signal::TERM);
     running.wait().exits_among("twice", &[130, 143]);
@@ -257,24 +266,24 @@ fn a_second_signal_ends_at_once_and_the_first_one_a_wait_for_input() {
         let args = ["login", "-u", "robot", "--password-stdin", "127.0.0.1:1"];
         let running = home.pullet(&args).through_shell("exec \"$@\" < fifo").start();
         let _open = fs::File::options().write(true).open(home.path("fifo")).unwrap();
-        until("handlers", || catches(running.id()));
+        until("the handlers are installed", || catches(running.id()));
         running.signal(signal);
         running.wait().exits(code);
     }
 }
 
-/// What a terminal shows of `command`, with something typed after each of the texts.
-fn typed(home: &Home, command: &str, talk: &mut dyn FnMut(&str) -> Option<Vec<u8>>) -> String {
+/// Runs `command` in a terminal and returns the screen. `answer` sees the screen after each byte and may type keys.
+fn run_in_terminal(home: &Home, command: &str, answer: &mut dyn FnMut(&str) -> Option<Vec<u8>>) -> String {
     let mut script = debian::command("script");
     script.args(["-qec", command, "/dev/null"]).env_clear().env("SHELL", "/bin/sh").env("TERM", "xterm");
     script.env("HOME", home.path("home")).env("PULLET_STORE", home.store()).env("PATH", "/usr/bin:/bin");
     let mut child = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    let (mut keys, mut shown) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+    let (mut keys, mut output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
     let (mut screen, mut byte) = (Vec::new(), [0]);
-    while shown.read(&mut byte).unwrap() == 1 {
+    while output.read(&mut byte).unwrap() == 1 {
         screen.push(byte[0]);
-        if let Some(answer) = talk(&String::from_utf8_lossy(&screen)) {
-            keys.write_all(&answer).unwrap();
+        if let Some(typed) = answer(&String::from_utf8_lossy(&screen)) {
+            keys.write_all(&typed).unwrap();
         }
     }
     child.wait().unwrap();
@@ -282,25 +291,25 @@ fn typed(home: &Home, command: &str, talk: &mut dyn FnMut(&str) -> Option<Vec<u8
 }
 
 #[test]
-fn the_terminal_is_left_as_it_was() {
-    // A pull: the live line is gone, and the error has a line of its own.
+fn restores_the_terminal() {
+    // A pull: the progress line is cleared, and the error has a separate line.
     let (bench, image) = (Bench::new(), image());
     let name = image.push(&bench.registry, "app", "latest");
     bench.registry.fault(on(image.layers[0].digest()).stall(1000));
     let command = format!("trap : INT; {} pull {name}; echo \"code $?\"", program().display());
     let mut is_typed = false;
-    let screen = typed(&bench.home, &command, &mut |screen| {
+    let screen = run_in_terminal(&bench.home, &command, &mut |screen| {
         let now = screen.contains("Downloading") && !std::mem::replace(&mut is_typed, screen.contains("Downloading"));
         now.then(|| vec![3])
     });
     let end = screen.rsplit("\r\u{1b}[K").next().unwrap();
     assert!(end.starts_with("pullet: pull ") && end.ends_with("interrupted\r\ncode 130\r\n"), "{screen:?}");
-    // A password: the echo is back, whether by a key or by a signal.
+    // A password prompt: the echo is restored after a key and after a signal.
     for (case, code) in [("key", 130), ("TERM", 143), ("INT", 130)] {
         let login = format!("{} login -u robot {}", program().display(), bench.registry.host());
         let command = format!("sh -c 'echo \"pid $$ \"; exec {login}'; echo \"code $?\"; stty -a");
         let mut is_done = false;
-        let screen = typed(&bench.home, &command, &mut |screen| {
+        let screen = run_in_terminal(&bench.home, &command, &mut |screen| {
             if is_done || !screen.ends_with("Password: ") {
                 return None;
             }
@@ -318,7 +327,7 @@ fn the_terminal_is_left_as_it_was() {
 }
 
 #[test]
-fn a_reader_that_went_away_is_no_fault() {
+fn a_closed_output_pipe_is_not_an_error() {
     let bench = Bench::new();
     bench.pull(&Image::small("x")).exits(0);
     for args in [&["images"][..], &["--help"], &["verify"], &["tags", &bench.registry.name("app")]] {
@@ -331,7 +340,7 @@ fn a_reader_that_went_away_is_no_fault() {
     bench.home.pullet(&["images"]).stdout(full).run().exits(9).fails_in_one_line().says("standard output");
 }
 
-/// Nothing of the store may be opened as one of the standard streams, and be written to as such.
+/// A file of the store must not get the descriptor of a closed standard stream, because messages would be written to it.
 #[test]
 fn closed_standard_streams_do_no_harm() {
     for closed in ["<&-", ">&-", "2>&-", "<&- >&- 2>&-", "<&- 2>&-"] {

@@ -1,4 +1,4 @@
-//! The store from outside: where it is and what others read in it, `images`, and `verify` on a store that is broken.
+//! The store from outside: its location and layout, `images`, and `verify` on a broken store.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -18,12 +18,12 @@ fn image() -> Image {
 }
 
 #[test]
-fn the_store_is_where_it_was_told_to_be() {
+fn uses_the_configured_store_directory() {
     let bench = Bench::new();
     let name = Image::small("x").push(&bench.registry, "app", "latest");
     bench.home.run(&["pull", "-q", "--store", "elsewhere/store", &name]).exits(0);
     assert!(bench.home.path("elsewhere/store/oci-layout").exists(), "--store");
-    assert!(!bench.home.store().exists(), "the environment ruled over the option");
+    assert!(!bench.home.store().exists(), "the environment must not override the option");
     bench.home.run(&["pull", "-q", &name]).exits(0);
     assert_eq!(
         fs::read_to_string(bench.home.store().join("oci-layout")).unwrap().replace([' ', '\n'], ""),
@@ -35,7 +35,7 @@ fn the_store_is_where_it_was_told_to_be() {
 }
 
 #[test]
-fn the_index_carries_the_names_that_others_read() {
+fn the_index_has_the_names_that_other_tools_read() {
     let bench = Bench::new();
     let image = image();
     bench.pull(&image).exits(0);
@@ -58,7 +58,7 @@ fn the_index_carries_the_names_that_others_read() {
 }
 
 #[test]
-fn images_is_a_table() {
+fn images_prints_a_table() {
     let bench = Bench::new();
     let outcome = bench.home.run(&["images"]).exits(0);
     assert_eq!(outcome.stdout.lines().count(), 1, "{outcome}");
@@ -77,7 +77,7 @@ fn images_is_a_table() {
         assert!(line.split_whitespace().any(|word| word == tag), "{line}");
         assert!(line.contains(short(&image.config_digest())), "{line}");
     }
-    // The columns stand under their heads.
+    // The columns are aligned with their headings.
     let at = lines[0].find("TAG").unwrap();
     assert!(lines[1..].iter().all(|line| line.as_bytes()[at - 1] == b' ' && line.as_bytes()[at] != b' '), "{outcome}");
     let ids = bench.home.run(&["images", "-q"]).exits(0);
@@ -86,7 +86,7 @@ fn images_is_a_table() {
 }
 
 #[test]
-fn images_asks_nobody_and_changes_nothing() {
+fn images_and_verify_make_no_request_and_no_change() {
     let bench = Bench::new();
     bench.pull(&image()).exits(0);
     bench.registry.clear_log();
@@ -98,7 +98,7 @@ fn images_asks_nobody_and_changes_nothing() {
 }
 
 #[test]
-fn verify_finds_what_is_broken_and_removes_it_when_told() {
+fn verify_finds_corrupt_blobs_and_removes_them_on_request() {
     type Damage = fn(&mut Vec<u8>);
     let breaks: [(&str, Damage); 4] = [
         ("a flipped bit", |bytes| bytes[10] ^= 1),
@@ -118,9 +118,9 @@ fn verify_finds_what_is_broken_and_removes_it_when_told() {
         fs::write(&path, bytes).unwrap();
         let outcome = bench.home.run(&["verify"]).exits_in(case, 8);
         assert!(format!("{}{}", outcome.stdout, outcome.stderr).contains(short(&digest)), "{case}\n{outcome}");
-        assert!(path.exists(), "{case}: repaired without being told");
+        assert!(path.exists(), "{case}: removed without --remove-corrupt");
         bench.home.run(&["verify", &bench.registry.name("app")]).exits_in(&format!("{case}, by name"), 8);
-        // What was wrong is right now, and was wrong: both codes have their reason.
+        // Either code is right: the blob was corrupt, and it is removed now.
         bench.home.run(&["verify", "--remove-corrupt"]).exits_among(&format!("{case}, removed"), &[0, 8]);
         assert!(!path.exists(), "{case}: still there");
         bench.registry.clear_log();
@@ -133,12 +133,12 @@ fn verify_finds_what_is_broken_and_removes_it_when_told() {
             .filter(|target| target.contains("/blobs/"))
             .collect();
         assert_eq!(blobs, [format!("/v2/app/blobs/{digest}")], "{case}");
-        bench.home.run(&["verify"]).exits_in(&format!("{case}, mended"), 0);
+        bench.home.run(&["verify"]).exits_in(&format!("{case}, repaired"), 0);
     }
 }
 
 #[test]
-fn verify_looks_at_every_blob() {
+fn verify_checks_every_blob() {
     let (bench, image) = (Bench::new(), image());
     bench.pull(&image).exits(0);
     let mut all: Vec<String> = image.layers.iter().map(Layer::digest).collect();
@@ -155,15 +155,15 @@ fn verify_looks_at_every_blob() {
     }
     bench.home.run(&["verify"]).exits(0);
     fs::remove_file(bench.home.blob(&image.layers[0].digest())).unwrap();
-    bench.home.run(&["verify"]).exits_among("a blob that is gone", &[3, 8]);
-    bench.home.run(&["verify", &bench.registry.name("nobody")]).exits_in("an image that is not there", 3);
+    bench.home.run(&["verify"]).exits_among("a missing blob", &[3, 8]);
+    bench.home.run(&["verify", &bench.registry.name("nobody")]).exits_in("an image that is not stored", 3);
 }
 
-/// Puts something else in the place of a blob.
+/// Puts something else in place of a blob.
 type Plant = fn(&Path);
 
-/// What is no readable file of its own: `verify` must neither wait for it nor stop at it.
-fn odd_things() -> Vec<(&'static str, Plant)> {
+/// Files that are not readable regular files. `verify` must neither wait for them nor stop at them.
+fn irregular_files() -> Vec<(&'static str, Plant)> {
     vec![
         ("a FIFO", |path| rustix::fs::mkfifoat(CWD, path, 0o600.into()).unwrap()),
         ("an empty folder", |path| fs::create_dir(path).unwrap()),
@@ -176,17 +176,17 @@ fn odd_things() -> Vec<(&'static str, Plant)> {
     ]
 }
 
-/// The digests that `verify` tells of, in its order.
-fn told(outcome: &Finished) -> Vec<&str> {
+/// The digests that `verify` reports, in its order.
+fn reported(outcome: &Finished) -> Vec<&str> {
     outcome.stdout.lines().filter_map(|line| line.split_once(": ")).map(|(digest, _)| digest).collect()
 }
 
 #[test]
-fn verify_tells_of_everything_odd_and_goes_on() {
-    for (case, plant) in odd_things() {
+fn verify_reports_irregular_files_and_continues() {
+    for (case, plant) in irregular_files() {
         let (bench, image) = (Bench::new(), image());
         bench.pull(&image).exits(0);
-        // The odd thing has the first place and a flipped bit the last: between them nothing is left out.
+        // The irregular file comes first and a flipped bit last, so that every blob between them must be verified.
         let mut layers: Vec<String> = image.layers.iter().map(Layer::digest).collect();
         layers.sort();
         fs::remove_file(bench.home.blob(&layers[0])).unwrap();
@@ -198,18 +198,18 @@ fn verify_tells_of_everything_odd_and_goes_on() {
         for name in [&[][..], &[bench.registry.name("app")]] {
             let args: Vec<&str> = ["verify"].into_iter().chain(name.iter().map(String::as_str)).collect();
             let outcome = bench.home.run(&args).exits_in(case, 8).fails_in_one_line();
-            assert_eq!(told(&outcome), [layers[0].as_str(), &layers[2]], "{case}\n{outcome}");
+            assert_eq!(reported(&outcome), [layers[0].as_str(), &layers[2]], "{case}\n{outcome}");
             assert!(outcome.stdout.contains("3 blobs verified"), "{case}\n{outcome}");
         }
-        // A folder may be left where it is, as nothing of ours; it must not save the next one.
+        // A folder may stay, because pullet did not create it, but the corrupt blob after it must be removed.
         let outcome = bench.home.run(&["verify", "--remove-corrupt"]).exits_among(case, &[0, 8, 9]);
-        assert!(!path.exists(), "{case}: what comes behind it is still there\n{outcome}");
-        assert_eq!(told(&outcome), [layers[0].as_str(), &layers[2]], "{case}\n{outcome}");
+        assert!(!path.exists(), "{case}: the corrupt blob after it is still there\n{outcome}");
+        assert_eq!(reported(&outcome), [layers[0].as_str(), &layers[2]], "{case}\n{outcome}");
     }
 }
 
 #[test]
-fn verify_tells_of_a_blob_that_it_may_not_read() {
+fn verify_reports_an_unreadable_blob() {
     let (bench, image) = (Bench::new(), image());
     let name = image.push(&bench.registry, "app", "latest");
     let run = |args: &[&str]| bench.home.pullet(args).user(ordinary_user()).run();
@@ -217,12 +217,12 @@ fn verify_tells_of_a_blob_that_it_may_not_read() {
     let digest = image.layers[1].digest();
     fs::set_permissions(bench.home.blob(&digest), fs::Permissions::from_mode(0o000)).unwrap();
     let outcome = run(&["verify"]).exits(8).fails_in_one_line();
-    assert_eq!(told(&outcome), [digest.as_str()], "{outcome}");
+    assert_eq!(reported(&outcome), [digest.as_str()], "{outcome}");
     assert!(outcome.stdout.contains("4 blobs verified"), "{outcome}");
 }
 
 #[test]
-fn verify_misses_no_blob_that_a_named_image_needs() {
+fn verify_reports_missing_blobs_of_an_image() {
     let image = image();
     let layer = image.layers[1].digest();
     for (case, digest) in
@@ -237,7 +237,7 @@ fn verify_misses_no_blob_that_a_named_image_needs() {
             let case = format!("without {case}, {args:?}");
             let outcome = bench.home.run(args).exits_in(&case, code);
             if code == 8 {
-                assert_eq!(told(&outcome), [digest.as_str()], "{case}\n{outcome}");
+                assert_eq!(reported(&outcome), [digest.as_str()], "{case}\n{outcome}");
             }
         }
         bench.home.run(&["pull", &name]).exits_in(case, 0);
@@ -246,11 +246,11 @@ fn verify_misses_no_blob_that_a_named_image_needs() {
 }
 
 #[test]
-fn a_corrupt_manifest_is_told_removed_and_pulled_again() {
+fn a_corrupt_manifest_is_reported_removed_and_pulled_again() {
     type Damage = fn(&mut Vec<u8>);
     let damages: [(&str, Damage); 4] = [
         ("a flipped bit", |bytes| bytes[5] ^= 1),
-        ("no JSON", |bytes| bytes.fill(b'x')),
+        ("not JSON", |bytes| bytes.fill(b'x')),
         ("cut", |bytes| bytes.truncate(20)),
         ("empty", |bytes| bytes.clear()),
     ];
@@ -262,20 +262,20 @@ fn a_corrupt_manifest_is_told_removed_and_pulled_again() {
         damage(&mut bytes);
         fs::write(&path, &bytes).unwrap();
         let outcome = bench.home.run(&["verify", &name]).exits_in(case, 8).fails_in_one_line();
-        assert_eq!(told(&outcome), [image.digest().as_str()], "{case}\n{outcome}");
-        assert_eq!(fs::read(&path).unwrap(), bytes, "{case}: changed without being told");
+        assert_eq!(reported(&outcome), [image.digest().as_str()], "{case}\n{outcome}");
+        assert_eq!(fs::read(&path).unwrap(), bytes, "{case}: changed without --remove-corrupt");
         let outcome = bench.home.run(&["verify", "--remove-corrupt", &name]).exits_among(case, &[0, 8]);
         assert!(!path.exists(), "{case}: still there\n{outcome}");
         bench.registry.clear_log();
         bench.home.run(&["pull", &name]).exits_in(&format!("{case}, pulled again"), 0);
         assert_eq!(bench.registry.log().len(), 1, "{case}: {}", bench.registry.log().join("\n"));
-        bench.home.run(&["verify", &name]).exits_in(&format!("{case}, mended"), 0);
+        bench.home.run(&["verify", &name]).exits_in(&format!("{case}, repaired"), 0);
         bench.home.run(&["unpack", "--pull", "never", &name, &bench.home.arg("root")]).exits_in(case, 0);
     }
 }
 
 #[test]
-fn a_store_that_is_broken_is_told_of() {
+fn reports_a_broken_store() {
     for (case, name, text) in [
         ("another version", "oci-layout", r#"{"imageLayoutVersion":"9.0.0"}"#),
         ("a torn index", "index.json", r#"{"schemaVersion":2,"manif"#),
@@ -294,7 +294,7 @@ fn a_store_that_is_broken_is_told_of() {
 }
 
 #[test]
-fn what_stands_in_a_blobs_place_is_not_taken_for_it() {
+fn does_not_accept_another_file_in_place_of_a_blob() {
     let image = image();
     let digest = image.layers[1].digest();
     let cases: [(&str, Plant, &[i32]); 6] = [
@@ -322,8 +322,8 @@ fn what_stands_in_a_blobs_place_is_not_taken_for_it() {
 }
 
 #[test]
-fn a_store_may_be_shared_by_several_pulls_at_once() {
-    // The first pulls of a store are those that make it: several rounds, each with a fresh one.
+fn parallel_pulls_share_a_store() {
+    // The first pulls create the store, so each round starts with a new one.
     for round in 0..3 {
         let bench = Bench::new();
         let common = image().layers;
@@ -353,27 +353,27 @@ fn a_store_may_be_shared_by_several_pulls_at_once() {
 }
 
 #[test]
-fn names_and_members_of_others_stay_in_the_index() {
+fn keeps_entries_and_members_of_other_tools_in_the_index() {
     let bench = Bench::new();
     bench.pull(&Image::small("first")).exits(0);
     let path = bench.home.store().join("index.json");
     let mut index: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
     index["manifests"][0]["annotations"]["org.example.note"] = "mine".into();
     index["annotations"] = serde_json::json!({ "org.example.store": "mine too" });
-    let foreign = serde_json::json!({
+    let other = serde_json::json!({
         "mediaType": "application/vnd.oci.image.manifest.v1+json",
         "digest": format!("sha256:{}", "0".repeat(64)),
         "size": 2,
-        "annotations": { "org.opencontainers.image.ref.name": "somebody-elses" },
+        "annotations": { "org.opencontainers.image.ref.name": "another-tool" },
     });
-    index["manifests"].as_array_mut().unwrap().push(foreign.clone());
+    index["manifests"].as_array_mut().unwrap().push(other.clone());
     fs::write(&path, index.to_string()).unwrap();
     let name = Image::small("second").push(&bench.registry, "other", "latest");
     bench.home.run(&["pull", &name]).exits(0);
     let after: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
     assert_eq!(after["annotations"]["org.example.store"], "mine too");
     let entries = after["manifests"].as_array().unwrap();
-    assert!(entries.contains(&foreign), "{after}");
+    assert!(entries.contains(&other), "{after}");
     assert!(entries.iter().any(|entry| entry["annotations"]["org.example.note"] == "mine"), "{after}");
     assert_eq!(entries.len(), 3, "{after}");
 }

@@ -1,5 +1,5 @@
-//! `unpack --stream`: from the socket to the tree in one pass. Nothing is kept in the store, and the tree appears only
-//! when all of it is proven.
+//! `unpack --stream`: from the socket to the tree in one pass. Nothing is stored, and the tree appears only when all of it
+//! is verified.
 
 use std::fs;
 
@@ -25,18 +25,18 @@ fn pushed() -> (Bench, Image, String) {
     (bench, image, name)
 }
 
-fn nothing_is_left(bench: &Bench, case: &str) {
-    assert!(!bench.home.path("root").exists(), "{case}: there is a tree");
-    assert!(!bench.home.path(".root.pullet").exists(), "{case}: the staging tree is left");
-    assert!(!bench.home.store().exists(), "{case}: there is a store");
+fn assert_nothing_left(bench: &Bench, case: &str) {
+    assert!(!bench.home.path("root").exists(), "{case}: a tree was left");
+    assert!(!bench.home.path(".root.pullet").exists(), "{case}: the staging tree was left");
+    assert!(!bench.home.store().exists(), "{case}: a store was created");
 }
 
 #[test]
-fn the_tree_is_the_same_and_no_store_is_made() {
+fn makes_the_same_tree_without_a_store() {
     for jobs in ["1", "2"] {
         let (bench, image, name) = pushed();
         bench.home.run(&["unpack", "--stream", "-j", jobs, &name, "streamed"]).exits(0).prints("");
-        assert!(!bench.home.store().exists(), "there is a store");
+        assert!(!bench.home.store().exists(), "a store was created");
         assert_eq!(bench.registry.calls().len(), 2 + image.layers.len(), "{:?}", bench.registry.log());
         assert_eq!(bench.registry.connections(), 1);
         bench.home.run(&["unpack", &name, "stored"]).exits(0);
@@ -45,16 +45,16 @@ fn the_tree_is_the_same_and_no_store_is_made() {
     }
 }
 
-/// An initramfs has no place for one.
+/// An initramfs has no place for a store.
 #[test]
-fn no_store_is_needed() {
+fn needs_no_store() {
     let (bench, _, name) = pushed();
     let nowhere = bench.home.write("file", "");
     bench.home.run(&["unpack", "--stream", "--store", &format!("{nowhere}/store"), &name, "root"]).exits(0);
 }
 
 #[test]
-fn what_the_store_has_is_unpacked_from_there() {
+fn unpacks_a_stored_image_without_requests() {
     let (bench, _, name) = pushed();
     bench.home.run(&["pull", &name]).exits(0);
     bench.registry.clear_log();
@@ -66,7 +66,7 @@ fn what_the_store_has_is_unpacked_from_there() {
 }
 
 #[test]
-fn a_body_that_breaks_off_goes_on_where_it_was() {
+fn resumes_a_cut_body_of_a_streamed_layer() {
     type Second = fn(Fault, &Image) -> Fault;
     let cases: [(&str, Second, &[u16]); 3] = [
         ("a range", |fault, _| fault, &[200, 206]),
@@ -83,10 +83,10 @@ fn a_body_that_breaks_off_goes_on_where_it_was() {
             }
             bench.home.run(&["unpack", "--stream", "-j", jobs, "--retries", "1", &name, "root"]).exits_in(case, 0);
             let calls = bench.registry.calls();
-            let asked: Vec<_> = calls.iter().filter(|call| call.request.target.contains(&layer)).collect();
-            assert_eq!(asked.iter().map(|call| call.status).collect::<Vec<_>>(), statuses, "{case}");
+            let requests: Vec<_> = calls.iter().filter(|call| call.request.target.contains(&layer)).collect();
+            assert_eq!(requests.iter().map(|call| call.status).collect::<Vec<_>>(), statuses, "{case}");
             let rest = format!("bytes=150000-{}", image.layers[0].blob.len() - 1);
-            assert_eq!(asked[1].request.header("range"), Some(rest.as_str()), "{case}");
+            assert_eq!(requests[1].request.header("range"), Some(rest.as_str()), "{case}");
             assert_eq!(fs::read(bench.home.path("root/d/kept")).unwrap(), noise(400_000), "{case}");
         }
     }
@@ -96,11 +96,11 @@ fn a_body_that_breaks_off_goes_on_where_it_was() {
     let (bench, image, name) = pushed();
     bench.registry.fault(on(image.layers[0].digest()).cut(1));
     bench.home.run(&["unpack", "--stream", "--retries", "1", &name, "root"]).exits(5).fails_in_one_line();
-    nothing_is_left(&bench, "a byte at a time");
+    assert_nothing_left(&bench, "a byte at a time");
 }
 
 #[test]
-fn a_refused_range_is_followed_by_a_request_without_one() {
+fn requests_the_whole_blob_when_a_range_is_refused() {
     for status in [403, 404, 501, 503] {
         let (bench, image, name) = pushed();
         let layer = image.layers[0].digest();
@@ -113,7 +113,7 @@ fn a_refused_range_is_followed_by_a_request_without_one() {
 }
 
 #[test]
-fn a_blob_with_a_wrong_digest_starts_the_tree_again_once() {
+fn a_wrong_digest_restarts_the_tree_once() {
     let (bench, image, name) = pushed();
     let layer = image.layers[1].digest();
     bench.registry.fault(on(&layer).nth(1).flip(image.layers[1].blob.len() - 1));
@@ -125,11 +125,11 @@ fn a_blob_with_a_wrong_digest_starts_the_tree_again_once() {
     bench.registry.fault(on(image.layers[1].digest()).flip(0));
     bench.home.run(&["unpack", "--stream", &name, "root"]).exits(8);
     assert_eq!(bench.registry.requests_to(&image.layers[1].digest()), 2);
-    nothing_is_left(&bench, "wrong twice");
+    assert_nothing_left(&bench, "wrong twice");
 }
 
 #[test]
-fn what_is_not_what_it_promises_leaves_nothing() {
+fn a_corrupt_layer_leaves_nothing() {
     type Break = fn(Fault, &Image) -> Fault;
     let cases: [(&str, Break, i32); 6] = [
         ("a bit in the middle", |fault, image| fault.flip(image.layers[1].blob.len() / 2), 8),
@@ -145,23 +145,23 @@ fn what_is_not_what_it_promises_leaves_nothing() {
             bench.registry.fault(edit(on(image.layers[1].digest()), &image));
             let args = ["unpack", "--stream", "-j", jobs, "--retries", "0", &name, "root"];
             bench.home.run(&args).exits_in(case, code).fails_in_one_line().says("layer 2 of 2");
-            nothing_is_left(&bench, case);
+            assert_nothing_left(&bench, case);
         }
     }
 }
 
-/// The digest is right, so it is the image's author who is to blame.
+/// The digest is right, so the error is not a digest mismatch.
 #[test]
-fn a_hostile_archive_is_told_as_such() {
+fn reports_an_unsafe_archive() {
     let bench = Bench::new();
     let image = Image::new(vec![Layer::of(&[file("../escaped", "x")])]);
     let name = image.push(&bench.registry, "app", "latest");
     bench.home.run(&["unpack", "--stream", &name, "root"]).exits(11).fails_in_one_line();
-    nothing_is_left(&bench, "a path with ..");
+    assert_nothing_left(&bench, "a path with ..");
 }
 
 #[test]
-fn a_signal_ends_it_and_takes_the_tree_away() {
+fn a_signal_removes_the_tree() {
     for jobs in ["1", "2"] {
         let (bench, image, name) = pushed();
         bench.registry.fault(on(image.layers[1].digest()).stall(5000));
@@ -171,6 +171,6 @@ fn a_signal_ends_it_and_takes_the_tree_away() {
         until("the first layer in the tree", || bench.home.path(".root.pullet").exists());
         running.signal(Signal::INT);
         running.wait().exits(130).fails_in_one_line();
-        nothing_is_left(&bench, jobs);
+        assert_nothing_left(&bench, jobs);
     }
 }

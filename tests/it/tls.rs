@@ -1,4 +1,4 @@
-//! TLS: whom pullet trusts and why, what it shows to whom, what `--insecure-registry` opens and what it does not.
+//! TLS: the trusted roots, client certificates, and what `--insecure-registry` allows.
 
 use kit::authority::{Authority, Clients, Leaf};
 use kit::digest::base64;
@@ -10,7 +10,7 @@ use kit::registry::Registry;
 
 const LOOPBACK: [&str; 2] = ["localhost", "127.0.0.1"];
 
-/// A registry of an authority that the machine does not know, with an image in it.
+/// A registry with an image, whose certificate comes from an authority that the machine does not trust.
 struct Scene {
     authority: Authority,
     registry: Registry,
@@ -35,7 +35,7 @@ impl Scene {
         Scene { authority, registry, image, home: Home::new(), name }
     }
 
-    /// One that lets nobody in without a certificate of its own authority.
+    /// A registry that requires a client certificate of its authority.
     fn with_clients() -> Scene {
         Scene::of(|authority| authority.issue(&LOOPBACK), |authority| Some(Clients::Required(authority)))
     }
@@ -52,7 +52,7 @@ impl Scene {
         self.home.pullet(&["pull", "-v", &self.name]).envs(variables).run()
     }
 
-    /// On a machine with these files in `/etc`.
+    /// Pulls on a machine with these files in `/etc`.
     fn pull_etc(&self, files: &[(&str, &str)], variables: &[(&str, &str)]) -> Finished {
         self.home.pullet(&["pull", "-v", &self.name]).with_etc(&self.home.etc(files)).envs(variables).run()
     }
@@ -64,7 +64,7 @@ impl Scene {
 }
 
 #[test]
-fn a_certificate_that_is_not_good_is_told_apart() {
+fn reports_why_a_certificate_is_invalid() {
     type Issue = fn(&Authority) -> Leaf;
     let cases: [(&str, Issue, &[&str]); 5] = [
         ("expired", |ca| ca.issue_for(&LOOPBACK, 2001, 2002), &["expired at 2002-01-01T00:00:00Z", "clock", "hint: "]),
@@ -73,16 +73,16 @@ fn a_certificate_that_is_not_good_is_told_apart() {
         ("an address", |ca| ca.issue(&["10.0.0.1"]), &["for 10.0.0.1, but not for 127.0.0.1"]),
         ("another authority", |_| Authority::new().issue(&LOOPBACK), &["hint: ", "--ca-file"]),
     ];
-    for (case, issue, said) in cases {
+    for (case, issue, texts) in cases {
         let scene = Scene::of(issue, |_| None);
         let outcome = scene.pull(&["--ca-file", &scene.ca()]).exits_in(case, 7).fails_in_one_line();
-        said.iter().fold(outcome, |outcome, text| outcome.says(text));
-        assert!(scene.registry.log().is_empty(), "{case}: something was asked all the same");
+        texts.iter().fold(outcome, |outcome, text| outcome.says(text));
+        assert!(scene.registry.log().is_empty(), "{case}: a request was sent");
     }
 }
 
 #[test]
-fn a_certificate_with_many_names_is_told_in_few_words() {
+fn shortens_the_names_of_a_certificate_with_many() {
     let names: Vec<String> = (0..500).map(|n| format!("{n}.example")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let scene = Scene::of(|ca| ca.issue(&names), |_| None);
@@ -91,13 +91,13 @@ fn a_certificate_with_many_names_is_told_in_few_words() {
 }
 
 #[test]
-fn the_environment_names_roots() {
+fn reads_roots_from_the_environment() {
     let scene = Scene::new();
     let (ca, other) = (scene.ca(), scene.home.write("other.pem", Authority::new().pem()));
     std::fs::create_dir(scene.home.path("roots")).unwrap();
     scene.home.write("roots/ours.pem", scene.authority.pem());
     scene.home.write("roots/other.pem", Authority::new().pem());
-    scene.home.write("roots/README", "no certificate");
+    scene.home.write("roots/README", "not a certificate");
     let (folder, nowhere) = (scene.home.arg("roots"), scene.home.arg("nowhere"));
     let list = format!("{nowhere}:{folder}");
     scene.pull_env(&[("SSL_CERT_FILE", &ca)]).exits(0).says("TLS roots: from $SSL_CERT_FILE");
@@ -109,9 +109,9 @@ fn the_environment_names_roots() {
 }
 
 #[test]
-fn the_machines_bundle_is_found() {
+fn finds_the_certificate_bundle_of_the_machine() {
     let bad = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n-----BEGIN CERTIFICATE-----\n!!\n";
-    for place in [
+    for path in [
         "ssl/certs/ca-certificates.crt",
         "pki/tls/certs/ca-bundle.crt",
         "ssl/ca-bundle.pem",
@@ -121,12 +121,12 @@ fn the_machines_bundle_is_found() {
     ] {
         let scene = Scene::new();
         let bundle = format!("# a comment\n{bad}{}{}{bad}", Authority::new().pem(), scene.authority.pem());
-        let outcome = scene.pull_etc(&[(place, &bundle)], &[]).exits_in(place, 0);
+        let outcome = scene.pull_etc(&[(path, &bundle)], &[]).exits_in(path, 0);
         outcome.says("TLS roots: from /etc/").hides("no valid certificate");
     }
     let scene = Scene::new();
     let ours = scene.authority.pem();
-    // A bundle without any is passed over with a note, and the next one counts.
+    // A bundle without a valid certificate is skipped with a note, and the next bundle is used.
     let files = [("ssl/certs/ca-certificates.crt", bad), ("ssl/cert.pem", &*ours)];
     scene.pull_etc(&files, &[]).exits(0).says("there is no valid certificate in /etc/ssl/certs/ca-certificates.crt");
     let files = [("ssl/certs/ca-certificates.crt", &*Authority::new().pem()), ("ssl/cert.pem", &ours)];
@@ -160,12 +160,12 @@ fn certs_d_configures_one_registry() {
     scene.pull_env(&[("XDG_CONFIG_HOME", &scene.home.arg("config"))]).exits(0);
     let (docker, containers) = (scene.certs_d("docker", "ca.crt"), scene.certs_d("containers", "ca.crt"));
     scene.pull_etc(&[(&docker, &ours), (&containers, &other)], &[]).exits_in("the first folder decides", 7);
-    let outcome = scene.pull_etc(&[(&docker, "no certificate")], &[]).exits(7).fails_in_one_line();
+    let outcome = scene.pull_etc(&[(&docker, "not a certificate")], &[]).exits(7).fails_in_one_line();
     outcome.says(&format!("/etc/{docker}"));
 }
 
 #[test]
-fn a_client_certificate_is_shown_where_it_is_asked_for() {
+fn sends_a_client_certificate_on_request() {
     let scene = Scene::with_clients();
     let client = scene.authority.issue(&["robot"]);
     let (ca, cert) = (scene.ca(), scene.home.write("client.pem", &client.certificate));
@@ -174,27 +174,27 @@ fn a_client_certificate_is_shown_where_it_is_asked_for() {
     scene.pull(&["--ca-file", &ca, "--client-cert", &cert, "--client-key", &key]).exits(0);
     scene.pull(&["--ca-file", &ca, "--client-cert", &both]).exits(0);
     scene.pull(&["--ca-file", &ca]).exits(7).fails_in_one_line().says("client certificate").says("--client-cert");
-    // What nginx says in its place.
+    // nginx reports it with a page.
     let nginx = "<html><body><center>No required SSL certificate was sent</center></body></html>";
-    let polite = Scene::new();
-    polite.registry.fault(on("/v2/").status(400).body(nginx));
-    polite.pull(&["--ca-file", &polite.ca()]).exits(7).fails_in_one_line().says("--client-cert");
+    let nginx_scene = Scene::new();
+    nginx_scene.registry.fault(on("/v2/").status(400).body(nginx));
+    nginx_scene.pull(&["--ca-file", &nginx_scene.ca()]).exits(7).fails_in_one_line().says("--client-cert");
     let stranger = Authority::new().issue(&["robot"]);
     let other = scene.home.write("other.pem", format!("{}{}", stranger.certificate, stranger.key));
-    scene.pull(&["--ca-file", &ca, "--client-cert", &other]).exits_in("of a stranger", 7).fails_in_one_line();
+    scene.pull(&["--ca-file", &ca, "--client-cert", &other]).exits_in("of another authority", 7).fails_in_one_line();
     let expired = scene.authority.issue_for(&["robot"], 2001, 2002);
     let expired = scene.home.write("expired.pem", format!("{}{}", expired.certificate, expired.key));
     scene.pull(&["--ca-file", &ca, "--client-cert", &expired]).exits_in("expired", 7).fails_in_one_line();
 }
 
 #[test]
-fn a_client_certificate_that_is_none_is_a_usage_error() {
+fn refuses_malformed_client_certificates_as_usage_errors() {
     let scene = Scene::with_clients();
     let (client, other) = (scene.authority.issue(&["robot"]), scene.authority.issue(&["other"]));
     let cert = scene.home.write("client.pem", &client.certificate);
     let key = scene.home.write("client.key", &client.key);
     let other = scene.home.write("other.key", &other.key);
-    let text = scene.home.write("text", "no PEM");
+    let text = scene.home.write("text", "not PEM");
     let locked = client.key.replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY");
     let locked = scene.home.write("locked.key", locked);
     let missing = scene.home.arg("missing");
@@ -225,7 +225,7 @@ fn a_client_certificate_in_certs_d_needs_its_key() {
     let files = [(&*ca, &*authority), (&*cert, &*client.certificate), (&*key, &*client.key)];
     scene.pull_etc(&files, &[]).exits(0);
     assert_eq!(scene.registry.calls_with_certificate(), scene.registry.calls().len());
-    scene.pull_etc(&files[..1], &[]).exits_in("no certificate", 7).says("client certificate");
+    scene.pull_etc(&files[..1], &[]).exits_in("not a certificate", 7).says("client certificate");
     scene.pull_etc(&files[..2], &[]).exits(7).fails_in_one_line().says(&format!("/etc/{cert} has no .key"));
     scene.pull_etc(&[files[0], files[2]], &[]).exits(7).fails_in_one_line().says(&format!("/etc/{key} has no .cert"));
     let wrong = [files[0], files[1], (&*key, &*scene.authority.issue(&["x"]).key)];
@@ -233,7 +233,7 @@ fn a_client_certificate_in_certs_d_needs_its_key() {
 }
 
 #[test]
-fn a_client_certificate_goes_to_no_other_origin() {
+fn sends_a_client_certificate_to_no_other_origin() {
     let scene = Scene::with_clients();
     let asking = || {
         let leaf = scene.authority.issue(&LOOPBACK);
@@ -249,19 +249,19 @@ fn a_client_certificate_goes_to_no_other_origin() {
     let both = scene.home.write("both.pem", format!("{}{}", client.certificate, client.key));
     scene.pull(&["--ca-file", &scene.ca(), "--client-cert", &both]).exits(0);
     let count = |registry: &Registry| (registry.calls().len(), registry.calls_with_certificate());
-    assert_eq!((count(&cdn), count(&realm)), ((1, 0), (1, 0)), "the certificate was shown to another origin");
+    assert_eq!((count(&cdn), count(&realm)), ((1, 0), (1, 0)), "the certificate was sent to another origin");
     assert_eq!(scene.registry.calls_with_certificate(), scene.registry.calls().len());
-    // The same, configured for the machine; the authority counts for those to whom the registry leads.
+    // The same with certs.d. The configured authority is also trusted for hosts that the registry redirects to.
     let path = |file: &str| scene.certs_d("docker", file);
     let (ca, cert, key) = (path("ca.crt"), path("client.cert"), path("client.key"));
     let files = [(&*ca, &*scene.authority.pem()), (&*cert, &*client.certificate), (&*key, &*client.key)];
     std::fs::remove_dir_all(scene.home.store()).unwrap();
     scene.pull_etc(&files, &[]).exits(0);
-    assert_eq!((count(&cdn), count(&realm)), ((2, 0), (2, 0)), "the certificate was shown to another origin");
+    assert_eq!((count(&cdn), count(&realm)), ((2, 0), (2, 0)), "the certificate was sent to another origin");
 }
 
 #[test]
-fn an_insecure_registry_is_not_verified_and_no_other_is_let_off() {
+fn does_not_verify_insecure_registries_and_verifies_all_others() {
     type Issue = fn(&Authority) -> Leaf;
     let cases: [(&str, Issue); 3] = [
         ("unknown", |ca| ca.issue(&LOOPBACK)),
@@ -272,12 +272,12 @@ fn an_insecure_registry_is_not_verified_and_no_other_is_let_off() {
         let scene = Scene::of(issue, |_| None);
         let host = scene.registry.host();
         scene.pull(&["--insecure-registry", "other.example", "--insecure-registry", &host]).exits_in(case, 0);
-        assert_eq!(scene.registry.connections(), 1, "{case}: it did not begin with HTTPS");
+        assert_eq!(scene.registry.connections(), 1, "{case}: the first attempt was not HTTPS");
         for other in ["127.0.0.1", "127.0.0.1:1", "localhost", "example"] {
             scene.pull(&["--insecure-registry", other]).exits_in(&format!("{case}, listed: {other}"), 7);
         }
     }
-    // Who is not listed is verified, whoever leads there.
+    // A host that is not listed is verified, even after a redirect from a listed one.
     let (scene, cdn) = (Scene::new(), Registry::tls(&Authority::new()));
     let (host, layer) = (scene.registry.host(), &scene.image.layers[0]);
     cdn.serve("/cdn/layer", &layer.blob);
@@ -292,7 +292,7 @@ fn an_insecure_registry_is_not_verified_and_no_other_is_let_off() {
 }
 
 #[test]
-fn plain_http_beyond_loopback_is_for_listed_registries_only() {
+fn uses_plain_http_beyond_loopback_for_insecure_registries_only() {
     let (registry, home) = (Registry::plain(), Home::new());
     Image::small("tls").push(&registry, "app", "latest");
     let login = format!("Basic {}", base64(b"robot:hunter2"));
@@ -320,31 +320,33 @@ fn plain_http_beyond_loopback_is_for_listed_registries_only() {
 }
 
 #[test]
-fn a_listed_registry_that_speaks_tls_is_not_asked_in_the_clear() {
-    // It lets nobody in without a client certificate: a failure, but one in TLS.
+fn does_not_fall_back_to_http_when_an_insecure_registry_uses_tls() {
+    // The registry requires a client certificate, so TLS fails after the handshake has started.
     let scene = Scene::with_clients();
     let outcome = scene.pull(&["--insecure-registry", &scene.registry.host()]).exits(7).fails_in_one_line();
     outcome.says("client certificate");
-    assert_eq!(scene.registry.connections(), 1, "it was asked again, in the clear");
+    assert_eq!(scene.registry.connections(), 1, "it was contacted again without TLS");
 }
 
 #[test]
-fn a_registry_that_tells_the_truth_in_the_clear_is_asked_for_no_certificate() {
+fn ignores_broken_certificates_with_plain_http() {
     let (registry, home) = (Registry::plain(), Home::new());
     let name = Image::small("tls").push(&registry, "app", "latest");
-    // All of this is broken, and nobody needs it.
+    // All of these files are broken, and plain HTTP needs none of them.
     let folder = format!("docker/certs.d/{}", registry.host());
-    let files =
-        [(&*format!("{folder}/client.cert"), "no certificate"), ("ssl/certs/ca-certificates.crt", "no certificate")];
+    let files = [
+        (&*format!("{folder}/client.cert"), "not a certificate"),
+        ("ssl/certs/ca-certificates.crt", "not a certificate"),
+    ];
     let variables = [("SSL_CERT_FILE", "/nowhere"), ("SSL_CERT_DIR", "/nowhere")];
     let outcome = home.pullet(&["pull", "-v", &name]).with_etc(&home.etc(&files)).envs(&variables).run().exits(0);
     outcome.hides("certificate").hides("nowhere").hides("TLS");
 }
 
 #[test]
-fn sessions_are_resumed() {
+fn resumes_tls_sessions() {
     let scene = Scene::new();
-    // Each answer ends its connection.
+    // The server closes the connection after each response.
     scene.registry.fault(on("/v2/").closed());
     scene.pull(&["--ca-file", &scene.ca()]).exits(0);
     let (calls, connections) = (scene.registry.calls().len(), scene.registry.connections());
@@ -359,11 +361,11 @@ fn serve_with(leaf: &Leaf, ca: &str) -> (Registry, Home, String) {
     (registry, home, name)
 }
 
-/// `openssl req -x509` marks a certificate as that of an authority, and many registries show one as their own.
+/// `openssl req -x509` marks a certificate as that of an authority, and many registries use one as their server certificate.
 #[test]
-fn a_server_may_show_exactly_the_certificate_that_the_user_trusts() {
+fn accepts_a_server_certificate_that_is_itself_trusted() {
     let self_signed = Authority::self_signed(&LOOPBACK);
-    // The leaf of an authority that is not trusted itself.
+    // A leaf whose authority is not trusted.
     let pinned = Authority::new().issue(&LOOPBACK);
     for (case, leaf) in [("self-signed", self_signed), ("the leaf alone", pinned)] {
         let bundle = format!("{}{}", Authority::new().pem(), leaf.certificate);
@@ -404,7 +406,7 @@ fn another_certificate_of_a_trusted_key_is_refused() {
     assert!(registry.log().is_empty(), "a request was sent");
 }
 
-/// A certificate is public, so that showing it proves nothing.
+/// A certificate is public, so a server must also prove that it has the key.
 #[test]
 fn a_server_without_the_key_of_a_trusted_certificate_is_refused() {
     let trusted = Authority::self_signed(&LOOPBACK);

@@ -1,4 +1,4 @@
-//! Archives in all the forms that layers come in, names of all kinds, sparse files, and what the target may be.
+//! Unpacking: compressions and archive formats, names, sparse files, and the target.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -52,7 +52,7 @@ fn zstd_gives_the_same_tree() {
 }
 
 #[test]
-fn gzip_may_have_many_members_and_all_its_header_fields() {
+fn accepts_gzip_with_many_members_and_all_header_fields() {
     check_layer("members of 512 bytes", Layer::gzip_members(&tar(), 512), TREE);
     check_layer("members of 100 bytes", Layer::gzip_members(&tar(), 100), TREE);
     check_layer("an empty member at the end", Layer::with_blob(&tar(), [gzip(&tar()), gzip(b"")].concat()), TREE);
@@ -66,10 +66,8 @@ fn gzip_may_have_many_members_and_all_its_header_fields() {
 }
 
 #[test]
-fn a_layer_may_be_empty() {
-    for (case, tar) in
-        [("two blocks", archive(&[])), ("ten kilobytes", vec![0; 10_240]), ("nothing at all", Vec::new())]
-    {
+fn accepts_empty_layers() {
+    for (case, tar) in [("two blocks", archive(&[])), ("ten kilobytes", vec![0; 10_240]), ("no bytes", Vec::new())] {
         for layer in [Layer::gzip(&tar), Layer::plain(&tar)] {
             let image = Image::new(vec![Layer::of(&[file("f", "1")]), layer]);
             let unpacked = unpack_image(&image, &[]).done(case);
@@ -77,26 +75,26 @@ fn a_layer_may_be_empty() {
         }
     }
     let unpacked = unpack_image(&Image::new(vec![]), &[]);
-    // An image without layers is odd and not wrong.
+    // An image without layers is unusual but valid.
     unpacked.outcome.exits_among("no layers", &[0, 10]);
 }
 
 #[test]
-fn an_archive_may_end_in_several_ways() {
+fn accepts_several_ends_of_an_archive() {
     let entries = [dir("d"), file("d/f", "text"), symlink("d/l", "f")];
     let body = unended(&entries);
-    check_tar("no end at all", &body, TREE);
+    check_tar("no end", &body, TREE);
     check_tar("one empty block", &[body.clone(), vec![0; 512]].concat(), TREE);
     check_tar("padded to a record", &[body.clone(), vec![0; 10_240]].concat(), TREE);
-    let behind = [body.clone(), vec![0; 1024], unended(&[file("behind", "x")])].concat();
-    check_tar("entries behind the end", &behind, TREE);
+    let trailing = [body.clone(), vec![0; 1024], unended(&[file("trailing", "x")])].concat();
+    check_tar("entries after the end", &trailing, TREE);
     let garbage = [body.clone(), vec![0; 1024], b"not a tar at all".repeat(100)].concat();
-    check_tar("garbage behind the end", &garbage, TREE);
-    check_tar("an odd length behind the end", &[body, vec![0; 1024 + 13]].concat(), TREE);
+    check_tar("garbage after the end", &garbage, TREE);
+    check_tar("an odd length after the end", &[body, vec![0; 1024 + 13]].concat(), TREE);
 }
 
 #[test]
-fn old_headers_and_odd_kinds_are_read() {
+fn reads_old_headers_and_unusual_types() {
     let old = |entry: Entry| entry.patch(257, [0; 8]);
     check_tree(
         "version 7",
@@ -112,12 +110,12 @@ fn old_headers_and_odd_kinds_are_read() {
         check_tree(&case, &[&[entry]], "d 0755 a\nd 0755 a/b\nf 0644 a/b/f \"1\"");
     }
     check_tree(
-        "numbers with blanks",
+        "numbers with spaces",
         &[&[file("f", "1").patch(100, b"   644 \0").patch(124, b"         1 \0")]],
         "f 0644 f \"1\"",
     );
     check_tree(
-        "a comment for all",
+        "a global comment",
         &[&[global(&[("comment", "made by hand")]), file("f", "1"), global(&[("comment", "x")]), file("g", "2")]],
         "f 0644 f \"1\"\nf 0644 g \"2\"",
     );
@@ -129,7 +127,7 @@ fn old_headers_and_odd_kinds_are_read() {
 }
 
 #[test]
-fn pax_records_rule_over_the_header() {
+fn pax_records_override_the_header() {
     check_tree(
         "path and linkpath",
         &[&[file("wrong", "1").pax("path", "right/name"), symlink("l", "wrong").pax("linkpath", "right/name")]],
@@ -168,7 +166,7 @@ fn pax_records_rule_over_the_header() {
 }
 
 #[test]
-fn the_pax_size_rules_in_both_directions() {
+fn the_pax_size_overrides_a_smaller_or_larger_size() {
     // The archive inside is content, not entries (CVE-2025-62518).
     let inner = unended(&[file("smuggled", "evil")]);
     let shown = file("outer", "").size(0).body(&inner).pax("size", inner.len().to_string());
@@ -177,7 +175,7 @@ fn the_pax_size_rules_in_both_directions() {
         &[&[shown, file("after", "1")]],
         &format!("f 0644 after \"1\"\nf 0644 outer {} bytes", inner.len()),
     );
-    // And the inverse (CVE-2026-33055): what the header calls content are entries.
+    // The inverse (CVE-2026-33055): what the header declares as content are entries.
     let hidden = file("outer", "").size(512).pax("size", "0");
     check_tree(
         "pax says less than the header",
@@ -187,7 +185,7 @@ fn the_pax_size_rules_in_both_directions() {
 }
 
 #[test]
-fn long_names_come_in_three_ways() {
+fn reads_long_names_of_pax_and_gnu() {
     let component = "n".repeat(255);
     let deep = vec!["p".repeat(200); 15].join("/");
     for (case, name) in [
@@ -238,7 +236,7 @@ fn names_are_bytes() {
 }
 
 #[test]
-fn names_are_cleaned_of_what_means_nothing() {
+fn removes_dots_and_extra_slashes_from_names() {
     for name in ["d/f", "./d/f", "/d/f", "//d//f", "d/./f", "././d/././f", "/./d/f"] {
         check_tree(name, &[&[file(name, "1")]], "d 0755 d\nf 0644 d/f \"1\"");
     }
@@ -248,7 +246,7 @@ fn names_are_cleaned_of_what_means_nothing() {
 }
 
 #[test]
-fn files_of_any_size() {
+fn writes_files_of_any_size() {
     for size in [0usize, 1, 511, 512, 513, 65_535, 65_536, 65_537, 3_000_000] {
         let body: Vec<u8> = (0..size).map(|n| (n % 251) as u8).collect();
         let unpacked = unpack(&[&[file("f", &body), file("after", "1")]]).done(&size.to_string());
@@ -258,7 +256,7 @@ fn files_of_any_size() {
 }
 
 #[test]
-fn sparse_files_of_all_four_kinds() {
+fn writes_sparse_files_of_all_four_formats() {
     const MEGA: u64 = 1 << 20;
     let block = |byte: u8| vec![byte; 4096];
     let blocks: Vec<Vec<u8>> = (1..40).map(block).collect();
@@ -269,7 +267,7 @@ fn sparse_files_of_all_four_kinds() {
         ("three pieces", &few, 2 * MEGA + 4),
         ("a hole at the end", &few[..2], 4 * MEGA),
         ("a hole at the start", &hole_first, MEGA + 4096),
-        ("more pieces than a header has room for", &many, 39 * 65_536),
+        ("more pieces than a header can hold", &many, 39 * 65_536),
         ("nothing but a hole", &[], 8 * MEGA),
     ];
     for (shape, make) in sparse::FORMATS {
@@ -280,7 +278,11 @@ fn sparse_files_of_all_four_kinds() {
             assert!(fs::read(&path).unwrap() == sparse::expanded(pieces, size), "{case}: the content differs");
             assert_eq!(fs::read(unpacked.root.join("after")).unwrap(), b"1", "{case}");
             let meta = fs::metadata(&path).unwrap();
-            assert!(meta.blocks() * 512 < size / 2, "{case}: {} blocks for {size} bytes are no holes", meta.blocks());
+            assert!(
+                meta.blocks() * 512 < size / 2,
+                "{case}: {} blocks for {size} bytes, so there are no holes",
+                meta.blocks()
+            );
             assert_eq!(fs::read_dir(&unpacked.root).unwrap().count(), 2, "{case}: {}", listing(&unpacked.root));
         }
     }
@@ -298,7 +300,7 @@ fn sparse_files_may_be_linked_and_replaced() {
 }
 
 #[test]
-fn an_existing_target_is_left_alone() {
+fn leaves_an_existing_target_alone() {
     let bench = Bench::new();
     let name = Image::small("target").push(&bench.registry, "app", "latest");
     let unpack = |target: &str| bench.home.run(&["unpack", &name, &bench.home.arg(target)]);
@@ -315,7 +317,7 @@ fn an_existing_target_is_left_alone() {
     assert_eq!(fs::read(bench.home.path("file")).unwrap(), b"mine");
     assert!(bench.home.path("dangling").symlink_metadata().unwrap().is_symlink());
     assert!(!bench.home.path("nowhere").exists() && !bench.home.path("missing").exists());
-    // Whether a link to an empty folder is one is for the unpacker to say; the link itself must not be lost.
+    // The unpacker may accept or refuse a link to an empty folder, but the link must stay.
     unpack("link").exits_among("a link to an empty folder", &[0, 9]);
     assert!(bench.home.path("link").symlink_metadata().unwrap().is_symlink());
     unpack("empty").exits_among("an empty folder", &[0, 9]);
@@ -327,11 +329,11 @@ fn an_existing_target_is_left_alone() {
 }
 
 #[test]
-fn what_stood_beside_a_target_when_its_process_died_is_removed() {
+fn removes_the_staging_folder_of_a_dead_process() {
     let bench = Bench::new();
     let (name, target) = (Image::small("target").push(&bench.registry, "app", "latest"), bench.home.arg("root"));
     let staging = bench.home.path(".root.pullet");
-    // Killed within the tree, and behind the rename: then the target is whole, and stays what it is.
+    // Killed in the middle of the tree, and after the rename, when the target is complete and must not change.
     for (inside, code) in [("root/etc/deep", 0), ("", 9), ("root/etc", 9)] {
         fs::create_dir_all(staging.join(inside)).unwrap();
         fs::write(staging.join("partial"), "").unwrap();
@@ -339,7 +341,7 @@ fn what_stood_beside_a_target_when_its_process_died_is_removed() {
         assert_eq!(fs::read(bench.home.path("root/seed")).unwrap(), b"target", "{inside}");
         assert!(!staging.exists(), "{inside}");
     }
-    // Somebody is at work there.
+    // Another process holds the staging folder.
     fs::create_dir(&staging).unwrap();
     let held = fs::File::open(&staging).unwrap();
     held.lock().unwrap();
@@ -348,7 +350,7 @@ fn what_stood_beside_a_target_when_its_process_died_is_removed() {
 }
 
 #[test]
-fn a_target_may_be_named_in_several_ways() {
+fn accepts_several_spellings_of_a_target() {
     let bench = Bench::new();
     let name = Image::small("target").push(&bench.registry, "app", "latest");
     for (target, place) in [
@@ -362,11 +364,11 @@ fn a_target_may_be_named_in_several_ways() {
         assert_eq!(fs::read(bench.home.path(place).join("seed")).unwrap(), b"target", "{target}");
     }
     bench.home.run(&["unpack", &name, ""]).exits_among("an empty target", &[2, 9]);
-    bench.home.run(&["unpack", &name, "/"]).exits_among("the root of everything", &[2, 9]);
+    bench.home.run(&["unpack", &name, "/"]).exits_among("the root folder", &[2, 9]);
 }
 
 #[test]
-fn a_targets_parent_may_be_a_link() {
+fn accepts_a_link_as_the_parent_of_a_target() {
     let bench = Bench::new();
     let name = Image::small("target").push(&bench.registry, "app", "latest");
     fs::create_dir(bench.home.path("real")).unwrap();
@@ -387,7 +389,7 @@ fn a_targets_parent_may_be_a_link() {
         assert_eq!(fs::read(bench.home.path(place).join("seed")).unwrap(), b"target", "{target}");
     }
     fs::create_dir(bench.home.path("real/empty")).unwrap();
-    bench.home.run(&["unpack", &name, "link/empty"]).exits_in("an empty folder behind a link", 0);
+    bench.home.run(&["unpack", &name, "link/empty"]).exits_in("an empty folder below a link", 0);
     for target in ["dangling/root", "to-file/root"] {
         bench.home.run(&["unpack", &name, target]).exits_in(target, 9).fails_in_one_line();
     }
@@ -397,7 +399,7 @@ fn a_targets_parent_may_be_a_link() {
 }
 
 #[test]
-fn blocks_where_entries_should_be_are_noticed() {
+fn refuses_garbage_between_entries() {
     let tar = [unended(&[file("f", "1")]), verbatim(vec![b'x'; 512]).bytes(), unended(&[file("g", "2")])].concat();
     unpack_tar(&tar).refused("a block of garbage between entries", 11);
 }

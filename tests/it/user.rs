@@ -1,7 +1,7 @@
-//! Pullet as an ordinary user, whom the modes of an image's folders bind: they are filled, cleared and removed all the
-//! same, and have the modes of the image only at the end.
+//! pullet as an ordinary user, who is bound by the modes of folders: it fills, empties and removes folders of any mode, and
+//! sets the modes of the image only at the end.
 //!
-//! Root runs pullet as `nobody` here; an ordinary user's own tests run it as who they are.
+//! When the tests run as root, pullet runs as `nobody`; otherwise it runs as the user of the tests.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -14,7 +14,7 @@ use kit::image::{Image, Layer};
 use kit::listing::assert_same;
 use kit::process::{Finished, is_root, ordinary_user};
 
-/// Folders of the modes that are in their owner's way, with files in them and with one another in them.
+/// Folders whose modes restrict their owner, with files and other such folders in them.
 fn locked() -> Vec<Entry> {
     vec![
         dir("none").mode(0),
@@ -62,16 +62,16 @@ fn check(case: &str, layers: &[&[Entry]], expected: &str) {
     assert_tree(case, expected, &bench.home.path("root"));
 }
 
-/// Compares modes and bodies. This opens what is locked: afterwards the tree is another one.
+/// Compares modes and contents. This makes every entry accessible, so that the tree has other modes afterwards.
 #[track_caller]
 fn assert_tree(case: &str, expected: &str, tree: &Path) {
     let mut lines = Vec::new();
-    take_apart(tree, tree, &mut lines);
+    list_and_unlock(tree, tree, &mut lines);
     let expected: Vec<&str> = expected.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     assert_same(case, &expected.join("\n"), &lines.join("\n"));
 }
 
-fn take_apart(tree: &Path, folder: &Path, lines: &mut Vec<String>) {
+fn list_and_unlock(tree: &Path, folder: &Path, lines: &mut Vec<String>) {
     let mut paths: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.sort();
     for path in paths {
@@ -80,7 +80,7 @@ fn take_apart(tree: &Path, folder: &Path, lines: &mut Vec<String>) {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
         if meta.is_dir() {
             lines.push(format!("{mode:04o} {name}"));
-            take_apart(tree, &path, lines);
+            list_and_unlock(tree, &path, lines);
         } else {
             lines.push(format!("{mode:04o} {name} \"{}\"", fs::read_to_string(&path).unwrap()));
         }
@@ -88,9 +88,9 @@ fn take_apart(tree: &Path, folder: &Path, lines: &mut Vec<String>) {
 }
 
 #[test]
-fn locked_folders_are_filled_and_locked_at_the_end() {
+fn fills_locked_folders_and_locks_them_at_the_end() {
     check("one layer", &[&locked()], LOCKED);
-    check("twice the same", &[&locked(), &locked()], LOCKED);
+    check("the same layer twice", &[&locked(), &locked()], LOCKED);
     let backwards: Vec<Entry> = locked().into_iter().rev().collect();
     check("children first", &[&backwards], LOCKED);
     check(
@@ -103,13 +103,13 @@ fn locked_folders_are_filled_and_locked_at_the_end() {
     for mode in [0o555, 0, 0o311] {
         let bench = Bench::new();
         unpack(&bench, &image(&[&[dir(".").mode(mode), file("f", "1")]]), "root").exits(0);
-        let got = bench.home.path("root").metadata().unwrap().permissions().mode() & 0o7777;
-        assert_eq!(got, mode, "the root's own mode");
+        let actual = bench.home.path("root").metadata().unwrap().permissions().mode() & 0o7777;
+        assert_eq!(actual, mode, "the mode of the root");
     }
 }
 
 #[test]
-fn locked_folders_are_cleared_and_removed() {
+fn empties_and_removes_locked_folders() {
     let kept = [file("kept", "8")];
     let all = ["none", "read", "sticky", "write"];
     let whiteouts: Vec<Entry> = all.map(whiteout).to_vec();
@@ -129,7 +129,7 @@ fn locked_folders_are_cleared_and_removed() {
 }
 
 #[test]
-fn a_mode_goes_with_its_folder() {
+fn forgets_the_mode_of_a_removed_folder() {
     let implied = "0755 read\n0644 read/new \"6\"";
     let lower = [dir("read").mode(0o555), file("read/f", "3")];
     let new = [file("read/new", "6")];
@@ -170,8 +170,8 @@ fn after_a_failed_unpack_the_next_one_works() {
     );
 }
 
-/// The failure that comes last, when all modes are set: in a folder like `/tmp` root's empty folder is not replaced.
-/// Where the tests are not root's, the empty folder is the user's own, and is replaced at once.
+/// The last step can fail after all modes are set: in a folder like `/tmp` a user cannot replace an empty folder of root.
+/// When the tests do not run as root, the empty folder belongs to the user and is replaced.
 #[test]
 fn after_a_failed_rename_the_next_unpack_works() {
     let (bench, image) = (Bench::new(), image(&[&locked()]));
@@ -181,10 +181,10 @@ fn after_a_failed_rename_the_next_unpack_works() {
     fs::set_permissions(&tmp, fs::Permissions::from_mode(0o1777)).unwrap();
     if is_root() {
         unpack(&bench, &image, "tmp/root").exits_in("root's own folder", 9).fails_in_one_line();
-        assert_eq!(left(), ["root"], "what the failed unpack left");
+        assert_eq!(left(), ["root"], "leftovers of the failed unpack");
         fs::remove_dir(tmp.join("root")).unwrap();
     }
     unpack(&bench, &image, "tmp/root").exits_in("after a failed rename", 0).prints("");
-    assert_eq!(left(), ["root"], "what the unpack left");
+    assert_eq!(left(), ["root"], "leftovers of the unpack");
     assert_tree("after a failed rename", LOCKED, &tmp.join("root"));
 }

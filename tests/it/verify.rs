@@ -1,4 +1,4 @@
-//! Bytes that are not what was promised: never under a digest's name in the store, never in a tree.
+//! Content that does not match its digest or size is never stored under the digest and never unpacked.
 
 use serde_json::json;
 
@@ -14,39 +14,41 @@ fn image() -> Image {
 
 type Break = fn(Fault) -> Fault;
 
-/// What a registry can do to a blob, and how that is to end.
-fn broken() -> Vec<(&'static str, i32, Break)> {
+/// The ways in which a registry can break a blob, each with the expected exit code.
+fn faults() -> Vec<(&'static str, i32, Break)> {
     vec![
         ("the first byte", 8, |fault| fault.flip(0)),
         ("a byte inside", 8, |fault| fault.flip(40)),
-        ("a byte less", 8, |fault| fault.shorter(60)),
+        ("one byte short", 8, |fault| fault.shorter(60)),
         ("nothing", 8, |fault| fault.body("")),
-        ("a byte more", 8, |fault| fault.longer(b"x")),
-        ("much more", 8, |fault| fault.longer(&[0; 100_000])),
+        ("one byte too long", 8, |fault| fault.longer(b"x")),
+        ("much too long", 8, |fault| fault.longer(&[0; 100_000])),
         ("something else", 8, |fault| fault.body("<html>please log in</html>")),
-        ("more, in chunks", 8, |fault| fault.longer(b"x").chunked(10)),
-        ("less, in chunks", 8, |fault| fault.shorter(60).chunked(10)),
-        ("less, ended by the connection", 8, |fault| fault.shorter(60).closed()),
+        ("too long, in chunks", 8, |fault| fault.longer(b"x").chunked(10)),
+        ("short, in chunks", 8, |fault| fault.shorter(60).chunked(10)),
+        ("short, ended by the connection", 8, |fault| fault.shorter(60).closed()),
         ("cut at the start", 5, |fault| fault.cut(0)),
         ("cut inside", 5, |fault| fault.cut(30)),
         ("cut in the chunks", 5, |fault| fault.chunked(10).cut(30)),
-        ("chunks that are none", 5, |fault| fault.chunks(b"5\r\nhello\r\nxyz\r\n")),
+        ("malformed chunks", 5, |fault| fault.chunks(b"5\r\nhello\r\nxyz\r\n")),
         ("gone", 3, |fault| fault.status(404).body("{}")),
         ("forbidden", 4, |fault| fault.status(403).body("{}")),
-        ("a server in trouble", 5, |fault| fault.status(500).body("{}")),
-        ("a partial answer to a whole question", 5, |fault| fault.status(206).header("Content-Range", "bytes 0-9/100")),
+        ("a server error", 5, |fault| fault.status(500).body("{}")),
+        ("a partial response to a request without a range", 5, |fault| {
+            fault.status(206).header("Content-Range", "bytes 0-9/100")
+        }),
     ]
 }
 
 #[test]
 fn a_broken_layer_is_never_kept() {
-    for (case, code, fault) in broken() {
+    for (case, code, fault) in faults() {
         for layer in 0..3 {
             let (bench, image) = (Bench::new(), image());
             let digest = image.layers[layer].digest();
             bench.registry.fault(fault(on(digest.as_str())));
             let case = format!("{case}, layer {layer}");
-            // A partial answer may be called what it is, or be measured and found wanting.
+            // pullet may refuse the unexpected status, or read the body and find the mismatch.
             let codes: &[i32] = if case.starts_with("a partial") { &[0, 5, 8, 10, 11] } else { &[code] };
             let outcome = bench.pull(&image).exits_among(&case, codes);
             if outcome.code == 0 {
@@ -60,8 +62,8 @@ fn a_broken_layer_is_never_kept() {
 }
 
 #[test]
-fn a_broken_layer_is_never_unpacked_and_the_next_pull_mends_it() {
-    for (case, code, fault) in [broken()[1], broken()[4], broken()[11]] {
+fn a_broken_layer_is_never_unpacked_and_the_next_pull_repairs_it() {
+    for (case, code, fault) in [faults()[1], faults()[4], faults()[11]] {
         let (bench, image) = (Bench::new(), image());
         let name = image.push(&bench.registry, "app", "latest");
         let root = bench.home.arg("root");
@@ -72,16 +74,12 @@ fn a_broken_layer_is_never_unpacked_and_the_next_pull_mends_it() {
         bench.registry.clear_log();
         bench.home.run(&["unpack", &name, &root]).exits_in(case, 0);
         assert!(bench.home.path("root/f2").exists(), "{case}");
-        assert_eq!(
-            bench.registry.requests_to(&image.layers[0].digest()),
-            0,
-            "{case}: what was there was fetched again"
-        );
+        assert_eq!(bench.registry.requests_to(&image.layers[0].digest()), 0, "{case}: a stored blob was fetched again");
     }
 }
 
 #[test]
-fn what_arrived_before_a_failure_stays() {
+fn keeps_blobs_that_arrived_before_a_failure() {
     let (bench, image) = (Bench::new(), image());
     // The config and one layer arrive.
     bench.registry.fault(on("/blobs/").after(2).status(503).body("{}"));
@@ -104,8 +102,8 @@ fn mismatches_name_the_blob() {
 }
 
 #[test]
-fn a_size_that_lies_is_a_mismatch() {
-    for (case, lie) in [("a byte less", -1i64), ("a byte more", 1), ("a thousand more", 1000)] {
+fn a_wrong_size_is_a_mismatch() {
+    for (case, lie) in [("one byte short", -1i64), ("one byte too long", 1), ("a thousand bytes too long", 1000)] {
         for layer in 0..3 {
             let bench = Bench::new();
             let lying = image().edited(|m| {
@@ -120,7 +118,7 @@ fn a_size_that_lies_is_a_mismatch() {
 }
 
 #[test]
-fn an_empty_size_and_an_empty_blob() {
+fn a_size_of_zero_for_a_blob_with_content_is_a_mismatch() {
     let zero = image().edited(|m| m["layers"][0]["size"] = json!(0));
     let bench = Bench::new();
     bench.pull(&zero).exits(8);
@@ -128,7 +126,7 @@ fn an_empty_size_and_an_empty_blob() {
 }
 
 #[test]
-fn diff_ids_are_proven_before_the_tree_is_seen() {
+fn verifies_diff_ids_before_the_tree_appears() {
     let tar = |n: u8| archive(&[file(format!("f{n}"), [n])]);
     let layers: Vec<Layer> = (0..3).map(|n| Layer::gzip(&tar(n))).collect();
     for wrong in 0..3 {
@@ -154,7 +152,7 @@ fn diff_ids_are_proven_before_the_tree_is_seen() {
 }
 
 #[test]
-fn what_lies_behind_the_end_of_a_tar_belongs_to_its_diff_id() {
+fn the_diff_id_covers_bytes_after_the_end_of_the_archive() {
     let padded = [archive(&[file("f", "x")]), vec![0; 10_240], b"junk".to_vec()].concat();
     let mut layer = Layer::gzip(&padded);
     unpack_image(&Image::new(vec![layer.clone()]), &[]).done("the padding counts");
@@ -163,7 +161,7 @@ fn what_lies_behind_the_end_of_a_tar_belongs_to_its_diff_id() {
 }
 
 #[test]
-fn sha512_is_checked_as_well() {
+fn verifies_sha512_digests_of_layers() {
     let tar = archive(&[file("f", "x")]);
     let named = |diff_id: String, blob_id: String| {
         let mut layer = Layer::gzip(&tar);
@@ -185,7 +183,7 @@ fn sha512_is_checked_as_well() {
 }
 
 #[test]
-fn an_image_that_changed_in_the_store_is_not_unpacked() {
+fn does_not_unpack_an_image_damaged_in_the_store() {
     let tar = archive(&[file("f", "body".repeat(1000))]);
     let mut layers = vec![("gzip", Layer::gzip(&tar)), ("plain", Layer::plain(&tar))];
     if cfg!(feature = "zstd") {
@@ -217,9 +215,9 @@ fn an_image_that_changed_in_the_store_is_not_unpacked() {
                 assert!(hint.starts_with("hint: ") && hint.contains("verify --remove-corrupt"), "{case}\n{outcome}");
                 assert!(!bench.home.path("root").exists(), "{case}");
             }
-            // The hint's way out is one.
+            // Following the hint must repair the image.
             bench.home.run(&["verify", "--remove-corrupt"]).exits_among(&case, &[0, 8]);
-            bench.home.run(&["unpack", &name, &root]).exits_in(&format!("{case}, mended"), 0);
+            bench.home.run(&["unpack", &name, &root]).exits_in(&format!("{case}, repaired"), 0);
             assert_eq!(std::fs::read(bench.home.path("root/f")).unwrap(), b"body".repeat(1000), "{case}");
         }
     }

@@ -1,10 +1,10 @@
-//! Whiteouts and opaque folders, as the OCI layer specification has them: they remove what lower layers put there, and
-//! nothing of their own layer, in whatever order the entries stand.
+//! Whiteouts and opaque folders by the OCI layer specification: they remove entries of lower layers and nothing of their
+//! layer, in any order of the entries.
 
 use kit::archive::{Entry, dir, fifo, file, hardlink, opaque, symlink, whiteout};
 use kit::bench::check_tree;
 
-/// A base with a folder of three files, a file beside it, and links.
+/// A base layer: a folder with three files, a file next to it, and a link.
 fn base() -> Vec<Entry> {
     vec![
         dir("d"),
@@ -39,7 +39,7 @@ fn a_whiteout_removes_a_file() {
 }
 
 #[test]
-fn a_whiteout_removes_a_folder_with_all_that_is_in_it() {
+fn a_whiteout_removes_a_folder_and_its_content() {
     check_both_ways("a folder", &[whiteout("d")], "f 0644 e \"4\"\nl l -> d");
     check_both_ways(
         "a folder inside",
@@ -49,7 +49,7 @@ fn a_whiteout_removes_a_folder_with_all_that_is_in_it() {
 }
 
 #[test]
-fn a_whiteout_of_nothing_is_nothing() {
+fn a_whiteout_of_a_missing_name_has_no_effect() {
     let all =
         "d 0755 d\nf 0644 d/a \"1\"\nf 0644 d/b \"2\"\nd 0755 d/sub\nf 0644 d/sub/c \"3\"\nf 0644 e \"4\"\nl l -> d";
     check_both_ways("a missing name", &[whiteout("nobody"), whiteout("d/nobody"), whiteout("d/sub/nobody")], all);
@@ -62,7 +62,7 @@ fn a_whiteout_of_nothing_is_nothing() {
 }
 
 #[test]
-fn a_whiteout_spares_its_own_layer() {
+fn a_whiteout_keeps_entries_of_its_layer() {
     check_both_ways(
         "a file of the same name",
         &[file("e", "new"), whiteout("e"), whiteout("d")],
@@ -86,7 +86,7 @@ fn a_whiteout_spares_its_own_layer() {
 }
 
 #[test]
-fn an_opaque_folder_keeps_only_what_its_own_layer_has() {
+fn an_opaque_folder_keeps_only_entries_of_its_layer() {
     check_both_ways(
         "with a new file",
         &[opaque("d"), file("d/new", "5")],
@@ -107,7 +107,7 @@ fn an_opaque_folder_keeps_only_what_its_own_layer_has() {
 }
 
 #[test]
-fn an_opaque_folder_may_be_listed_itself() {
+fn an_opaque_folder_may_have_its_entry_in_any_order() {
     let expected = "d 0700 d\nf 0644 d/new \"5\"\nf 0644 e \"4\"\nl l -> d";
     let entries = [dir("d").mode(0o700), opaque("d"), file("d/new", "5")];
     for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
@@ -135,7 +135,7 @@ fn a_whiteout_of_an_opaque_folder_removes_it() {
 }
 
 #[test]
-fn marks_spare_empty_folders_of_their_own_layer() {
+fn markers_keep_empty_folders_of_their_layer() {
     let rest = "f 0644 e \"4\"\nl l -> d";
     let stays = format!("d 0755 d\nd 0755 d/sub\n{rest}");
     check_both_ways("an opaque mark around", &[dir("d/sub"), opaque("d")], &stays);
@@ -158,7 +158,7 @@ fn marks_spare_empty_folders_of_their_own_layer() {
 }
 
 #[test]
-fn links_of_the_same_layer_outlive_their_first_name() {
+fn hard_links_survive_a_whiteout_of_their_first_name() {
     check_tree(
         "a hard link to a lower file, then its whiteout",
         &[&base(), &[hardlink("kept", "e"), whiteout("e"), whiteout("d"), whiteout("l")]],
@@ -172,14 +172,14 @@ fn links_of_the_same_layer_outlive_their_first_name() {
 }
 
 #[test]
-fn each_layer_has_whiteouts_of_its_own() {
+fn each_layer_applies_its_whiteouts() {
     check_tree(
         "removed, made again, removed again",
         &[&base(), &[whiteout("d")], &[file("d/a", "again")], &[whiteout("d/a"), whiteout("e")]],
         "d 0755 d\nl l -> d",
     );
     check_tree(
-        "what one layer spares another removes",
+        "kept by one layer, removed by the next",
         &[&base(), &[whiteout("e"), file("e", "mine")], &[whiteout("e"), whiteout("l"), opaque("d")]],
         "d 0755 d",
     );
@@ -209,7 +209,7 @@ fn whiteouts_work_through_linked_parents() {
 }
 
 #[test]
-fn marks_leave_no_file_behind() {
+fn markers_are_not_unpacked() {
     check_tree(
         "other marks of AUFS",
         &[&[
@@ -234,14 +234,14 @@ fn marks_leave_no_file_behind() {
 }
 
 #[test]
-fn names_that_begin_alike_are_not_confused() {
+fn names_with_a_common_prefix_are_distinct() {
     check_tree(
         "prefixes",
         &[&[dir("a"), file("a/x", "1"), dir("ab"), file("ab/x", "2"), file("a.b", "3")], &[whiteout("a")]],
         "f 0644 a.b \"3\"\nd 0755 ab\nf 0644 ab/x \"2\"",
     );
     check_tree(
-        "opaque beside one that begins alike",
+        "opaque next to a folder with the same prefix",
         &[&[dir("a"), file("a/x", "1"), dir("ab"), file("ab/x", "2")], &[opaque("a"), file("ab/y", "3")]],
         "d 0755 a\nd 0755 ab\nf 0644 ab/x \"2\"\nf 0644 ab/y \"3\"",
     );
@@ -256,7 +256,7 @@ fn names_that_begin_alike_are_not_confused() {
 }
 
 #[test]
-fn many_marks_in_many_folders() {
+fn applies_many_markers_in_many_folders() {
     let lower: Vec<Entry> =
         (0..200).flat_map(|n| [file(format!("d{n}/old"), "x"), file(format!("d{n}/kept"), "y")]).collect();
     let upper: Vec<Entry> = (0..200)
@@ -281,7 +281,7 @@ fn many_marks_in_many_folders() {
 }
 
 #[test]
-fn a_folder_that_only_new_children_imply_is_as_new() {
+fn a_removed_folder_implied_again_has_default_metadata() {
     let lower = [dir("k").mode(0o500), dir("k/s").mode(0o700), file("k/s/old", "1")];
     let upper = [whiteout("k"), file("k/s/new", "2")];
     let reverse = [upper[1].clone(), upper[0].clone()];

@@ -21,11 +21,10 @@ const TOPICS: &[(&str, Option<&str>)] = &[
     ("malformed::", None),
     ("merge::", None),
     ("metadata::", None),
-    // Resuming.
-    ("patience::", None),
     ("platform::", None),
     ("redirect::", None),
     ("requests::", None),
+    ("retry::", None),
     ("stream::", None),
     ("tls::", Some("tls")),
     ("unpack::", None),
@@ -38,15 +37,15 @@ const NEEDS: &[(&str, &str)] = &[
     ("jobs::the_order_of_arrival_does_not_change_the_tree", "manage"),
     ("jobs::reports_the_failure_with_the_lowest_index_and_keeps_the_rest", "manage"),
     ("limits::unpack_stops_at_the_limits_of_its_options", "zstd"),
-    ("malformed::broken_zstd_is_refused", "zstd"),
+    ("malformed::refuses_broken_zstd", "zstd"),
     ("jobs::works_over_tls", "tls"),
-    ("redirect::from_https_nothing_leads_to_http", "tls"),
-    ("requests::over_tls_the_count_is_the_same", "tls"),
+    ("redirect::never_follows_a_redirect_from_https_to_http", "tls"),
+    ("requests::makes_the_same_requests_over_tls", "tls"),
     ("requests::pages_of_tags_that_bring_nothing_new_end", "manage"),
-    ("tls::the_machines_bundle_is_found", "webpki-roots"),
+    ("tls::finds_the_certificate_bundle_of_the_machine", "webpki-roots"),
     ("unpack::zstd_gives_the_same_tree", "zstd"),
-    ("verify::an_image_that_changed_in_the_store_is_not_unpacked", "manage"),
-    ("verify::diff_ids_are_proven_before_the_tree_is_seen", "zstd"),
+    ("verify::does_not_unpack_an_image_damaged_in_the_store", "manage"),
+    ("verify::verifies_diff_ids_before_the_tree_appears", "zstd"),
 ];
 
 /// Tests that fail only under an emulator. qemu-i386 7.2 crashes when a program with threads gets a signal; the same
@@ -54,7 +53,7 @@ const NEEDS: &[(&str, &str)] = &[
 const BROKEN: &[(&str, &str)] = &[
     ("qemu-i386", "boot::a_signal_ends_the_wait_and_leaves_nothing_mounted"),
     ("qemu-i386", "jobs::a_signal_cancels_all_jobs"),
-    ("qemu-i386", "stream::a_signal_ends_it_and_takes_the_tree_away"),
+    ("qemu-i386", "stream::a_signal_removes_the_tree"),
 ];
 
 /// Runs the emulator with a clock after 2038, when 32-bit times overflow. The tests depend on no other clock.

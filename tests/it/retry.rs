@@ -1,5 +1,5 @@
-//! Retries and resuming: what passes is tried again from where it stopped, what cannot succeed is not, and every retry
-//! is told.
+//! Retries and resuming: a transient failure is retried and a download continues where it stopped, a permanent failure is
+//! not retried, and every retry is reported.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -17,7 +17,7 @@ use kit::registry::Registry;
 
 const SIZE: usize = 600_000;
 
-/// An image of one layer that does not compress, so that there is something to cut.
+/// An image of one incompressible layer, so that its blob is large enough to cut.
 fn image() -> Image {
     Image::new(vec![Layer::of(&[file("noise", noise(SIZE))])])
 }
@@ -48,7 +48,7 @@ impl Case {
     }
 
     /// Status and range of each request for the layer.
-    fn asked(&self) -> Vec<(u16, Option<String>)> {
+    fn layer_requests(&self) -> Vec<(u16, Option<String>)> {
         let calls = self.bench.registry.calls().into_iter().filter(|call| call.request.target.contains(&self.layer));
         calls.map(|call| (call.status, call.request.header("range").map(str::to_string))).collect()
     }
@@ -58,7 +58,7 @@ impl Case {
     }
 
     #[track_caller]
-    fn whole(&self, case: &str) {
+    fn assert_whole(&self, case: &str) {
         assert_eq!(fs::read(self.bench.home.blob(&self.layer)).unwrap(), self.image.layers[0].blob, "{case}");
         let left: Vec<_> = fs::read_dir(self.bench.home.store().join("ingest")).unwrap().collect();
         assert!(left.is_empty(), "{case}: {left:?}");
@@ -70,27 +70,27 @@ impl Case {
 }
 
 #[test]
-fn a_cut_body_goes_on_from_its_offset() {
+fn resumes_a_cut_body_at_its_offset() {
     let case = Case::new().fault(|case| on(&case.layer).nth(1).cut(200_000));
     case.pull(&["--retries", "1"]).exits(0);
-    assert_eq!(case.asked(), [(200, None), (206, case.rest(200_000))]);
-    case.whole("cut once");
+    assert_eq!(case.layer_requests(), [(200, None), (206, case.rest(200_000))]);
+    case.assert_whole("cut once");
 }
 
 #[test]
-fn progress_renews_patience() {
+fn progress_resets_the_count_of_retries() {
     let case = Case::new().fault(|case| on(&case.layer).cut(150_000));
     case.pull(&["--retries", "1"]).exits(0);
-    assert_eq!(case.asked().len(), case.size.div_ceil(150_000));
-    case.whole("cut always");
+    assert_eq!(case.layer_requests().len(), case.size.div_ceil(150_000));
+    case.assert_whole("cut always");
 
     let case = Case::new().fault(|case| on(&case.layer).cut(1));
     case.pull(&["--retries", "2"]).exits(5);
-    assert_eq!(case.asked().len(), 3, "a byte at a time is no progress");
+    assert_eq!(case.layer_requests().len(), 3, "one byte an attempt does not count as progress");
 }
 
 #[test]
-fn a_server_that_will_not_go_on_is_borne_with() {
+fn restarts_the_body_when_the_server_cannot_resume_it() {
     type Second = fn(&Case) -> Fault;
     let cases: [(&str, Second, usize); 5] = [
         ("the range ignored", |case| on(&case.layer).nth(2).status(200).body(case.image.layers[0].blob.clone()), 2),
@@ -106,33 +106,33 @@ fn a_server_that_will_not_go_on_is_borne_with() {
     for (name, second, requests) in cases {
         let case = Case::new().fault(|case| on(&case.layer).nth(1).cut(200_000)).fault(second);
         case.pull(&["--retries", "1"]).exits_in(name, 0);
-        assert_eq!(case.asked().len(), requests, "{name}");
-        case.whole(name);
+        assert_eq!(case.layer_requests().len(), requests, "{name}");
+        case.assert_whole(name);
     }
 }
 
 #[test]
-fn a_whole_body_that_differs_from_what_was_known_starts_afresh_once() {
+fn a_whole_body_that_differs_from_the_partial_file_starts_over_once() {
     let case = Case::new()
         .fault(|case| on(&case.layer).nth(1).flip(7).cut(200_000))
         .fault(|case| on(&case.layer).nth(2).status(200).body(case.image.layers[0].blob.clone()));
     case.pull(&["--retries", "1"]).exits(0).says("starting over");
-    case.whole("a lie before the cut");
+    case.assert_whole("wrong bytes before the cut");
 
     let case = Case::new().fault(|case| on(&case.layer).flip(7));
     case.pull(&["--retries", "5"]).exits(8);
-    assert_eq!(case.asked().len(), 2, "a wrong blob is requested once more");
+    assert_eq!(case.layer_requests().len(), 2, "a wrong blob is requested once more");
     assert!(!case.partial().exists());
 }
 
 #[test]
-fn a_server_that_refuses_ranges_gets_one_request_without_a_range() {
+fn requests_the_whole_blob_once_when_the_server_refuses_ranges() {
     for status in [401, 403, 404, 405, 416, 500, 501, 503] {
         let name = format!("{status} in the same run");
         let refuse = move |case: &Case| on(&case.layer).ranged().status(status).body("");
         let case = Case::new().fault(|case| on(&case.layer).nth(1).cut(200_000)).fault(refuse);
         case.pull(&["--retries", "1"]).exits_in(&name, 0);
-        case.whole(&name);
+        case.assert_whole(&name);
 
         // The partial download of an earlier run must not make the blob unavailable.
         let name = format!("{status} in the next run");
@@ -140,7 +140,7 @@ fn a_server_that_refuses_ranges_gets_one_request_without_a_range() {
         case.pull(&["--retries", "0"]).exits_in(&name, 5);
         assert!(case.partial().exists(), "{name}");
         case.pull(&["--retries", "0"]).exits_in(&name, 0);
-        case.whole(&name);
+        case.assert_whole(&name);
     }
 }
 
@@ -155,52 +155,52 @@ fn the_exit_code_does_not_depend_on_a_partial_download() {
 }
 
 #[test]
-fn the_next_run_goes_on_from_what_was_there() {
+fn the_next_run_resumes_the_partial_file() {
     let case = Case::new().fault(|case| on(&case.layer).nth(1).cut(200_000));
     case.pull(&[]).exits(5);
     assert_eq!(fs::metadata(case.partial()).unwrap().len(), 200_000);
     case.pull(&[]).exits(0);
-    assert_eq!(case.asked(), [(200, None), (206, case.rest(200_000))]);
-    case.whole("after a failed run");
+    assert_eq!(case.layer_requests(), [(200, None), (206, case.rest(200_000))]);
+    case.assert_whole("after a failed run");
 }
 
 #[test]
-fn what_is_wrong_with_a_partial_is_mended() {
+fn recovers_from_a_broken_partial_file() {
     let blob = |case: &Case| case.image.layers[0].blob.clone();
-    type Left = fn(Vec<u8>) -> Vec<u8>;
-    let cases: [(&str, Left, usize); 5] = [
+    type Leave = fn(Vec<u8>) -> Vec<u8>;
+    let cases: [(&str, Leave, usize); 5] = [
         ("empty", |_| Vec::new(), 1),
         ("too long", |blob| [blob, vec![0; 10]].concat(), 1),
         ("whole", |blob| blob, 0),
         ("zeros", |blob| vec![0; blob.len() / 2], 2),
-        ("of its size and wrong", |blob| vec![0; blob.len()], 1),
+        ("of the right size, but wrong", |blob| vec![0; blob.len()], 1),
     ];
     for (name, left, requests) in cases {
         let case = Case::new();
         fs::create_dir_all(case.partial().parent().unwrap()).unwrap();
         fs::write(case.partial(), left(blob(&case))).unwrap();
         case.pull(&[]).exits_in(name, 0);
-        assert_eq!(case.asked().len(), requests, "{name}");
-        case.whole(name);
+        assert_eq!(case.layer_requests().len(), requests, "{name}");
+        case.assert_whole(name);
     }
 }
 
 #[test]
-fn a_range_follows_redirects() {
+fn range_requests_follow_redirects() {
     let case = Case::new();
     let other = Registry::plain();
     other.put_blob("cdn", &case.image.layers[0].blob);
     other.fault(on(&case.layer).nth(1).cut(200_000));
-    let place = other.url(&format!("/v2/cdn/blobs/{}", case.layer));
-    case.bench.registry.fault(on(&case.layer).redirect(307, place));
+    let location = other.url(&format!("/v2/cdn/blobs/{}", case.layer));
+    case.bench.registry.fault(on(&case.layer).redirect(307, location));
     case.pull(&["--retries", "1"]).exits(0);
     let ranges: Vec<_> = other.calls().iter().map(|call| call.request.header("range").map(str::to_string)).collect();
     assert_eq!(ranges, [None, case.rest(200_000)]);
-    case.whole("redirected");
+    case.assert_whole("redirected");
 }
 
 #[test]
-fn what_passes_is_tried_again_wherever_it_happens() {
+fn retries_transient_statuses_of_manifest_config_and_layer() {
     for status in [408, 429, 500, 502, 503, 504] {
         for path in ["manifests", "config", "layer"] {
             let case = Case::new();
@@ -218,7 +218,7 @@ fn what_passes_is_tried_again_wherever_it_happens() {
 }
 
 #[test]
-fn what_cannot_succeed_is_not_tried_again() {
+fn does_not_retry_permanent_failures() {
     for (status, code) in [(401, 4), (403, 4), (404, 3), (418, 10)] {
         let case = Case::new().fault(|_| on("manifests").status(status).body(""));
         case.pull(&["--retries", "5"]).exits_in(&status.to_string(), code);
@@ -227,33 +227,33 @@ fn what_cannot_succeed_is_not_tried_again() {
 }
 
 #[test]
-fn a_registry_that_asks_for_too_much_patience_is_left_alone() {
+fn gives_up_when_retry_after_is_too_long() {
     let case = Case::new().fault(|_| on("manifests").status(429).body("").header("Retry-After", "3600"));
     case.pull(&["--retries", "5"]).exits(6).says("try again after 3600 s");
     assert_eq!(case.bench.registry.requests_to("manifests"), 1);
 }
 
 #[test]
-fn every_retry_is_told_and_their_number_holds() {
+fn reports_every_retry_and_keeps_to_their_number() {
     let broken =
         |case: &Case| case.bench.registry.fault(on("manifests").status(503).body("").header("Retry-After", "0"));
     let case = Case::new();
     broken(&case);
-    let told = case.pull(&["--retries", "3"]).exits(5);
-    assert_eq!(told.stderr.matches("retrying in").count(), 3, "{}", told.stderr);
+    let outcome = case.pull(&["--retries", "3"]).exits(5);
+    assert_eq!(outcome.stderr.matches("retrying in").count(), 3, "{}", outcome.stderr);
     assert_eq!(case.bench.registry.requests_to("manifests"), 4);
 
     let case = Case::new();
     broken(&case);
-    let told = case.pull(&["--retries", "2", "--progress", "json"]).exits(5);
-    let events: Vec<Value> = told.stderr.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let outcome = case.pull(&["--retries", "2", "--progress", "json"]).exits(5);
+    let events: Vec<Value> = outcome.stderr.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let retries: Vec<&Value> = events.iter().filter(|event| event["event"] == "retry").collect();
     assert_eq!(retries.len(), 2);
     assert_eq!((&retries[1]["attempt"], &retries[1]["retries"]), (&Value::from(2), &Value::from(2)));
 }
 
-/// A server that answers each request with these bytes and then says nothing more until the client goes.
-fn silent(answer: &'static str) -> String {
+/// Starts a server that answers each request with these bytes and then stays silent until the client disconnects.
+fn start_silent(answer: &'static str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     std::thread::spawn(move || {
@@ -271,28 +271,28 @@ fn silent(answer: &'static str) -> String {
 }
 
 #[test]
-fn silence_ends() {
+fn a_silent_server_runs_into_a_timeout() {
     let part = "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{";
     for (case, answer, options, text) in [
         ("no answer", "", ["--stall-timeout", "1"], "stalled"),
         ("half an answer", "HTTP/1.1 200 OK\r\nX-", ["--stall-timeout", "1"], "stalled"),
         ("half a body", part, ["--stall-timeout", "1"], "stalled"),
-        ("no answer, in all", "", ["--timeout", "1"], "out of time"),
-        ("half a body, in all", part, ["--timeout", "1"], "out of time"),
+        ("no answer, with a total limit", "", ["--timeout", "1"], "out of time"),
+        ("half a body, with a total limit", part, ["--timeout", "1"], "out of time"),
     ] {
-        let name = format!("{}/app", silent(answer));
+        let name = format!("{}/app", start_silent(answer));
         let bench = Bench::new();
-        let words = [&["pull"], &options[..], &[&name]].concat();
+        let args = [&["pull"], &options[..], &[&name]].concat();
         // The hint names the option that sets the limit.
-        bench.home.run(&words).exits_in(case, 5).says(text).says(&format!("hint: {} ", options[0]));
+        bench.home.run(&args).exits_in(case, 5).says(text).says(&format!("hint: {} ", options[0]));
     }
 }
 
 #[test]
-fn a_rate_limit_changes_no_byte() {
+fn a_rate_limit_does_not_change_the_content() {
     let case = Case::new();
     case.pull(&["--limit-rate", "4m"]).exits(0);
-    case.whole("limited");
+    case.assert_whole("limited");
     for (option, bad) in [
         ("--limit-rate", "fast"),
         ("--limit-rate", "0"),
@@ -305,18 +305,18 @@ fn a_rate_limit_changes_no_byte() {
 }
 
 #[test]
-fn lies_about_a_range_end_in_the_end() {
+fn a_server_that_lies_about_ranges_fails_after_one_restart() {
     let case = Case::new()
         .fault(|case| on(&case.layer).nth(1).cut(200_000))
         .fault(|case| on(&case.layer).nth(2).flip(7))
         .fault(|case| on(&case.layer).nth(3).cut(200_000))
         .fault(|case| on(&case.layer).after(3).flip(7));
     case.pull(&["--retries", "2"]).exits(8);
-    assert_eq!(case.asked().len(), 4, "afresh once, and then it is over");
+    assert_eq!(case.layer_requests().len(), 4, "it must start over once and then fail");
 }
 
 #[test]
-fn no_wait_goes_beyond_the_deadline() {
+fn does_not_wait_past_the_deadline() {
     let case = Case::new().fault(|_| on("manifests").status(429).body("").header("Retry-After", "30"));
     case.pull(&["--retries", "5", "--timeout", "20"]).exits(6).says("try again after 30 s");
     assert_eq!(case.bench.registry.requests_to("manifests"), 1);
