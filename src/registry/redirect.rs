@@ -19,7 +19,7 @@ pub(super) fn follow(
     progress: &dyn Progress,
 ) -> Result<Response> {
     let mut redirects = 0;
-    while matches!(response.status(), 301 | 302 | 303 | 307 | 308) {
+    while is_redirect(&response) {
         redirects += 1;
         if redirects > limits.redirects {
             return Err(Limits::exceeded("redirects", limits.redirects).context(format!("GET {}", response.url())));
@@ -36,6 +36,10 @@ pub(super) fn follow(
     Ok(response)
 }
 
+pub(super) fn is_redirect(response: &Response) -> bool {
+    matches!(response.status(), 301 | 302 | 303 | 307 | 308)
+}
+
 /// Reports that a response arrived.
 pub(super) fn report(progress: &dyn Progress, response: &Response) {
     progress.report(Event::Answered {
@@ -47,9 +51,9 @@ pub(super) fn report(progress: &dyn Progress, response: &Response) {
 
 /// Returns the target of a redirect. There must be exactly one `Location`, with an http or https URL, and a redirect
 /// from https to http is refused.
-fn location(response: &Response) -> Result<Url> {
+pub(super) fn location(response: &Response) -> Result<Url> {
     let refuse = |what: &str| {
-        let text = format!("GET {}: refused redirect: {what}", response.url());
+        let text = format!("{} {}: refused redirect: {what}", response.method(), response.url());
         Err(Error::new(ErrorKind::Unsafe, text))
     };
     let mut locations = response.headers("location");

@@ -34,6 +34,8 @@ pub(super) struct Session<'a> {
     caches_auth: bool,
     /// True after the first success or ping. A 404 is then final and needs no ping.
     is_registry: bool,
+    /// True if the ping showed that the registry requires no authentication.
+    is_public: bool,
 }
 
 /// The bytes of a manifest or index, and the server's `Content-Type`.
@@ -98,7 +100,17 @@ impl<'a> Session<'a> {
     fn new(connections: &'a Connections, endpoint: Endpoint, auth: Auth, progress: &'a dyn Progress) -> Self {
         let http = connections.http(&endpoint.peer, endpoint.is_mirror);
         let base_urls = endpoint.base_urls.clone();
-        Self { connections, http, progress, endpoint, base_urls, auth, caches_auth: false, is_registry: false }
+        Self {
+            connections,
+            http,
+            progress,
+            endpoint,
+            base_urls,
+            auth,
+            caches_auth: false,
+            is_registry: false,
+            is_public: false,
+        }
     }
 
     /// Returns the same session over other connections.
@@ -110,6 +122,7 @@ impl<'a> Session<'a> {
             base_urls: self.base_urls.clone(),
             caches_auth: self.caches_auth,
             is_registry: self.is_registry,
+            is_public: self.is_public,
             ..Session::new(connections, self.endpoint.clone(), self.auth.clone(), self.progress)
         }
     }
@@ -177,11 +190,32 @@ impl<'a> Session<'a> {
     }
 
     /// Sends a request, answers a challenge, and follows redirects. Any status is returned.
+    ///
+    /// A 403 from the target of a redirect may mean that its signed URL has expired, so the registry is asked once for
+    /// another one.
     fn send(&mut self, request: Request<'_>) -> Result<Response> {
-        let response = self.send_authenticated(request).and_then(|response| self.follow_redirects(response, request));
+        let mut sent = self.send_and_follow(request);
+        if let Ok((response, true)) = sent {
+            sent = if response.status() == 403 {
+                // The connection can be used again only after the body has been read.
+                let _ = response.read(self.connections.config.limits.error_body);
+                self.send_and_follow(request)
+            } else {
+                Ok((response, true))
+            };
+        }
         // Connecting and following redirects may have added notices.
         self.connections.notices.report(self.progress);
-        response
+        sent.map(|(response, _)| response)
+    }
+
+    /// Returns the response, and true if it is from the target of a redirect.
+    fn send_and_follow(&mut self, request: Request<'_>) -> Result<(Response, bool)> {
+        let response = self.send_authenticated(request)?;
+        let url = response.url().clone();
+        let response = self.follow_redirects(response, request)?;
+        let is_redirected = *response.url() != url;
+        Ok((response, is_redirected))
     }
 
     /// Sends a request, and again after authenticating if the registry requires it.
@@ -200,7 +234,37 @@ impl<'a> Session<'a> {
             }
             return Ok(response);
         }
+        if self.may_be_hidden(&response, request) {
+            return self.authenticate_if_required(response, request);
+        }
         Ok(response)
+    }
+
+    /// Returns true if the registry may hide the content because it has not seen the credentials. Some registries send
+    /// 403 or 404 in that case, without a challenge.
+    fn may_be_hidden(&self, response: &Response, request: Request<'_>) -> bool {
+        let shows_nothing = self.auth.has_credentials() && self.auth.cached().is_none();
+        let is_ping = request.target == self.api_path(ping::PATH);
+        matches!(response.status(), 403 | 404) && shows_nothing && !self.is_public && !is_ping
+    }
+
+    /// Sends a refused request again with the credentials, if the refusal or the ping has a challenge. Otherwise returns
+    /// the refusal.
+    fn authenticate_if_required(&mut self, refused: Response, request: Request<'_>) -> Result<Response> {
+        let mut challenges = parse_challenges(refused.headers("www-authenticate"));
+        let (refused, _) = refused.peek(self.connections.config.limits.error_body)?;
+        let mut registry = refused.url().clone();
+        if !ping::is_supported(&challenges) {
+            let ping = self.ping()?;
+            if !ping.requires_authentication() {
+                self.is_public = true;
+                self.is_registry = !ping.is_no_registry();
+                return Ok(refused);
+            }
+            (registry, challenges) = (ping.registry, ping.challenges);
+        }
+        self.authenticate(&registry, challenges)?;
+        self.send_to_registry(request)
     }
 
     /// Sends a request to the registry itself. Until the first response, tries each base URL in order.

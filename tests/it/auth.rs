@@ -176,6 +176,40 @@ fn failures_of_the_token_endpoint_have_distinct_exit_codes() {
 }
 
 #[test]
+fn follows_redirects_of_the_token_endpoint_within_its_origin() {
+    for status in [301, 302, 303, 307, 308] {
+        let bench = challenged(&[r#"Bearer realm="@/old""#]);
+        bench.registry.tokens(Some(&basic(USER)), r#"{"token":"t0ken"}"#);
+        bench.registry.fault(on("/token/old").redirect(status, "/token/new?scope=x"));
+        bench.registry.fault(on("/token/new").redirect(status, bench.registry.url("/token?service=x")));
+        pull(&bench, &["--creds", USER]).exits_in(&status.to_string(), 0);
+        assert_eq!(bench.registry.requests_to("/token"), 3);
+    }
+    // A circle ends.
+    let bench = challenged(&[r#"Bearer realm="@""#]);
+    bench.registry.fault(on("/token").redirect(307, "/token"));
+    pull(&bench, &[]).exits(11).fails_in_one_line();
+    assert_eq!(bench.registry.requests_to("/token"), 11);
+}
+
+#[test]
+fn shows_nothing_to_another_origin_to_which_the_token_endpoint_redirects() {
+    for through_own_origin in [false, true] {
+        for options in [&[][..], &["--creds", USER]] {
+            let (bench, other) = (challenged(&[r#"Bearer realm="@""#]), Registry::plain());
+            other.tokens(None, r#"{"token":"t0ken"}"#);
+            let path = if through_own_origin { "/token?again" } else { "/token" };
+            bench.registry.fault(on(path).redirect(307, other.url("/token")));
+            if through_own_origin {
+                bench.registry.fault(on("/token?scope").redirect(307, "/token?again"));
+            }
+            assert_ne!(pull(&bench, options).code, 0);
+            assert_eq!(other.connections(), 0);
+        }
+    }
+}
+
+#[test]
 fn a_redirect_of_the_token_endpoint_gets_no_credentials() {
     let (bench, other) = (challenged(&[r#"Bearer realm="@""#]), Registry::plain());
     other.tokens(None, r#"{"token":"t0ken"}"#);

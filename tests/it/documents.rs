@@ -120,51 +120,6 @@ fn reports_unsupported_documents_and_layers() {
     check_edit("an empty config", &[10], |m| m["config"] = descriptor("application/vnd.oci.empty.v1+json", b"{}"));
 }
 
-const LAYERS_WITH_URLS: [&str; 3] = [
-    "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
-    "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
-    "application/vnd.oci.image.layer.v1.tar+gzip",
-];
-
-fn with_urls(media_type: &str, urls: &Value) -> Image {
-    image().edited(|m| {
-        m["layers"][0]["mediaType"] = json!(media_type);
-        m["layers"][0]["urls"] = urls.clone();
-    })
-}
-
-#[test]
-fn a_layer_with_urls_is_fetched_from_the_registry_that_has_it() {
-    let other = kit::registry::Registry::plain();
-    for media_type in LAYERS_WITH_URLS {
-        for urls in [json!([other.url("/layer")]), json!(["file:///etc/passwd", ""]), json!([])] {
-            let bench = Bench::new();
-            bench.pull(&with_urls(media_type, &urls)).exits_in(&format!("{media_type} at {urls}"), 0);
-        }
-    }
-    assert_eq!(other.connections(), 0, "the other server was contacted");
-}
-
-#[test]
-fn rejects_a_foreign_layer_that_the_registry_lacks() {
-    let other = kit::registry::Registry::plain();
-    other.serve("/layer", &image().layers[0].blob);
-    for media_type in LAYERS_WITH_URLS {
-        for url in [&other.url("/layer"), "https://127.0.0.1:1/layer", "file:///etc/passwd", ""] {
-            let bench = Bench::new();
-            let image = with_urls(media_type, &json!([url]));
-            bench.registry.fault(on(image.layers[0].digest()).status(404).body("{}"));
-            let outcome = bench.pull(&image).exits_in(&format!("{media_type} at {url}"), 10).fails_in_one_line();
-            outcome.says("URLs outside the registry").says("--allow-foreign-layers");
-        }
-    }
-    assert_eq!(other.connections(), 0, "the other server was contacted");
-    // Without URLs the layer is only missing.
-    let (bench, image) = (Bench::new(), with_urls(LAYERS_WITH_URLS[0], &json!([])));
-    bench.registry.fault(on(image.layers[0].digest()).status(404).body("{}"));
-    bench.pull(&image).exits(3).fails_in_one_line();
-}
-
 #[test]
 fn rejects_malformed_digests() {
     let hex = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";

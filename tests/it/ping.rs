@@ -45,6 +45,68 @@ fn pings_after_a_refusal_without_a_challenge() {
     }
 }
 
+/// The registry hides what it has, without a challenge, from clients that show no credentials.
+fn hidden(status: u16, body: &str) -> (Bench, Image) {
+    let (bench, image) = (Bench::new(), Image::small("a"));
+    image.push(&bench.registry, "app", "latest");
+    bench.registry.require("Basic dXNlcjpwYXNz", &["Basic realm=\"x\""]);
+    bench.registry.fault(on("/app/").nth(1).status(status).without("WWW-Authenticate").body(body));
+    (bench, image)
+}
+
+#[test]
+fn credentials_are_shown_to_a_registry_that_hides_content_without_a_challenge() {
+    for status in [403, 404] {
+        for body in [r#"{"errors":[{"code":"DENIED"}]}"#, "page not found", ""] {
+            for command in ["pull", "tags", "digest", "manifest"] {
+                let (bench, _) = hidden(status, body);
+                let name = bench.registry.name("app");
+                let case = format!("{command} after {status} {body}");
+                bench.home.run(&[command, "--creds", "user:pass", &name]).exits_in(&case, 0);
+                assert_eq!(bench.registry.log()[1], "GET /v2/ 401", "{case}");
+            }
+        }
+    }
+    // A mirror is asked in the same way, with its own credentials.
+    let (mirror, image) = hidden(404, "");
+    let upstream = Bench::new();
+    let name = image.push(&upstream.registry, "app", "latest");
+    let auths = format!(r#"{{"auths":{{"{}":{{"auth":"dXNlcjpwYXNz"}}}}}}"#, mirror.registry.host());
+    let file = upstream.home.write("auth.json", auths);
+    let option = format!("{}=http://{}", upstream.registry.host(), mirror.registry.host());
+    upstream.home.run(&["pull", "--authfile", &file, "--registry-mirror", &option, &name]).exits(0);
+    assert!(upstream.registry.log().is_empty(), "{}", log(&upstream));
+    assert!(upstream.registry.calls().iter().all(|call| call.request.header("authorization").is_none()));
+}
+
+#[test]
+fn a_refusal_is_final_if_the_credentials_were_shown_or_are_not_required() {
+    // A registry without authentication is pinged once.
+    for (status, code) in [(403, 4), (404, 3)] {
+        let bench = Bench::new();
+        bench.registry.fault(on("/manifests/").status(status).body("no"));
+        let name = bench.registry.name("app");
+        bench.home.run(&["pull", "--creds", "user:pass", &name]).exits(code).fails_in_one_line();
+        let expected = format!("GET /v2/app/manifests/latest {status}\nGET /v2/ 200");
+        assert_same("no authentication", &expected, &log(&bench));
+        assert!(bench.registry.calls().iter().all(|call| call.request.header("authorization").is_none()));
+    }
+    // The credentials do not help.
+    let (bench, _) = hidden(404, "");
+    bench.registry.fault(on("/app/").status(404).body("{}"));
+    bench.home.run(&["pull", "--creds", "user:pass", &bench.registry.name("app")]).exits(3).fails_in_one_line();
+    assert_eq!(bench.registry.log().len(), 3, "{}", log(&bench));
+    // Without credentials there is nothing to show.
+    let (bench, image) = hidden(403, "");
+    bench.pull(&image).exits(4).fails_in_one_line();
+    assert_eq!(bench.registry.log().len(), 1, "{}", log(&bench));
+    // A server that is not a registry.
+    let bench = Bench::new();
+    bench.registry.fault(on("/v2/").status(404).body("<html>404</html>"));
+    let outcome = bench.home.run(&["pull", "--creds", "user:pass", &bench.registry.name("app")]).exits(10);
+    outcome.says("the server is not a v2 registry");
+}
+
 #[test]
 fn sends_credentials_for_a_challenge_of_the_ping() {
     let (bench, image) = (Bench::new(), Image::small("a"));

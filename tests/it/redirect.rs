@@ -105,6 +105,27 @@ fn resolves_relative_locations() {
 }
 
 #[test]
+fn a_403_from_the_target_asks_the_registry_once_for_another_redirect() {
+    for (refusals, code, asked) in [(1, 0, 2), (2, 4, 2)] {
+        let scene = Scene::new();
+        for nth in 1..=refusals {
+            scene.cdn.fault(on("/cdn/layer").nth(nth).status(403).body("<Code>AccessDenied</Code>"));
+        }
+        let outcome = scene.pull_via(307, &scene.cdn.url("/cdn/layer?signature=x")).exits(code);
+        let layer = format!("/blobs/{}", scene.image.layers[0].digest());
+        assert_eq!(scene.bench.registry.requests_to(&layer), asked, "{outcome}");
+        assert_eq!(scene.cdn.requests_to("/cdn/layer"), asked, "{outcome}");
+        assert!(scene.cdn.calls().iter().all(|call| call.request.header("authorization").is_none()));
+    }
+    // A 403 from the registry itself is final.
+    let scene = Scene::new();
+    let layer = format!("/blobs/{}", scene.image.layers[0].digest());
+    scene.bench.registry.fault(on(&layer).status(403).body("{}"));
+    scene.pull().exits(4);
+    assert_eq!(scene.bench.registry.requests_to(&layer), 1);
+}
+
+#[test]
 fn spaces_and_characters_beyond_ascii_in_a_location_are_escaped() {
     for (location, path) in [
         ("http://@/cdn/lay er", "/cdn/lay%20er"),

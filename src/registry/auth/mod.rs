@@ -72,6 +72,10 @@ impl Auth {
         cached.has_expired(Instant::now()).then(|| cached.registry.clone())
     }
 
+    pub(super) fn has_credentials(&self) -> bool {
+        self.credentials.is_some()
+    }
+
     pub(super) fn cached(&self) -> Option<&CachedAuth> {
         self.cached.as_ref()
     }

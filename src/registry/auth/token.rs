@@ -7,8 +7,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::super::http::{Headers, HttpClient, Response, TOKEN_LIMIT};
-use super::super::problem;
 use super::super::url::{Url, encode};
+use super::super::{problem, redirect};
 use crate::advice::Advice;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{Limits, within};
@@ -44,17 +44,9 @@ struct Fields {
 }
 
 impl TokenRequest<'_> {
-    /// Sends the request: a GET, or a POST with an identity token. Calls `report` with the response. A redirect counts
-    /// as a refusal, because it could lead anywhere.
+    /// Sends the request: a GET, or a POST with an identity token. Calls `report` with each response.
     pub(crate) fn send(&self, http: &HttpClient, limits: &Limits, report: &dyn Fn(&Response)) -> Result<Token> {
-        let response = match self.credentials.map(Credentials::secret) {
-            Some(Secret::IdentityToken(token)) => http.post_form(&self.realm, &self.form(token))?,
-            _ => {
-                let basic = self.credentials.and_then(Credentials::encoded).map(|encoded| format!("Basic {encoded}"));
-                http.get(&self.url(), Headers { authorization: basic.as_deref(), ..Headers::default() })?
-            }
-        };
-        report(&response);
+        let response = self.send_and_follow(http, limits, report)?;
         let (status, method, url) = (response.status(), response.method(), response.url().to_string());
         let retry_after = response.retry_after();
         let body = response.read(limits.token)?;
@@ -70,6 +62,40 @@ impl TokenRequest<'_> {
                 Err(Error::new(ErrorKind::Denied, text).with_advice(Advice::GiveCredentials))
             }
             _ => Err(problem::refusal(method, &url, status, &body.unwrap_or_default(), retry_after)),
+        }
+    }
+
+    /// Sends the request, and the same one again to where the endpoint redirects within its own origin, such as from
+    /// `/token/` to `/token`. A redirect to another origin counts as a refusal, because it could lead anywhere.
+    fn send_and_follow(&self, http: &HttpClient, limits: &Limits, report: &dyn Fn(&Response)) -> Result<Response> {
+        let basic = self.credentials.and_then(Credentials::encoded).map(|encoded| format!("Basic {encoded}"));
+        let form = match self.credentials.map(Credentials::secret) {
+            Some(Secret::IdentityToken(token)) => Some(self.form(token)),
+            _ => None,
+        };
+        let mut url = if form.is_some() { self.realm.clone() } else { self.url() };
+        let mut redirects = 0;
+        loop {
+            let response = match &form {
+                Some(form) => http.post_form(&url, form)?,
+                None => http.get(&url, Headers { authorization: basic.as_deref(), ..Headers::default() })?,
+            };
+            report(&response);
+            // A 303 asks for a GET, which has no form.
+            if !redirect::is_redirect(&response) || (response.status() == 303 && form.is_some()) {
+                return Ok(response);
+            }
+            let next = redirect::location(&response)?;
+            if !next.same_origin(&self.realm) {
+                return Ok(response);
+            }
+            redirects += 1;
+            if redirects > limits.redirects {
+                return Err(Limits::exceeded("redirects", limits.redirects).context(format!("token from {url}")));
+            }
+            // The connection can be used again only after the body has been read.
+            let _ = response.read(limits.error_body);
+            url = next;
         }
     }
 
