@@ -1,7 +1,7 @@
 //! Cancellation: a flag that another thread or a signal handler sets, and an optional deadline. Checked before every
 //! read.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -24,9 +24,6 @@ pub struct Cancel {
 #[derive(Debug, Default)]
 struct Shared {
     flag: Arc<AtomicBool>,
-    /// The number of calls of `unattended` that are running, and whether it is above zero.
-    inattentive: AtomicUsize,
-    is_inattentive: Arc<AtomicBool>,
     mutex: Mutex<()>,
     raised: Condvar,
 }
@@ -46,24 +43,6 @@ impl Cancel {
     /// The flag itself, for a signal handler to set.
     pub fn flag(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.shared.flag)
-    }
-
-    /// A second flag, which is set while the work waits for a call that ignores the cancel flag, such as the system's
-    /// look-up of a host name. A signal handler may then exit the process immediately; that loses no more than a kill.
-    pub fn unattended_flag(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.shared.is_inattentive)
-    }
-
-    /// Runs `work` while [`unattended_flag`](Self::unattended_flag) is set. `work` may ignore the cancel flag, and must
-    /// not need any cleaning up. Fails without running it if the work is cancelled already.
-    pub fn unattended<T>(&self, work: impl FnOnce() -> T) -> Result<T> {
-        let Shared { inattentive, is_inattentive, .. } = &*self.shared;
-        inattentive.fetch_add(1, Ordering::SeqCst);
-        is_inattentive.store(true, Ordering::SeqCst);
-        // Check only now: a signal handler that found this flag not set has set the cancel flag.
-        let done = self.check().map(|()| work());
-        is_inattentive.store(inattentive.fetch_sub(1, Ordering::SeqCst) > 1, Ordering::SeqCst);
-        done
     }
 
     /// Stops the work at its next read with [`ErrorKind::Interrupted`].

@@ -60,7 +60,7 @@ fn help_goes_to_standard_output() {
         ("login", &["--username", "--password-stdin", "--authfile", "--token-realm", "--ca-file", "--client-cert"]),
         ("logout", &["--authfile"]),
         ("verify", &["--remove-corrupt"]),
-        ("tags", &["--platform", "--creds", "--ca-file"]),
+        ("tags", &["--creds", "--creds-file", "--ca-file"]),
         ("digest", &["--platform", "--creds", "--ca-file"]),
         ("manifest", &["--platform", "--creds", "--ca-file", "--raw"]),
         ("artifact", &["--platform", "--creds", "--ca-file"]),
@@ -422,4 +422,42 @@ fn rejects_options_of_other_commands() {
     ] {
         home.run(args).exits_in(&args.join(" "), 2).says("unknown option");
     }
+}
+
+#[test]
+fn times_have_units() {
+    let bench = Bench::new();
+    let name = Image::small("x").push(&bench.registry, "app", "latest");
+    for option in ["--timeout", "--stall-timeout"] {
+        for time in ["30", "30s", "5m", "1h"] {
+            bench.home.run(&["pull", option, time, &name]).exits_in(time, 0);
+        }
+        for time in ["0", "0m", "5x", "1.5h", "-1s", "m", "1193047h", "5 m"] {
+            let outcome = bench.home.run(&["pull", &format!("{option}={time}"), &name]).exits_in(time, 2);
+            outcome.fails_in_one_line().says(option).says("5m");
+        }
+    }
+}
+
+#[test]
+fn options_that_a_command_would_ignore_are_refused() {
+    let bench = Bench::new();
+    let name = Image::small("x").push(&bench.registry, "app", "latest");
+    let repository = bench.registry.name("app");
+    for args in [
+        &["tags", "--platform", "linux/arm64", &repository][..],
+        &["tags", "-j", "2", &repository],
+        &["digest", "-j", "2", &name],
+        &["manifest", "-j", "2", &name],
+        &["artifact", "-j", "2", &name, "dir"],
+        &["config", "-j", "2", &name],
+        &["config", "--timeout", "5", &name],
+        &["login", "--platform", "linux/arm64"],
+        &["logout", "--ca-file", "x"],
+        &["pull", "--max-entries", "5", &name],
+    ] {
+        let outcome = bench.home.run(args).exits_in(&format!("{args:?}"), 2).fails_in_one_line();
+        outcome.says(&format!("unknown option {}", args[1]));
+    }
+    assert_eq!(bench.registry.connections(), 0);
 }

@@ -12,7 +12,7 @@ use kit::image::{Image, Layer};
 use kit::process::Finished;
 use kit::registry::Registry;
 
-const PASSWORD: &str = "hunter2-s3cret";
+pub const PASSWORD: &str = "hunter2-s3cret";
 
 fn basic(user: &str) -> String {
     format!("Basic {}", base64(format!("{user}:{PASSWORD}").as_bytes()))
@@ -25,20 +25,20 @@ fn auths(key: &str, user: &str) -> String {
 }
 
 /// A registry that accepts only this user, and the name of an image in it.
-fn bench_for(user: &str) -> (Bench, String) {
+pub fn bench_for(user: &str) -> (Bench, String) {
     let bench = Bench::new();
     bench.registry.require(&basic(user), &[r#"Basic realm="registry""#]);
     let name = Image::small("creds").push(&bench.registry, "ns/app", "latest");
     (bench, name)
 }
 
-fn write(home: &Home, path: &str, text: &str) -> String {
+pub fn write(home: &Home, path: &str, text: &str) -> String {
     fs::create_dir_all(home.path(path).parent().unwrap()).unwrap();
     home.write(path, text)
 }
 
 /// Writes a shell script `docker-credential-NAME` that appends its calls to the file `calls`. Returns a `PATH` with it.
-fn helper(home: &Home, name: &str, script: &str) -> String {
+pub fn helper(home: &Home, name: &str, script: &str) -> String {
     fs::create_dir_all(home.path("bin")).unwrap();
     let calls = home.arg("calls");
     let script = format!("#!/bin/sh\nread server\necho \"$1 $server\" >> {calls}\n{script}\n");
@@ -55,12 +55,12 @@ fn calls(home: &Home) -> String {
     fs::read_to_string(home.path("calls")).unwrap_or_default()
 }
 
-fn helper_output(user: &str, secret: &str) -> String {
+pub fn helper_output(user: &str, secret: &str) -> String {
     format!(r#"echo '{{"ServerURL":"x","Username":"{user}","Secret":"{secret}"}}'"#)
 }
 
 #[track_caller]
-fn hides(outcome: Finished) -> Finished {
+pub fn hides(outcome: Finished) -> Finished {
     let encoded = basic("robot").replace("Basic ", "");
     outcome.hides("hunter2").hides("s3cret").hides(&encoded)
 }
@@ -194,7 +194,7 @@ fn a_broken_file_does_not_prevent_pulling_a_public_image() {
     // A missing file is ignored silently, unless --authfile names it.
     let missing = bench.home.arg("missing.json");
     bench.home.pullet(&["pull", &name]).env("REGISTRY_AUTH_FILE", &missing).run().exits(0).hides("left out");
-    bench.home.run(&["pull", "--authfile", &missing, &name]).exits(9).fails_in_one_line().says(&missing);
+    bench.home.run(&["pull", "--authfile", &missing, &name]).exits(2).fails_in_one_line().says(&missing);
     bench.home.run(&["pull", "--authfile", &bench.home.arg("home"), &name]).exits(9).fails_in_one_line();
     // Opening a FIFO must not block.
     let fifo = bench.home.arg("fifo");
@@ -249,49 +249,6 @@ fn falls_back_to_the_file_if_a_helper_has_no_credentials() {
         write(&bench.home, "home/.docker/config.json", &text);
         let outcome = bench.home.pullet(&["pull", &name]).env("PATH", &path).run().exits_in(script, 0);
         hides(outcome).hides("left out");
-    }
-}
-
-#[test]
-fn ignores_what_a_helper_prints_after_its_json() {
-    for after in ["echo 'warning: a new version is available'", "echo '{\"Username\":\"other\"}'", "printf '\\n\\n'"] {
-        let (bench, name) = bench_for("robot");
-        let path = helper(&bench.home, "chatty", &format!("{}; {after}", helper_output("robot", PASSWORD)));
-        write(&bench.home, "home/.docker/config.json", r#"{"credsStore":"chatty"}"#);
-        let outcome = bench.home.pullet(&["pull", &name]).env("PATH", &path).run().exits_in(after, 0);
-        hides(outcome).hides("left out");
-    }
-}
-
-#[test]
-fn accepts_auth_that_base64_has_wrapped() {
-    // `base64` of coreutils and BusyBox breaks lines after 76 columns.
-    let long = "p".repeat(100);
-    let encoded = base64(format!("robot:{long}").as_bytes());
-    let bench = Bench::new();
-    bench.registry.require(&format!("Basic {encoded}"), &[r#"Basic realm="registry""#]);
-    let name = Image::small("wrapped").push(&bench.registry, "app", "latest");
-    for line_break in ["\\n", "\\r\\n"] {
-        let wrapped = format!("{}{line_break}{}{line_break}", &encoded[..76], &encoded[76..]);
-        let text = format!(r#"{{"auths":{{"{}":{{"auth":"{wrapped}"}}}}}}"#, bench.registry.host());
-        let file = bench.home.write("auth.json", &text);
-        bench.home.run(&["pull", "--authfile", &file, &name]).exits_in(&text, 0);
-    }
-}
-
-#[test]
-fn matches_keys_with_a_slash_and_members_in_any_case() {
-    let (bench, name) = bench_for("robot");
-    let host = bench.registry.host();
-    let auth = base64(format!("robot:{PASSWORD}").as_bytes());
-    for text in [
-        format!(r#"{{"auths":{{"{host}/":{{"auth":"{auth}"}}}}}}"#),
-        format!(r#"{{"Auths":{{"{host}":{{"Auth":"{auth}"}}}}}}"#),
-        format!(r#"{{"AUTHS":{{"https://{host}/":{{"USERNAME":"robot","Password":"{PASSWORD}"}}}}}}"#),
-        format!(r#"{{"auths":{{"{host}":{{"auth":"{auth}","identitytoken":null,"email":null}}}},"credHelpers":null}}"#),
-    ] {
-        let file = bench.home.write("auth.json", &text);
-        hides(bench.home.run(&["pull", "--authfile", &file, &name]).exits_in(&text, 0));
     }
 }
 

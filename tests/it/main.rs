@@ -22,6 +22,7 @@ mod cli;
 mod commands;
 mod config;
 mod contact;
+mod credential_forms;
 mod credentials;
 mod disk;
 mod documents;

@@ -187,3 +187,28 @@ fn pulls_several_names_in_one_command() {
     home.run(&["pull", &names[0], "Bad"]).exits(2);
     assert_eq!(registry.connections(), 0);
 }
+
+#[test]
+fn a_docker_scheme_is_accepted_and_other_prefixes_name_the_right_form() {
+    let registry = Registry::plain();
+    let name = Image::small("scheme").push(&registry, "app", "latest");
+    let home = Home::new();
+    home.run(&["pull", "-q", &format!("docker://{name}")]).exits(0).prints(&format!("{name}\n"));
+    home.run(&["unpack", "--pull", "never", &format!("docker://{name}"), &home.arg("root")]).exits(0);
+    home.run(&["tags", &format!("docker://{}", registry.name("app"))]).exits(0).prints("latest\n");
+    for (typed, right) in [
+        ("https://quay.io/a/b:1", "write quay.io/a/b:1"),
+        ("http://127.0.0.1:5000/a/", "write 127.0.0.1:5000/a"),
+        ("docker://https://quay.io/a", "write quay.io/a"),
+        ("oci:image:tag", "[HOST[:PORT]/]REPOSITORY[:TAG]"),
+        ("oci:image", "[HOST[:PORT]/]REPOSITORY[:TAG]"),
+        ("oci-archive:/tmp/a.tar", "[HOST[:PORT]/]REPOSITORY[:TAG]"),
+        ("docker-archive:a.tar", "[HOST[:PORT]/]REPOSITORY[:TAG]"),
+        ("docker-daemon:app:1", "[HOST[:PORT]/]REPOSITORY[:TAG]"),
+        ("containers-storage:app", "[HOST[:PORT]/]REPOSITORY[:TAG]"),
+        ("dir:/tmp/x", "[HOST[:PORT]/]REPOSITORY[:TAG]"),
+    ] {
+        let outcome = home.run(&["pull", typed]).exits_in(typed, 2).fails_in_one_line();
+        outcome.says(typed).says("hint: ").says(right);
+    }
+}

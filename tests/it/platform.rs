@@ -434,3 +434,25 @@ fn a_docker_manifest_with_a_generic_config_is_an_image() {
         Bench::new().pull(&oci).exits_in(config_type, 10).says("artifact");
     }
 }
+
+#[test]
+fn the_variable_of_docker_sets_the_default_platform() {
+    let bench = Bench::new();
+    let host = format!("linux/{}", architecture());
+    let (ours, other) = (labelled(&host), labelled("linux/s390x"));
+    let name = push_index(&bench.registry, "app", "latest", &[(&host, &ours), ("linux/s390x", &other)]);
+    let run = |args: &[&str], platform: &str| bench.home.pullet(args).env("DOCKER_DEFAULT_PLATFORM", platform).run();
+    run(&["pull", &name], "linux/s390x").exits(0);
+    assert_eq!(bench.home.index()[0]["digest"], other.digest());
+    run(&["unpack", &name, &bench.home.arg("other")], "linux/s390x").exits(0);
+    assert_eq!(std::fs::read_to_string(bench.home.path("other/platform")).unwrap(), "linux/s390x");
+    // The option comes first. An empty variable is none.
+    run(&["pull", "--platform", &host, &name], "linux/s390x").exits(0);
+    assert_eq!(bench.home.index()[0]["digest"], ours.digest());
+    run(&["pull", &name], "").exits(0);
+    run(&["pull", &name], "a/b/c/d").exits(2).fails_in_one_line().says("$DOCKER_DEFAULT_PLATFORM").says("a/b/c/d");
+    // The digest of a name does not depend on it.
+    let plain = bench.home.run(&["digest", &name]).exits(0).stdout;
+    run(&["digest", &name], "linux/s390x").exits(0).prints(&plain);
+    run(&["images"], "a/b/c/d").exits(0);
+}

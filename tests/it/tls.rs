@@ -212,6 +212,18 @@ fn refuses_malformed_client_certificates_as_usage_errors() {
     ] {
         scene.pull(options).exits_in(&format!("{options:?}"), 2).fails_in_one_line();
     }
+    for (options, path) in [
+        (&["--client-cert", &cert, "--client-key", &other][..], &other),
+        (&["--client-cert", &cert, "--client-key", &text], &text),
+        (&["--client-cert", &cert], &cert),
+        (&["--client-cert", &text, "--client-key", &key], &text),
+        (&["--client-cert", &cert, "--client-key", &missing], &missing),
+        (&["--client-cert", &cert, "--client-key", &key, "--ca-file", &text], &text),
+        (&["--ca-file", &missing], &missing),
+    ] {
+        let outcome = scene.pull(options).exits_in(&format!("{options:?}"), 2).fails_in_one_line();
+        outcome.says(&format!("pullet: {}", if *path == missing { "read " } else { "" })).says(path);
+    }
     assert_eq!(scene.registry.connections(), 0);
 }
 

@@ -11,7 +11,6 @@ mod fuzzing;
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fmt;
-use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -233,7 +232,10 @@ impl CredentialSource {
         let bytes = match self {
             Self::Authfile(path) => match private_file::read(path)? {
                 Some(bytes) => bytes,
-                None => return Err(Error::disk("open", path, io::ErrorKind::NotFound)),
+                None => {
+                    let text = format!("open {}: no such file", path.display());
+                    return Err(Error::new(ErrorKind::Usage, text));
+                }
             },
             Self::File(path) => match private_file::read(path)? {
                 Some(bytes) => bytes,

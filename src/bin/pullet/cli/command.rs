@@ -138,6 +138,11 @@ impl CommandLine {
         Err(self.misused(format!("unknown command {word:?}")))
     }
 
+    /// Whether the command has this option.
+    pub(crate) fn accepts(&self, option: &str) -> bool {
+        self.find(option).is_some()
+    }
+
     fn find(&self, option: &str) -> Option<&'static Spec> {
         let mut all = self.groups().flat_map(specs);
         all.find(|spec| spec.names().any(|name| name == option))

@@ -1,8 +1,9 @@
 //! The options of commands that talk to a registry, and the client that they describe.
 
+use std::ffi::OsString;
 use std::fmt::Display;
 use std::fs::File;
-use std::io::Read as _;
+use std::io::Read;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -13,6 +14,7 @@ use super::command::CommandLine;
 use super::common::Common;
 use super::options::{Group, Opt};
 use crate::exit::Failure;
+use crate::interrupt;
 
 /// The most bytes of a file of certificates or keys. No bundle of certificate authorities is that large.
 const PEM_LIMIT: u64 = 8 << 20;
@@ -24,8 +26,12 @@ const CREDENTIALS_LIMIT: u64 = 64 << 10;
 #[derive(Default)]
 pub(crate) struct RegistryOptions {
     pub(crate) platform: Option<Platform>,
+    /// `$DOCKER_DEFAULT_PLATFORM`.
+    default_platform: Option<Platform>,
     /// `USER[:PASSWORD]`, or `-` for standard input.
-    pub(crate) creds: Option<String>,
+    creds: Option<String>,
+    /// A file with `USER:PASSWORD`.
+    creds_file: Option<PathBuf>,
     authfile: Option<PathBuf>,
     token_realms: Vec<String>,
     pub(crate) ca_file: Option<PathBuf>,
@@ -45,23 +51,37 @@ pub(crate) struct RegistryOptions {
     cancel: Cancel,
 }
 
+/// The option of commands that choose an image from an index.
+pub(crate) static PLATFORM: Group<RegistryOptions> = Group {
+    heading: "Registry",
+    options: &[Opt::value(
+        "--platform OS[/ARCH[/VARIANT]]",
+        "choose this platform instead of $DOCKER_DEFAULT_PLATFORM or the platform of this machine",
+        |registry, value| {
+            registry.platform = Some(value.text()?.parse()?);
+            Ok(())
+        },
+    )],
+};
+
 /// Which registry is asked for which image, and with which credentials.
 pub(crate) static REGISTRY: Group<RegistryOptions> = Group {
     heading: "Registry",
     options: &[
         Opt::value(
-            "--platform OS[/ARCH[/VARIANT]]",
-            "choose this platform instead of the platform of this machine",
+            "--creds USER[:PASSWORD]",
+            "credentials for the registry; other users of this machine can see them in the process list, so prefer `-`, \
+             which reads them from standard input, or --creds-file",
             |registry, value| {
-                registry.platform = Some(value.text()?.parse()?);
+                registry.creds = Some(value.text()?.to_owned());
                 Ok(())
             },
         ),
         Opt::value(
-            "--creds USER[:PASSWORD]",
-            "credentials for the registry; `-` reads them from standard input",
+            "--creds-file FILE",
+            "read USER:PASSWORD for the registry from this file (default: $PULLET_CREDS_FILE)",
             |registry, value| {
-                registry.creds = Some(value.text()?.to_owned());
+                registry.creds_file = Some(value.path()?);
                 Ok(())
             },
         ),
@@ -130,19 +150,24 @@ pub(crate) static TRUST: Group<RegistryOptions> = Group {
     ],
 };
 
+/// The option of commands that fetch layers.
+pub(crate) static JOBS: Group<RegistryOptions> = Group {
+    heading: "Transfer",
+    options: &[Opt::value(
+        "-j, --jobs N",
+        "fetch N layers at once, and unpack them while later ones arrive; `auto` is one for each processor, at most 4 \
+         (default: 1)",
+        |registry, value| {
+            registry.jobs = Some(value.jobs()?);
+            Ok(())
+        },
+    )],
+};
+
 /// How fast, how often and how long a command transfers.
 pub(crate) static TRANSFER: Group<RegistryOptions> = Group {
     heading: "Transfer",
     options: &[
-        Opt::value(
-            "-j, --jobs N",
-            "fetch N layers at once, and unpack them while later ones arrive; `auto` is one for each processor, at most \
-             4 (default: 1)",
-            |registry, value| {
-                registry.jobs = Some(value.jobs()?);
-                Ok(())
-            },
-        ),
         Opt::value(
             "--retries N",
             "retry after a transient failure, at most N times without progress (default: 5)",
@@ -152,18 +177,22 @@ pub(crate) static TRANSFER: Group<RegistryOptions> = Group {
             },
         ),
         Opt::value(
-            "--stall-timeout SECS",
+            "--stall-timeout TIME",
             "longest wait for a response or its next bytes; over this time, a body must also bring at least 100 bytes a \
-             second (default: 60)",
+             second (default: 60s)",
             |registry, value| {
-                registry.stall_timeout = Some(value.seconds()?);
+                registry.stall_timeout = Some(value.duration()?);
                 Ok(())
             },
         ),
-        Opt::value("--timeout SECS", "longest time for the whole command (default: none)", |registry, value| {
-            registry.timeout = Some(value.seconds()?);
-            Ok(())
-        }),
+        Opt::value(
+            "--timeout TIME",
+            "longest time for the whole command, such as 30, 30s, 5m or 1h (default: none)",
+            |registry, value| {
+                registry.timeout = Some(value.duration()?);
+                Ok(())
+            },
+        ),
         Opt::value(
             "--limit-rate BYTES[k|m|g|t]",
             "fetch at most this many bytes a second, all layers together (default: no limit)",
@@ -253,6 +282,19 @@ impl RegistryOptions {
     /// The options of the command line. The time of `--timeout` starts now.
     pub(crate) fn parse(line: &CommandLine, common: &Common) -> Result<Self, Failure> {
         let mut options: Self = line.options()?;
+        if options.creds.is_some() && options.creds_file.is_some() {
+            return Err(line.misused("--creds and --creds-file exclude each other"));
+        }
+        if line.accepts("--creds-file") && options.creds.is_none() && options.authfile.is_none() {
+            options.creds_file = options.creds_file.or_else(|| variable("PULLET_CREDS_FILE").map(PathBuf::from));
+        }
+        if line.accepts("--platform")
+            && let Some(text) = variable("DOCKER_DEFAULT_PLATFORM")
+        {
+            let parsed = text.to_string_lossy().parse();
+            let named = |e: pullet::Error| Failure::usage(format!("$DOCKER_DEFAULT_PLATFORM: {e}"));
+            options.default_platform = Some(parsed.map_err(named)?);
+        }
         if options.client_key.is_some() && options.client_cert.is_none() {
             return Err(line.misused("--client-key needs --client-cert"));
         }
@@ -280,11 +322,11 @@ impl RegistryOptions {
         if let Some(rate) = self.rate_limit {
             options = options.rate_limit(rate);
         }
-        if let Some(platform) = &self.platform {
+        if let Some(platform) = self.platform() {
             options = options.platform(platform.clone());
         }
-        if let Some(typed) = &self.creds {
-            options = options.credentials(credentials(typed, &self.cancel)?);
+        if let Some(credentials) = self.credentials()? {
+            options = options.credentials(credentials);
         }
         if let Some(path) = &self.authfile {
             options = options.authfile(path);
@@ -292,8 +334,11 @@ impl RegistryOptions {
         for realm in &self.token_realms {
             options = options.token_realm(realm);
         }
+        let mut pem_files = Vec::new();
         if let Some(path) = &self.ca_file {
-            options = options.ca_pem(read_pem(path, "--ca-file takes a file of certificates in PEM")?);
+            let pem = read_pem(path, "--ca-file takes a file of certificates in PEM")?;
+            pem_files.push((path.display().to_string(), Options::new().ca_pem(pem.clone())));
+            options = options.ca_pem(pem);
         }
         if let Some(path) = &self.client_cert {
             let certificate = read_pem(path, "--client-cert takes a certificate with its chain in PEM")?;
@@ -301,6 +346,11 @@ impl RegistryOptions {
                 Some(path) => read_pem(path, "--client-key takes a private key in PEM")?,
                 None => certificate.clone(),
             };
+            let mut paths = path.display().to_string();
+            if let Some(key) = &self.client_key {
+                paths = format!("{paths} with {}", key.display());
+            }
+            pem_files.push((paths, Options::new().client_certificate_pem(certificate.clone(), key.clone())));
             options = options.client_certificate_pem(certificate, key);
         }
         for host in &self.insecure_registries {
@@ -309,7 +359,50 @@ impl RegistryOptions {
         for mirror in &self.registry_mirrors {
             options = options.registry_mirror(mirror);
         }
-        Ok(Client::new(options)?)
+        let error = match Client::new(options) {
+            Ok(client) => return Ok(client),
+            Err(error) => error,
+        };
+        // The library gets bytes and cannot name the file. A client with one file alone shows which one is malformed.
+        for (paths, alone) in pem_files {
+            if let Err(error) = Client::new(alone.system_configuration(false)) {
+                return Err(Failure::new(error.kind(), format!("{paths}: {error}")));
+            }
+        }
+        Err(error.into())
+    }
+
+    /// The platform that the user chose.
+    pub(crate) fn platform(&self) -> Option<&Platform> {
+        self.platform.as_ref().or(self.default_platform.as_ref())
+    }
+
+    /// The option or the variable with credentials, which are for one registry.
+    pub(crate) fn source_of_credentials(&self) -> Option<&'static str> {
+        if self.creds.is_some() {
+            return Some("--creds");
+        }
+        self.creds_file.is_some().then_some("--creds-file or $PULLET_CREDS_FILE")
+    }
+
+    /// The credentials that the user gave. A file and standard input have `USER:PASSWORD`, because a process list shows the
+    /// command line.
+    fn credentials(&self) -> Result<Option<Credentials>, Failure> {
+        let text = match (&self.creds, &self.creds_file) {
+            (Some(typed), _) if typed == "-" => {
+                let read = interrupt::uninterruptible(&self.cancel, || read_text(std::io::stdin()))?;
+                read.map_err(|why| unreadable_credentials("standard input", &why))?
+            }
+            (Some(typed), _) => typed.clone(),
+            (None, Some(path)) => {
+                let read = || File::open(path).map_err(|e| e.to_string()).and_then(read_text);
+                let read = interrupt::uninterruptible(&self.cancel, read)?;
+                read.map_err(|why| unreadable_credentials(&path.display().to_string(), &why))?
+            }
+            (None, None) => return Ok(None),
+        };
+        let (user, password) = text.trim_end_matches(['\r', '\n']).split_once(':').unwrap_or((text.trim_end(), ""));
+        Ok(Some(Credentials::new(user, password)?))
     }
 
     /// The options for unpacking, as far as they are given here.
@@ -322,18 +415,22 @@ impl RegistryOptions {
     }
 }
 
-/// Parses `USER[:PASSWORD]`. For `-`, reads the same from standard input, because a process list shows the command line.
-fn credentials(typed: &str, cancel: &Cancel) -> Result<Credentials, Failure> {
-    let mut text = typed.to_owned();
-    if typed == "-" {
-        text.clear();
-        let read = cancel.unattended(|| std::io::stdin().take(CREDENTIALS_LIMIT).read_to_string(&mut text))?;
-        read.map_err(|e| {
-            Failure::usage(format!("read credentials from standard input: {e}")).hint("USER:PASSWORD is expected there")
-        })?;
+fn variable(name: &str) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
+}
+
+/// Reads credentials. A longer text is refused, because a cut password would be a wrong one.
+fn read_text(source: impl Read) -> Result<String, String> {
+    let mut text = String::new();
+    let count = source.take(CREDENTIALS_LIMIT + 1).read_to_string(&mut text).map_err(|e| e.to_string())?;
+    if count as u64 > CREDENTIALS_LIMIT {
+        return Err(format!("more than {CREDENTIALS_LIMIT} bytes"));
     }
-    let (user, password) = text.trim_end_matches(['\r', '\n']).split_once(':').unwrap_or((text.trim_end(), ""));
-    Ok(Credentials::new(user, password)?)
+    Ok(text)
+}
+
+fn unreadable_credentials(source: &str, why: &str) -> Failure {
+    Failure::usage(format!("read credentials from {source}: {why}")).hint("USER:PASSWORD is expected there")
 }
 
 /// Reads a file that was named on the command line.

@@ -53,13 +53,22 @@ impl Value<'_> {
         self.text()?.parse().map_err(|_| self.invalid("a number"))
     }
 
-    /// Whole seconds, at least one.
-    pub(crate) fn seconds(&self) -> Result<Duration, Failure> {
+    /// A number of seconds, or of another unit with its suffix `s`, `m` or `h`. At least one second.
+    pub(crate) fn duration(&self) -> Result<Duration, Failure> {
+        let text = self.text()?;
+        let (digits, unit) = match text.as_bytes().last() {
+            Some(b's') => (text.trim_end_matches('s'), 1),
+            Some(b'm') => (text.trim_end_matches('m'), 60),
+            Some(b'h') => (text.trim_end_matches('h'), 3600),
+            _ => (text, 1),
+        };
         // 32 bits, because an `Instant` overflows if a larger number is added to it.
-        match self.number::<u32>()? {
-            0 => Err(self.invalid("at least one second")),
-            seconds => Ok(Duration::from_secs(seconds.into())),
-        }
+        let seconds = digits.parse::<u32>().ok().and_then(|count| count.checked_mul(unit)).filter(|count| *count > 0);
+        let is_number = text.len() - digits.len() <= 1 && digits.bytes().all(|b| b.is_ascii_digit());
+        let seconds = seconds.filter(|_| is_number);
+        seconds
+            .map(|seconds| Duration::from_secs(seconds.into()))
+            .ok_or_else(|| self.invalid("a time such as 30, 30s, 5m or 1h"))
     }
 
     /// A number of bytes, at least one. The suffixes `k`, `m`, `g` and `t` are powers of 1024, as with curl.
@@ -108,12 +117,27 @@ pub(crate) fn repository(word: &OsString) -> Result<Reference, Failure> {
     Ok(Reference::parse_repository(&qualified(word)?)?)
 }
 
-/// The NAME with its registry.
+/// Prefixes with which other tools name images that are not in a registry.
+const TRANSPORTS: [&str; 6] =
+    ["oci:", "oci-archive:", "docker-archive:", "docker-daemon:", "containers-storage:", "dir:"];
+
+/// The NAME with its registry. `docker://` in front, as skopeo and podman write it, changes nothing.
 fn qualified(word: &OsString) -> Result<String, Failure> {
-    match word.to_str() {
-        Some(name) => Ok(pullet::qualified(name)?),
-        None => Err(Failure::misused(None, format!("invalid reference {word:?}: not UTF-8"))),
+    let Some(typed) = word.to_str() else {
+        return Err(Failure::misused(None, format!("invalid reference {word:?}: not UTF-8")));
+    };
+    let name = typed.strip_prefix("docker://").unwrap_or(typed);
+    if let Some(bare) = ["https://", "http://"].iter().find_map(|scheme| name.strip_prefix(scheme)) {
+        let failure = Failure::usage(format!("invalid reference {typed:?}: a name has no scheme"));
+        return Err(failure.hint(format!("write {}", bare.trim_end_matches('/'))));
     }
+    if name == typed
+        && let Some(prefix) = TRANSPORTS.iter().find(|prefix| name.starts_with(*prefix))
+    {
+        let failure = Failure::usage(format!("invalid reference {typed:?}: {prefix} is not a registry"));
+        return Err(failure.hint("pullet reads from registries only: write [HOST[:PORT]/]REPOSITORY[:TAG]"));
+    }
+    Ok(pullet::qualified(name)?)
 }
 
 #[cfg(test)]
@@ -155,11 +179,21 @@ mod tests {
             ("64", Some(64), Some(64), Some(64)),
             ("65", Some(65), Some(65), None),
             ("4294967296", None, None, None),
-            ("5s", None, None, None),
+            ("30s", None, Some(30), None),
+            ("5m", None, Some(300), None),
+            ("1h", None, Some(3600), None),
+            ("0s", None, None, None),
+            ("1d", None, None, None),
+            ("1.5h", None, None, None),
+            ("1h5m", None, None, None),
+            ("5ss", None, None, None),
+            ("+5s", None, None, None),
+            ("s", None, None, None),
+            ("1193047h", None, None, None),
             ("", None, None, None),
         ] {
             assert_eq!(value(text).number::<u32>().ok(), number, "{text}");
-            assert_eq!(value(text).seconds().ok(), seconds.map(Duration::from_secs), "{text}");
+            assert_eq!(value(text).duration().ok(), seconds.map(Duration::from_secs), "{text}");
             assert_eq!(value(text).jobs().ok().map(NonZeroUsize::get), jobs, "{text}");
         }
         assert!(value("auto").jobs().is_ok_and(|jobs| jobs <= MOST_AUTOMATIC_JOBS));

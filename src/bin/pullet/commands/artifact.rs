@@ -6,7 +6,9 @@ use pullet::Sandbox;
 
 use crate::cli::command::{Command, CommandLine};
 use crate::cli::common::Common;
-use crate::cli::registry::{BLOB_LIMITS, NAME_NOTE, REGISTRY, RegistryOptions, SETTINGS_NOTE, TRANSFER, TRUST};
+use crate::cli::registry::{
+    BLOB_LIMITS, NAME_NOTE, PLATFORM, REGISTRY, RegistryOptions, SETTINGS_NOTE, TRANSFER, TRUST,
+};
 use crate::cli::value::name;
 use crate::exit::Failure;
 use crate::report::Reporter;
@@ -21,7 +23,7 @@ pub(super) static COMMAND: Command = Command {
             title are listed and left out. A folder that ORAS packed stays an archive, named TITLE with .tar, .tar.gz or \
             .tar.zst.",
     definitions: &[],
-    groups: &[&REGISTRY, &TRUST, &TRANSFER, &BLOB_LIMITS],
+    groups: &[&PLATFORM, &REGISTRY, &TRUST, &TRANSFER, &BLOB_LIMITS],
     notes: &[SETTINGS_NOTE, NAME_NOTE],
     run,
 };

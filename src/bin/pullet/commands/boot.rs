@@ -8,7 +8,7 @@ use crate::cli::command::{Command, CommandLine, Definitions};
 use crate::cli::common::Common;
 use crate::cli::options::{Group, Opt};
 use crate::cli::registry::{
-    BLOB_LIMITS, FOREIGN_LAYERS, REGISTRY, RegistryOptions, SETTINGS_NOTE, TRANSFER, TREE_LIMITS, TRUST,
+    BLOB_LIMITS, FOREIGN_LAYERS, JOBS, PLATFORM, REGISTRY, RegistryOptions, SETTINGS_NOTE, TRANSFER, TREE_LIMITS, TRUST,
 };
 use crate::cli::value::name;
 use crate::exit::Failure;
@@ -46,7 +46,7 @@ pub(super) static COMMAND: Command = Command {
             ),
         ],
     }],
-    groups: &[&OPTIONS, &REGISTRY, &TRUST, &FOREIGN_LAYERS, &TRANSFER, &BLOB_LIMITS, &TREE_LIMITS],
+    groups: &[&OPTIONS, &PLATFORM, &REGISTRY, &TRUST, &FOREIGN_LAYERS, &JOBS, &TRANSFER, &BLOB_LIMITS, &TREE_LIMITS],
     notes: &[SETTINGS_NOTE],
     run,
 };

@@ -4,7 +4,7 @@ use pullet::{Escaped, Sandbox};
 
 use crate::cli::command::{Command, CommandLine};
 use crate::cli::common::Common;
-use crate::cli::registry::{NAME_NOTE, REGISTRY, RegistryOptions, SETTINGS_NOTE, TRANSFER, TRUST};
+use crate::cli::registry::{NAME_NOTE, PLATFORM, REGISTRY, RegistryOptions, SETTINGS_NOTE, TRUST};
 use crate::cli::value::name;
 use crate::exit::Failure;
 use crate::report::Reporter;
@@ -18,7 +18,7 @@ pub(super) static COMMAND: Command = Command {
             credentials, and which file, variable or option says so. Sends no request, runs no credential helper, and shows \
             no secret.",
     definitions: &[],
-    groups: &[&REGISTRY, &TRUST, &TRANSFER],
+    groups: &[&PLATFORM, &REGISTRY, &TRUST],
     notes: &[SETTINGS_NOTE, NAME_NOTE],
     run,
 };

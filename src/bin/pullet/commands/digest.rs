@@ -4,7 +4,7 @@ use pullet::Sandbox;
 
 use crate::cli::command::{Command, CommandLine};
 use crate::cli::common::Common;
-use crate::cli::registry::{NAME_NOTE, REGISTRY, RegistryOptions, SETTINGS_NOTE, TRANSFER, TRUST};
+use crate::cli::registry::{NAME_NOTE, PLATFORM, REGISTRY, RegistryOptions, SETTINGS_NOTE, TRANSFER, TRUST};
 use crate::cli::value::name;
 use crate::exit::Failure;
 use crate::report::Reporter;
@@ -18,7 +18,7 @@ pub(super) static COMMAND: Command = Command {
             the manifest of one platform. Stores nothing. Without it, this is one HEAD request, which Docker Hub does not \
             count as a pull: a cheap way to look for a new image now and then.",
     definitions: &[],
-    groups: &[&REGISTRY, &TRUST, &TRANSFER],
+    groups: &[&PLATFORM, &REGISTRY, &TRUST, &TRANSFER],
     notes: &[SETTINGS_NOTE, NAME_NOTE],
     run,
 };

@@ -11,7 +11,7 @@ use crate::cli::registry::{RegistryOptions, TRUST, authfile};
 use crate::exit::Failure;
 use crate::report::Reporter;
 use crate::terminal::HiddenInput;
-use crate::{sandbox, text};
+use crate::{interrupt, sandbox, text};
 
 pub(super) static COMMAND: Command = Command {
     name: "login",
@@ -92,7 +92,8 @@ fn confine(client: &Client, host: &str, reporter: &Reporter) {
 /// Reads the password from standard input, up to the end of the input.
 fn read_password(line: &CommandLine, cancel: &Cancel) -> Result<String, Failure> {
     let mut password = String::new();
-    let read = cancel.unattended(|| io::stdin().take(PASSWORD_LIMIT + 1).read_to_string(&mut password))?;
+    let read = || io::stdin().take(PASSWORD_LIMIT + 1).read_to_string(&mut password);
+    let read = interrupt::uninterruptible(cancel, read)?;
     read.map_err(|e| unreadable(line, &e))?;
     if password.len() as u64 > PASSWORD_LIMIT {
         let failure = Failure::usage(format!("standard input has more than {PASSWORD_LIMIT} bytes"));
@@ -116,7 +117,8 @@ fn ask_for_credentials(user: Option<String>, line: &CommandLine, cancel: &Cancel
         None => {
             prompt("Username: ");
             let mut input = String::new();
-            cancel.unattended(|| io::stdin().read_line(&mut input))?.map_err(|e| unreadable(line, &e))?;
+            let read = interrupt::uninterruptible(cancel, || io::stdin().read_line(&mut input))?;
+            read.map_err(|e| unreadable(line, &e))?;
             input.trim().to_owned()
         }
     };

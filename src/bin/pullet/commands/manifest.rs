@@ -5,7 +5,7 @@ use pullet::{RawDocument, Sandbox};
 use crate::cli::command::{Command, CommandLine};
 use crate::cli::common::Common;
 use crate::cli::options::{Group, Opt};
-use crate::cli::registry::{NAME_NOTE, REGISTRY, RegistryOptions, SETTINGS_NOTE, TRANSFER, TRUST};
+use crate::cli::registry::{NAME_NOTE, PLATFORM, REGISTRY, RegistryOptions, SETTINGS_NOTE, TRANSFER, TRUST};
 use crate::cli::value::name;
 use crate::exit::Failure;
 use crate::report::Reporter;
@@ -18,7 +18,7 @@ pub(super) static COMMAND: Command = Command {
     about: "Print the document that NAME points to, a manifest or an index, indented. The option --platform selects the \
             manifest of one platform. Stores nothing.",
     definitions: &[],
-    groups: &[&OPTIONS, &REGISTRY, &TRUST, &TRANSFER],
+    groups: &[&OPTIONS, &PLATFORM, &REGISTRY, &TRUST, &TRANSFER],
     notes: &[SETTINGS_NOTE, NAME_NOTE],
     run,
 };

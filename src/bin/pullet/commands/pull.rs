@@ -6,7 +6,7 @@ use crate::cli::command::{Command, CommandLine};
 use crate::cli::common::Common;
 use crate::cli::options::{Group, Opt};
 use crate::cli::registry::{
-    BLOB_LIMITS, FOREIGN_LAYERS, NAME_NOTE, REGISTRY, RegistryOptions, SETTINGS_NOTE, TRANSFER, TRUST,
+    BLOB_LIMITS, FOREIGN_LAYERS, JOBS, NAME_NOTE, PLATFORM, REGISTRY, RegistryOptions, SETTINGS_NOTE, TRANSFER, TRUST,
 };
 use crate::cli::value::{name, repository};
 use crate::exit::Failure;
@@ -20,7 +20,7 @@ pub(super) static COMMAND: Command = Command {
     about: "Fetch and verify images into the store. Content that the store has is not fetched again. Several names are pulled \
             one after the other; the first failure ends the command. With -q, print only the full name of each image.",
     definitions: &[],
-    groups: &[&OPTIONS, &REGISTRY, &TRUST, &FOREIGN_LAYERS, &TRANSFER, &BLOB_LIMITS],
+    groups: &[&OPTIONS, &PLATFORM, &REGISTRY, &TRUST, &FOREIGN_LAYERS, &JOBS, &TRANSFER, &BLOB_LIMITS],
     notes: &[SETTINGS_NOTE, NAME_NOTE],
     run,
 };
@@ -50,8 +50,8 @@ impl Pull {
         let names = line.all_operands().iter().map(parse).collect::<Result<Vec<_>, _>>()?;
         let Some(first) = names.first() else { return Err(line.missing(COMMAND.arguments)) };
         if names.iter().any(|name| name.domain() != first.domain()) {
-            let secrets = [("--creds", registry.creds.is_some()), ("--client-cert", registry.client_cert.is_some())];
-            if let Some((option, _)) = secrets.iter().find(|(_, is_given)| *is_given) {
+            let client_cert = registry.client_cert.as_ref().map(|_| "--client-cert");
+            if let Some(option) = registry.source_of_credentials().or(client_cert) {
                 return Err(line.misused(format!("{option} is for one registry, but the names are on several")));
             }
         }

@@ -8,7 +8,8 @@ use crate::cli::command::{Command, CommandLine};
 use crate::cli::common::Common;
 use crate::cli::options::{Group, Opt};
 use crate::cli::registry::{
-    BLOB_LIMITS, FOREIGN_LAYERS, NAME_NOTE, REGISTRY, RegistryOptions, SETTINGS_NOTE, TRANSFER, TREE_LIMITS, TRUST,
+    BLOB_LIMITS, FOREIGN_LAYERS, JOBS, NAME_NOTE, PLATFORM, REGISTRY, RegistryOptions, SETTINGS_NOTE, TRANSFER,
+    TREE_LIMITS, TRUST,
 };
 use crate::cli::value::name;
 use crate::exit::Failure;
@@ -22,7 +23,7 @@ pub(super) static COMMAND: Command = Command {
     about: "Unpack the root filesystem of an image: merge its layers, apply their whiteouts, and verify the diff_id of each. \
             DIR must not exist or be an empty folder; it appears complete, by one rename.",
     definitions: &[],
-    groups: &[&OPTIONS, &REGISTRY, &TRUST, &FOREIGN_LAYERS, &TRANSFER, &BLOB_LIMITS, &TREE_LIMITS],
+    groups: &[&OPTIONS, &PLATFORM, &REGISTRY, &TRUST, &FOREIGN_LAYERS, &JOBS, &TRANSFER, &BLOB_LIMITS, &TREE_LIMITS],
     notes: &[SETTINGS_NOTE, NAME_NOTE],
     run,
 };
@@ -123,11 +124,11 @@ impl Unpack {
 
     /// The image of this name in the store, if it is complete and for the right platform.
     fn usable_image(&self, store: &Store) -> Result<Image, Error> {
-        let image = match &self.registry.platform {
+        let image = match self.registry.platform() {
             Some(platform) => store.image_for(&self.name, platform)?,
             None => store.image(&self.name)?,
         };
-        let is_suitable = self.registry.platform.as_ref().is_none_or(|platform| image.runs_on(platform));
+        let is_suitable = self.registry.platform().is_none_or(|platform| image.runs_on(platform));
         if is_suitable && image.is_complete()? {
             return Ok(image);
         }
