@@ -1,4 +1,4 @@
-//! Whose configuration names mirrors, in which order they are asked and for what, and what it forbids.
+//! The configuration files that name mirrors, the order of the mirrors, their capabilities, and blocked registries.
 
 use std::fs;
 
@@ -9,18 +9,18 @@ use kit::image::Image;
 use kit::registry::Registry;
 
 #[test]
-fn every_configuration_is_obeyed_and_said() {
+fn obeys_and_reports_every_configuration_file() {
     let scene = Scene::new(1);
     let mirror = scene.mirrors[0].url("");
     let host = scene.mirrors[0].host();
     let hosts = scene.hosts(&[(&mirror, "")]);
     scene.run(&["pull", "-v", &scene.name]).exits(0).says(&hosts).says(&mirror);
     scene.assert_requests("hosts.toml", &[0, 4]);
-    scene.whole("hosts.toml");
+    scene.assert_stored("hosts.toml");
     let namespace = format!("?ns={}", scene.origin.host());
     assert_eq!(scene.mirrors[0].requests_to(&namespace), 4, "{}", scene.mirrors[0].log().join("\n"));
 
-    // registries.conf speaks first: only it can forbid.
+    // registries.conf takes precedence, because only it can block a registry.
     scene.clear_log();
     let registries = scene.registries("", &[&format!("location = \"{host}/ns\"")]);
     let text =
@@ -28,7 +28,7 @@ fn every_configuration_is_obeyed_and_said() {
     fs::write(&registries, text).unwrap();
     scene.run(&["pull", "-v", &scene.name]).exits(0).says(&registries);
     scene.assert_requests("registries.conf", &[0, 4]);
-    assert_eq!(scene.mirrors[0].requests_to("ns="), 0, "containers names no registry to its mirrors");
+    assert_eq!(scene.mirrors[0].requests_to("ns="), 0, "mirrors of registries.conf get no ns parameter");
 
     scene.clear_log();
     fs::remove_file(&registries).unwrap();
@@ -39,21 +39,21 @@ fn every_configuration_is_obeyed_and_said() {
 
     scene.clear_log();
     scene.pull().exits(0);
-    scene.assert_requests("nothing", &[4, 0]);
+    scene.assert_requests("no mirror", &[4, 0]);
 }
 
 #[test]
-fn docker_hub_has_the_mirrors_of_daemon_json() {
+fn docker_hub_uses_the_mirrors_of_daemon_json() {
     let (mirror, home, image) = (Registry::plain(), Home::new(), Image::small("hub"));
     image.push(&mirror, "library/alpine", "3");
     let daemon = format!(r#"{{"log-driver":"none","registry-mirrors":["{}/"]}}"#, mirror.url(""));
     let etc = home.etc(&[("docker/daemon.json", &daemon)]);
     home.pullet(&["pull", "-v", "alpine:3"]).with_etc(&etc).run().exits(0).says("/etc/docker/daemon.json");
     assert_eq!(mirror.log().len(), 3, "{}", mirror.log().join("\n"));
-    assert_eq!(mirror.requests_to("ns="), 0, "dockerd names no registry to its mirrors");
+    assert_eq!(mirror.requests_to("ns="), 0, "mirrors of daemon.json get no ns parameter");
     assert_eq!(home.names(), ["docker.io/library/alpine:3"]);
 
-    // And so with the option; other registries have none of it.
+    // The option does the same. Other registries do not use these mirrors.
     mirror.clear_log();
     let option = format!("--registry-mirror={}", mirror.url(""));
     let _ = fs::remove_dir_all(home.store());
@@ -67,7 +67,7 @@ fn docker_hub_has_the_mirrors_of_daemon_json() {
 }
 
 #[test]
-fn a_small_configuration_is_looked_for_in_etc_too() {
+fn reads_the_configuration_in_etc() {
     let scene = Scene::new(1);
     let host = scene.origin.host().replace("127.0.0.1:", "127.0.0.1_") + "_";
     let hosts = format!("[host.\"{}\"]\n", scene.mirrors[0].url(""));
@@ -87,7 +87,7 @@ fn a_small_configuration_is_looked_for_in_etc_too() {
 }
 
 #[test]
-fn options_come_first_and_the_registry_last() {
+fn contacts_mirrors_of_options_first_and_the_registry_last() {
     let scene = Scene::new(3);
     for mirror in &scene.mirrors {
         mirror.fault(on("/manifests/").status(404).body(r#"{"errors":[{"code":"MANIFEST_UNKNOWN"}]}"#));
@@ -96,21 +96,21 @@ fn options_come_first_and_the_registry_last() {
     scene.hosts(&[(&url(2), ""), (&url(0), "")]);
     let option = format!("--registry-mirror={}={}", scene.origin.host(), url(1));
     let outcome = scene.run(&["pull", "-v", &option, &scene.name]).exits(0);
-    let asked: Vec<&str> = outcome.stderr.lines().filter(|line| line.contains("/manifests/latest")).collect();
+    let requests: Vec<&str> = outcome.stderr.lines().filter(|line| line.contains("/manifests/latest")).collect();
     let order = [&scene.mirrors[1], &scene.mirrors[2], &scene.mirrors[0], &scene.origin];
-    assert_eq!(asked.len(), order.len(), "{outcome}");
-    for (line, registry) in asked.iter().zip(order) {
+    assert_eq!(requests.len(), order.len(), "{outcome}");
+    for (line, registry) in requests.iter().zip(order) {
         assert!(line.contains(&registry.host()), "{line}\n{outcome}");
     }
-    // What the first one lacked is not held against it: blobs it has.
+    // A mirror that lacks the manifest is still used for blobs.
     assert_eq!(scene.mirrors[1].log().len(), 4, "{}", scene.mirrors[1].log().join("\n"));
 }
 
 #[test]
-fn only_who_may_resolve_is_asked_what_a_tag_means() {
+fn only_mirrors_that_may_resolve_are_asked_for_tags() {
     let new = Image::small("new");
-    // What is said of the mirror, whether its stale tag is believed, and how often it is asked.
-    for (kind, said, is_believed) in [
+    // The settings of the mirror, and whether its stale tag is used.
+    for (kind, settings, is_believed) in [
         ("hosts", "", true),
         ("hosts", "capabilities = [\"pull\", \"resolve\"]", true),
         ("hosts", "capabilities = [\"pull\"]", false),
@@ -120,25 +120,26 @@ fn only_who_may_resolve_is_asked_what_a_tag_means() {
         ("registries", "pull-from-mirror = \"tag-only\"", true),
         ("registries", "pull-from-mirror = \"digest-only\"", false),
     ] {
-        let case = format!("{kind}: {said}");
+        let case = format!("{kind}: {settings}");
         let scene = Scene::new(1);
         // The mirror has the old image under the tag, and the blobs of both.
         new.push(&scene.mirrors[0], "ns/app", "new");
         new.push(&scene.origin, "ns/app", "latest");
         match kind {
-            "hosts" => scene.hosts(&[(&scene.mirrors[0].url(""), said)]),
-            _ => scene.registries("", &[&format!("location = \"{}\"\n{said}", scene.mirrors[0].host())]),
+            "hosts" => scene.hosts(&[(&scene.mirrors[0].url(""), settings)]),
+            _ => scene.registries("", &[&format!("location = \"{}\"\n{settings}", scene.mirrors[0].host())]),
         };
         scene.pull().exits_in(&case, 0);
         let expected = if is_believed { scene.image.digest() } else { new.digest() };
         assert_eq!(scene.home.index()[0]["digest"], expected, "{case}");
         let blobs = if is_believed { 3 } else { 2 };
         let tag = usize::from(is_believed);
-        match said.contains("push") {
-            true => scene.assert_requests(&case, &[3, 0]),
-            false => scene.assert_requests(&case, &[1 - tag, tag + blobs]),
+        if settings.contains("push") {
+            scene.assert_requests(&case, &[3, 0]);
+        } else {
+            scene.assert_requests(&case, &[1 - tag, tag + blobs]);
         }
-        // Tags are listed by who may say what they mean.
+        // Tags are listed by the same endpoint that resolves them.
         scene.clear_log();
         scene.run(&["tags", &scene.origin.name("ns/app")]).exits_in(&case, 0);
         scene.assert_requests(&case, &[1 - tag, tag]);
@@ -146,14 +147,16 @@ fn only_who_may_resolve_is_asked_what_a_tag_means() {
 }
 
 #[test]
-fn a_digest_is_asked_of_mirrors_for_digests() {
-    for (said, of_mirror) in
+fn pulls_by_digest_from_mirrors_for_digests() {
+    for (settings, of_mirror) in
         [("", 4), ("pull-from-mirror = \"digest-only\"", 4), ("pull-from-mirror = \"tag-only\"", 0)]
     {
         let scene = Scene::new(1);
-        scene.registries("", &[&format!("location = \"{}\"\n{said}", scene.mirrors[0].host())]);
-        scene.run(&["pull", &format!("{}@{}", scene.origin.name("ns/app"), scene.image.digest())]).exits_in(said, 0);
-        scene.assert_requests(said, &[4 - of_mirror, of_mirror]);
+        scene.registries("", &[&format!("location = \"{}\"\n{settings}", scene.mirrors[0].host())]);
+        scene
+            .run(&["pull", &format!("{}@{}", scene.origin.name("ns/app"), scene.image.digest())])
+            .exits_in(settings, 0);
+        scene.assert_requests(settings, &[4 - of_mirror, of_mirror]);
     }
     let scene = Scene::new(1);
     let mirror = format!("location = \"{}\"", scene.mirrors[0].host());
@@ -163,18 +166,18 @@ fn a_digest_is_asked_of_mirrors_for_digests() {
 }
 
 #[test]
-fn nobody_who_may_resolve_is_an_end() {
+fn fails_when_no_endpoint_may_resolve_tags() {
     let scene = Scene::new(1);
     let text = format!("capabilities = [\"pull\"]\n[host.\"{}\"]\ncapabilities = [\"pull\"]", scene.mirrors[0].url(""));
     scene.config(&format!("containerd/certs.d/{}/hosts.toml", scene.origin.host()), &text);
     scene.pull().exits(4).fails_in_one_line().says("hint: give the name with a digest");
-    scene.assert_requests("nobody", &[0, 0]);
+    scene.assert_requests("no endpoint may resolve", &[0, 0]);
     scene.run(&["pull", &format!("{}@{}", scene.origin.name("ns/app"), scene.image.digest())]).exits(0);
     scene.assert_requests("by digest", &[0, 4]);
 }
 
 #[test]
-fn what_is_blocked_is_not_asked_for() {
+fn makes_no_request_to_a_blocked_registry() {
     let scene = Scene::new(1);
     let file = scene.registries("blocked = true", &[]);
     scene.hosts(&[(&scene.mirrors[0].url(""), "")]);
@@ -190,7 +193,7 @@ fn what_is_blocked_is_not_asked_for() {
     let login = ["login", "-u", "u", "--password-stdin", &scene.origin.host()];
     scene.home.pullet(&login).stdin(b"p").run().exits(4).says("is blocked by");
     scene.assert_requests("blocked", &[0, 0]);
-    // One namespace alone.
+    // Only one namespace is blocked.
     let text = format!("[[registry]]\nlocation = \"{}/ns\"\nblocked = true\n", scene.origin.host());
     fs::write(&file, text).unwrap();
     scene.pull().exits(4);
@@ -219,8 +222,8 @@ fn a_location_moves_a_repository() {
 }
 
 #[test]
-fn a_mirror_may_stand_below_a_path() {
-    for (path, said, api) in [
+fn accepts_mirrors_below_a_path() {
+    for (path, settings, api) in [
         ("/cache/hub", "", "/cache/hub/v2"),
         ("/cache/hub/v2", "", "/cache/hub/v2"),
         ("/cache/hub", "override_path = true", "/cache/hub"),
@@ -228,13 +231,13 @@ fn a_mirror_may_stand_below_a_path() {
     ] {
         let scene = Scene::new(1);
         let mirror = &scene.mirrors[0];
-        let (image, case) = (&scene.image, format!("{path} {said}"));
+        let (image, case) = (&scene.image, format!("{path} {settings}"));
         for layer in &image.layers {
             mirror.serve(&format!("{api}/ns/app/blobs/{}", layer.digest()), &layer.blob);
         }
         mirror.serve(&format!("{api}/ns/app/manifests/latest"), &image.manifest_bytes());
         mirror.serve(&format!("{api}/ns/app/blobs/{}", image.config_digest()), &image.config_bytes);
-        scene.hosts(&[(&mirror.url(path), said)]);
+        scene.hosts(&[(&mirror.url(path), settings)]);
         scene.pull().exits_in(&case, 0);
         scene.assert_requests(&case, &[0, 4]);
         let namespace = format!("?ns={}", scene.origin.host());
@@ -243,7 +246,7 @@ fn a_mirror_may_stand_below_a_path() {
 }
 
 #[test]
-fn the_server_of_hosts_toml_stands_for_the_registry() {
+fn the_server_of_hosts_toml_replaces_the_registry() {
     let scene = Scene::new(2);
     let text = format!("server = \"{}\"\n[host.\"{}\"]\n", scene.mirrors[1].url(""), scene.mirrors[0].url(""));
     scene.config(&format!("containerd/certs.d/{}/hosts.toml", scene.origin.host()), &text);
@@ -258,7 +261,7 @@ fn the_server_of_hosts_toml_stands_for_the_registry() {
 }
 
 #[test]
-fn a_short_name_is_of_the_only_registry_that_is_searched() {
+fn completes_short_names_with_the_only_search_registry() {
     let (registry, home, image) = (Registry::plain(), Home::new(), Image::small("short"));
     image.push(&registry, "tool", "latest");
     fs::create_dir_all(home.path("home/.config/containers/registries.conf.d")).unwrap();
@@ -286,11 +289,11 @@ fn a_short_name_is_of_the_only_registry_that_is_searched() {
 }
 
 #[test]
-fn a_malformed_file_is_told_and_nothing_is_asked() {
+fn reports_a_malformed_file_and_makes_no_request() {
     let deep = format!("a = {}1{}", "[".repeat(50_000), "]".repeat(50_000));
     let huge = "#".repeat(2 << 20);
     let hosts = |scene: &Scene| format!("containerd/certs.d/{}/hosts.toml", scene.origin.host());
-    for (text, said) in [
+    for (text, message) in [
         ("\n[[registry]]\nlocation = \n", "line 3"),
         ("[[registry]]\nlocation = \"a\u{1b}[31m\"", "line 2"),
         ("[[registry]]\nlocation = \"https://a\"", "not HOST"),
@@ -301,11 +304,11 @@ fn a_malformed_file_is_told_and_nothing_is_asked() {
     ] {
         let scene = Scene::new(0);
         let path = scene.config("containers/registries.conf", text);
-        let outcome = scene.pull().exits_in(said, 2).fails_in_one_line().says(&path).says(said).hides("\u{1b}");
+        let outcome = scene.pull().exits_in(message, 2).fails_in_one_line().says(&path).says(message).hides("\u{1b}");
         assert!(outcome.stderr.len() < 1000, "{outcome}");
-        scene.assert_requests(said, &[0]);
+        scene.assert_requests(message, &[0]);
     }
-    for (text, said) in [
+    for (text, message) in [
         ("server = [", "line 1"),
         ("[host.\"ftp://x\"]", "neither http nor https"),
         ("[host.\"https://u:s3cret@x\"]", "more than a host"),
@@ -317,13 +320,14 @@ fn a_malformed_file_is_told_and_nothing_is_asked() {
     ] {
         let scene = Scene::new(0);
         let path = scene.config(&hosts(&scene), text);
-        scene.pull().exits_in(text, 2).fails_in_one_line().says(&path).says(said).hides("s3cret").hides("\u{1b}");
-        scene.assert_requests(said, &[0]);
+        scene.pull().exits_in(text, 2).fails_in_one_line().says(&path).says(message).hides("s3cret").hides("\u{1b}");
+        scene.assert_requests(message, &[0]);
     }
-    for (text, said) in [("{\n\"registry-mirrors\": 7}", "line 2"), ("[", "line 1"), (&"[".repeat(100_000), "limit")] {
+    for (text, message) in [("{\n\"registry-mirrors\": 7}", "line 2"), ("[", "line 1"), (&"[".repeat(100_000), "limit")]
+    {
         let scene = Scene::new(0);
         let path = scene.config("docker/daemon.json", text);
-        scene.pull().exits_in(said, 2).fails_in_one_line().says(&path).says(said);
+        scene.pull().exits_in(message, 2).fails_in_one_line().says(&path).says(message);
     }
     for bad in ["x", "=http://m", "http://m?x", "https://u:s3cret@m", "ftp://m", "a b=http://m"] {
         let scene = Scene::new(0);
@@ -340,7 +344,7 @@ fn with_mirrors_only_the_registry_itself_is_not_contacted() {
     let options = scene.options();
     scene.run(&["pull", "--mirrors-only", &options[0], &scene.name]).exits(0);
     scene.assert_requests("a mirror has it", &[0, 4]);
-    scene.whole("a mirror has it");
+    scene.assert_stored("a mirror has it");
 
     scene.clear_log();
     scene.mirrors[0].fault(on("/v2/").status(503).body("").header("Retry-After", "0"));

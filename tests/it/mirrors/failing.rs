@@ -1,4 +1,4 @@
-//! What becomes of a mirror that fails, and of what it gave before.
+//! Mirrors that fail: pullet fails over to the next endpoint and keeps the content that it already has.
 
 use super::{Scene, ranges};
 use kit::fault::{Fault, on};
@@ -6,24 +6,20 @@ use kit::image::push_index;
 use kit::registry::Registry;
 
 #[test]
-fn a_mirror_that_fails_is_left_for_the_next() {
+fn fails_over_from_a_failing_mirror() {
     type Break = fn(&Registry);
 
-    // What breaks, and how many requests the mirror and the origin have for four pieces.
+    // The fault, and the number of requests to the origin and to the mirror for four documents and blobs.
     let cases: [(&str, Break, [usize; 2]); 9] = [
-        (
-            "a manifest that it lacks",
-            |r| r.fault(on("/manifests/").status(404).body(r#"{"errors":[{"code":"X"}]}"#)),
-            [1, 4],
-        ),
-        ("blobs that it lacks", |r| r.fault(on("/blobs/").status(404).body(r#"{"errors":[{"code":"X"}]}"#)), [3, 4]),
+        ("a missing manifest", |r| r.fault(on("/manifests/").status(404).body(r#"{"errors":[{"code":"X"}]}"#)), [1, 4]),
+        ("missing blobs", |r| r.fault(on("/blobs/").status(404).body(r#"{"errors":[{"code":"X"}]}"#)), [3, 4]),
         ("a server that is down", |r| r.fault(on("/v2/").status(503).body("")), [4, 1]),
-        ("a gateway that is not", |r| r.fault(on("/blobs/").status(502).body("")), [3, 2]),
-        ("no more patience", |r| r.fault(on("/v2/").status(429).header("Retry-After", "50").body("")), [4, 1]),
-        ("nobody is let in", |r| r.fault(on("/v2/").status(403).body("")), [4, 1]),
-        ("a password is wanted", |r| r.require("Basic x", &["Basic realm=\"m\""]), [4, 1]),
+        ("a bad gateway", |r| r.fault(on("/blobs/").status(502).body("")), [3, 2]),
+        ("too many requests", |r| r.fault(on("/v2/").status(429).header("Retry-After", "50").body("")), [4, 1]),
+        ("access denied", |r| r.fault(on("/v2/").status(403).body("")), [4, 1]),
+        ("a password is required", |r| r.require("Basic x", &["Basic realm=\"m\""]), [4, 1]),
         ("garbage", |r| r.fault(on("/v2/").raw("HELO\r\n")), [4, 1]),
-        ("a redirect to nowhere", |r| r.fault(on("/blobs/").redirect(307, "file:///etc/passwd")), [3, 2]),
+        ("an unsafe redirect", |r| r.fault(on("/blobs/").redirect(307, "file:///etc/passwd")), [3, 2]),
     ];
 
     for (case, break_it, [origin, mirror]) in cases {
@@ -31,12 +27,12 @@ fn a_mirror_that_fails_is_left_for_the_next() {
         break_it(&scene.mirrors[0]);
         scene.pull_with_options().exits_in(case, 0);
         scene.assert_requests(case, &[origin, mirror]);
-        scene.whole(case);
+        scene.assert_stored(case);
     }
 }
 
 #[test]
-fn a_mirror_that_is_not_there_costs_no_patience() {
+fn an_unreachable_mirror_uses_no_retries() {
     let scene = Scene::new(0);
     let gone = Registry::plain();
     let option = format!("--registry-mirror={}={}", scene.origin.host(), gone.url(""));
@@ -48,33 +44,33 @@ fn a_mirror_that_is_not_there_costs_no_patience() {
 }
 
 #[test]
-fn a_mirror_that_dies_half_way_is_gone_on_from() {
+fn resumes_a_cut_body_at_the_next_endpoint() {
     let scene = Scene::new(2);
     let (layer, size) = (scene.layer(1), scene.size(1));
     scene.mirrors[0].fault(on(&layer).cut(200_000));
     scene.mirrors[1].fault(on(&layer).cut(150_000));
     scene.pull_with_options().exits(0);
-    scene.whole("cut twice");
+    scene.assert_stored("cut twice");
     assert_eq!(ranges(&scene.mirrors[0], &layer), [(200, None)]);
     let rest = |from: usize| Some(format!("bytes={from}-{}", size - 1));
     assert_eq!(ranges(&scene.mirrors[1], &layer), [(206, rest(200_000))]);
     assert_eq!(ranges(&scene.origin, &layer), [(206, rest(350_000))]);
-    assert_eq!(scene.origin.log().len(), 1, "the rest came from the first mirror");
+    assert_eq!(scene.origin.log().len(), 1, "everything else came from the first mirror");
 }
 
 #[test]
-fn what_an_earlier_run_left_is_gone_on_from_at_a_mirror() {
+fn resumes_a_partial_file_of_an_earlier_run_at_a_mirror() {
     let scene = Scene::new(1);
     let (layer, size) = (scene.layer(1), scene.size(1));
     scene.origin.fault(on(&layer).cut(200_000));
     scene.pull().exits(5);
     scene.pull_with_options().exits(0);
-    scene.whole("resumed");
+    scene.assert_stored("resumed");
     assert_eq!(ranges(&scene.mirrors[0], &layer), [(206, Some(format!("bytes=200000-{}", size - 1)))]);
 }
 
 #[test]
-fn a_wrong_blob_of_a_mirror_is_not_the_end() {
+fn fails_over_after_a_wrong_blob_of_a_mirror() {
     for (case, fault) in [
         ("flipped", (|layer| on(layer).flip(1000)) as fn(&str) -> Fault),
         ("too long", |layer| on(layer).longer(b"x")),
@@ -84,19 +80,19 @@ fn a_wrong_blob_of_a_mirror_is_not_the_end() {
         let layer = scene.layer(0);
         scene.mirrors[0].fault(fault(&layer));
         scene.pull_with_options().exits_in(case, 0).says("skipping mirror");
-        scene.whole(case);
+        scene.assert_stored(case);
         assert_eq!(ranges(&scene.origin, &layer), [(200, None)], "{case}");
         scene.assert_requests(case, &[1, 4]);
     }
-    // Half of a good blob and half of a bad one: whose fault it was cannot be told, so all of it comes anew.
+    // Half of a good blob and half of a bad one: the culprit is unknown, so the whole blob is fetched again.
     let scene = Scene::new(2);
     let layer = scene.layer(0);
     scene.mirrors[0].fault(on(&layer).cut(200_000));
     scene.mirrors[1].fault(on(&layer).flip(1000));
     scene.pull_with_options().exits(0);
-    scene.whole("half and half");
+    scene.assert_stored("half and half");
     assert_eq!(ranges(&scene.origin, &layer), [(200, None)]);
-    // And where the registry itself is wrong, that is the end.
+    // A wrong blob of the registry itself is an error.
     let scene = Scene::new(1);
     scene.origin.fault(on(scene.layer(0)).flip(1000));
     scene.mirrors[0].fault(on(scene.layer(0)).flip(1001));
@@ -104,7 +100,7 @@ fn a_wrong_blob_of_a_mirror_is_not_the_end() {
 }
 
 #[test]
-fn a_wrong_manifest_of_a_mirror_is_not_the_end() {
+fn fails_over_after_a_wrong_manifest_of_a_mirror() {
     let scene = Scene::new(1);
     let digest = scene.image.digest();
     let pinned = format!("{}@{digest}", scene.origin.name("ns/app"));
@@ -113,7 +109,7 @@ fn a_wrong_manifest_of_a_mirror_is_not_the_end() {
     scene.home.run(&args).exits(0).says("digest mismatch");
     scene.assert_requests("pinned", &[1, 4]);
 
-    // The manifest that an index names.
+    // A manifest in an index.
     let scene = Scene::new(1);
     let name = push_index(&scene.origin, "ns/app", "multi", &[("linux/amd64", &scene.image)]);
     push_index(&scene.mirrors[0], "ns/app", "multi", &[("linux/amd64", &scene.image)]);
@@ -124,7 +120,7 @@ fn a_wrong_manifest_of_a_mirror_is_not_the_end() {
 }
 
 #[test]
-fn when_all_are_down_the_registry_has_the_last_word() {
+fn reports_the_error_of_the_registry_when_all_endpoints_fail() {
     let scene = Scene::new(2);
     for registry in scene.mirrors.iter().chain([&scene.origin]) {
         registry.fault(on("/v2/").status(503).body(""));
@@ -135,7 +131,7 @@ fn when_all_are_down_the_registry_has_the_last_word() {
     let last = outcome.stderr.lines().rfind(|line| line.starts_with("pullet: ")).unwrap();
     assert!(last.contains(&scene.origin.url("/v2/ns/app/manifests/latest")), "{outcome}");
     scene.assert_requests("down", &[3, 1, 1]);
-    // Not found by anybody is not found.
+    // Not found at every endpoint is exit code 3.
     let scene = Scene::new(1);
     let args = [vec!["pull".into()], scene.options(), vec![scene.origin.name("ns/app:gone")]].concat();
     scene.home.run(&args).exits(3).fails_in_one_line();
@@ -151,7 +147,7 @@ fn not_found_at_every_endpoint_that_responds_is_not_found() {
     let has_error: Break = |r| r.fault(on("/v2/").status(503).body(""));
     let denies: Break = |r| r.fault(on("/v2/").status(403).body(""));
     for (case, first, second, origin, code) in [
-        ("nobody has it", lacks, lacks, lacks, 3),
+        ("no endpoint has it", lacks, lacks, lacks, 3),
         ("the registry is down", lacks, lacks, is_down, 3),
         ("a mirror and the registry are down", is_down, lacks, is_down, 3),
         ("the mirrors are down", is_down, is_down, lacks, 3),
@@ -167,21 +163,21 @@ fn not_found_at_every_endpoint_that_responds_is_not_found() {
         origin(&scene.origin);
         let outcome = scene.pull_with_options().exits_in(case, code).fails_in_one_line();
         if code == 3 {
-            // The error has what each of them said.
+            // The error contains the response of each endpoint.
             let line = outcome.stderr.lines().rfind(|line| line.starts_with("pullet: ")).unwrap();
             for registry in scene.mirrors.iter().chain([&scene.origin]) {
                 assert!(line.contains(&registry.url("/v2/ns/app/manifests/latest")), "{case}\n{outcome}");
             }
         }
     }
-    // The same for a layer, where a mirror was left earlier.
+    // The same for a layer, after an earlier failover from a mirror.
     let scene = Scene::new(2);
     is_down(&scene.mirrors[0]);
     scene.mirrors[1].fault(on(scene.layer(0)).status(404).body(""));
     scene.origin.fault(on(scene.layer(0)).raw(""));
     let outcome = scene.pull_with_options().exits(3).fails_in_one_line();
     outcome.says(&scene.origin.url(&format!("/v2/ns/app/blobs/{}", scene.layer(0))));
-    // A registry that breaks off has the layer.
+    // A registry that cuts the body does have the layer.
     let scene = Scene::new(1);
     scene.mirrors[0].fault(on(scene.layer(0)).status(404).body(""));
     scene.origin.fault(on(scene.layer(0)).nth(1).cut(200_000));

@@ -1,4 +1,4 @@
-//! Mirrors: a registry with an image, others that have it too, and what the machine is told of them.
+//! Mirrors: a registry with an image, mirrors that have it too, and their configuration.
 
 mod configured;
 mod failing;
@@ -42,16 +42,16 @@ impl Scene {
         self.home.write(&path, text)
     }
 
-    /// `hosts.toml` for the origin, with each host's URL and what is said of it.
+    /// Writes `hosts.toml` for the origin, with the URL and the settings of each host.
     fn hosts(&self, hosts: &[(&str, &str)]) -> String {
-        let text: String = hosts.iter().map(|(url, said)| format!("[host.\"{url}\"]\n{said}\n")).collect();
+        let text: String = hosts.iter().map(|(url, settings)| format!("[host.\"{url}\"]\n{settings}\n")).collect();
         self.config(&format!("containerd/certs.d/{}/hosts.toml", self.origin.host()), &text)
     }
 
-    /// `registries.conf` with an entry for the origin and mirrors of it.
-    fn registries(&self, said: &str, mirrors: &[&str]) -> String {
-        let mirrors: String = mirrors.iter().map(|said| format!("[[registry.mirror]]\n{said}\n")).collect();
-        let text = format!("[[registry]]\nlocation = \"{}\"\n{said}\n{mirrors}", self.origin.host());
+    /// Writes `registries.conf` with an entry for the origin and its mirrors.
+    fn registries(&self, settings: &str, mirrors: &[&str]) -> String {
+        let mirrors: String = mirrors.iter().map(|mirror| format!("[[registry.mirror]]\n{mirror}\n")).collect();
+        let text = format!("[[registry]]\nlocation = \"{}\"\n{settings}\n{mirrors}", self.origin.host());
         self.config("containers/registries.conf", &text)
     }
 
@@ -81,17 +81,17 @@ impl Scene {
         self.image.layers[n].blob.len()
     }
 
-    /// How many requests the origin had, then each mirror.
+    /// Asserts the number of requests to the origin, then to each mirror.
     #[track_caller]
     fn assert_requests(&self, case: &str, expected: &[usize]) {
         let all = || std::iter::once(&self.origin).chain(&self.mirrors);
-        let asked: Vec<usize> = all().map(|registry| registry.log().len()).collect();
+        let counts: Vec<usize> = all().map(|registry| registry.log().len()).collect();
         let logs: Vec<String> = all().map(|registry| registry.log().join("\n")).collect();
-        assert_eq!(asked, expected, "{case}\n{}", logs.join("\n--\n"));
+        assert_eq!(counts, expected, "{case}\n{}", logs.join("\n--\n"));
     }
 
     #[track_caller]
-    fn whole(&self, case: &str) {
+    fn assert_stored(&self, case: &str) {
         for layer in &self.image.layers {
             assert!(fs::read(self.home.blob(&layer.digest())).unwrap() == layer.blob, "{case}");
         }
@@ -105,8 +105,8 @@ impl Scene {
     }
 }
 
-/// Status and range of each request for this.
-fn ranges(registry: &Registry, what: &str) -> Vec<(u16, Option<String>)> {
-    let calls = registry.calls().into_iter().filter(|call| call.request.target.contains(what));
+/// Status and range of each request whose target contains this text.
+fn ranges(registry: &Registry, text: &str) -> Vec<(u16, Option<String>)> {
+    let calls = registry.calls().into_iter().filter(|call| call.request.target.contains(text));
     calls.map(|call| (call.status, call.request.header("range").map(str::to_string))).collect()
 }

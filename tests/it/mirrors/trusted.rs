@@ -1,4 +1,4 @@
-//! What of the registry's no mirror is given, and the other way about: credentials, headers, certificates.
+//! Credentials, headers and certificates of a registry are not sent to its mirrors, nor those of a mirror to the registry.
 
 use std::fs;
 
@@ -9,7 +9,7 @@ use kit::fault::on;
 use kit::registry::Registry;
 
 #[test]
-fn credentials_stay_with_whom_they_are_for() {
+fn sends_credentials_only_to_their_host() {
     let basic = |login: &str| format!("Basic {}", base64(login.as_bytes()));
     let scene = Scene::new(1);
     let (origin, mirror) = (&scene.origin, &scene.mirrors[0]);
@@ -27,22 +27,22 @@ fn credentials_stay_with_whom_they_are_for() {
         let args = [&["pull", "-v"], more, &[&options[0], &scene.name]].concat();
         scene.home.run(&args).hides("s3cret")
     };
-    let shown = |registry: &Registry| -> Vec<String> {
+    let sent = |registry: &Registry| -> Vec<String> {
         let calls = registry.calls();
         calls.iter().filter_map(|call| call.request.header("authorization")).map(str::to_string).collect()
     };
     pull(&["--authfile", &authfile]).exits(0);
-    assert!(shown(origin).iter().all(|header| *header == of_origin) && !shown(origin).is_empty());
-    assert!(shown(mirror).iter().all(|header| *header == of_mirror) && !shown(mirror).is_empty());
+    assert!(sent(origin).iter().all(|header| *header == of_origin) && !sent(origin).is_empty());
+    assert!(sent(mirror).iter().all(|header| *header == of_mirror) && !sent(mirror).is_empty());
 
-    // Those that were typed are the registry's alone: the mirror, which wants some, is passed over.
+    // Credentials of options are for the registry only, so the mirror, which requires a login, is skipped.
     scene.clear_log();
     pull(&["--creds", "origin:o-s3cret"]).exits(0);
-    assert!(shown(mirror).is_empty(), "{:?}", shown(mirror));
+    assert!(sent(mirror).is_empty(), "{:?}", sent(mirror));
     assert_eq!(mirror.log().len(), 1);
-    scene.whole("typed");
+    scene.assert_stored("credentials of options");
 
-    // A mirror that asks for a token at the registry's own endpoint, or the other way about, has none of the other's.
+    // A mirror whose token endpoint is at the registry does not get the credentials of the registry, and vice versa.
     scene.clear_log();
     mirror.clear_faults();
     let challenge = format!(r#"Bearer realm="{}",service="s",scope="x""#, origin.url("/token"));
@@ -57,7 +57,7 @@ fn credentials_stay_with_whom_they_are_for() {
 }
 
 #[test]
-fn headers_of_hosts_toml_go_to_their_host_alone() {
+fn sends_headers_of_hosts_toml_only_to_their_host() {
     let scene = Scene::new(2);
     let (mirror, storage) = (&scene.mirrors[0], &scene.mirrors[1]);
     scene.hosts(&[(&mirror.url(""), &format!("[host.\"{}\".header]\nX-Node = [\"a\", \"b c\"]", mirror.url("")))]);
@@ -72,11 +72,11 @@ fn headers_of_hosts_toml_go_to_their_host_alone() {
 }
 
 #[test]
-fn tls_of_one_endpoint_is_its_own() {
-    let (authority, stranger) = (Authority::new(), Authority::new());
+fn tls_settings_apply_to_one_endpoint_only() {
+    let (authority, untrusted) = (Authority::new(), Authority::new());
     let loopback = ["localhost", "127.0.0.1"];
     let clients = Registry::tls_with(authority.issue(&loopback).server(Some(Clients::Required(&authority))));
-    let scene = Scene::of(vec![Registry::tls(&authority), Registry::tls(&stranger), clients]);
+    let scene = Scene::of(vec![Registry::tls(&authority), Registry::tls(&untrusted), clients]);
     let folder = format!("home/.config/containerd/certs.d/{}", scene.origin.host());
     fs::create_dir_all(scene.home.path(&folder)).unwrap();
     scene.home.write(&format!("{folder}/ca.crt"), authority.pem());
@@ -85,8 +85,8 @@ fn tls_of_one_endpoint_is_its_own() {
     scene.home.write(&format!("{folder}/client.key"), &leaf.key);
     scene.home.write(&format!("{folder}/both.pem"), format!("{}{}", leaf.certificate, leaf.key));
     let ca = "ca = \"ca.crt\"";
-    // Which mirror, what is said of it, and whether it is asked.
-    for (mirror, said, is_asked) in [
+    // The mirror, its settings, and whether it is used.
+    for (mirror, settings, is_used) in [
         (0, ca, true),
         (0, "ca = [\"ca.crt\"]", true),
         (0, "", false),
@@ -96,31 +96,31 @@ fn tls_of_one_endpoint_is_its_own() {
         (2, "ca = \"ca.crt\"\nclient = [[\"client.pem\", \"client.key\"]]", true),
         (2, "ca = \"ca.crt\"\nclient = \"both.pem\"", true),
     ] {
-        let case = format!("{mirror}: {said}");
+        let case = format!("{mirror}: {settings}");
         scene.clear_log();
-        scene.hosts(&[(&scene.mirrors[mirror].url(""), said)]);
+        scene.hosts(&[(&scene.mirrors[mirror].url(""), settings)]);
         scene.pull().exits_in(&case, 0);
-        let asked = scene.mirrors[mirror].log().len();
-        assert_eq!((scene.origin.log().len(), asked), if is_asked { (0, 4) } else { (4, 0) }, "{case}");
+        let requests = scene.mirrors[mirror].log().len();
+        assert_eq!((scene.origin.log().len(), requests), if is_used { (0, 4) } else { (4, 0) }, "{case}");
     }
-    // What one host may, another may not.
+    // The settings of one host do not apply to another.
     scene.clear_log();
     scene.hosts(&[(&scene.mirrors[0].url(""), "skip_verify = true"), (&scene.mirrors[1].url(""), "")]);
     scene.mirrors[0].fault(on("/v2/").redirect(307, scene.mirrors[1].url("/v2/")));
     scene.pull().exits(0);
     scene.assert_requests("redirected", &[4, 1, 0, 0]);
     scene.mirrors[0].clear_faults();
-    // A user's own certificate is for the registry that is named and not for its mirrors.
+    // A client certificate of options is for the registry and not for its mirrors.
     scene.clear_log();
     let (certificate, key) =
         (scene.home.arg(&format!("{folder}/client.pem")), scene.home.arg(&format!("{folder}/client.key")));
     scene.hosts(&[(&scene.mirrors[2].url(""), ca)]);
     scene.run(&["pull", "--client-cert", &certificate, "--client-key", &key, &scene.name]).exits(0);
-    assert_eq!(scene.mirrors[2].calls_with_certificate(), 8, "only those of the two cases above");
+    assert_eq!(scene.mirrors[2].calls_with_certificate(), 8, "only the requests of the two cases above");
 }
 
 #[test]
-fn insecure_locations_and_networks_are_not_verified() {
+fn does_not_verify_insecure_locations_and_networks() {
     let stranger = Authority::new();
     let scene = Scene::of(vec![Registry::tls(&stranger)]);
     let location = format!("location = \"{}\"", scene.mirrors[0].host());

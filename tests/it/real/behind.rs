@@ -1,5 +1,5 @@
-//! Debian's docker-registry as people run it: behind nginx with TLS and htpasswd, and with its blobs in another place that wants no
-//! `Authorization` (Harbor with S3 behind it: a bucket answers 400 to a signed URL that comes with one).
+//! Debian's docker-registry behind nginx with TLS and htpasswd, and with its blobs at another origin that refuses `Authorization`, as
+//! with Harbor and S3: a bucket responds 400 to a signed URL with that header.
 
 use super::images::{self, Pushed};
 use super::{expected, unpacked};
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 const USER: &str = "robot:s3cret";
 
-/// nginx in front of a registry, and as a bucket beside it.
+/// nginx in front of a registry, and as a bucket next to it.
 struct Front {
     home: Home,
     image: Pushed,
@@ -22,7 +22,7 @@ struct Front {
 }
 
 impl Front {
-    /// Serves a copy of the real registry's blobs. With `is_redirecting` the registry sends whoever asks for a blob to the bucket.
+    /// Serves the blobs of the real registry. With `is_redirecting` the registry redirects requests for blobs to the bucket.
     fn start(name: &'static str, is_redirecting: bool) -> Front {
         let pushed = images::small(&format!("behind/{name}:latest"));
         let (folder, home, authority) = (images::folder(name), Home::new(), Authority::new());
@@ -45,13 +45,13 @@ impl Front {
         Front { home, image, access: folder.join("access"), _registry: registry, _nginx: nginx }
     }
 
-    /// What was asked of both, a line each: where, what, the status, and `with` or without Authorization.
-    fn asked(&self) -> Vec<String> {
+    /// The requests to both servers, one a line: port, target, status, and `with` or `without` Authorization.
+    fn requests(&self) -> Vec<String> {
         fs::read_to_string(&self.access).unwrap().lines().map(str::to_owned).collect()
     }
 }
 
-/// Temporary folders are named because the built-in ones belong to the machine's own nginx.
+/// The configuration of nginx. It sets the temporary folders, because the defaults belong to the nginx of the machine.
 fn configuration(folder: &Path, registry: &str, port: u16, (bucket, blobs): (u16, &Path)) -> String {
     let folder = folder.display();
     let mut text =
@@ -60,8 +60,11 @@ fn configuration(folder: &Path, registry: &str, port: u16, (bucket, blobs): (u16
         writeln!(text, "{kind}_temp_path {folder}/{kind};").unwrap();
     }
     writeln!(text, "map $http_authorization $has {{ '' without; default with; }}").unwrap();
-    writeln!(text, "log_format asked '$server_port $request_uri $status $has'; access_log {folder}/access asked;")
-        .unwrap();
+    writeln!(
+        text,
+        "log_format requests '$server_port $request_uri $status $has'; access_log {folder}/access requests;"
+    )
+    .unwrap();
     writeln!(text, "ssl_certificate {folder}/pem; ssl_certificate_key {folder}/pem;").unwrap();
     writeln!(text, "server {{ listen 127.0.0.1:{port} ssl; location /v2/ {{").unwrap();
     writeln!(text, "auth_basic registry; auth_basic_user_file {folder}/htpasswd;").unwrap();
@@ -73,14 +76,14 @@ fn configuration(folder: &Path, registry: &str, port: u16, (bucket, blobs): (u16
 }
 
 #[test]
-fn behind_nginx_with_tls_and_htpasswd() {
+fn pulls_through_nginx_with_tls_and_htpasswd() {
     let front = Front::start("htpasswd", false);
     let (home, name) = (&front.home, &front.image.name);
     let pull = ["pull", "-q", "--ca-file", &home.arg("ca.pem"), name];
     home.run(&["pull", "-q", name]).exits(7).fails_in_one_line();
     home.run(&pull).exits(4).fails_in_one_line();
     home.run(&[&pull[..], &["--creds", "robot:wrong"]].concat()).exits(4).fails_in_one_line().hides("wrong");
-    assert!(!home.store().exists(), "a refused pull left a store");
+    assert!(!home.store().exists(), "a failed pull left a store");
     let host = name.split('/').next().unwrap();
     home.pullet(&["login", "--ca-file", &home.arg("ca.pem"), "-u", "robot", "--password-stdin", host])
         .stdin(b"s3cret")
@@ -91,14 +94,14 @@ fn behind_nginx_with_tls_and_htpasswd() {
 }
 
 #[test]
-fn blobs_from_a_bucket_that_wants_no_authorization() {
+fn sends_no_authorization_to_a_bucket() {
     let front = Front::start("bucket", true);
     let (home, name) = (&front.home, &front.image.name);
     home.run(&["pull", "-q", "--ca-file", &home.arg("ca.pem"), "--creds", USER, name]).exits(0);
-    expected(&front.image).assert_same(&unpacked(home, &front.image), "out of the bucket");
-    let asked = front.asked();
-    let fetched: Vec<&String> = asked.iter().filter(|line| line.contains(" /docker/")).collect();
-    assert_eq!(fetched.len(), front.image.layers() + 1, "config and layers come out of the bucket\n{asked:#?}");
-    assert!(fetched.iter().all(|line| line.ends_with(" 200 without")), "{asked:#?}");
-    assert_eq!(asked.iter().filter(|line| line.ends_with(" 307 with")).count(), fetched.len(), "{asked:#?}");
+    expected(&front.image).assert_same(&unpacked(home, &front.image), "from the bucket");
+    let requests = front.requests();
+    let fetched: Vec<&String> = requests.iter().filter(|line| line.contains(" /docker/")).collect();
+    assert_eq!(fetched.len(), front.image.layers() + 1, "config and layers must come from the bucket\n{requests:#?}");
+    assert!(fetched.iter().all(|line| line.ends_with(" 200 without")), "{requests:#?}");
+    assert_eq!(requests.iter().filter(|line| line.ends_with(" 307 with")).count(), fetched.len(), "{requests:#?}");
 }

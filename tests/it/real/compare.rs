@@ -1,7 +1,7 @@
-//! The unpacked tree against umoci's and against the model: every path, type, mode, owner, time, attribute, link and content.
+//! Compares the unpacked tree with umoci's and with the model: every path, type, mode, owner, time, attribute, link and content.
 
 use super::images::{self, Pushed};
-use super::{assert_same_as_umoci, expected, taken, unpacked};
+use super::{assert_same_as_umoci, expected, read_and_remove, unpacked};
 use kit::digest::sha256;
 use kit::home::Home;
 use kit::process::is_root;
@@ -21,7 +21,7 @@ fn eleven_layers_with_whiteouts_opaque_folders_and_replaced_types() {
     compare_with_umoci(image);
 }
 
-/// The layers are those of the OCI manifest, so the tree is the same; umoci cannot read Docker's manifests.
+/// The layers are those of the OCI manifest, so the tree is the same. umoci cannot read Docker's manifests.
 #[test]
 fn a_docker_schema_2_manifest() {
     let image = images::schema2();
@@ -30,7 +30,7 @@ fn a_docker_schema_2_manifest() {
     compare(&image);
 }
 
-/// The same again; umoci 0.4.7 cannot read zstd.
+/// The same layers. umoci 0.4.7 cannot read zstd.
 #[test]
 fn layers_compressed_with_zstd() {
     let image = images::zstd();
@@ -40,7 +40,7 @@ fn layers_compressed_with_zstd() {
     compare(&image);
 }
 
-/// umoci 0.4.7 takes entries of type `S` for an error.
+/// umoci 0.4.7 fails on entries of type `S`.
 #[test]
 fn files_with_holes_in_gnu_tars_old_format() {
     compare(&images::old_sparse());
@@ -53,12 +53,12 @@ fn no_devices_leaves_out_device_nodes_and_nothing_else() {
     home.run(&["unpack", "--no-devices", &image.name, &home.arg("root")]).exits(0).prints("");
     let is_device = |kind: &Kind| matches!(kind, Kind::Char(..) | Kind::Block(..));
     let all = expected(image);
-    assert_eq!(is_root(), all.0.values().any(|node| is_device(&node.kind)), "only root's image has devices");
+    assert_eq!(is_root(), all.0.values().any(|node| is_device(&node.kind)), "only an image made by root has devices");
     let kept = all.map(|_, node| !is_device(&node.kind));
-    kept.assert_same(&taken(&home, "root"), "unpack --no-devices");
+    kept.assert_same(&read_and_remove(&home, "root"), "unpack --no-devices");
 }
 
-/// Pulls and unpacks in a fresh store, and answers with the tree.
+/// Pulls into a new store, unpacks, compares the tree with the model, and returns it.
 fn compare(image: &Pushed) -> Tree {
     let home = Home::new();
     let (name, digest) = (&image.name, sha256(image.document().as_bytes()));

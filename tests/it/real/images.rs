@@ -1,4 +1,4 @@
-//! The images, each made once in a run of the tests and pushed to one registry, and what other programs make of them.
+//! The images. Each is built once in a run of the tests and pushed to one registry.
 
 use super::{layers, model, oddities, source};
 use kit::debian::{self, Registry, Scratch, run};
@@ -9,12 +9,12 @@ use sha2::{Digest as _, Sha256};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
-/// The platforms of the index, in no order that helps.
+/// The platforms of the index, in an order that does not help the choice.
 const PLATFORMS: [&str; 5] = ["linux/arm/v5", "linux/amd64", "linux/arm/v7", "linux/arm64/v8", "linux/386"];
 
 /// An image in the registry, and in the OCI layout that it was pushed from.
@@ -27,29 +27,29 @@ pub(crate) struct Pushed {
 }
 
 impl Pushed {
-    /// What the layers add up to by the specification.
+    /// The tree that the layers give by the specification.
     pub(crate) fn model(&self) -> &Tree {
         self.model.get_or_init(|| model::merged(&self.layout, self.tag))
     }
 
-    /// How many layers the manifest names.
+    /// The number of layers in the manifest.
     pub(crate) fn layers(&self) -> usize {
         model::manifest(&self.layout, self.tag)["layers"].as_array().unwrap().len()
     }
 
-    /// The same image under a name at another front of the same blobs.
+    /// The same image under a name at another server of the same blobs.
     pub(crate) fn renamed(self, name: String) -> Pushed {
         Pushed { name, ..self }
     }
 
-    /// The document behind the name, byte for byte.
+    /// The manifest or index of the name, byte for byte.
     pub(crate) fn document(&self) -> String {
         let remote = format!("docker://{}", self.name);
         run(skopeo("inspect").args(["--raw", "--tls-verify=false", &remote])).expect(0).stdout
     }
 }
 
-/// A folder of this run for `name`, which nobody else uses.
+/// Creates a folder of this run.
 pub(crate) fn folder(name: &str) -> PathBuf {
     static SCRATCH: OnceLock<Scratch> = OnceLock::new();
     let path = SCRATCH.get_or_init(|| Scratch::new("real")).path.join(name);
@@ -57,13 +57,13 @@ pub(crate) fn folder(name: &str) -> PathBuf {
     path
 }
 
-/// The one registry.
+/// The registry that all images are pushed to.
 pub(crate) fn registry() -> &'static Registry {
     static REGISTRY: OnceLock<Registry> = OnceLock::new();
     REGISTRY.get_or_init(|| Registry::start(&folder("registry")))
 }
 
-/// Where that registry keeps its blobs.
+/// The folder with the blobs of that registry.
 pub(crate) fn blobs() -> PathBuf {
     registry().folder.join("blobs")
 }
@@ -106,7 +106,7 @@ pub(crate) fn schema2() -> Pushed {
 
 /// The same layers compressed with zstd.
 ///
-/// By way of a layout of its own: where the registry has the gzip layers already, skopeo would name those again.
+/// They are compressed into a separate layout first: if the registry has the gzip layers, skopeo would reuse those.
 pub(crate) fn zstd() -> Pushed {
     let layout = folder("zstd").join("layout");
     let [from, to] = [&layered().layout, &layout].map(|layout| format!("oci:{}:layered", layout.display()));
@@ -122,7 +122,7 @@ pub(crate) fn old_sparse() -> Pushed {
     push(&layout, "sparse", "real/sparse:latest", &[])
 }
 
-/// The oddities and two small layers, under a name of the caller's own.
+/// The oddities and two small layers, under a name of the caller.
 pub(crate) fn small(name: &str) -> Pushed {
     static LAYOUT: OnceLock<PathBuf> = OnceLock::new();
     let layout = LAYOUT.get_or_init(|| {
@@ -137,7 +137,7 @@ pub(crate) fn small(name: &str) -> Pushed {
     push(layout, "small", name, &[])
 }
 
-/// One image for each platform, in one index; each holds a file `platform` that says which it is.
+/// One image for each platform, in one index. Each contains a file `platform` with the name of its platform.
 pub(crate) fn multi_arch(name: &str, options: &[&str]) -> Pushed {
     static LAYOUT: OnceLock<PathBuf> = OnceLock::new();
     let layout = LAYOUT.get_or_init(|| {
@@ -157,14 +157,19 @@ pub(crate) fn multi_arch(name: &str, options: &[&str]) -> Pushed {
 }
 
 /// Copies a tag of a layout into the registry.
+///
+/// One push at a time: docker-registry does not write its link files atomically. While one push writes the link of a blob, another that
+/// looks for the same blob gets status 500, and skopeo fails.
 pub(crate) fn push(layout: &Path, tag: &'static str, name: &str, options: &[&str]) -> Pushed {
+    static PUSHING: Mutex<()> = Mutex::new(());
     let name = format!("{}/{name}", registry().host);
     let from = format!("oci:{}:{tag}", layout.display());
+    let _one_at_a_time = PUSHING.lock().unwrap_or_else(PoisonError::into_inner);
     run(skopeo("copy").arg("--dest-tls-verify=false").args(options).args([from, format!("docker://{name}")])).expect(0);
     Pushed { name, layout: layout.to_owned(), tag, model: OnceLock::new() }
 }
 
-/// What `umoci unpack` makes of a tag.
+/// The tree that `umoci unpack` makes of a tag.
 pub(crate) fn unpacked_by_umoci(layout: &Path, tag: &str) -> Tree {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     let folder = folder(&format!("umoci-{}", COUNT.fetch_add(1, Ordering::SeqCst)));
@@ -175,13 +180,13 @@ pub(crate) fn unpacked_by_umoci(layout: &Path, tag: &str) -> Tree {
     tree
 }
 
-/// Removes a file or a tree, also as an ordinary user for whom some of its folders are closed.
+/// Removes a file or a tree, also as an ordinary user who cannot enter some of its folders.
 pub(crate) fn remove(path: &Path) {
     run(debian::command("chmod").args(["-R", "u+rwX"]).arg(path)).expect(0);
     run(debian::command("rm").arg("-r").arg(path)).expect(0);
 }
 
-/// skopeo with a policy that accepts everything: Debian puts the usual one into a package that is only recommended.
+/// skopeo without a signature policy, because the package with Debian's default policy is only recommended.
 pub(crate) fn skopeo(verb: &str) -> Command {
     let mut command = debian::command("skopeo");
     command.args(["--insecure-policy", verb]);
@@ -198,7 +203,7 @@ fn archive(root: &Path, to: &Path) -> PathBuf {
     let mut tar = debian::command("tar");
     tar.args(["--format=posix", "--xattrs", "--xattrs-include=*", "--numeric-owner", "--sparse"]);
     if !kit::process::is_root() {
-        // Everything in it is the user's own, and would need no privilege to give away.
+        // All files belong to the user, so the test of owners needs other owners in the archive.
         tar.args(["--owner=app:1234", "--group=app:4321"]);
     }
     run(tar.arg("-cf").arg(to).arg("-C").arg(root).arg(".")).expect(0);
@@ -221,8 +226,7 @@ fn add_written(layout: &Path, tag: &str, folder: &Path, written: &[layers::Writt
     }
 }
 
-/// Writes an index over the images of [`PLATFORMS`], and makes it the only thing that the layout names: neither umoci nor skopeo
-/// of this age can.
+/// Writes an index of the images of [`PLATFORMS`] and makes it the only entry of the layout. Debian's umoci and skopeo cannot do that.
 fn index_all(layout: &Path) {
     let file = layout.join("index.json");
     let named: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();

@@ -13,7 +13,7 @@ pub(crate) type Change = fn(&Path);
 
 pub(crate) const CHANGES: [Change; 4] = [install, delete, replace, change_again];
 
-/// A layer written by hand: it gets a folder of its own and answers with the archive.
+/// A layer written by hand: gets an empty folder and returns the path of the archive.
 pub(crate) type Written = fn(&Path) -> PathBuf;
 
 pub(crate) const WRITTEN: [Written; 6] = [emptied, gnu_format, crossing, nothing, folders_only, undone];
@@ -73,7 +73,7 @@ fn replace(root: &Path) {
     }
 }
 
-/// What was deleted comes back, and content, modes, owners and attributes change in place.
+/// Deleted paths come back, and content, modes, owners and attributes change in place.
 fn change_again(root: &Path) {
     let odd = root.join(oddities::FOLDER);
     fs::create_dir(odd.join("inner")).unwrap();
@@ -93,7 +93,7 @@ fn emptied(folder: &Path) -> PathBuf {
     let app = folder.join("tree/opt/app");
     fs::create_dir_all(app.join("data")).unwrap();
     fs::create_dir(app.join("bin")).unwrap();
-    fs::write(app.join("data/new"), "beside an opaque marker").unwrap();
+    fs::write(app.join("data/new"), "next to an opaque marker").unwrap();
     fs::write(app.join("version"), "2\n").unwrap();
     fs::write(app.join(".wh..wh..opq"), "").unwrap();
     let members = [
@@ -122,7 +122,7 @@ fn gnu_format(folder: &Path) -> PathBuf {
     gnu_tar(folder, "gnu", &["srv"])
 }
 
-/// Files with holes in GNU tar's old format, with more pieces than the four that fit in the header; umoci has no reader for it.
+/// Files with holes in GNU tar's old format, with more pieces than the four that fit in the header. umoci cannot read it.
 pub(crate) fn old_sparse(folder: &Path) -> PathBuf {
     let files = folder.join("tree/sparse");
     fs::create_dir_all(&files).unwrap();
@@ -152,18 +152,18 @@ fn crossing(folder: &Path) -> PathBuf {
     by_hand(folder, &entries)
 }
 
-/// No entry at all, as `RUN true` leaves one.
+/// A layer without entries, as `RUN true` leaves one.
 fn nothing(folder: &Path) -> PathBuf {
     by_hand(folder, &[])
 }
 
-/// Only folders' own attributes, the root's among them; the extended attribute of one is gone.
+/// Only entries of folders, with the root. The extended attribute of one folder is removed.
 fn folders_only(folder: &Path) -> PathBuf {
     let entries = [dir("./").mode(0o751), dir("srv/odd").mode(0o2750), dir("srv/odd/closed/").mode(0o1500)];
     by_hand(folder, &entries)
 }
 
-/// Whiteouts of what is not there, and of a folder that the same layer makes anew.
+/// Whiteouts of missing paths, and of a folder that the same layer creates again.
 fn undone(folder: &Path) -> PathBuf {
     let entries = [
         whiteout("srv/odd/never-was"),
@@ -182,7 +182,7 @@ fn by_hand(folder: &Path, entries: &[Entry]) -> PathBuf {
     archive
 }
 
-/// One file that says for which platform the image is.
+/// One file with the platform of the image.
 pub(crate) fn platform(folder: &Path, platform: &str) -> PathBuf {
     by_hand(folder, &[file("platform", platform)])
 }
@@ -191,7 +191,7 @@ fn gnu_tar(folder: &Path, format: &str, members: &[&str]) -> PathBuf {
     let archive = folder.join("layer.tar");
     let mut tar = debian::command("tar");
     tar.arg(format!("--format={format}")).args(["--numeric-owner", "--sparse"]);
-    // Named folders do not bring their content along where the order of the members matters.
+    // The order of the members matters, so folders must not bring their content along.
     if members.len() > 1 {
         tar.arg("--no-recursion");
     }

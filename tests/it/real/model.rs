@@ -1,9 +1,9 @@
-//! What an image's layers add up to, worked out on paper: a map from path to facts, with the layer specification's rules applied.
+//! A model of the tree of an image: a map from path to metadata, computed from the layers by the rules of the specification.
 //!
-//! It is the second opinion beside `umoci unpack`, and the only one where umoci 0.4.7 is known to be wrong. No file is written.
+//! It is the second reference next to `umoci unpack`, and the only one where umoci 0.4.7 is known to be wrong. No file is written.
 //!
-//! The rules, from image-spec `layer.md`: a whiteout or an opaque marker hides what the layers *below* have, whatever its place in its
-//! own layer; an entry replaces what is at its path; a folder on a folder keeps the children and takes over every attribute.
+//! The rules, from image-spec `layer.md`: a whiteout or an opaque marker hides what the layers *below* have, wherever it is in its
+//! layer; an entry replaces what is at its path; a folder on a folder keeps the children and takes over every attribute.
 
 use super::tar_reader::{self, Entry};
 use kit::debian;
@@ -55,14 +55,14 @@ fn uncompressed(layout: &Path, layer: &Value) -> Vec<u8> {
     output.stdout
 }
 
-/// Names and inodes apart, so that hard links are what they are.
+/// Names and inodes are separate, so that hard links share an inode.
 struct Model {
     names: BTreeMap<Vec<u8>, usize>,
     inodes: Vec<Node>,
 }
 
 impl Default for Model {
-    /// The root is there before any layer.
+    /// A model with only the root, which exists before any layer.
     fn default() -> Model {
         Model { names: BTreeMap::from([(b".".to_vec(), 0)]), inodes: vec![implied_dir()] }
     }
@@ -70,13 +70,13 @@ impl Default for Model {
 
 impl Model {
     fn apply(&mut self, layer: &[Entry]) {
-        let (hidden, shown): (Vec<_>, Vec<_>) =
+        let (whiteouts, entries): (Vec<_>, Vec<_>) =
             layer.iter().partition(|entry| base_name(&entry.path).starts_with(b".wh."));
-        // All whiteouts first: they are about the layers below, which is what the names hold now.
-        for entry in hidden {
+        // All whiteouts first: they apply to the layers below, which are the current names.
+        for entry in whiteouts {
             self.hide(entry);
         }
-        for entry in shown {
+        for entry in entries {
             self.place(entry);
         }
     }
@@ -117,7 +117,7 @@ impl Model {
         }
     }
 
-    /// The path with the links of its folders followed, but not its own.
+    /// The path with the links of its folders followed, but not the link at the path itself.
     fn name_of(&self, path: &[u8]) -> Vec<u8> {
         if path == b"." { path.to_vec() } else { join(&self.resolve(parent(path)), base_name(path)) }
     }
@@ -196,7 +196,7 @@ fn node(entry: &Entry) -> Node {
     Node { kind, mode, uid, gid, mtime, xattrs, nlink: 1, same_as: None }
 }
 
-/// A folder that no entry names: root's and open to all, and at the epoch, so that one image gives one tree.
+/// A folder without an entry: owned by root, mode 0755, and with time 0, so that an image always gives the same tree.
 fn implied_dir() -> Node {
     let xattrs = BTreeMap::new();
     Node { kind: Kind::Dir, mode: 0o755, uid: 0, gid: 0, mtime: Some((0, 0)), xattrs, nlink: 1, same_as: None }

@@ -10,14 +10,14 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{PermissionsExt as _, lchown, symlink};
 use std::path::{Path, PathBuf};
 
-/// The folder that they are in.
+/// The folder that contains them.
 pub(crate) const FOLDER: &str = "srv/odd";
 
 /// `cap_net_raw+ep` as the kernel keeps it: revision 2 with the effective bit, then permitted and inheritable, low and high words.
 const CAP_NET_RAW: [u8; 20] = [1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 const SPARSE_SIZE: u64 = 32 << 20;
 
-/// Adds them all; as an ordinary user without devices, foreign owners and `security.*`.
+/// Adds all of them. As an ordinary user it omits devices, other owners and `security.*`.
 pub(crate) fn add(root: &Path) {
     let folder = root.join(FOLDER);
     fs::create_dir_all(&folder).unwrap();
@@ -32,7 +32,7 @@ pub(crate) fn add(root: &Path) {
         odd.owners();
         odd.security();
     }
-    // Last, since all that came before changes times.
+    // Last, because the steps before change times.
     odd.times();
 }
 
@@ -84,7 +84,7 @@ impl Folder {
         self.file(&format!("{deep}/{deep}/{deep}/f"), "a path of more than 255 bytes");
         symlink(format!("{deep}/{deep}/{deep}/f"), self.at("long-target")).unwrap();
         fs::hard_link(self.at(&format!("{deep}/{deep}/{deep}/f")), self.at("long-linked")).unwrap();
-        // Just what the name field and the prefix field of a POSIX header hold.
+        // Exactly the length of the name field of a POSIX header.
         self.file(&"h".repeat(100 - FOLDER.len() - 1), "100 bytes");
     }
 
@@ -125,7 +125,7 @@ impl Folder {
             lchown(self.at(name), Some(uid), Some(gid)).unwrap();
         }
         // More than seven octal digits.
-        self.file("owner-big", "nobody of a container of a container");
+        self.file("owner-big", "nobody in a nested container");
         lchown(self.at("owner-big"), Some(3_000_000), Some(4_000_000_000)).unwrap();
         self.file("suid-other", "chown clears the bit, so it must come first");
         lchown(self.at("suid-other"), Some(33), Some(33)).unwrap();
@@ -142,7 +142,7 @@ impl Folder {
         self.file("capable-other", "chown clears the capability, so it must come first");
         lchown(self.at("capable-other"), Some(33), Some(33)).unwrap();
         self.xattr("capable-other", "security.capability", &CAP_NET_RAW);
-        // A layer of an overlay filesystem says so to the kernel with this; it must not come out of an image.
+        // overlayfs marks opaque folders with this. It must not come from an image.
         self.xattr("inner", "trusted.overlay.opaque", b"y");
     }
 

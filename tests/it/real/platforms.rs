@@ -1,10 +1,10 @@
-//! A multi-arch image: one name, and the platform's own image out of it.
+//! A multi-arch image: pullet chooses the image of the platform.
 
 use super::images::{self, Pushed};
 use kit::home::Home;
 use kit::image::architecture;
 
-/// What is asked for, and the image that comes: the same, or the nearest older variant, as containerd has it.
+/// The requested platform and the chosen one: the same, or the nearest older variant, as in containerd.
 const CHOSEN: [(&str, &str); 8] = [
     ("linux/amd64", "linux/amd64"),
     ("linux/arm64", "linux/arm64/v8"),
@@ -33,26 +33,26 @@ fn choose(image: &Pushed, media_type: &str) {
     let list: serde_json::Value = serde_json::from_str(&image.document()).unwrap();
     assert_eq!(list["mediaType"], media_type);
     let home = Home::new();
-    for (number, (asked, chosen)) in CHOSEN.iter().enumerate() {
+    for (number, (requested, chosen)) in CHOSEN.iter().enumerate() {
         let target = home.arg(&number.to_string());
-        home.run(&["unpack", "--pull", "always", "--platform", asked, &image.name, &target]).exits(0);
-        assert_eq!(read(&target), *chosen, "asked for {asked}");
+        home.run(&["unpack", "--pull", "always", "--platform", requested, &image.name, &target]).exits(0);
+        assert_eq!(read(&target), *chosen, "requested {requested}");
     }
     home.run(&["pull", "--platform", "linux/s390x", &image.name]).exits(10);
     home.run(&["pull", "--platform", "windows/amd64", &image.name]).exits(10);
-    the_machines_own(image);
+    check_default_platform(image);
 }
 
-/// Without `--platform` the image is this machine's; one that the list does not have is refused.
-fn the_machines_own(image: &Pushed) {
+/// Without `--platform` the platform is that of this machine, which is refused if the list lacks it.
+fn check_default_platform(image: &Pushed) {
     let home = Home::new();
     let ran = home.run(&["unpack", &image.name, &home.arg("root")]);
     match architecture() {
-        own @ ("amd64" | "arm64") => {
+        host @ ("amd64" | "arm64") => {
             ran.exits(0);
-            assert!(read(&home.arg("root")).starts_with(&format!("linux/{own}")));
+            assert!(read(&home.arg("root")).starts_with(&format!("linux/{host}")));
         }
-        // Which of the two variants runs is a matter of the processor.
+        // The processor decides which of the two variants runs.
         "arm" => assert!(ran.exits(0).stdout.is_empty()),
         _ => _ = ran.exits(10),
     }

@@ -1,15 +1,15 @@
 //! The root filesystem that the images are made of: Debian's minimal base as root, real files of the machine as an ordinary user.
 //!
-//! debootstrap takes the packages from the mirror that the machine's own apt is configured with. It needs root, and so do device nodes
-//! and foreign owners; without root the tests run on what an ordinary user can have, and compare just as much of it.
+//! debootstrap takes the packages from the mirror in the apt configuration of the machine. It needs root, and so do device nodes and
+//! other owners. Without root the tests use files that an ordinary user can create, and compare them just as strictly.
 
 use kit::debian::{self, run};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Folders that every Debian machine has and everybody may read.
+/// Folders that every Debian machine has and every user may read.
 const READABLE: [&str; 4] = ["usr/share/base-files", "usr/share/common-licenses", "usr/share/perl5", "usr/lib/init"];
-/// What debootstrap leaves in a root that an image has no use for.
+/// Folders that debootstrap fills and that an image does not need.
 const LEFT_OVER: [&str; 2] = ["var/cache/apt/archives", "var/lib/apt/lists"];
 
 /// Makes a root filesystem in a folder that does not exist yet.
@@ -38,7 +38,7 @@ fn copy_readable(root: &Path) {
     run(cp.current_dir("/")).expect(0);
 }
 
-/// The archive that apt takes this machine's own release from, and the release's name.
+/// The archive that apt uses for the release of this machine, and the name of the release.
 fn mirror() -> (String, String) {
     let release = fs::read_to_string("/etc/os-release").unwrap();
     let suite = release

@@ -1,7 +1,7 @@
-//! The store in other hands: skopeo and umoci read what pullet wrote, a second pull fetches nothing, and damage is found.
+//! The store and other tools: skopeo and umoci read it, a second pull fetches nothing, and verify finds damage.
 
 use super::images::{self, Pushed, skopeo};
-use super::{assert_same_as_umoci, expected, taken};
+use super::{assert_same_as_umoci, expected, read_and_remove};
 use kit::debian::{command, run};
 use kit::home::Home;
 use std::fs;
@@ -26,10 +26,10 @@ fn skopeo_and_umoci_read_a_store_with_several_images() {
     }
 }
 
-/// Readers of a layout look for OCI's media types only, so the store names an OCI manifest of the same blobs, and keeps
-/// the registry's own beside it, byte for byte.
+/// Readers of a layout accept only the media types of OCI, so the store has an OCI manifest of the same blobs, and keeps the manifest
+/// of the registry as well, byte for byte.
 #[test]
-fn a_docker_manifest_gets_an_oci_one_beside_it() {
+fn stores_an_oci_manifest_for_a_docker_manifest() {
     let home = Home::new();
     let image = images::schema2();
     home.run(&["pull", &image.name]).exits(0);
@@ -42,7 +42,7 @@ fn a_docker_manifest_gets_an_oci_one_beside_it() {
 }
 
 #[test]
-fn a_second_pull_asks_for_the_manifest_only() {
+fn a_second_pull_requests_only_the_manifest() {
     let home = Home::new();
     let image = images::small("real/again:latest");
     let registry = images::registry();
@@ -57,7 +57,7 @@ fn a_second_pull_asks_for_the_manifest_only() {
     let end = registry.position();
     home.run(&["unpack", "--pull", "missing", &image.name, &home.arg("root")]).exits(0);
     assert_eq!(registry.requests(end, "real/again"), Vec::<String>::new());
-    expected(&image).assert_same(&taken(&home, "root"), "unpack --pull missing of what is there");
+    expected(&image).assert_same(&read_and_remove(&home, "root"), "unpack --pull missing of a stored image");
 }
 
 /// The layers of another image in the store are not fetched again.
@@ -71,7 +71,7 @@ fn a_shared_layer_is_fetched_once() {
     assert_eq!(log.lines().filter(|line| line.ends_with(": Pull complete")).count(), layered.layers() - 1, "{log}");
 }
 
-/// One flipped byte in any blob of the image: found, removed when told to, and fetched anew.
+/// One flipped byte in any blob is found, the blob is removed on request, and the next pull fetches it again.
 #[test]
 fn verify_finds_a_flipped_byte_in_every_blob() {
     let home = Home::new();
@@ -100,16 +100,15 @@ fn verify_finds_a_flipped_byte_in_every_blob() {
 }
 
 fn inspect(home: &Home, image: &Pushed) {
-    let here = format!("oci:{}:{}", home.store().display(), image.name);
-    let found = run(skopeo("inspect").arg("--raw").arg(here)).expect(0).stdout;
-    let there = image.document();
-    assert_eq!(found, there, "the manifest of {} is the registry's, byte for byte", image.name);
-    let here = format!("oci:{}:{}", home.store().display(), image.name);
-    run(skopeo("inspect").arg(&here)).expect(0);
-    run(skopeo("inspect").arg("--config").arg(&here)).expect(0);
+    let stored = format!("oci:{}:{}", home.store().display(), image.name);
+    let found = run(skopeo("inspect").arg("--raw").arg(stored)).expect(0).stdout;
+    assert_eq!(found, image.document(), "the manifest of {} must be that of the registry", image.name);
+    let stored = format!("oci:{}:{}", home.store().display(), image.name);
+    run(skopeo("inspect").arg(&stored)).expect(0);
+    run(skopeo("inspect").arg("--config").arg(&stored)).expect(0);
 }
 
-/// Into another layout, into a folder, and into what `docker load` takes.
+/// Copies the image to another layout, to a folder, and to an archive for `docker load`.
 fn copy_out(home: &Home, image: &Pushed) {
     let from = format!("oci:{}:{}", home.store().display(), image.name);
     for (kind, rest) in [("oci", ":copied"), ("dir", ""), ("docker-archive", ":localhost/copied:latest")] {

@@ -1,13 +1,13 @@
-//! A second reading of tar, only for the comparison: whole archives in memory, written from the formats' descriptions.
+//! A second tar reader for the comparison. It reads whole archives in memory and is written from the descriptions of the formats.
 //!
-//! It knows ustar, the GNU long names, base-256 numbers and old sparse files, and PAX records with the sparse format 1.0. It trusts
-//! its input, which the tests have made, and shares no line and no crate with the program under test.
+//! It supports ustar, GNU long names, base-256 numbers and old sparse files, and PAX records with the sparse format 1.0. It trusts
+//! its input, which the tests create, and shares no code and no crate with the program under test.
 
 use std::collections::BTreeMap;
 
 const BLOCK: usize = 512;
 
-/// One member, with what PAX and GNU extensions say about it already taken into account.
+/// One member, with its PAX and GNU extensions applied.
 pub(crate) struct Entry {
     pub(crate) path: Vec<u8>,
     /// The type flag; `0` for every kind of plain file.
@@ -32,7 +32,7 @@ struct Reader<'a> {
     rest: &'a [u8],
 }
 
-/// What the extension headers before a member say about it.
+/// The extension headers before a member.
 #[derive(Default)]
 struct Extension {
     path: Option<Vec<u8>>,
@@ -71,14 +71,14 @@ impl<'a> Reader<'a> {
         let content = match flag {
             b'S' => self.old_sparse(header, size),
             b'0' | b'7' | 0 => plain(self.body(size), &extension),
-            // A hard link's size is that of the file that it names; nothing follows it here.
+            // The size of a hard link is that of its target. No content follows.
             _ => Vec::new(),
         };
         let Extension { path, link, records } = &extension;
-        let stated = |key: &str| records.get(key.as_bytes()).cloned();
-        let path = stated("GNU.sparse.name").or_else(|| stated("path")).or_else(|| path.clone());
+        let record = |key: &str| records.get(key.as_bytes()).cloned();
+        let path = record("GNU.sparse.name").or_else(|| record("path")).or_else(|| path.clone());
         let owner = |key: &str, field| u32::try_from(extension.number(key).unwrap_or_else(|| number(field))).unwrap();
-        let time = stated("mtime").map(|text| decimal(&text));
+        let time = record("mtime").map(|text| decimal(&text));
         Entry {
             path: path.unwrap_or_else(|| name(header)),
             flag: if matches!(flag, 0 | b'7' | b'S') { b'0' } else { flag },
@@ -86,7 +86,7 @@ impl<'a> Reader<'a> {
             uid: owner("uid", &header[108..116]),
             gid: owner("gid", &header[116..124]),
             mtime: time.unwrap_or_else(|| (number(&header[136..148]).cast_signed(), 0)),
-            link: stated("linkpath").or_else(|| link.clone()).unwrap_or_else(|| text(&header[157..257]).to_vec()),
+            link: record("linkpath").or_else(|| link.clone()).unwrap_or_else(|| text(&header[157..257]).to_vec()),
             device: (
                 u32::try_from(number(&header[329..337])).unwrap(),
                 u32::try_from(number(&header[337..345])).unwrap(),
@@ -121,7 +121,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The name field, behind the prefix field where the header is a POSIX one.
+/// The name field, after the prefix field if the header is POSIX.
 fn name(header: &[u8]) -> Vec<u8> {
     let (name, prefix) = (text(&header[..100]), text(&header[345..500]));
     if &header[257..263] == b"ustar\0" && !prefix.is_empty() { [prefix, b"/", name].concat() } else { name.to_vec() }
@@ -131,7 +131,7 @@ fn text(field: &[u8]) -> &[u8] {
     field.split(|byte| *byte == 0).next().unwrap()
 }
 
-/// Octal digits, or base 256 where the first bit is set; a negative one keeps its sign in the low 64 bits.
+/// Octal digits, or base 256 if the first bit is set. A negative number keeps its sign in the low 64 bits.
 fn number(field: &[u8]) -> u64 {
     if field[0] & 0x80 == 0 {
         let digits = text(field).iter().filter(|byte| byte.is_ascii_digit());
@@ -141,7 +141,7 @@ fn number(field: &[u8]) -> u64 {
     field[1..].iter().fold(first, |sum, byte| sum << 8 | u64::from(*byte))
 }
 
-/// `length key=value\n`, again and again; a value may hold any byte.
+/// Records `length key=value\n`. A value may contain any byte.
 fn records(mut body: &[u8]) -> BTreeMap<Vec<u8>, Vec<u8>> {
     let mut found = BTreeMap::new();
     while let Some(blank) = body.iter().position(|byte| *byte == b' ') {
@@ -168,7 +168,7 @@ fn decimal(text: &[u8]) -> (i64, u32) {
     if whole.starts_with('-') && nanos > 0 { (seconds - 1, 1_000_000_000 - nanos) } else { (seconds, nanos) }
 }
 
-/// The content, with its holes where PAX records of the sparse format 1.0 say so: the map lies before the data, one number a line.
+/// The content, expanded if it is in the sparse format 1.0 of PAX: the map comes before the data, one number a line.
 fn plain(body: &[u8], extension: &Extension) -> Vec<u8> {
     let Some(real) = extension.number("GNU.sparse.realsize") else {
         return body.to_vec();
