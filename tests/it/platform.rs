@@ -280,7 +280,7 @@ fn push_entries(bench: &Bench, images: &[&Image], entries: &[Value]) -> String {
     bench.registry.name("app")
 }
 
-/// An artifact whose index entry may say so.
+/// An artifact. Its index entry may or may not declare its type.
 fn sbom() -> Image {
     Image::small("sbom").edited(|manifest| {
         manifest["artifactType"] = json!("application/vnd.example.sbom");
@@ -373,7 +373,7 @@ fn entries_with_unknown_features_are_skipped() {
 }
 
 #[test]
-fn layers_that_are_filesystem_images_are_refused_by_name() {
+fn refuses_layers_that_are_filesystem_images_and_names_their_kind() {
     for (media_type, kind) in [
         ("application/vnd.erofs.layer.v1", "EROFS"),
         ("application/vnd.oci.image.layer.v1.erofs+zstd", "EROFS"),

@@ -392,7 +392,7 @@ fn pages_without_a_new_tag_do_not_end_the_list() {
 }
 
 #[test]
-fn a_list_without_an_end_is_not_taken_for_a_whole_one() {
+fn refuses_tag_lists_whose_pages_loop() {
     // Each page leads to itself.
     let bench = Bench::new();
     Image::small("a").push(&bench.registry, "app", "latest");

@@ -169,17 +169,17 @@ fn pax_records_override_the_header() {
 fn the_pax_size_overrides_a_smaller_or_larger_size() {
     // The archive inside is content, not entries (CVE-2025-62518).
     let inner = unended(&[file("smuggled", "evil")]);
-    let shown = file("outer", "").size(0).body(&inner).pax("size", inner.len().to_string());
+    let longer = file("outer", "").size(0).body(&inner).pax("size", inner.len().to_string());
     check_tree(
         "pax says more than the header",
-        &[&[shown, file("after", "1")]],
+        &[&[longer, file("after", "1")]],
         &format!("f 0644 after \"1\"\nf 0644 outer {} bytes", inner.len()),
     );
     // The inverse (CVE-2026-33055): what the header declares as content are entries.
-    let hidden = file("outer", "").size(512).pax("size", "0");
+    let shorter = file("outer", "").size(512).pax("size", "0");
     check_tree(
         "pax says less than the header",
-        &[&[hidden, file("after", "1")]],
+        &[&[shorter, file("after", "1")]],
         "f 0644 after \"1\"\nf 0644 outer \"\"",
     );
 }

@@ -363,7 +363,7 @@ fn with_mirrors_only_the_registry_itself_is_not_contacted() {
     }
     assert!(scene.origin.log().is_empty(), "{:?}", scene.origin.log());
 
-    // Only a registry that may resolve tags is asked for one.
+    // A mirror that may not resolve tags gets no request for a tag.
     scene.clear_log();
     scene.mirrors[0].clear_faults();
     let location = format!("location = \"{}\"\npull-from-mirror = \"digest-only\"", scene.mirrors[0].host());
