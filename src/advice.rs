@@ -12,6 +12,8 @@ pub enum Advice {
     AllowLongerStall,
     /// Set a later deadline: [`Cancel::with_deadline`](crate::Cancel::with_deadline).
     AllowMoreTime,
+    /// The credentials that were given are refused: check them.
+    CheckCredentials,
     /// Choose one of these platforms, which the name offers: [`Options::platform`](crate::Options::platform).
     ChoosePlatform(Vec<String>),
     /// Name a mirror of the registry: [`Options::registry_mirror`](crate::Options::registry_mirror).

@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 
 use super::client::Client;
+use crate::advice::Advice;
 use crate::error::{Error, ErrorKind, Result};
 use crate::oci::credentials::Credentials;
 use crate::oci::reference::Reference;
@@ -21,7 +22,12 @@ impl Client {
         let name = registry_named(registry)?;
         let context = |e: Error| e.context(format!("log in to {}", name.domain()));
         let check = || self.connections.check_credentials(&name, credentials.clone(), progress);
-        self.retry(progress).run(check).map_err(context)?;
+        let checked = self.retry(progress).run(check).map_err(|e| match e.advice() {
+            // Credentials were given, so this advice would lead in a circle.
+            Some(Advice::GiveCredentials) => e.with_advice(Advice::CheckCredentials),
+            _ => e,
+        });
+        checked.map_err(context)?;
         self.credential_store.store(name.domain(), credentials, progress).map_err(context)?;
         self.connections.forget_tokens();
         Ok(())

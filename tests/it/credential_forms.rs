@@ -85,3 +85,13 @@ fn reads_credentials_from_a_file_that_an_option_or_a_variable_names() {
     }
     assert_eq!(bench.registry.calls().len(), 0);
 }
+
+#[test]
+fn the_hint_for_credentials_that_a_token_endpoint_refuses_does_not_ask_for_credentials() {
+    let bench = Bench::new();
+    bench.registry.bearer("t0ken", Some(&format!("Basic {}", base64(format!("robot:{PASSWORD}").as_bytes()))));
+    let name = Image::small("refused").push(&bench.registry, "app", "latest");
+    let refused = bench.home.run(&["pull", "--creds", "robot:wrong", &name]).exits(4);
+    refused.says("hint: check the user name and the password").hides("pullet login or");
+    bench.home.run(&["pull", &name]).exits(4).says("hint: use pullet login or --creds");
+}

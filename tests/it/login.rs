@@ -104,7 +104,8 @@ fn removes_temporary_files_of_dead_processes() {
 #[test]
 fn does_not_store_refused_credentials() {
     let bench = guarded();
-    login(&bench, &[], b"wrong").exits(4).prints("").fails_in_one_line();
+    let outcome = login(&bench, &[], b"wrong").exits(4).prints("").fails_in_one_line();
+    outcome.says("hint: check the user name and the password").hides("pullet login or");
     login(&bench, &[], b"").exits(2).fails_in_one_line();
     login(&bench, &[], b"\n").exits(2).fails_in_one_line();
     login(&bench, &[], &[b'x'; 100_000]).exits(2).fails_in_one_line();
@@ -133,7 +134,8 @@ fn requests_a_token_without_a_scope() {
     bench.registry.require("Bearer t0ken", &[&format!(r#"Bearer realm="{realm}",service="reg""#)]);
     login(&bench, &[], b"hunter2-s3cret").exits(0).prints("Login Succeeded\n");
     assert_eq!(bench.registry.log(), ["GET /v2/ 401", "GET /token?service=reg&account=robot 200", "GET /v2/ 200"]);
-    login(&bench, &[], b"wrong").exits(4).fails_in_one_line();
+    let outcome = login(&bench, &[], b"wrong").exits(4).fails_in_one_line();
+    outcome.says("hint: check the user name and the password").hides("pullet login or");
     // The rules for realms apply here, too, because another server could ask for the password.
     let other = Registry::plain();
     bench.registry.require("Bearer t0ken", &[&format!(r#"Bearer realm="{}",service="reg""#, other.url("/token"))]);

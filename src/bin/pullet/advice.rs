@@ -18,6 +18,10 @@ fn describe(advice: &Advice) -> Option<String> {
         Advice::AuthenticateForHigherLimit => {
             "try again later, or use --creds USER: accounts have higher limits than anonymous users"
         }
+        Advice::CheckCredentials => {
+            "check the user name and the password; some registries require an access token in place of the password; pullet \
+             config NAME shows which credentials a pull uses"
+        }
         Advice::ChoosePlatform(offered) => {
             return Some(format!("this name offers {}: choose with --platform", offered.join(", ")));
         }

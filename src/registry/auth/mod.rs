@@ -105,7 +105,8 @@ impl Auth {
             }
         };
         if expires.is_none() && last.is_some_and(|last| last.header == header) {
-            return Err(denied(registry, "the registry refuses the credentials"));
+            let error = denied(registry, "the registry refuses the credentials");
+            return Err(if self.credentials.is_some() { error.with_advice(Advice::CheckCredentials) } else { error });
         }
         if header.len() > TOKEN_LIMIT + "Bearer ".len() {
             return Err(Error::new(ErrorKind::Usage, "invalid credentials: too long for a header"));

@@ -59,10 +59,19 @@ impl TokenRequest<'_> {
             // missing image.
             400 | 404 => {
                 let text = format!("{method} {url}: {status}: the token endpoint refuses the credentials");
-                Err(Error::new(ErrorKind::Denied, text).with_advice(Advice::GiveCredentials))
+                Err(self.with_advice(Error::new(ErrorKind::Denied, text)))
             }
-            _ => Err(problem::refusal(method, &url, status, &body.unwrap_or_default(), retry_after)),
+            _ => {
+                let error = problem::refusal(method, &url, status, &body.unwrap_or_default(), retry_after);
+                Err(if error.kind() == ErrorKind::Denied { self.with_advice(error) } else { error })
+            }
         }
+    }
+
+    /// Adds the way out of a refusal. To give credentials helps only if none were sent.
+    fn with_advice(&self, error: Error) -> Error {
+        let is_sent = self.credentials.is_some();
+        error.with_advice(if is_sent { Advice::CheckCredentials } else { Advice::GiveCredentials })
     }
 
     /// Sends the request, and the same one again to where the endpoint redirects within its own origin, such as from
