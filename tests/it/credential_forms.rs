@@ -95,3 +95,51 @@ fn the_hint_for_credentials_that_a_token_endpoint_refuses_does_not_ask_for_crede
     refused.says("hint: check the user name and the password").hides("pullet login or");
     bench.home.run(&["pull", &name]).exits(4).says("hint: use pullet login or --creds");
 }
+
+#[test]
+fn credential_helpers_of_registries_conf_are_used_in_their_order() {
+    let (bench, name) = bench_for("robot");
+    let host = bench.registry.host();
+    let path = helper(&bench.home, "good", &helper_output("robot", PASSWORD));
+    helper(&bench.home, "bad", &helper_output("other", PASSWORD));
+    helper(&bench.home, "none", "echo 'credentials not found in native keychain'; exit 1");
+    let entry = |user: &str| {
+        let auth = base64(format!("{user}:{PASSWORD}").as_bytes());
+        format!(r#"{{"auths":{{"{host}":{{"auth":"{auth}"}}}}}}"#)
+    };
+    for (list, user, expected) in [
+        (r#"["good"]"#, "other", 0),
+        (r#"["none", "good"]"#, "other", 0),
+        (r#"["missing", "good"]"#, "other", 0),
+        (r#"["good", "containers-auth.json"]"#, "other", 0),
+        (r#"["containers-auth.json", "bad"]"#, "robot", 0),
+        (r#"["none", "containers-auth.json"]"#, "robot", 0),
+        // Without that entry, the files are not used.
+        (r#"["none"]"#, "robot", 4),
+        ("[]", "robot", 0),
+    ] {
+        write(&bench.home, "home/.docker/config.json", &entry(user));
+        let conf = bench.home.write("registries.conf", format!("credential-helpers = {list}\n"));
+        let run = |args: &[&str]| {
+            let pullet = bench.home.pullet(args).env("PATH", &path).env("CONTAINERS_REGISTRIES_CONF", &conf);
+            hides(pullet.run())
+        };
+        run(&["pull", &name]).exits_in(list, expected);
+        run(&["config", &name]).exits_in(list, 0);
+    }
+    // A file that an option names is the only source.
+    let conf = bench.home.write("registries.conf", "credential-helpers = ['bad']\n");
+    let file = bench.home.write("auth.json", entry("robot"));
+    let pullet = bench.home.pullet(&["pull", "--authfile", &file, &name]).env("PATH", &path);
+    pullet.env("CONTAINERS_REGISTRIES_CONF", &conf).run().exits(0);
+    // `login` stores where `pull` looks first, and `logout` removes it there.
+    let conf = bench.home.write("registries.conf", "credential-helpers = ['good', 'containers-auth.json']\n");
+    let before = std::fs::read(bench.home.path("home/.docker/config.json")).unwrap();
+    let login = bench.home.pullet(&["login", "-u", "robot", "--password-stdin", &host]).env("PATH", &path);
+    hides(login.env("CONTAINERS_REGISTRIES_CONF", &conf).stdin(PASSWORD).run().exits(0));
+    assert_eq!(std::fs::read(bench.home.path("home/.docker/config.json")).unwrap(), before);
+    let logout = bench.home.pullet(&["logout", &host]).env("PATH", &path);
+    logout.env("CONTAINERS_REGISTRIES_CONF", &conf).run().exits(0);
+    let calls = std::fs::read_to_string(bench.home.path("calls")).unwrap();
+    assert!(calls.contains("store ") && calls.contains(&format!("erase {host}\n")), "{calls}");
+}

@@ -21,6 +21,7 @@ pub use self::fuzzing::{auth_json, helper_output};
 use self::auth_file::{AuthFile, server_of};
 use self::credential_helper::CredentialHelper;
 use super::environment::Environment;
+use super::mirrors::Mirrors;
 use super::private_file;
 use crate::advice::Advice;
 use crate::cancel::Cancel;
@@ -49,7 +50,13 @@ enum CredentialSource {
     File(PathBuf),
     /// The JSON in `$DOCKER_AUTH_CONFIG`.
     Variable(OsString),
+    /// A helper in `credential-helpers` of `registries.conf`. It is asked for every registry.
+    Helper(String),
 }
+
+const REGISTRIES_CONF: &str = "registries.conf";
+/// The entry of `credential-helpers` that stands for all files, as in containers.
+const FILES: &str = "containers-auth.json";
 
 impl CredentialStore {
     /// With `authfile`, that file is the only source; else the sources of Docker, podman and skopeo are used.
@@ -79,7 +86,11 @@ impl CredentialStore {
     /// that would run, and what is used if they have no credentials.
     pub(crate) fn describe(&self, name: &Reference, progress: &dyn Progress) -> Result<Option<String>> {
         let mut descriptions = Vec::new();
-        for source in self.sources() {
+        for source in self.sources()? {
+            if let CredentialSource::Helper(helper) = &source {
+                descriptions.push(format!("docker-credential-{helper} ({source})"));
+                continue;
+            }
             let Some(file) = source.read_or_skip(progress)? else { continue };
             if let Some(helper) = file.helper(name.domain()) {
                 descriptions.push(format!("docker-credential-{helper} ({source})"));
@@ -95,9 +106,15 @@ impl CredentialStore {
         Ok(Some(descriptions.join(", else ")))
     }
 
-    /// Stores credentials for a registry: with the helper that the login file names for it, else in that file.
+    /// Stores credentials for a registry: with the first of `credential-helpers`, unless that is the files; else with the
+    /// helper that the login file names for the registry, else in that file.
     pub(crate) fn store(&self, domain: &str, credentials: &Credentials, progress: &dyn Progress) -> Result<()> {
         self.clear_cache();
+        if let Some(CredentialSource::Helper(program)) = self.sources()?.first() {
+            let helper = CredentialHelper::find_program(program, &self.cancel);
+            let stored = helper.and_then(|helper| helper.store(domain, credentials));
+            return stored.map_err(|e| self.helper_error(e, Path::new(REGISTRIES_CONF)));
+        }
         let path = self.login_file()?;
         let mut file = read_login_file(&path)?;
         if let Some(name) = file.helper(domain) {
@@ -110,8 +127,13 @@ impl CredentialStore {
         Ok(())
     }
 
-    /// Returns the file that [`store`](Self::store) changes for a registry, or `None` if it uses a helper.
+    /// Returns the file that [`store`](Self::store) and [`erase`](Self::erase) change for a registry, or `None` if they may use a
+    /// helper.
     pub(crate) fn file_to_change(&self, domain: &str) -> Result<Option<PathBuf>> {
+        // Removing credentials asks every helper of the list.
+        if self.sources()?.iter().any(|source| matches!(source, CredentialSource::Helper(_))) {
+            return Ok(None);
+        }
         let path = self.login_file()?;
         if read_login_file(&path)?.helper(domain).is_some() {
             return Ok(None);
@@ -122,12 +144,19 @@ impl CredentialStore {
     /// Removes what [`store`](Self::store) stored. Returns true if there was anything to remove.
     pub(crate) fn erase(&self, domain: &str) -> Result<bool> {
         self.clear_cache();
+        let mut erased = false;
+        for source in self.sources()? {
+            if let CredentialSource::Helper(program) = source {
+                let helper = CredentialHelper::find_program(&program, &self.cancel);
+                let result = helper.and_then(|helper| helper.erase(domain));
+                erased |= result.map_err(|e| self.helper_error(e, Path::new(REGISTRIES_CONF)))?;
+            }
+        }
         let path = self.login_file()?;
         let mut file = read_login_file(&path)?;
-        let mut erased = false;
         if let Some(name) = file.helper(domain) {
             let helper = CredentialHelper::find_program(name, &self.cancel).map_err(|e| self.helper_error(e, &path))?;
-            erased = helper.erase(server_of(domain)).map_err(|e| self.helper_error(e, &path))?;
+            erased |= helper.erase(server_of(domain)).map_err(|e| self.helper_error(e, &path))?;
         }
         // The file is changed too, because Docker leaves an empty entry there for credentials in a helper.
         let removed = file.remove(domain);
@@ -138,7 +167,15 @@ impl CredentialStore {
     }
 
     fn search(&self, name: &Reference, progress: &dyn Progress) -> Result<Option<Credentials>> {
-        for source in self.sources() {
+        for source in self.sources()? {
+            if let CredentialSource::Helper(program) = &source {
+                // containers asks for the domain of the name, also for Docker Hub.
+                let server = name.domain();
+                if let Some(found) = source.ask_helper(program, server, name, &self.cancel, progress) {
+                    return Ok(Some(found));
+                }
+                continue;
+            }
             let Some(file) = source.read_or_skip(progress)? else { continue };
             if let Some(found) = source.search_helper(&file, name, &self.cancel, progress) {
                 return Ok(Some(found));
@@ -158,14 +195,31 @@ impl CredentialStore {
         }
     }
 
-    /// All sources, in the order of precedence.
-    fn sources(&self) -> Vec<CredentialSource> {
+    /// All sources, in the order of precedence: that of `credential-helpers`, or the files if there is no such list.
+    fn sources(&self) -> Result<Vec<CredentialSource>> {
         if let Some(path) = &self.authfile {
-            return vec![CredentialSource::Authfile(path.clone())];
+            return Ok(vec![CredentialSource::Authfile(path.clone())]);
         }
         if !self.uses_system {
-            return Vec::new();
+            return Ok(Vec::new());
         }
+        let helpers = Mirrors::of_environment().credential_helpers()?;
+        if helpers.is_empty() {
+            return Ok(Self::file_sources());
+        }
+        let mut sources = Vec::new();
+        for helper in helpers {
+            if helper == FILES {
+                sources.extend(Self::file_sources());
+            } else {
+                sources.push(CredentialSource::Helper(helper));
+            }
+        }
+        Ok(sources)
+    }
+
+    /// The files and the variable, in the order of precedence.
+    fn file_sources() -> Vec<CredentialSource> {
         let environment = Environment::of_process();
         let mut sources = Vec::new();
         if let Some(path) = environment.path("REGISTRY_AUTH_FILE") {
@@ -245,6 +299,7 @@ impl CredentialSource {
                 return Err(malformed(self, &format!("more than {} bytes", private_file::FILE_LIMIT)));
             }
             Self::Variable(json) => json.as_bytes().to_owned(),
+            Self::Helper(_) => return Ok(None),
         };
         AuthFile::parse(&bytes).map(Some).map_err(|what| malformed(self, &what))
     }
@@ -272,9 +327,21 @@ impl CredentialSource {
         cancel: &Cancel,
         progress: &dyn Progress,
     ) -> Option<Credentials> {
+        let program = file.helper(name.domain())?;
+        self.ask_helper(program, server_of(name.domain()), name, cancel, progress)
+    }
+
+    /// Asks a helper for a server. Reports and skips a helper that fails.
+    fn ask_helper(
+        &self,
+        program: &str,
+        server: &str,
+        name: &Reference,
+        cancel: &Cancel,
+        progress: &dyn Progress,
+    ) -> Option<Credentials> {
         let domain = name.domain();
-        let program = file.helper(domain)?;
-        let found = CredentialHelper::find_program(program, cancel).and_then(|helper| helper.get(server_of(domain)));
+        let found = CredentialHelper::find_program(program, cancel).and_then(|helper| helper.get(server));
         match found {
             Ok(Some(found)) => {
                 report_found(domain, &found, &format!("docker-credential-{program} ({self})"), progress);
@@ -316,6 +383,7 @@ impl fmt::Display for CredentialSource {
         match self {
             Self::Authfile(path) | Self::File(path) => path.display().fmt(f),
             Self::Variable(_) => f.write_str("$DOCKER_AUTH_CONFIG"),
+            Self::Helper(_) => write!(f, "credential-helpers of {REGISTRIES_CONF}"),
         }
     }
 }

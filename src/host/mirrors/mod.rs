@@ -86,6 +86,11 @@ impl Mirrors {
         Ok(self.registries()?.unqualified_search().map(str::to_owned))
     }
 
+    /// Returns `credential-helpers` of `registries.conf`; empty if there is no such list.
+    pub(crate) fn credential_helpers(&self) -> Result<Vec<String>> {
+        Ok(self.registries()?.credential_helpers().to_vec())
+    }
+
     fn route_by_registries(&self, name: &Reference) -> Result<Option<Route>> {
         let rule = self.registries()?.rule_for(name).map_err(|what| Error::new(ErrorKind::Usage, what))?;
         match rule {

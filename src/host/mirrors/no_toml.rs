@@ -40,6 +40,11 @@ impl Registries {
 
     pub(super) fn merge(&mut self, _: Self) {}
 
+    /// Files alone are the sources of credentials.
+    pub(super) fn credential_helpers(&self) -> &[String] {
+        &[]
+    }
+
     pub(super) fn unqualified_search(&self) -> Option<&str> {
         None
     }

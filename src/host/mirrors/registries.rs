@@ -11,6 +11,8 @@ pub(super) struct Registries {
     entries: Vec<RegistryTable>,
     /// `unqualified-search-registries`, if present.
     search: Option<Vec<String>>,
+    /// `credential-helpers`, if present.
+    helpers: Option<Vec<String>>,
 }
 
 /// `[[registry]]`.
@@ -68,17 +70,28 @@ impl Registries {
             }
             entries.push(entry);
         }
-        let search = root.strings("unqualified-search-registries")?;
-        Ok(Self { entries, search: search.map(|list| list.into_iter().map(str::to_owned).collect()) })
+        let list = |name: &str| -> Result<Option<Vec<String>>, String> {
+            Ok(root.strings(name)?.map(|list| list.into_iter().map(str::to_owned).collect()))
+        };
+        let (search, helpers) = (list("unqualified-search-registries")?, list("credential-helpers")?);
+        Ok(Self { entries, search, helpers })
     }
 
-    /// Adds a drop-in. Its entries replace those with the same prefix, and its search list replaces the other.
+    /// Adds a drop-in. Its entries replace those with the same prefix, and its lists replace the others.
     pub(super) fn merge(&mut self, drop_in: Self) {
         self.entries.retain(|entry| !drop_in.entries.iter().any(|other| other.prefix == entry.prefix));
         self.entries.extend(drop_in.entries);
         if drop_in.search.is_some() {
             self.search = drop_in.search;
         }
+        if drop_in.helpers.is_some() {
+            self.helpers = drop_in.helpers;
+        }
+    }
+
+    /// Returns the sources of credentials in their order; empty if the files have no list.
+    pub(super) fn credential_helpers(&self) -> &[String] {
+        self.helpers.as_deref().unwrap_or_default()
     }
 
     /// Returns the registry of short names, if the search list has exactly one.
