@@ -29,6 +29,7 @@ mod documents;
 mod early;
 mod foreign;
 mod hardening;
+mod headers;
 mod hostile;
 mod jobs;
 mod large;

@@ -10,6 +10,7 @@ use super::super::system::{Notice, Notices, System};
 use super::super::tls::Tls;
 use super::super::url::Url;
 use super::error::{HEADER_LIMIT, exchange_error, through_proxy};
+use super::head::HeadConnector;
 use super::pace::{Pace, PaceLimits};
 use super::resolver::Resolver;
 use super::response::{ByteRange, Response};
@@ -165,7 +166,7 @@ impl HttpConfig {
         let connector = ().chain(ConnectProxyConnector::default());
         #[cfg(feature = "socks")]
         let connector = connector.chain(super::socks::SocksConnector::new(resolver.clone(), self.cancel.clone()));
-        let connector = connector.chain(TcpConnector(self.cancel.clone())).chain(self.tls.clone());
+        let connector = connector.chain(TcpConnector(self.cancel.clone())).chain(self.tls.clone()).chain(HeadConnector);
         Ok(ureq::Agent::with_parts(config, connector, resolver))
     }
 }

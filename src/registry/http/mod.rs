@@ -3,6 +3,7 @@
 
 mod client;
 mod error;
+mod head;
 mod pace;
 mod resolver;
 mod response;
