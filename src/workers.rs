@@ -3,8 +3,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Read};
-use std::sync::mpsc::{RecvTimeoutError, sync_channel};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -151,19 +150,41 @@ pub(crate) fn on_new_thread<T: Send>(work: impl FnOnce() -> Result<T> + Send) ->
 /// Runs `work`, and meanwhile `report` on a new thread if it takes longer than `limit`.
 #[cfg(feature = "boot")]
 pub(crate) fn report_if_slow<T>(limit: Duration, report: impl FnOnce() + Send, work: impl FnOnce() -> T) -> Result<T> {
-    let (running, ended) = sync_channel::<()>(0);
-    let timer = move || {
-        // The sender is dropped when `work` ends, and never sends.
-        if ended.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
-            report();
+    let done = Signal::default();
+    let until = Instant::now() + limit;
+    let timer = || {
+        while !done.wait(until.saturating_duration_since(Instant::now())) {
+            if Instant::now() >= until {
+                return report();
+            }
         }
     };
     thread::scope(|scope| {
         thread::Builder::new().stack_size(STACK).spawn_scoped(scope, timer).map_err(unspawned)?;
         let result = work();
-        drop(running);
+        done.raise();
         Ok(result)
     })
+}
+
+/// A flag that one thread raises and another one waits for. It takes less code than a channel.
+#[derive(Default)]
+struct Signal {
+    is_raised: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Signal {
+    fn raise(&self) {
+        *self.is_raised.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.changed.notify_all();
+    }
+
+    /// Waits up to `limit`, and returns true if the flag is raised.
+    fn wait(&self, limit: Duration) -> bool {
+        let is_raised = self.is_raised.lock().unwrap_or_else(PoisonError::into_inner);
+        *is_raised || *self.changed.wait_timeout(is_raised, limit).unwrap_or_else(PoisonError::into_inner).0
+    }
 }
 
 /// Runs `work` on a new thread and returns its result, or `None` if it takes longer than `limit`. The thread is
@@ -174,25 +195,38 @@ pub(crate) fn run_within<T: Send + 'static>(
     cancel: &Cancel,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<Option<T>> {
+    let result = Arc::new(Mutex::new(None));
+    let slot = Arc::clone(&result);
+    let work = move || *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(work());
+    if !finishes_within(limit, cancel, Box::new(work))? {
+        return Ok(None);
+    }
+    let result = result.lock().unwrap_or_else(PoisonError::into_inner).take();
+    result.map(Some).ok_or_else(|| Error::new(ErrorKind::Internal, "a thread ended without a result"))
+}
+
+/// Returns false if `work` takes longer than `limit`. Not generic, because its code would be there for each type of
+/// result.
+fn finishes_within(limit: Option<Duration>, cancel: &Cancel, work: Box<dyn FnOnce() + Send>) -> Result<bool> {
     const CHECK_INTERVAL: Duration = Duration::from_millis(100);
     let start = Instant::now();
-    let (sender, receiver) = sync_channel(1);
-    let worker = move || {
-        // The receiver is gone if the caller has given up.
-        let _ = sender.send(work());
+    let done = Arc::new(Signal::default());
+    let signal = Arc::clone(&done);
+    let run = move || {
+        work();
+        signal.raise();
     };
-    thread::Builder::new().stack_size(STACK).spawn(worker).map_err(unspawned)?;
+    let thread = thread::Builder::new().stack_size(STACK).spawn(run).map_err(unspawned)?;
     loop {
         cancel.check()?;
         let left = limit.map_or(CHECK_INTERVAL, |limit| limit.saturating_sub(start.elapsed()));
         let wait = left.min(CHECK_INTERVAL).min(cancel.remaining().unwrap_or(CHECK_INTERVAL));
-        match receiver.recv_timeout(wait) {
-            Ok(result) => return Ok(Some(result)),
-            Err(RecvTimeoutError::Timeout) if left.is_zero() => return Ok(None),
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => {
-                return Err(Error::new(ErrorKind::Internal, "a thread ended without a result"));
-            }
+        // A thread that panicked has finished without a signal.
+        if done.wait(wait) || thread.is_finished() {
+            return Ok(true);
+        }
+        if left.is_zero() {
+            return Ok(false);
         }
     }
 }

@@ -1,7 +1,6 @@
 //! Reports progress on standard error, as lines like Docker's, with a live line on a terminal, or as JSON objects; at the
 //! end, reports the error and the exit code.
 
-use std::collections::BTreeMap;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
@@ -22,7 +21,7 @@ pub(crate) struct Reporter {
     mode: ProgressMode,
     is_verbose: bool,
     /// When the bytes of each layer, by its index, were last reported.
-    last: Mutex<BTreeMap<usize, Instant>>,
+    last: Mutex<Vec<Option<Instant>>>,
 }
 
 impl Reporter {
@@ -74,14 +73,15 @@ impl Reporter {
     /// Whether the bytes of a layer may be reported again.
     fn is_due(&self, layer: Layer) -> bool {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
-        match last.get(&layer.index) {
-            Some(reported) if now.duration_since(*reported) < INTERVAL => false,
-            _ => {
-                last.insert(layer.index, now);
-                true
-            }
+        if last.len() <= layer.index {
+            last.resize(layer.index + 1, None);
         }
+        let Some(last) = last.get_mut(layer.index) else { return false };
+        let is_due = last.is_none_or(|last| last.elapsed() >= INTERVAL);
+        if is_due {
+            *last = Some(Instant::now());
+        }
+        is_due
     }
 
     fn report_json(&self, event: Event<'_>) {
