@@ -166,7 +166,8 @@ impl HttpConfig {
         let connector = ().chain(ConnectProxyConnector::default());
         #[cfg(feature = "socks")]
         let connector = connector.chain(super::socks::SocksConnector::new(resolver.clone(), self.cancel.clone()));
-        let connector = connector.chain(TcpConnector(self.cancel.clone())).chain(self.tls.clone()).chain(HeadConnector);
+        let head = HeadConnector { has_proxy: proxy.is_some() };
+        let connector = connector.chain(TcpConnector(self.cancel.clone())).chain(self.tls.clone()).chain(head);
         Ok(ureq::Agent::with_parts(config, connector, resolver))
     }
 }

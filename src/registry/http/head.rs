@@ -12,13 +12,19 @@ const STRICT: [&str; 5] = ["connection", "content-encoding", "content-length", "
 
 /// Wraps the connections of the earlier connectors in the chain.
 #[derive(Debug)]
-pub(crate) struct HeadConnector;
+pub(crate) struct HeadConnector {
+    /// True if connections go through a proxy. ureq runs the chain of connectors first for the connection to the proxy,
+    /// without the proxy in its configuration, and then for the connection through it. The first one carries TLS records,
+    /// which must not be changed.
+    pub(crate) has_proxy: bool,
+}
 
 impl<In: Transport> Connector<In> for HeadConnector {
     type Out = HeadTransport<In>;
 
-    fn connect(&self, _: &ConnectionDetails, chained: Option<In>) -> Result<Option<Self::Out>> {
-        Ok(chained.map(|inner| HeadTransport { inner, is_head: false }))
+    fn connect(&self, details: &ConnectionDetails, chained: Option<In>) -> Result<Option<Self::Out>> {
+        let is_to_proxy = self.has_proxy && details.config.proxy().is_none();
+        Ok(chained.map(|inner| HeadTransport { inner, has_heads: !is_to_proxy, is_head: false }))
     }
 }
 
@@ -26,6 +32,8 @@ impl<In: Transport> Connector<In> for HeadConnector {
 #[derive(Debug)]
 pub(crate) struct HeadTransport<In> {
     inner: In,
+    /// False if the responses on this connection are not heads in the clear.
+    has_heads: bool,
     /// True from a request to the end of the head of its response.
     is_head: bool,
 }
@@ -62,7 +70,7 @@ impl<In: Transport> Transport for HeadTransport<In> {
     }
 
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<()> {
-        self.is_head = true;
+        self.is_head = self.has_heads;
         self.inner.transmit_output(amount, timeout)
     }
 
