@@ -31,7 +31,8 @@ pub struct Limits {
     pub depth: usize,
     /// Bytes of the extension records (long names, pax) of one archive entry. Default: 1 MiB, as in Go.
     pub extensions: usize,
-    /// Bytes of the window of a zstd frame. Default: 8 MiB, which RFC 8878 recommends every decoder to support.
+    /// Bytes that a zstd frame may refer back. A frame may declare a larger window that it does not use. Default: 8 MiB,
+    /// which RFC 8878 recommends every decoder to support.
     pub zstd_window: u64,
 }
 

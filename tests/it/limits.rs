@@ -32,9 +32,40 @@ fn unpack_stops_at_the_limits_of_its_options() {
     for size in ["1m", "1M", "1g", "1t", "1048576", "1024k"] {
         check(&["--max-unpacked", size], None);
     }
-    let zstd = Image::new(vec![Layer::zstd(&archive(&[file("a", noise(300_000))]))]);
-    unpack_image(&zstd, &["--max-zstd-window", "1k"]).refused("window", 11).outcome.says("--max-zstd-window raises");
-    unpack_image(&zstd, &["--max-zstd-window", "64m"]).done("window");
+}
+
+#[test]
+fn a_zstd_window_counts_by_what_is_used_of_it_and_not_by_what_is_declared() {
+    let noise = noise(300_000);
+    let far = archive(&[file("a", &noise), file("b", &noise)]);
+    // Zeros repeat the byte before them.
+    let near = archive(&[file("a", vec![0; 1 << 20])]);
+    // A window of 32 MiB in the header, and one of the size of the content.
+    let declared: &[&str] = &["--long=25"];
+    for case in ["declared", "content"] {
+        let image = |tar: &[u8]| {
+            let size = format!("--stream-size={}", tar.len());
+            let options: &[&str] = if case == "declared" { declared } else { &["--long=25", &size] };
+            Image::new(vec![Layer::zstd_with(tar, options)])
+        };
+        for limit in ["1k", "200k", "299k"] {
+            let outcome = unpack_image(&image(&far), &["--max-zstd-window", limit]).refused(case, 11).outcome;
+            outcome.says("bytes of zstd window").says("--max-zstd-window raises");
+        }
+        for limit in ["320k", "1m", "64m"] {
+            unpack_image(&image(&far), &["--max-zstd-window", limit]).done(case);
+        }
+        unpack_image(&image(&near), &["--max-zstd-window", "64k"]).done(case);
+        unpack_image(&image(&near), &[]).done("the default");
+    }
+    // Many frames, as in zstd:chunked, some of which are empty or skippable.
+    let mut layer = Layer::zstd_with(&[], declared);
+    layer.blob.extend(b"\x50\x2a\x4d\x18\x03\0\0\0abc");
+    for part in near.chunks(1000) {
+        layer.blob.extend(Layer::zstd_with(part, declared).blob);
+    }
+    layer.diff_id = Layer::plain(&near).diff_id;
+    unpack_image(&Image::new(vec![layer]), &[]).done("frames");
 }
 
 #[test]

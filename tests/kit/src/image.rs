@@ -67,6 +67,11 @@ impl Layer {
         Layer::new(tar, zstd(tar), "+zstd")
     }
 
+    /// Returns a zstd layer that the `zstd` program makes with these options.
+    pub fn zstd_with(tar: &[u8], options: &[&str]) -> Layer {
+        Layer::new(tar, zstd_with(tar, options), "+zstd")
+    }
+
     /// Returns a gzip layer with the diff_id of this archive and any blob.
     pub fn with_blob(tar: &[u8], blob: Vec<u8>) -> Layer {
         Layer::new(tar, blob, "+gzip")
@@ -285,8 +290,13 @@ pub fn gzip(bytes: &[u8]) -> Vec<u8> {
 
 /// Compresses with the program `zstd`, because the project has no compressor for it.
 pub fn zstd(bytes: &[u8]) -> Vec<u8> {
+    zstd_with(bytes, &[])
+}
+
+fn zstd_with(bytes: &[u8], options: &[&str]) -> Vec<u8> {
     let mut child = Command::new("zstd")
         .args(["-q", "-c"])
+        .args(options)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()

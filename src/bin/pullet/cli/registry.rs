@@ -250,7 +250,7 @@ pub(crate) static TREE_LIMITS: Group<RegistryOptions> = Group {
         ),
         Opt::value(
             "--max-zstd-window BYTES[k|m|g|t]",
-            "refuse layers whose zstd frames need a larger window in memory (default: 8m)",
+            "refuse layers whose zstd frames refer further back (default: 8m)",
             |registry, value| {
                 registry.limits.zstd_window = value.bytes()?;
                 Ok(())
