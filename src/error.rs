@@ -244,7 +244,7 @@ impl std::error::Error for Error {
     }
 }
 
-/// Carries an error through `Read`. [`Error::through_read`] recovers it with all its fields.
+/// Carries an error through `Read`. `Error::through_read` recovers it with all its fields.
 impl From<Error> for io::Error {
     fn from(error: Error) -> Self {
         io::Error::other(error)
