@@ -3,7 +3,7 @@
 use std::os::unix::process::ExitStatusExt;
 
 use super::check;
-use super::place::{Place, State};
+use super::place::{INDEX, LOGIN, Place, State};
 use super::trace::{self, Fault, Point, Traced};
 use super::worker::{Prepared, Worker};
 use crate::{Result, shell};
@@ -71,7 +71,7 @@ impl Worker {
 
 /// True if the work of the run is done.
 fn is_done(after: &State, now: &State) -> bool {
-    let index = |state: &State| state.store.document(check::INDEX).map(<[u8]>::to_vec);
-    let home = |state: &State| state.home.document(check::LOGIN).map(<[u8]>::to_vec);
+    let index = |state: &State| state.store.document(INDEX).map(<[u8]>::to_vec);
+    let home = |state: &State| state.home.document(LOGIN).map(<[u8]>::to_vec);
     index(after) == index(now) && home(after) == home(now) && after.target.is_some() == now.target.is_some()
 }

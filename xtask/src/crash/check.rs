@@ -1,15 +1,11 @@
 //! The checks after a fault, and after the next run.
 
-use super::place::State;
+use super::place::{INDEX, LAYOUT, LOGIN, State};
 use super::snapshot::Snapshot;
 use crate::Result;
 
 /// Part of an index without images, which the first pull writes.
 const NO_IMAGES: &[u8] = br#""manifests":[]"#;
-pub const INDEX: &str = "index.json";
-pub const LAYOUT: &str = "oci-layout";
-pub const LOGIN: &str = ".docker/config.json";
-
 /// Checks that every blob has the content of its digest, that every document is the old or the new one, and that the
 /// target is complete or absent.
 pub fn is_sound(before: &State, after: &State, now: &State) -> Result {

@@ -3,9 +3,12 @@
 
 use std::path::{Path, PathBuf};
 
-use super::check;
 use super::snapshot::Snapshot;
 use crate::{Result, disk, shell};
+
+pub const INDEX: &str = "index.json";
+pub const LAYOUT: &str = "oci-layout";
+pub const LOGIN: &str = ".docker/config.json";
 
 pub struct Place(PathBuf);
 
@@ -64,12 +67,8 @@ impl Place {
         let beside = disk::list(&self.0.join("targets"))?;
         let beside = beside.iter().filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
         Ok(State {
-            store: if store.exists() {
-                Snapshot::plain(&store, &[check::INDEX, check::LAYOUT])?
-            } else {
-                Snapshot::default()
-            },
-            home: Snapshot::plain(&self.home(), &[check::LOGIN])?,
+            store: if store.exists() { Snapshot::plain(&store, &[INDEX, LAYOUT])? } else { Snapshot::default() },
+            home: Snapshot::plain(&self.home(), &[LOGIN])?,
             target: if target.exists() { Some(Snapshot::exact(&target)) } else { None },
             beside: beside.collect(),
         })

@@ -13,9 +13,6 @@ pub struct Scenario {
     pub is_ordinary: bool,
 }
 
-/// The login that the guarded registry requires.
-pub const LOGIN: &str = "me:password";
-
 pub const SCENARIOS: &[Scenario] = &[
     Scenario { name: "pull into an empty store", words: &["pull", "@/image"], ..NOTHING },
     Scenario {

@@ -12,8 +12,10 @@ use kit::http::Request;
 use kit::image::Image;
 use kit::registry::Registry;
 
-use super::scenario::LOGIN;
 use crate::Result;
+
+/// The login that the guarded registry requires.
+pub const LOGIN: &str = "me:password";
 
 /// The bytes in transit at a time, which a kill loses. A fast network has more of them than a slow one.
 const PIECE: usize = 16 << 10;

@@ -5,8 +5,8 @@ use std::process::Command;
 
 use super::images;
 use super::place::{NOBODY, Place, State};
-use super::scenario::{LOGIN, SCENARIOS, Scenario};
-use super::server::Server;
+use super::scenario::{SCENARIOS, Scenario};
+use super::server::{LOGIN, Server};
 use super::trace::{self, Call, FAULTS, Point};
 use crate::{Result, debian, disk, shell};
 
