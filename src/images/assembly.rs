@@ -38,9 +38,11 @@ impl<'a> Assembly<'a> {
 
     /// Applies the next layer and verifies its diff_id. Errors from reading `blob` must be typed; others are taken for a
     /// broken archive.
-    pub(crate) fn apply(&mut self, layer: &ImageLayer<'_>, blob: impl Read + Send) -> Result<()> {
+    pub(crate) fn apply(&mut self, layer: &ImageLayer<'_>, blob: &mut (dyn Read + Send)) -> Result<()> {
         let compression = layer.descriptor.compression;
-        let blob = ReportingReader { blob, read: 0, reported: 0, layer: layer.layer, progress: self.progress };
+        let mut blob = ReportingReader { blob, read: 0, reported: 0, layer: layer.layer, progress: self.progress };
+        // One type for all decoders, because each further one would add some 6 KB of code.
+        let blob: &mut (dyn Read + Send) = &mut blob;
         let mut tar = Decoder::new(blob, compression, &self.options.limits, &self.options.cancel)?;
         if self.options.jobs > 1 && compression != Compression::None {
             workers::read_ahead(tar, |tar| self.tree.apply(tar, layer.diff_id))?;
@@ -54,7 +56,7 @@ impl<'a> Assembly<'a> {
     /// Applies the next layer from a store.
     pub(crate) fn apply_stored(&mut self, store: &Store, layer: &ImageLayer<'_>) -> Result<()> {
         let blob = store.blob(&layer.descriptor.blob);
-        let applied = blob.and_then(|blob| self.apply(layer, blob));
+        let applied = blob.and_then(|mut blob| self.apply(layer, &mut blob));
         applied.map_err(|e| self.explain(e, store, layer.layer.digest).context(layer.layer.label()))
     }
 
@@ -96,15 +98,15 @@ impl<'a> Assembly<'a> {
 }
 
 /// Reports how much of a blob was read.
-struct ReportingReader<'a, R> {
-    blob: R,
+struct ReportingReader<'a> {
+    blob: &'a mut (dyn Read + Send),
     read: u64,
     reported: u64,
     layer: Layer,
     progress: &'a dyn Progress,
 }
 
-impl<R: Read> Read for ReportingReader<'_, R> {
+impl Read for ReportingReader<'_> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         if self.read >= self.reported {
             self.progress.report(Event::Unpacking { layer: self.layer, read: self.read });

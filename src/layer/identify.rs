@@ -27,7 +27,12 @@ pub(crate) struct IdentifiedLayer {
 }
 
 /// Reads all of a blob. Fails if its uncompressed size exceeds `limit` bytes.
-pub(crate) fn identify(mut blob: impl Read, limit: u64, limits: &Limits, cancel: &Cancel) -> Result<IdentifiedLayer> {
+pub(crate) fn identify(
+    mut blob: impl Read + Send,
+    limit: u64,
+    limits: &Limits,
+    cancel: &Cancel,
+) -> Result<IdentifiedLayer> {
     let unreadable = |e| Error::through_read(e, |e| malformed(&e.to_string()));
     let mut head = Vec::new();
     blob.by_ref().take(ZSTD_MAGIC.len() as u64).read_to_end(&mut head).map_err(unreadable)?;
@@ -38,7 +43,9 @@ pub(crate) fn identify(mut blob: impl Read, limit: u64, limits: &Limits, cancel:
     } else {
         Compression::None
     };
-    let mut decoder = Decoder::new(Cursor::new(head).chain(blob), compression, limits, cancel)?;
+    let mut blob = Cursor::new(head).chain(blob);
+    let blob: &mut (dyn Read + Send) = &mut blob;
+    let mut decoder = Decoder::new(blob, compression, limits, cancel)?;
     let mut hasher = Digest::sha256(b"").hasher();
     let mut buffer = vec![0; BUFFER];
     let mut size = 0;
