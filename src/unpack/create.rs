@@ -207,10 +207,12 @@ fn create_device(
         return skip_device(layer, path);
     }
     layer.enter(path)?;
+    // overlayfs refuses the device 0:0 to everyone, because it is its whiteout. Other devices may still be created there.
+    let is_whiteout = kind == FileType::CharacterDevice && number.major == 0 && number.minor == 0;
     let created = create_replacing(layer, path, &|directory, name| {
         match directory.create_device(name, kind, number) {
             // A user namespace has the capability but may not use it.
-            Err(e) if e.kind() == io::ErrorKind::PermissionDenied => Ok(false),
+            Err(e) if e.kind() == io::ErrorKind::PermissionDenied && !is_whiteout => Ok(false),
             other => other.map(|()| true),
         }
     });
