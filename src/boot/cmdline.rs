@@ -207,7 +207,7 @@ impl<'a> Iterator for Words<'a> {
     }
 }
 
-/// Splits `NAME=VALUE`. `is_quoted` tells that a quote before the name was removed.
+/// Splits `NAME=VALUE`. `is_quoted` is true if a quote before the name was removed.
 fn split_word(text: &[u8], is_quoted: bool) -> Word<'_> {
     let without_quote = |text| <[u8]>::strip_suffix(text, b"\"").unwrap_or(text);
     // As in the kernel, an equals sign at the start belongs to the name.

@@ -166,7 +166,7 @@ impl Store {
     }
 }
 
-/// Whether an entry claims a digest. That proves nothing, but it tells a damaged image from one that is not in the store.
+/// Whether an entry claims a digest. That proves nothing, but it separates a damaged image from a missing one.
 fn claims(entry: &ImageEntry, digest: &Digest) -> bool {
     [entry.manifest.digest, entry.resolved, entry.source].contains(digest)
 }
@@ -174,11 +174,11 @@ fn claims(entry: &ImageEntry, digest: &Digest) -> bool {
 /// Whether an entry may be meant by a name: with a digest in the name, the repository must be equal; otherwise the whole
 /// name. Short names in the index mean what they mean to Docker.
 fn may_be_named(entry: &ImageEntry, name: &Reference) -> bool {
-    let names = entry.names.iter().filter_map(|other| other.parse::<Reference>().ok());
+    let mut names = entry.names.iter().filter_map(|other| other.parse::<Reference>().ok());
     if name.digest().is_some() {
-        return names.into_iter().any(|other| other.repository() == name.repository());
+        return names.any(|other| other.repository() == name.repository());
     }
-    names.into_iter().any(|other| other == *name)
+    names.any(|other| other == *name)
 }
 
 fn is_pinned_to(store: &Store, name: &Reference, image: &Image, limits: &Limits) -> bool {
