@@ -49,7 +49,7 @@ pub(crate) struct Extent {
 }
 
 /// The major and minor number of a device.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct DeviceNumber {
     pub(crate) major: u32,
     pub(crate) minor: u32,

@@ -1,4 +1,4 @@
-//! The header block of an entry, in the formats V7, ustar, GNU and star.
+//! The header block of an entry: read in the formats V7, ustar, GNU and star, written in ustar.
 //!
 //! The only file that uses the tar crate, and only for the layout of headers, because that crate's own reader does not
 //! limit extension records and its unpacker does not know whiteouts.
@@ -100,6 +100,49 @@ impl<'a> TarHeader<'a> {
         let real_size = number("size", &gnu.realsize)?;
         Ok(GnuSparse { real_size, pairs, is_extended: gnu.isextended != [0] })
     }
+}
+
+#[cfg(feature = "manage")]
+/// The fields of a header to write, each small enough for its place.
+#[derive(Default)]
+pub(super) struct HeaderFields<'a> {
+    /// Only the first 100 bytes are written, here and of `link`.
+    pub(super) name: &'a [u8],
+    pub(super) link: &'a [u8],
+    pub(super) type_flag: u8,
+    pub(super) mode: u32,
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+    pub(super) size: u64,
+    /// Seconds since 1970.
+    pub(super) mtime: u64,
+    pub(super) device: DeviceNumber,
+}
+
+#[cfg(feature = "manage")]
+/// Writes a header in ustar format.
+pub(super) fn encode(fields: &HeaderFields<'_>) -> [u8; BLOCK] {
+    let mut header = Header::new_ustar();
+    header.set_mode(fields.mode);
+    header.set_uid(fields.uid.into());
+    header.set_gid(fields.gid.into());
+    header.set_size(fields.size);
+    header.set_mtime(fields.mtime);
+    if let Some(ustar) = header.as_ustar_mut() {
+        ustar.typeflag = [fields.type_flag];
+        ustar.set_device_major(fields.device.major);
+        ustar.set_device_minor(fields.device.minor);
+        copy(&mut ustar.name, fields.name);
+        copy(&mut ustar.linkname, fields.link);
+    }
+    header.set_cksum();
+    *header.as_bytes()
+}
+
+#[cfg(feature = "manage")]
+/// Copies as much of `from` as `to` has room for.
+fn copy(to: &mut [u8], from: &[u8]) {
+    to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
 }
 
 /// Checks that a size is at most `i64::MAX`, so that adding the padding cannot overflow.

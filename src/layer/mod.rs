@@ -1,4 +1,5 @@
-//! Reads a layer: from the bytes of its blob, compressed or not, to the entries of its archive.
+//! Reads a layer: from the bytes of its blob, compressed or not, to the entries of its archive. Writes archives of such
+//! entries.
 //!
 //! Everything in here treats its input as untrusted: extension headers, sparse files and names are checked. Nothing is
 //! written to disk.
@@ -14,6 +15,9 @@ mod identify;
 mod path;
 mod records;
 mod sparse;
+#[cfg(feature = "manage")]
+#[allow(dead_code, reason = "its users follow")]
+mod writer;
 
 pub(crate) use self::decoder::Decoder;
 pub(crate) use self::entries::Entries;
@@ -23,3 +27,6 @@ pub use self::fuzzing::{Format, archive, decode, numbers, pax, sparse_map};
 pub(crate) use self::identify::{IdentifiedLayer, identify};
 pub(crate) use self::path::{AUFS_LINKS, NameKind, SafePath};
 pub(crate) use self::records::{Time, malformed};
+#[cfg(feature = "manage")]
+#[allow(unused_imports, reason = "its users follow")]
+pub(crate) use self::writer::TarWriter;
