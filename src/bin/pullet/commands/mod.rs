@@ -36,11 +36,16 @@ pub(crate) static TABLE: Table = Table {
                 #[cfg(feature = "boot")]
                 &boot::COMMAND,
                 #[cfg(feature = "manage")]
+                &artifact::COMMAND,
+            ],
+        },
+        Section {
+            heading: "Store",
+            commands: &[
+                #[cfg(feature = "manage")]
                 &images::COMMAND,
                 #[cfg(feature = "manage")]
                 &verify::COMMAND,
-                #[cfg(feature = "manage")]
-                &artifact::COMMAND,
             ],
         },
         Section {
