@@ -102,6 +102,9 @@ mod progress;
 mod registry;
 mod store;
 mod target;
+#[cfg(feature = "trust")]
+#[allow(dead_code, unused_imports, reason = "the gate that uses it follows")]
+mod trust;
 mod unpack;
 mod verify;
 mod workers;

@@ -10,7 +10,7 @@ use super::source::Source;
 pub const FLOORS: &[Floor] = &[
     Floor::Files(&["advice", "cancel", "date", "digest", "error", "escape", "limits", "progress", "verify", "workers"]),
     Floor::Open("oci"),
-    Floor::Rooms(&["host", "layer", "registry", "store"]),
+    Floor::Rooms(&["host", "layer", "registry", "store", "trust"]),
     Floor::Rooms(&["unpack"]),
     Floor::Rooms(&["target"]),
     Floor::Rooms(&["images"]),

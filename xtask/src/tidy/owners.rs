@@ -12,10 +12,11 @@ struct Owner {
 }
 
 const OWNERS: &[Owner] = &[
-    dependency("base64", "base64", &["src/oci/credentials.rs", "src/oci/schema1.rs"]),
+    dependency("base64", "base64", &["src/oci/credentials.rs", "src/oci/schema1.rs", "src/trust/encoding.rs"]),
     dependency("flate2", "flate2", &["src/layer/decoder.rs"]),
     dependency("landlock", "landlock", &["src/host/landlock.rs"]),
     dependency("lexopt", "lexopt", &["src/bin/pullet/cli/command.rs"]),
+    dependency("ring", "ring", &["src/trust/key.rs"]),
     dependency("rustix", "rustix", SYSTEM),
     dependency("rustls", "rustls", &["src/registry/tls/"]),
     // Named in Cargo.toml only to set its lowest version.
@@ -50,7 +51,7 @@ const HTTP: &[&str] = &["src/registry/http/"];
 const TRANSPORT: &[&str] = &["src/registry/http/", "src/registry/tls/"];
 
 /// The folders that read or write JSON.
-const DOCUMENTS: &[&str] = &["src/bin/pullet/", "src/host/", "src/oci/", "src/registry/", "src/store/"];
+const DOCUMENTS: &[&str] = &["src/bin/pullet/", "src/host/", "src/oci/", "src/registry/", "src/store/", "src/trust/"];
 
 /// The files that use file descriptors or ask the kernel about itself. Everything else is pure or uses std.
 const SYSTEM: &[&str] = &[

@@ -1,0 +1,26 @@
+//! Signatures of images: public keys, the two formats in which registries keep signatures, and what of them proves an image.
+//! Everything here is pure: the callers fetch and store the documents. There is no clock, because a key has no validity
+//! period.
+
+mod bundle;
+mod der;
+mod encoding;
+mod key;
+mod manifest;
+mod members;
+mod payload;
+mod pem;
+mod signature;
+mod signed;
+#[cfg(test)]
+mod tests;
+mod verification;
+
+pub(crate) use self::bundle::BUNDLE_LIMIT;
+pub(crate) use self::encoding::parse_object;
+pub(crate) use self::key::PublicKey;
+pub(crate) use self::manifest::{Referrers, SignatureForm, SignatureLayer, SignatureManifest};
+pub(crate) use self::payload::PAYLOAD_LIMIT;
+pub(crate) use self::signature::{Candidate, ProvenSignature, may_be_prehashed, prove};
+pub(crate) use self::signed::Refusal;
+pub(crate) use self::verification::Verification;

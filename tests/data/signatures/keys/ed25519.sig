@@ -1,0 +1,1 @@
+c1Epg0cGZpsdxYhjpTOno2g9ogfbvR2JpshhJa5RVcraueDfNKMF2mWECVKy8JEW3Cs1aLTJq+hzqqLJ99cUDQ==

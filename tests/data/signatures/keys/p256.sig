@@ -1,0 +1,1 @@
+MEYCIQC/11xo5Wih64xPI+pE0FnZfT/5QDFugk0MNpDmU+hrsgIhAIsiLNAmch0i+1r+CA2hXv8Bp2c+fwJ40YmJDipG5fdr

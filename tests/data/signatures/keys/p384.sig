@@ -1,0 +1,1 @@
+MGYCMQCLt9krtud/6hrVTAsX4IALimToaIqcldzmoEsfLuSOYeHfg7UUztljt7eToklr0rACMQDkmxB2PpYetpTwbbPQYcmdu+Kt5sydX1eXKAUSpQBL/19v/IGNj8cTI1P3K3CNV4c=
