@@ -43,6 +43,11 @@ pub enum Advice {
     AllowPlainHttp,
     /// Give credentials, because the limit for anonymous requests is lower.
     AuthenticateForHigherLimit,
+    /// Name the image by its digest.
+    PinDigest,
+    /// Set the clock of this machine, or allow a later time for certificates:
+    /// [`Options::clock_floor`](crate::Options::clock_floor).
+    SetClock,
     /// Pull the image of this name.
     Pull(String),
     /// Raise this limit, if the image is trusted: [`Options::limits`](crate::Options::limits).

@@ -26,6 +26,7 @@ impl Client {
         {
             manifest.allow_urls();
         }
+        self.check_clock(&resolved.name)?;
         Ok(Admitted { resolved })
     }
 }

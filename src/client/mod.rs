@@ -5,6 +5,7 @@ mod artifact;
 mod blob;
 mod body;
 mod client;
+mod clock;
 mod config;
 mod configuration;
 mod document;

@@ -133,6 +133,17 @@ impl Options {
         self
     }
 
+    /// Whether the clock of this machine may be behind. If so, certificates are verified at the latest of: the clock, the date
+    /// of the build, the times of systemd's `/usr/lib/clock-epoch` and `/var/lib/systemd/timesync/clock`, the time of the last
+    /// success, which the store keeps, and the times at which the server's certificates begin. The chain and the name are
+    /// verified as always, and a certificate that expired before that time is refused. If that time is later than the clock,
+    /// a name must have a digest: a tag is refused with [`ErrorKind::Tls`](crate::ErrorKind::Tls). Default: no, only the
+    /// clock counts.
+    pub fn clock_floor(mut self, enabled: bool) -> Self {
+        self.tls.has_clock_floor = enabled;
+        self
+    }
+
     /// Bounds on untrusted input. Default: [`Limits::default`].
     pub fn limits(self, limits: Limits) -> Self {
         Self { limits, ..self }

@@ -131,6 +131,7 @@ impl Client {
             store.name(&entry, wait)?;
         }
         let image = Image::load(store, entry, &self.platform, &self.options.limits)?;
+        self.keep_time(store, wait);
         Ok(PulledTree { pulled: Pulled { image, is_new }, assembly: fetched.assembly })
     }
 

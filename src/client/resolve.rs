@@ -37,6 +37,9 @@ impl Client {
         known: Option<&Store>,
         progress: &'a dyn Progress,
     ) -> Result<Resolved<'a>> {
+        if let Some(store) = known {
+            self.read_time(store);
+        }
         Resolver::new(self, name, known, progress)?.resolve()
     }
 }

@@ -14,7 +14,8 @@ use crate::error::{Error, ErrorKind};
 use crate::host::{Mirrors, Proxies};
 #[cfg(feature = "tls")]
 use crate::host::{
-    PemFile, is_random, now, registry_certificates, root_certificates, route_certificates, wait_for_randomness,
+    PemFile, build_date, is_random, now, passed, registry_certificates, root_certificates, route_certificates,
+    wait_for_randomness,
 };
 use crate::oci::proxy::Proxy;
 use crate::oci::reference::Reference;
@@ -23,7 +24,7 @@ use crate::oci::route::Route;
 use crate::oci::route::TlsFiles;
 use crate::registry::System;
 #[cfg(feature = "tls")]
-use crate::registry::{Certificates, Notice};
+use crate::registry::{Certificates, Moment, Notice};
 #[cfg(feature = "tls")]
 use crate::workers;
 
@@ -83,6 +84,12 @@ impl System for HostSystem {
         now()
     }
 
+    #[cfg(feature = "tls")]
+    fn passed(&self) -> Moment {
+        let (seconds, from) = passed();
+        Moment { seconds, from }
+    }
+
     fn route(&self, name: &Reference) -> Result<Option<Route>> {
         self.mirrors.route(name)
     }
@@ -127,6 +134,12 @@ impl System for NoSystem {
     #[cfg(feature = "tls")]
     fn now(&self) -> u64 {
         now()
+    }
+
+    #[cfg(feature = "tls")]
+    fn passed(&self) -> Moment {
+        let (seconds, from) = build_date();
+        Moment { seconds, from }
     }
 
     fn route(&self, _: &Reference) -> Result<Option<Route>> {

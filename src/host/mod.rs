@@ -3,6 +3,8 @@
 
 #[cfg(feature = "tls")]
 mod certificates;
+#[cfg(feature = "tls")]
+mod clock;
 mod credentials;
 mod environment;
 #[cfg(fuzzing)]
@@ -23,10 +25,9 @@ use std::env;
 use std::path::PathBuf;
 
 #[cfg(feature = "tls")]
-use rustix::time::{ClockId, clock_gettime};
-
-#[cfg(feature = "tls")]
 pub(crate) use self::certificates::{PemFile, registry_certificates, root_certificates, route_certificates};
+#[cfg(feature = "tls")]
+pub(crate) use self::clock::{build_date, now, passed};
 pub(crate) use self::credentials::CredentialStore;
 #[cfg(feature = "sandbox")]
 pub(crate) use self::landlock::confine;
@@ -58,13 +59,6 @@ pub(crate) fn platform() -> Platform {
     let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").ok();
     let machine = rustix::system::uname().machine().to_string_lossy().into_owned();
     Platform::of_machine(env::consts::ARCH, cpuinfo.as_deref(), &machine)
-}
-
-/// Returns the time in seconds since 1970. `std::time::SystemTime` panics on 32-bit musl after 2038, because musl's old
-/// system call cannot return such a time.
-#[cfg(feature = "tls")]
-pub(crate) fn now() -> u64 {
-    u64::try_from(clock_gettime(ClockId::Realtime).tv_sec).unwrap_or_default()
 }
 
 /// Returns the folder of the default store: `$PULLET_STORE`, else `/var/lib/pullet` for root, else

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::auth::CachedAuth;
 use super::endpoint::{Endpoint, Mirror};
 use super::http::{HttpClient, HttpConfig, PaceLimits};
-use super::system::{Notice, Notices, System};
+use super::system::{Moment, Notice, Notices, System};
 use super::tls::{InsecureRegistries, Peer, Tls, TlsConfig, Trust};
 use super::url::Url;
 use crate::advice::Advice;
@@ -80,6 +80,26 @@ impl Connections {
             clients: Mutex::new(clients),
             auth_cache: Arc::clone(&self.auth_cache),
         }
+    }
+
+    /// Adds a moment that has certainly passed, in case the clock of this machine is behind it.
+    pub(crate) fn add_time_floor(&self, moment: Moment) {
+        self.trust.clock.add_floor(moment);
+    }
+
+    /// Returns true if certificates may be verified at a later time than that of this machine's clock.
+    pub(crate) fn has_time_floor(&self) -> bool {
+        self.config.tls.has_clock_floor
+    }
+
+    /// Returns true if the certificate of a server was accepted although this machine's clock does not allow it.
+    pub(crate) fn is_time_raised(&self) -> bool {
+        self.trust.clock.is_raised()
+    }
+
+    /// Returns the latest time at which a certificate was accepted, in seconds since 1970, if the time may be raised.
+    pub(crate) fn verified_time(&self) -> Option<u64> {
+        self.trust.clock.verified()
     }
 
     /// Clears the cached authorizations.

@@ -33,5 +33,5 @@ pub(crate) use self::retry::{Verdict, is_progress, verdict};
 pub(crate) use self::session::ManifestResponse;
 #[cfg(feature = "tls")]
 pub(crate) use self::system::{Certificates, Notice};
-pub(crate) use self::system::{CredentialProvider, System};
+pub(crate) use self::system::{CredentialProvider, Moment, System};
 pub(crate) use self::tls::TlsConfig;

@@ -33,9 +33,13 @@ pub(crate) trait System: Send + Sync {
     #[cfg(feature = "tls")]
     fn randomness(&self, report: &dyn Fn(&str), cancel: &Cancel) -> Result<()>;
 
-    /// Returns the time for the verification of certificates, in seconds since 1970.
+    /// Returns the time of the machine's clock, in seconds since 1970.
     #[cfg(feature = "tls")]
     fn now(&self) -> u64;
+
+    /// Returns the latest moment that has certainly passed, whatever the machine's clock says.
+    #[cfg(feature = "tls")]
+    fn passed(&self) -> Moment;
 
     /// Returns the places of a repository, from the first file that mentions it.
     fn route(&self, name: &Reference) -> Result<Option<Route>>;
@@ -61,6 +65,15 @@ pub(crate) struct Certificates {
     pub(crate) authorities: Vec<(String, Vec<u8>)>,
     /// A certificate and its key.
     pub(crate) client: Option<[(String, Vec<u8>); 2]>,
+}
+
+/// A moment, and the reason why it has passed.
+#[derive(Clone)]
+#[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "without TLS no time is needed"))]
+pub(crate) struct Moment {
+    /// Seconds since 1970.
+    pub(crate) seconds: u64,
+    pub(crate) from: String,
 }
 
 /// An event to report.

@@ -109,12 +109,21 @@ pub(super) fn files(folder: &Path) -> Result<Vec<PathBuf>> {
 
 /// Replaces a small file atomically: writes a temporary file, syncs it, renames it, syncs the folder.
 pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+    replace_with(&options(), path, bytes)
+}
+
+/// The same for a file that only its owner may read.
+pub(super) fn replace_private(path: &Path, bytes: &[u8]) -> Result<()> {
+    replace_with(options().mode(0o600), path, bytes)
+}
+
+fn replace_with(options: &OpenOptions, path: &Path, bytes: &[u8]) -> Result<()> {
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".new");
     let temporary = PathBuf::from(temporary);
     // A file with this name is left over from a process that died: the caller holds the lock.
     remove(&temporary)?;
-    let written = options().write(true).create_new(true).open(&temporary).and_then(|mut file| {
+    let written = options.clone().write(true).create_new(true).open(&temporary).and_then(|mut file| {
         file.write_all(bytes)?;
         file.sync_all()
     });

@@ -10,6 +10,7 @@ mod ingest;
 mod layout;
 mod lock;
 mod owner;
+mod stamps;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};

@@ -280,6 +280,22 @@ fn does_not_wait_after_any_response() {
     boot(&bench.home, &format!("pullet.image={name} pullet.ca={ca}"), &["--ca-file", &other_ca]).exits(0);
 }
 
+/// The clock of a booting machine is often not set. The certificate is from the future here, because the clock is right.
+#[test]
+fn boots_a_pinned_image_although_the_clock_is_behind() {
+    let (authority, home, image) = (Authority::new(), Home::new(), system());
+    let leaf = authority.issue_for(&["localhost", "127.0.0.1"], 3001, 3002);
+    let registry = Registry::tls_with(leaf.server(None));
+    let name = image.push(&registry, "app", "latest");
+    let ca = home.write("ca.pem", authority.pem());
+    let tagged = format!("pullet.image={name} pullet.ca={ca}");
+    let pinned = format!("{tagged} pullet.digest={}", image.digest());
+    fails(boot(&home, &tagged, &["-v"]), 7).says("clock is behind").says("pullet.digest=");
+    fails(boot(&home, &pinned, &["--clock", "strict"]), 7).says("not valid before 3001-01-01");
+    assert_eq!(registry.requests_to("/blobs/"), 0, "{:?}", registry.log());
+    boot(&home, &pinned, &["-v"]).exits(0).says("time for certificates 3001-01-01T00:00:00Z");
+}
+
 #[test]
 fn a_signal_ends_the_wait_and_leaves_nothing_mounted() {
     let home = Home::new();

@@ -19,6 +19,7 @@ mod auth;
 mod boot;
 mod bounds;
 mod cli;
+mod clock;
 mod commands;
 mod config;
 mod contact;

@@ -48,6 +48,10 @@ fn describe(advice: &Advice) -> Option<String> {
             ));
         }
         Advice::ListBootParameters => "pullet boot --help lists the parameters",
+        Advice::PinDigest => "set this machine's clock, or use NAME@DIGEST (pullet.digest= on the kernel command line)",
+        Advice::SetClock => {
+            "set this machine's clock if it is wrong; until then, --clock floor fetches images that are named by digest"
+        }
         Advice::Pull(name) => return Some(format!("pullet pull {name}")),
         Advice::RaiseLimit(limit) => return raise(*limit),
         Advice::RepairStore => "pullet verify --remove-corrupt, then pull again",

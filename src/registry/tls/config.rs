@@ -16,6 +16,8 @@ pub(crate) struct TlsConfig {
     pub(crate) client_pem: Option<[Vec<u8>; 2]>,
     /// Registries, as `HOST[:PORT]`, whose certificates are not verified and which may use plain HTTP.
     pub(crate) insecure: Vec<String>,
+    /// True if the clock of the machine may be behind: certificates are verified at a later time that has passed.
+    pub(crate) has_clock_floor: bool,
 }
 
 /// The registry or mirror that an HTTP client is for.
@@ -75,7 +77,7 @@ impl InsecureRegistries {
 /// Omits the certificates and the key.
 impl std::fmt::Debug for TlsConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { ca_pem, client_pem, insecure } = self;
+        let Self { ca_pem, client_pem, insecure, .. } = self;
         write!(f, "TlsConfig(CA: {}, client: {}, {insecure:?})", ca_pem.is_some(), client_pem.is_some())
     }
 }

@@ -4,19 +4,16 @@
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use rustls::client::Resumption;
 use rustls::client::danger::ServerCertVerifier;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use rustls::time_provider::TimeProvider;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, Either, LazyBuffers, NextTimeout, Transport, TransportAdapter,
 };
 
-use super::super::system::System;
 use super::super::url::Url;
 use super::config::Peer;
 use super::error::tls_error;
@@ -111,13 +108,13 @@ impl Tls {
 
     fn build(&self, variant: Variant, site: Site) -> Result<ClientConfig> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let clock = Arc::new(Clock(Arc::clone(&self.0.trust.system)));
-        let builder = ClientConfig::builder_with_details(Arc::clone(&provider), clock)
+        let clock = Arc::clone(&self.0.trust.clock);
+        let builder = ClientConfig::builder_with_details(Arc::clone(&provider), Arc::clone(&clock) as _)
             .with_safe_default_protocol_versions()
             .map_err(|e| tls_error(&e))?;
         let verifier: Arc<dyn ServerCertVerifier> = if variant.is_verified {
             let algorithms = provider.signature_verification_algorithms;
-            Arc::new(Verifier { roots: self.roots(site.authorities)?, algorithms })
+            Arc::new(Verifier { roots: self.roots(site.authorities)?, algorithms, clock })
         } else {
             Arc::new(Unverified(provider))
         };
@@ -254,19 +251,4 @@ fn from_io(error: io::Error) -> ureq::Error {
 
 fn rustls_error(error: &io::Error) -> Option<&rustls::Error> {
     error.get_ref()?.downcast_ref()
-}
-
-/// The system's clock in place of std's, which cannot be replaced and fails after 2038 on 32-bit musl.
-struct Clock(Arc<dyn System>);
-
-impl TimeProvider for Clock {
-    fn current_time(&self) -> Option<UnixTime> {
-        Some(UnixTime::since_unix_epoch(Duration::from_secs(self.0.now())))
-    }
-}
-
-impl fmt::Debug for Clock {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Clock")
-    }
 }

@@ -1,11 +1,10 @@
 //! Converts rustls's errors to this crate's, with advice where the cause is known.
 
-use rustls::pki_types::UnixTime;
 use rustls::{AlertDescription, CertificateError, Error as RustlsError};
 
+use super::clock::format_time;
 use super::verifier::is_authority_as_server;
 use crate::advice::Advice;
-use crate::date;
 use crate::error::{Error, ErrorKind};
 
 const CLOCK_HINT: &str = "set this machine's clock if it is wrong; otherwise the server needs another certificate";
@@ -23,13 +22,13 @@ pub(crate) fn tls_error(error: &RustlsError) -> Error {
                 .with_advice(Advice::GiveAuthority)
         }
         RustlsError::InvalidCertificate(CertificateError::ExpiredContext { time, not_after }) => {
-            let (now, end) = (format_time(*time), format_time(*not_after));
-            tls(format!("the certificate expired at {end}; this machine's clock says {now}")).with_hint(CLOCK_HINT)
+            let (now, end) = (format_time(time.as_secs()), format_time(not_after.as_secs()));
+            tls(format!("the certificate expired at {end}; the time is taken to be {now}")).with_hint(CLOCK_HINT)
         }
         RustlsError::InvalidCertificate(CertificateError::NotValidYetContext { time, not_before }) => {
-            let (now, start) = (format_time(*time), format_time(*not_before));
+            let (now, start) = (format_time(time.as_secs()), format_time(not_before.as_secs()));
             tls(format!("the certificate is not valid before {start}; this machine's clock says {now}"))
-                .with_hint(CLOCK_HINT)
+                .with_advice(Advice::SetClock)
         }
         RustlsError::InvalidCertificate(CertificateError::NotValidForNameContext { expected, presented }) => {
             let names = list_names(presented);
@@ -64,11 +63,6 @@ fn list_names(presented: &[String]) -> String {
         0 => names,
         more => format!("{names} and {more} more names"),
     }
-}
-
-/// Formats a time as RFC 3339 does, in UTC.
-fn format_time(time: UnixTime) -> String {
-    date::format_rfc_3339(i64::try_from(time.as_secs()).unwrap_or(i64::MAX))
 }
 
 #[cfg(test)]

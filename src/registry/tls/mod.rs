@@ -1,6 +1,8 @@
 //! TLS for the HTTP client. A build without the feature `tls` has [`no_tls`] instead, which refuses connections that
 //! need it.
 
+#[cfg(feature = "tls")]
+mod clock;
 mod config;
 #[cfg(feature = "tls")]
 mod connector;

@@ -9,6 +9,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 
 use super::super::system::{Notice, Notices, System};
+use super::clock::Clock;
 use super::config::{InsecureRegistries, TlsConfig};
 use super::verifier::Roots;
 use crate::error::{Error, ErrorKind, Result};
@@ -18,6 +19,7 @@ pub(crate) struct Trust {
     pub(crate) system: Arc<dyn System>,
     pub(crate) notices: Arc<Notices>,
     pub(crate) insecure: Arc<InsecureRegistries>,
+    pub(crate) clock: Arc<Clock>,
     /// The client certificate that the caller gave.
     pub(crate) client: Option<Arc<CertifiedKey>>,
     /// The authorities that the caller gave.
@@ -46,7 +48,8 @@ impl Trust {
             }
             None => None,
         };
-        Ok(Self { system, notices, insecure, client, extra, roots: OnceLock::new() })
+        let clock = Clock::new(Arc::clone(&system), Arc::clone(&notices), config.has_clock_floor);
+        Ok(Self { system, notices, insecure, clock: Arc::new(clock), client, extra, roots: OnceLock::new() })
     }
 
     /// Returns the roots for every registry: the system's, or the built-in ones if there are none, and the caller's.

@@ -9,6 +9,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, Error as RustlsError, RootCertStore, SignatureScheme};
 
+use super::clock::Clock;
 use crate::digest::Digest;
 
 /// The certificates that are trusted.
@@ -54,6 +55,7 @@ impl Roots {
 pub(crate) struct Verifier {
     pub(crate) roots: Arc<Roots>,
     pub(crate) algorithms: WebPkiSupportedAlgorithms,
+    pub(crate) clock: Arc<Clock>,
 }
 
 impl ServerCertVerifier for Verifier {
@@ -75,11 +77,14 @@ impl ServerCertVerifier for Verifier {
         let Roots { authorities, fingerprints } = &*self.roots;
         let certificate = ParsedCertificate::try_from(end_entity)?;
         let algorithms = self.algorithms.all;
-        match verify_server_cert_signed_by_trust_anchor(&certificate, authorities, intermediates, now, algorithms) {
-            Err(error) if is_about_issuer(&error) && fingerprints.contains(&Digest::sha256(end_entity)) => {}
-            other => other?,
-        }
-        verify_server_name(&certificate, server_name)?;
+        let verify = |now| {
+            match verify_server_cert_signed_by_trust_anchor(&certificate, authorities, intermediates, now, algorithms) {
+                Err(error) if is_about_issuer(&error) && fingerprints.contains(&Digest::sha256(end_entity)) => {}
+                other => other?,
+            }
+            verify_server_name(&certificate, server_name)
+        };
+        self.clock.verify(now, &verify)?;
         Ok(ServerCertVerified::assertion())
     }
 

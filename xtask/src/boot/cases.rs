@@ -36,6 +36,7 @@ pub enum Disk {
 }
 
 const STATIC: &str = "ip=10.0.2.15::10.0.2.2:255.255.255.0::eth0:off";
+const PINNED: &str = "ip=10.0.2.15::10.0.2.2:255.255.255.0::eth0:off pullet.digest={digest}";
 const ADDRESS: &str = "init: eth0 has the address 10.0.2.15";
 const SWITCH: &str = "init: switch_root /newroot /sbin/booted";
 const NET: &[&str] = &["virtio_pci", "virtio_net"];
@@ -65,14 +66,47 @@ pub const CASES: &[Case] = &[
     },
     Case {
         name: "clock",
-        about: "the clock is at 1970: no certificate is valid yet",
+        about: "the clock is at 1970, and a tag proves nothing",
         memory: 192,
         network: Network::Whole,
         disk: Disk::None,
         clock: Some("1970-01-01T00:00:00"),
         modules: NET,
         parameters: "ip=dhcp",
-        console: &["init: eth0 has an address by DHCP", "pullet: ", "hint: ", "init: pullet boot: exit code 7"],
+        console: &["eth0 has an address by DHCP", "pullet: ", "clock is behind", "init: pullet boot: exit code 7"],
+    },
+    Case {
+        name: "1970",
+        about: "the clock is at 1970, and the digest is pinned",
+        memory: 384,
+        network: Network::Whole,
+        disk: Disk::None,
+        clock: Some("1970-01-01T00:00:00"),
+        modules: NET,
+        parameters: PINNED,
+        console: &[ADDRESS, SWITCH, "root on tmpfs"],
+    },
+    Case {
+        name: "2000",
+        about: "the clock is at 2000, and the digest is pinned",
+        memory: 384,
+        network: Network::Whole,
+        disk: Disk::None,
+        clock: Some("2000-01-01T00:00:00"),
+        modules: NET,
+        parameters: PINNED,
+        console: &[ADDRESS, SWITCH, "root on tmpfs"],
+    },
+    Case {
+        name: "2100",
+        about: "the clock is at 2100: every certificate has expired, also for a pinned digest",
+        memory: 192,
+        network: Network::Whole,
+        disk: Disk::None,
+        clock: Some("2100-01-01T00:00:00"),
+        modules: NET,
+        parameters: PINNED,
+        console: &[ADDRESS, "the time is taken to be 2100-01-01", "init: pullet boot: exit code 7"],
     },
     Case {
         name: "small",

@@ -46,6 +46,8 @@ pub(crate) struct RegistryOptions {
     timeout: Option<Duration>,
     rate_limit: Option<u64>,
     allow_foreign_layers: bool,
+    /// Whether certificates may be verified at a later time than the clock's. `None` if the command decides.
+    pub(crate) clock_floor: Option<bool>,
     limits: Limits,
     /// Set by signals, with the deadline of `--timeout`.
     cancel: Cancel,
@@ -215,6 +217,21 @@ pub(crate) static FOREIGN_LAYERS: Group<RegistryOptions> = Group {
     )],
 };
 
+/// The option of commands that admit an image.
+pub(crate) static CLOCK: Group<RegistryOptions> = Group {
+    heading: "Trust",
+    options: &[Opt::value(
+        "--clock strict|floor",
+        "`floor`: the clock of this machine may be behind, so verify certificates at the latest of the clock, the date of this \
+         build, systemd's clock-epoch and timesync/clock, the last success in the store, and the beginning of the server's \
+         certificates; if that is later than the clock, NAME needs a digest (default: strict, and floor for boot)",
+        |registry, value| {
+            registry.clock_floor = Some(value.choice(&[("strict", false), ("floor", true)])?);
+            Ok(())
+        },
+    )],
+};
+
 /// Limits of commands that fetch blobs.
 pub(crate) static BLOB_LIMITS: Group<RegistryOptions> = Group {
     heading: "Limits",
@@ -312,7 +329,8 @@ impl RegistryOptions {
             .limits(self.limits.clone())
             .jobs(self.jobs())
             .mirrors_only(self.mirrors_only)
-            .foreign_layers(self.allow_foreign_layers);
+            .foreign_layers(self.allow_foreign_layers)
+            .clock_floor(self.clock_floor == Some(true));
         if let Some(retries) = self.retries {
             options = options.retries(retries);
         }

@@ -7,7 +7,7 @@ use pullet::Sandbox;
 use crate::cli::command::{Command, CommandLine};
 use crate::cli::common::Common;
 use crate::cli::registry::{
-    BLOB_LIMITS, NAME_NOTE, PLATFORM, REGISTRY, RegistryOptions, SETTINGS_NOTE, TRANSFER, TRUST,
+    BLOB_LIMITS, CLOCK, NAME_NOTE, PLATFORM, REGISTRY, RegistryOptions, SETTINGS_NOTE, TRANSFER, TRUST,
 };
 use crate::cli::value::name;
 use crate::exit::Failure;
@@ -23,7 +23,7 @@ pub(super) static COMMAND: Command = Command {
             title are listed and left out. A folder that ORAS packed stays an archive, named TITLE with .tar, .tar.gz or \
             .tar.zst.",
     definitions: &[],
-    groups: &[&PLATFORM, &REGISTRY, &TRUST, &TRANSFER, &BLOB_LIMITS],
+    groups: &[&PLATFORM, &REGISTRY, &TRUST, &CLOCK, &TRANSFER, &BLOB_LIMITS],
     notes: &[SETTINGS_NOTE, NAME_NOTE],
     run,
 };

@@ -8,7 +8,8 @@ use crate::cli::command::{Command, CommandLine, Definitions};
 use crate::cli::common::Common;
 use crate::cli::options::{Group, Opt};
 use crate::cli::registry::{
-    BLOB_LIMITS, FOREIGN_LAYERS, JOBS, PLATFORM, REGISTRY, RegistryOptions, SETTINGS_NOTE, TRANSFER, TREE_LIMITS, TRUST,
+    BLOB_LIMITS, CLOCK, FOREIGN_LAYERS, JOBS, PLATFORM, REGISTRY, RegistryOptions, SETTINGS_NOTE, TRANSFER,
+    TREE_LIMITS, TRUST,
 };
 use crate::cli::value::name;
 use crate::exit::Failure;
@@ -46,7 +47,18 @@ pub(super) static COMMAND: Command = Command {
             ),
         ],
     }],
-    groups: &[&OPTIONS, &PLATFORM, &REGISTRY, &TRUST, &FOREIGN_LAYERS, &JOBS, &TRANSFER, &BLOB_LIMITS, &TREE_LIMITS],
+    groups: &[
+        &OPTIONS,
+        &PLATFORM,
+        &REGISTRY,
+        &TRUST,
+        &CLOCK,
+        &FOREIGN_LAYERS,
+        &JOBS,
+        &TRANSFER,
+        &BLOB_LIMITS,
+        &TREE_LIMITS,
+    ],
     notes: &[SETTINGS_NOTE],
     run,
 };
@@ -80,6 +92,8 @@ fn run(line: &CommandLine, common: &Common, reporter: &Reporter) -> Result<(), F
 
     let parameters = BootParameters::read(options.cmdline.as_deref())?;
     let name = name(&parameters.image().into())?;
+    // The clock of a booting machine is often not set yet.
+    registry.clock_floor = registry.clock_floor.or(Some(cfg!(feature = "tls")));
     if let Some(ca_file) = parameters.ca_file() {
         registry.ca_file = Some(ca_file.into());
     }

@@ -6,7 +6,8 @@ use crate::cli::command::{Command, CommandLine};
 use crate::cli::common::Common;
 use crate::cli::options::{Group, Opt};
 use crate::cli::registry::{
-    BLOB_LIMITS, FOREIGN_LAYERS, JOBS, NAME_NOTE, PLATFORM, REGISTRY, RegistryOptions, SETTINGS_NOTE, TRANSFER, TRUST,
+    BLOB_LIMITS, CLOCK, FOREIGN_LAYERS, JOBS, NAME_NOTE, PLATFORM, REGISTRY, RegistryOptions, SETTINGS_NOTE, TRANSFER,
+    TRUST,
 };
 use crate::cli::value::{name, repository};
 use crate::exit::Failure;
@@ -20,7 +21,7 @@ pub(super) static COMMAND: Command = Command {
     about: "Fetch and verify images into the store. Content that the store has is not fetched again. Several names are pulled \
             one after the other; the first failure ends the command. With -q, print only the full name of each image.",
     definitions: &[],
-    groups: &[&OPTIONS, &PLATFORM, &REGISTRY, &TRUST, &FOREIGN_LAYERS, &JOBS, &TRANSFER, &BLOB_LIMITS],
+    groups: &[&OPTIONS, &PLATFORM, &REGISTRY, &TRUST, &CLOCK, &FOREIGN_LAYERS, &JOBS, &TRANSFER, &BLOB_LIMITS],
     notes: &[SETTINGS_NOTE, NAME_NOTE],
     run,
 };

@@ -8,7 +8,7 @@ use crate::cli::command::{Command, CommandLine};
 use crate::cli::common::Common;
 use crate::cli::options::{Group, Opt};
 use crate::cli::registry::{
-    BLOB_LIMITS, FOREIGN_LAYERS, JOBS, NAME_NOTE, PLATFORM, REGISTRY, RegistryOptions, SETTINGS_NOTE, TRANSFER,
+    BLOB_LIMITS, CLOCK, FOREIGN_LAYERS, JOBS, NAME_NOTE, PLATFORM, REGISTRY, RegistryOptions, SETTINGS_NOTE, TRANSFER,
     TREE_LIMITS, TRUST,
 };
 use crate::cli::value::name;
@@ -23,7 +23,18 @@ pub(super) static COMMAND: Command = Command {
     about: "Unpack the root filesystem of an image: merge its layers, apply their whiteouts, and verify the diff_id of each. \
             DIR must not exist or be an empty folder; it appears complete, by one rename.",
     definitions: &[],
-    groups: &[&OPTIONS, &PLATFORM, &REGISTRY, &TRUST, &FOREIGN_LAYERS, &JOBS, &TRANSFER, &BLOB_LIMITS, &TREE_LIMITS],
+    groups: &[
+        &OPTIONS,
+        &PLATFORM,
+        &REGISTRY,
+        &TRUST,
+        &CLOCK,
+        &FOREIGN_LAYERS,
+        &JOBS,
+        &TRANSFER,
+        &BLOB_LIMITS,
+        &TREE_LIMITS,
+    ],
     notes: &[SETTINGS_NOTE, NAME_NOTE],
     run,
 };
