@@ -39,8 +39,7 @@ pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    let created = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
-    created.map_err(|e| Error::disk("create folder", folder, e))?;
+    create_folders(folder)?;
     remove_stale_files(folder, path);
     let temporary = temporary_path(path);
     let replaced = write_and_rename(&temporary, path, folder, bytes);
@@ -50,10 +49,27 @@ pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     replaced
 }
 
+/// Creates a folder and its missing parents, and makes each durable.
+fn create_folders(folder: &Path) -> Result<()> {
+    let is_missing = |folder: &&Path| !folder.as_os_str().is_empty() && !folder.exists();
+    let missing: Vec<&Path> = folder.ancestors().take_while(is_missing).collect();
+    let created = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    created.map_err(|e| Error::disk("create folder", folder, e))?;
+    for folder in missing {
+        let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty());
+        sync(parent.unwrap_or(Path::new(".")))?;
+    }
+    Ok(())
+}
+
 fn write_and_rename(temporary: &Path, path: &Path, folder: &Path, bytes: &[u8]) -> Result<()> {
     // The lock of this file lasts until it has its final name.
     let _file = write_temporary(temporary, path, bytes).map_err(|e| Error::disk("write", temporary, e))?;
     fs::rename(temporary, path).map_err(|e| Error::disk("rename to", path, e))?;
+    sync(folder)
+}
+
+fn sync(folder: &Path) -> Result<()> {
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(|e| Error::disk("sync", folder, e))
 }
 

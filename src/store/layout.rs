@@ -49,6 +49,7 @@ pub(super) fn create(root: &Path, wait: LockWait<'_>) -> Result<()> {
         Some(text) if index::read(&text, &mut |_| {}).is_ok() => Ok(()),
         Some(text) => {
             let rebuilt = rebuild(root, &text);
+            sync_folders(root)?;
             set_aside(&path, &text, wait)?;
             replace(&path, rebuilt.as_bytes())
         }

@@ -85,8 +85,11 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         name: "crash",
-        arguments: "[--sample SEED[:COUNT]] [--call NAME] [--jobs COUNT]",
-        about: &["kill pullet or fail its disk at every system call that changes the disk, then run it again"],
+        arguments: "[--sample SEED[:COUNT]] [--call NAME] [--scenario NAME] [--traces] [--jobs COUNT]",
+        about: &[
+            "kill pullet or fail its disk at every system call that changes the disk, then run it again",
+            "--traces: only check the order of the calls and the modes of the files in runs without a fault",
+        ],
         run: Run::With(crash::run),
     },
     Command {

@@ -26,7 +26,7 @@ impl Worker {
             let place = self.place(prepared)?;
             self.server.take();
             let pullet = self.pullet(prepared.scenario, &place);
-            let traced = trace::inject(&pullet, &point.call, point.fault, &self.log())?;
+            let traced = trace::inject(&pullet, place.folder(), &point.call, point.fault, &self.log())?;
             if traced.has_fired {
                 let errors = traced.stderr.trim_end();
                 return self.judge(prepared, point, &place, &traced).map_err(|reason| format!("{reason}\n{errors}"));

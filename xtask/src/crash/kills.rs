@@ -23,9 +23,12 @@ const REPOSITORY: &str = "kills";
 const BUDGET: f64 = 1.2;
 const TIMEOUT: Duration = Duration::from_secs(30);
 
+/// The scenario of the killed unpack.
+const UNPACK: &str = "unpack from the store";
+
 pub fn run(binary: &Path, folder: &Path, seed: u64) -> Result {
     pull(binary, &folder.join("pull"), &mut Noise::new(seed))?;
-    unpack(&Worker::new(binary, &folder.join("unpack"))?, &mut Noise::new(seed))
+    unpack(&Worker::new(binary, &folder.join("unpack"), Some(UNPACK))?, &mut Noise::new(seed))
 }
 
 /// A pull to kill again and again.
@@ -60,13 +63,13 @@ fn pull(binary: &Path, folder: &Path, noise: &mut Noise) -> Result {
 
 /// Kills an unpack from the store at random calls, again and again in the same folders.
 fn unpack(worker: &Worker, noise: &mut Noise) -> Result {
-    let (index, prepared) = worker.find("unpack from the store")?;
+    let prepared = worker.prepared.first().ok_or("no scenario is prepared")?;
     let place = worker.place(prepared)?;
-    let points: Vec<_> = worker.points(None).into_iter().filter(|point| point.scenario == index).collect();
+    let points = worker.points(None);
     for _ in 0..KILLS {
         let call = &points[noise.below(points.len() as u64) as usize].call;
         let pullet = worker.pullet(prepared.scenario, &place);
-        trace::inject(&pullet, call, trace::Fault::Kill, &worker.log())?;
+        trace::inject(&pullet, place.folder(), call, trace::Fault::Kill, &worker.log())?;
         let state = place.state()?;
         check::is_sound(&prepared.before, &prepared.after, &state)?;
         disk::clear(&place.target())?;

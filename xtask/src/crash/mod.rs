@@ -1,13 +1,20 @@
 //! `cargo xtask crash`: kills pullet, or fails its disk, at every system call that changes the disk. After each fault
 //! the store and the target must be as before or complete, and the next run must finish the work without fetching any
 //! blob again.
+//!
+//! A fault loses no cache of the disk, so the sweep also reads the trace of each run without a fault: every file is
+//! synced before its name, every folder after it, and everything is created with its mode (`promises`, `rules`).
+//! `scenario` describes how to add a scenario.
 
 mod attempt;
 mod check;
+mod events;
 mod images;
 mod kills;
 mod options;
 mod place;
+mod promises;
+mod rules;
 mod scenario;
 mod server;
 mod snapshot;
@@ -33,13 +40,12 @@ const SEED: u64 = 1;
 
 pub fn run(words: &[&str]) -> Result {
     let options = Options::parse(words)?;
-    debian::need(&[("strace", "strace")])?;
     let start = Instant::now();
     let binary = cargo::build("release")?;
-    // The faults do not depend on the file system, and fsync is cheap in memory.
-    let memory = Path::new("/dev/shm");
-    let base = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
-    let folder = Temporary::new(base.join(format!("pullet-crash-{}", std::process::id())))?;
+    if options.only_traces {
+        return check_traces(&binary, options.scenario.as_deref());
+    }
+    let folder = folder()?;
     let tally = sweep(&options, &binary, folder.path())?;
     println!(
         "{} points of {}: {} left the disk as before, {} complete; failed: {}",
@@ -52,10 +58,30 @@ pub fn run(words: &[&str]) -> Result {
     if !tally.failures.is_empty() {
         return Err(format!("{} of {} points failed", tally.failures.len(), tally.tried));
     }
-    let seed = options.sample.map_or(SEED, |sample| sample.seed);
-    kills::run(&binary, &folder.path().join("kills"), seed)?;
+    if options.scenario.is_none() {
+        let seed = options.sample.map_or(SEED, |sample| sample.seed);
+        kills::run(&binary, &folder.path().join("kills"), seed)?;
+    }
     println!("done in {}", show::seconds(start.elapsed()));
     Ok(())
+}
+
+/// Records the runs of all scenarios, or of one, without a fault, and checks the order of their calls and the modes of
+/// their files.
+pub fn check_traces(binary: &Path, scenario: Option<&str>) -> Result {
+    let folder = folder()?;
+    let worker = Worker::new(binary, folder.path(), scenario)?;
+    println!("the traces of {} are as promised", show::count(worker.prepared.len(), "scenario"));
+    Ok(())
+}
+
+/// A folder for the runs.
+fn folder() -> Result<Temporary> {
+    debian::need(&[("strace", "strace")])?;
+    // The faults do not depend on the file system, and fsync is cheap in memory.
+    let memory = Path::new("/dev/shm");
+    let base = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+    Temporary::new(base.join(format!("pullet-crash-{}", std::process::id())))
 }
 
 /// Runs the sample of `cargo xtask test`.
@@ -84,7 +110,7 @@ impl Tally {
 
 /// Distributes the points among workers. Each worker has its own registry, stores and targets.
 fn sweep(options: &Options, binary: &Path, folder: &Path) -> Result<Tally> {
-    let worker = |job: usize| Worker::new(binary, &folder.join(format!("job-{job}")));
+    let worker = |job: usize| Worker::new(binary, &folder.join(format!("job-{job}")), options.scenario.as_deref());
     let workers: Vec<Worker> = (0..options.jobs).map(worker).collect::<Result<_>>()?;
     // All workers have the same points.
     let points = workers.first().map(|worker| worker.points(options.call.as_deref())).unwrap_or_default();

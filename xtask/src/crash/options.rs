@@ -7,6 +7,10 @@ pub struct Options {
     pub sample: Option<Sample>,
     /// The only system call to try.
     pub call: Option<String>,
+    /// The only scenario to run.
+    pub scenario: Option<String>,
+    /// Only check the traces of runs without a fault.
+    pub only_traces: bool,
     pub jobs: usize,
 }
 
@@ -17,19 +21,27 @@ pub struct Sample {
     pub count: usize,
 }
 
-const USAGE: &str = "cargo xtask crash [--sample SEED[:COUNT]] [--call NAME] [--jobs COUNT]";
+const USAGE: &str =
+    "cargo xtask crash [--sample SEED[:COUNT]] [--call NAME] [--scenario NAME] [--traces] [--jobs COUNT]";
 const COUNT: usize = 300;
 
 impl Options {
     pub fn parse(words: &[&str]) -> Result<Self> {
         let jobs = std::thread::available_parallelism().map_or(1, |count| count.get());
-        let mut options = Self { sample: None, call: None, jobs };
-        for pair in words.chunks(2) {
-            match *pair {
-                ["--sample", value] => options.sample = Some(parse_sample(value)?),
-                ["--call", name] => options.call = Some(name.to_owned()),
-                ["--jobs", count] => options.jobs = number(count)?.max(1),
-                _ => return Err(format!("unknown option {:?}\nusage: {USAGE}", pair.join(" "))),
+        let mut options = Self { sample: None, call: None, scenario: None, only_traces: false, jobs };
+        let mut words = words.iter();
+        while let Some(word) = words.next() {
+            if *word == "--traces" {
+                options.only_traces = true;
+                continue;
+            }
+            let value = words.next().ok_or_else(|| format!("{word}: no value, or no such option\nusage: {USAGE}"))?;
+            match *word {
+                "--sample" => options.sample = Some(parse_sample(value)?),
+                "--call" => options.call = Some((*value).to_owned()),
+                "--scenario" => options.scenario = Some((*value).to_owned()),
+                "--jobs" => options.jobs = number(value)?.max(1),
+                _ => return Err(format!("unknown option {word:?}\nusage: {USAGE}")),
             }
         }
         Ok(options)
@@ -56,6 +68,7 @@ mod tests {
         check(&[], None);
         check(&["--sample", "7"], Some(Sample { seed: 7, count: COUNT }));
         check(&["--jobs", "1", "--sample", "7:3"], Some(Sample { seed: 7, count: 3 }));
+        check(&["--traces", "--sample", "7"], Some(Sample { seed: 7, count: COUNT }));
         assert!(Options::parse(&["--sample"]).is_err());
         assert!(Options::parse(&["--sample", "x"]).is_err());
         assert!(Options::parse(&["--all", "1"]).is_err());

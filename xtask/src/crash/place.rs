@@ -61,6 +61,20 @@ impl Place {
         self.0.join("targets").join("root")
     }
 
+    /// The paths in the store, relative to the place.
+    pub fn names(&self) -> Result<Vec<String>> {
+        let (mut names, mut folders) = (Vec::new(), vec![self.store()]);
+        while let Some(folder) = folders.pop() {
+            if folder.is_dir() {
+                folders.extend(disk::list(&folder)?);
+            }
+            if let Ok(path) = folder.strip_prefix(&self.0) {
+                names.push(path.display().to_string());
+            }
+        }
+        Ok(names)
+    }
+
     pub fn state(&self) -> Result<State> {
         let store = self.store();
         let target = self.target();

@@ -1,6 +1,13 @@
 //! The scenarios: a command of pullet and its start state.
+//!
+//! A new scenario is a line in [`SCENARIOS`]. The sweep records its run, breaks it at each call, and compares what is
+//! left with the states before and after. If the command creates files that no other one creates, or gives a name to a
+//! file that no other one names, the sweep fails until `rules` has a rule for them. If it leaves something outside of
+//! the store, the home and the target, [`State`](super::place::State) needs a member for it.
 
 use super::images::{IMAGE, MOVED, OTHER};
+use super::place::{INDEX, LOGIN, Place};
+use crate::{Result, disk};
 
 pub struct Scenario {
     pub name: &'static str,
@@ -9,8 +16,12 @@ pub struct Scenario {
     /// The arguments. `@` is replaced by the registry, `GUARDED` by the one that requires a login, and `TARGET` by the
     /// target.
     pub words: &'static [&'static str],
+    /// Changes the start state after the pulls.
+    pub arrange: fn(&Place) -> Result,
     /// True if the user nobody runs it, not root.
     pub is_ordinary: bool,
+    /// True if the command works with several threads.
+    pub has_threads: bool,
 }
 
 pub const SCENARIOS: &[Scenario] = &[
@@ -21,6 +32,22 @@ pub const SCENARIOS: &[Scenario] = &[
         words: &["pull", "@/image"],
         ..NOTHING
     },
+    Scenario {
+        // Only here does the pull rename no blob, so only here nothing but the sync before the index makes names durable.
+        name: "pull with all blobs and an empty index",
+        before: &[(IMAGE, IMAGE)],
+        words: &["pull", "@/image"],
+        arrange: empty_index,
+        ..NOTHING
+    },
+    Scenario {
+        name: "pull with a damaged index",
+        before: &[(OTHER, OTHER)],
+        words: &["pull", "@/image"],
+        arrange: damage_index,
+        ..NOTHING
+    },
+    Scenario { name: "pull with 4 jobs", words: &["pull", "-j", "4", "@/image"], has_threads: true, ..NOTHING },
     Scenario { name: "pull a tag that moved", before: &[(MOVED, OTHER)], words: &["pull", "@/moved"], ..NOTHING },
     Scenario {
         name: "unpack from the store",
@@ -30,8 +57,26 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario { name: "unpack with its pull", words: &["unpack", "@/image", "TARGET"], ..NOTHING },
     Scenario { name: "unpack as it arrives", words: &["unpack", "--stream", "@/image", "TARGET"], ..NOTHING },
+    Scenario {
+        name: "unpack with its pull, with 4 jobs",
+        words: &["unpack", "-j", "4", "@/image", "TARGET"],
+        has_threads: true,
+        ..NOTHING
+    },
+    Scenario {
+        name: "unpack as it arrives, with 4 jobs",
+        words: &["unpack", "-j", "4", "--stream", "@/image", "TARGET"],
+        has_threads: true,
+        ..NOTHING
+    },
     Scenario { name: "artifact", words: &["artifact", "@/artifact", "TARGET"], ..NOTHING },
     Scenario { name: "login", words: &["login", "-u", "me", "--password-stdin", "GUARDED"], ..NOTHING },
+    Scenario {
+        name: "login over another",
+        words: &["login", "-u", "me", "--password-stdin", "GUARDED"],
+        arrange: log_in_elsewhere,
+        ..NOTHING
+    },
     Scenario {
         name: "unpack with its pull, as an ordinary user",
         words: &["unpack", "@/image", "TARGET"],
@@ -40,4 +85,23 @@ pub const SCENARIOS: &[Scenario] = &[
     },
 ];
 
-const NOTHING: Scenario = Scenario { name: "", before: &[], words: &[], is_ordinary: false };
+const NOTHING: Scenario =
+    Scenario { name: "", before: &[], words: &[], arrange: |_| Ok(()), is_ordinary: false, has_threads: false };
+
+fn empty_index(place: &Place) -> Result {
+    let text = "{\"schemaVersion\":2,\"mediaType\":\"application/vnd.oci.image.index.v1+json\",\"manifests\":[]}";
+    disk::write(&place.store().join(INDEX), text)
+}
+
+/// Cuts the end of the index off.
+fn damage_index(place: &Place) -> Result {
+    let path = place.store().join(INDEX);
+    let text = disk::read(&path)?;
+    disk::write(&path, text.trim_end().trim_end_matches(['}', ']']))
+}
+
+fn log_in_elsewhere(place: &Place) -> Result {
+    let path = place.home().join(LOGIN);
+    disk::create_folder(path.parent().unwrap_or(&path))?;
+    disk::write(&path, "{\"auths\":{\"localhost:1\":{\"auth\":\"bWU6cGFzc3dvcmQ=\"}}}")
+}

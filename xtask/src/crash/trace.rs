@@ -1,11 +1,12 @@
 //! Uses strace to list the system calls of a run that change the disk, and to inject a fault into one of them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, ExitStatus};
 
+use super::events::{self, Event};
 use crate::{Result, disk, shell};
 
 /// The system calls that can change a file, a name or metadata. A question mark: not on every architecture.
@@ -72,11 +73,14 @@ pub enum Fault {
 
 pub const FAULTS: [Fault; 4] = [Fault::Kill, Fault::Error("ENOSPC"), Fault::Error("EIO"), Fault::Error("EINTR")];
 
-/// The n-th call of its name in a run, counted from 1.
+/// The n-th call of its name in its thread, counted from 1.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Call {
     pub name: String,
     pub nth: usize,
+    /// Counts only the calls with this path, for a run with several threads: strace counts the calls of each thread, so
+    /// without a path only the busiest thread would ever reach a high number. Relative to the folder of the run.
+    pub path: Option<String>,
     /// The line of the trace, for messages.
     pub line: String,
 }
@@ -106,22 +110,26 @@ impl fmt::Display for Fault {
     }
 }
 
-/// Runs pullet and lists the calls that change something below the folder.
-pub fn record(pullet: &Command, below: &Path, log: &Path) -> Result<Vec<Call>> {
+/// Runs pullet and returns the calls of the trace.
+pub fn record(pullet: &Command, log: &Path) -> Result<Vec<Event>> {
     let expression = format!("trace={}", CALLS.join(","));
     shell::run(&mut strace(pullet, log, &["--seccomp-bpf", "-y", "-e", &expression]))?;
-    Ok(calls(&disk::read(log)?, &below.display().to_string()))
+    Ok(events::read(&disk::read(log)?))
 }
 
-/// Runs pullet and injects the fault into the call.
-pub fn inject(pullet: &Command, call: &Call, fault: Fault, log: &Path) -> Result<Traced> {
-    let Call { name, nth, .. } = call;
+/// Runs pullet in its folder and injects the fault into the call.
+pub fn inject(pullet: &Command, below: &Path, call: &Call, fault: Fault, log: &Path) -> Result<Traced> {
+    let Call { name, nth, path, .. } = call;
     let effect = match fault {
         Fault::Kill => "signal=KILL".to_owned(),
         Fault::Error(error) => format!("error={error}"),
     };
     let (trace, inject) = (format!("trace={name}"), format!("inject={name}:{effect}:when={nth}"));
     let mut options = vec!["-e", &trace, "-e", &inject];
+    let path = path.as_ref().map(|path| below.join(path).display().to_string());
+    if let Some(path) = &path {
+        options.extend(["-P", path]);
+    }
     if fault != Fault::Kill {
         // Faster, but strace cannot inject signals with it.
         options.push("--seccomp-bpf");
@@ -148,24 +156,21 @@ fn strace(pullet: &Command, log: &Path, options: &[&str]) -> Command {
     command
 }
 
-/// Reads lines `PID CALL(ARGUMENTS) = RESULT`. Counts all calls by name, and keeps those that change something below
-/// the folder.
-fn calls(log: &str, below: &str) -> Vec<Call> {
-    let mut counts: HashMap<&str, usize> = HashMap::new();
-    let mut calls = Vec::new();
-    for line in log.lines() {
-        let Some((_, rest)) = line.split_once(' ') else { continue };
-        let rest = rest.trim_start();
-        let Some((name, arguments)) = rest.split_once('(') else { continue };
-        if !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
-            continue;
-        }
-        let nth = counts.entry(name).or_default();
+/// The calls that change something below the folder, each once. With several threads, they are counted by path.
+pub fn calls(events: &[Event], below: &str, has_threads: bool) -> Vec<Call> {
+    let mut counts: HashMap<(&str, &str, Option<&str>), usize> = HashMap::new();
+    let (mut known, mut calls) = (HashSet::new(), Vec::new());
+    for event in events {
+        let below_path = event.first_path(below);
+        let path = if has_threads { below_path } else { None };
+        let nth = counts.entry((&event.thread, &event.name, path)).or_default();
         *nth += 1;
-        let opens = name.starts_with("open");
-        let changes = !opens || ["O_CREAT", "O_TRUNC", "O_TMPFILE"].iter().any(|flag| arguments.contains(flag));
-        if changes && arguments.contains(below) {
-            calls.push(Call { name: name.to_owned(), nth: *nth, line: rest.replace(below, "") });
+        let opens = event.name.starts_with("open");
+        let changes = !opens || ["O_CREAT", "O_TRUNC", "O_TMPFILE"].iter().any(|flag| event.line.contains(flag));
+        if changes && below_path.is_some() && known.insert((&event.name, *nth, path)) {
+            let path = path.and_then(|path| path.strip_prefix(below)?.strip_prefix('/')).map(str::to_owned);
+            let name = event.name.clone();
+            calls.push(Call { name, nth: *nth, path, line: event.line.replace(below, "") });
         }
     }
     calls
@@ -175,16 +180,30 @@ fn calls(log: &str, below: &str) -> Vec<Call> {
 mod tests {
     use super::*;
 
+    const LOG: &str = "7 openat(AT_FDCWD</w>, \"/t/lib\", O_RDONLY) = 3</t/lib>\n\
+                       7 write(1<pipe:[9]>, \"x\", 1) = 1\n\
+                       7 openat(AT_FDCWD</w>, \"/t/new\", O_WRONLY|O_CREAT, 0666) = 4</t/new>\n\
+                       7 write(4</t/new>, \"x\", 1) = 1\n\
+                       8 write(5</t/other>, \"x\", 1) = 1\n\
+                       7 fsync(5</elsewhere>) = 0\n\
+                       7 --- SIGCHLD {} ---\n\
+                       7 +++ exited with 0 +++\n";
+
+    fn listed(has_threads: bool) -> Vec<(String, usize, Option<String>)> {
+        let calls = calls(&events::read(LOG), "/t", has_threads);
+        calls.into_iter().map(|call| (call.name, call.nth, call.path)).collect()
+    }
+
     #[test]
     fn counts_all_calls_and_lists_those_that_change_the_folder() {
-        let log = "7 openat(AT_FDCWD</w>, \"/t/lib\", O_RDONLY) = 3</t/lib>\n\
-                   7 write(1<pipe:[9]>, \"x\", 1) = 1\n\
-                   7 openat(AT_FDCWD</w>, \"/t/new\", O_WRONLY|O_CREAT, 0666) = 4</t/new>\n\
-                   7 write(4</t/new>, \"x\", 1) = 1\n\
-                   7 fsync(5</elsewhere>) = 0\n\
-                   7 --- SIGCHLD {} ---\n\
-                   7 +++ exited with 0 +++\n";
-        let calls: Vec<(String, usize)> = calls(log, "/t").into_iter().map(|call| (call.name, call.nth)).collect();
-        assert_eq!(calls, [("openat".into(), 2), ("write".into(), 2)]);
+        assert_eq!(listed(false), [("openat".into(), 2, None), ("write".into(), 2, None), ("write".into(), 1, None)]);
+    }
+
+    #[test]
+    fn counts_the_calls_of_several_threads_by_path() {
+        let path = |path: &str| Some(path.to_owned());
+        let expected =
+            [("openat".into(), 1, path("new")), ("write".into(), 1, path("new")), ("write".into(), 1, path("other"))];
+        assert_eq!(listed(true), expected);
     }
 }

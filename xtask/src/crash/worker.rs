@@ -1,10 +1,11 @@
-//! A registry, and for each scenario its start state and its expected result.
+//! A registry, and for each scenario its start state and its expected result. The traces of its runs are checked here.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::images;
 use super::place::{NOBODY, Place, State};
+use super::promises;
 use super::scenario::{SCENARIOS, Scenario};
 use super::server::{LOGIN, Server};
 use super::trace::{self, Call, FAULTS, Point};
@@ -31,7 +32,8 @@ const PASSWORD: &str = "password";
 const RECORDS: usize = 3;
 
 impl Worker {
-    pub fn new(binary: &Path, folder: &Path) -> Result<Self> {
+    /// Records the runs of all scenarios, or of the one with this name.
+    pub fn new(binary: &Path, folder: &Path, only: Option<&str>) -> Result<Self> {
         disk::create_folder(folder)?;
         // An ordinary user may have no access to the build folder.
         let copy = folder.join("pullet");
@@ -41,7 +43,12 @@ impl Worker {
         let server = images::serve();
         let mut worker = Self { binary: copy, folder: folder.to_owned(), server, prepared: Vec::new() };
         let is_root = debian::is_root()?;
-        for scenario in SCENARIOS.iter().filter(|scenario| is_root || !scenario.is_ordinary) {
+        let is_chosen = |scenario: &&Scenario| only.is_none_or(|only| scenario.name == only);
+        if let Some(only) = only.filter(|_| !SCENARIOS.iter().any(|scenario| is_chosen(&scenario))) {
+            let names: Vec<_> = SCENARIOS.iter().map(|scenario| scenario.name).collect();
+            return Err(format!("no scenario {only:?}; there are: {}", names.join("; ")));
+        }
+        for scenario in SCENARIOS.iter().filter(is_chosen).filter(|scenario| is_root || !scenario.is_ordinary) {
             let prepared = worker.prepare(scenario).map_err(|reason| format!("{}: {reason}", scenario.name))?;
             worker.prepared.push(prepared);
         }
@@ -59,13 +66,8 @@ impl Worker {
         points
     }
 
-    pub fn find(&self, name: &str) -> Result<(usize, &Prepared)> {
-        let found = self.prepared.iter().enumerate().find(|(_, prepared)| prepared.scenario.name == name);
-        found.ok_or_else(|| format!("no scenario {name:?}"))
-    }
-
     pub fn describe(&self, point: &Point) -> String {
-        let Call { name, nth, line } = &point.call;
+        let Call { name, nth, line, .. } = &point.call;
         format!("{}: {} at {name} {nth}: {line}", self.prepared[point.scenario].scenario.name, point.fault)
     }
 
@@ -114,13 +116,17 @@ impl Worker {
             shell::run(Command::new(&self.binary).args(words).arg(name))?;
             self.server.tag(repository, repository);
         }
-        let before = start.state()?;
+        (scenario.arrange)(&start)?;
+        let (before, names) = (start.state()?, start.names()?);
         // Runs differ, because data from a socket arrives in varying pieces. The shortest run has the calls that all
         // have.
         let mut shortest: Option<(Vec<Call>, State)> = None;
         for _ in 0..RECORDS {
             let place = Place::like(&start, self.run_folder())?;
-            let calls = trace::record(&self.pullet(scenario, &place), place.folder(), &self.log())?;
+            let events = trace::record(&self.pullet(scenario, &place), &self.log())?;
+            let folder = place.folder().display().to_string();
+            promises::check(&events, &folder, &names).map_err(|reason| reason.replace(&folder, ""))?;
+            let calls = trace::calls(&events, &folder, scenario.has_threads);
             if shortest.as_ref().is_none_or(|(shortest, _)| calls.len() < shortest.len()) {
                 shortest = Some((calls, place.state()?));
             }
