@@ -23,6 +23,8 @@ pub enum Advice {
     /// The name is an image: fetch it with [`Client::pull`](crate::Client::pull) or
     /// [`Client::unpack`](crate::Client::unpack).
     FetchAsImage,
+    /// Remove the image with all its names: [`RemoveOptions::force`](crate::RemoveOptions::force).
+    ForceRemoval,
     /// Give the certificate of the authority that issued the server's: [`Options::ca_pem`](crate::Options::ca_pem).
     GiveAuthority,
     /// Name the file for credentials: [`Options::authfile`](crate::Options::authfile).

@@ -8,6 +8,8 @@ const EPOCH: i64 = 719_468;
 #[cfg(feature = "tls")]
 const DAYS_PER_ERA: i64 = 146_097;
 const SECONDS_PER_DAY: i64 = 86_400;
+/// The first second of year 1, which is the zero value of a time in Go.
+pub(crate) const GO_ZERO: i64 = -62_135_596_800;
 
 /// A date and time in UTC. Fields are in their usual ranges; a day may be one that its month does not have.
 struct DateTime {

@@ -119,7 +119,7 @@ pub use client::{
 pub use digest::Digest;
 pub use error::{Error, ErrorKind, Result};
 pub use escape::Escaped;
-pub use images::{Image, UnpackOptions};
+pub use images::{Image, PruneOptions, RemoveOptions, Removed, Selector, UnpackOptions};
 pub use limits::Limits;
 pub use oci::credentials::Credentials;
 pub use oci::descriptor::Descriptor;

@@ -121,6 +121,7 @@ impl Client {
         }
         let entry = ImageEntry {
             names: vec![name],
+            subject: None,
             resolved: resolved.digest,
             source: resolved.descriptor.digest,
             manifest: fetched.manifest,

@@ -42,7 +42,18 @@ pub(super) struct StoredManifest {
 impl Image {
     /// Loads the image of an entry. `platform` chooses from an index.
     pub(crate) fn load(store: &Store, entry: ImageEntry, platform: &Platform, limits: &Limits) -> Result<Self> {
-        let StoredManifest { descriptor, manifest } = find_manifest(store, &entry, platform, limits)?;
+        let manifest = find_manifest(store, &entry, platform, limits)?;
+        Self::of_manifest(store, &entry, manifest, limits)
+    }
+
+    /// Loads the image with this manifest, to which an entry leads.
+    pub(super) fn of_manifest(
+        store: &Store,
+        entry: &ImageEntry,
+        manifest: StoredManifest,
+        limits: &Limits,
+    ) -> Result<Self> {
+        let StoredManifest { descriptor, manifest } = manifest;
         let config = ImageConfig::parse(&store.document(&manifest.config, limits.document)?, &manifest)?;
         let mut digest = descriptor.digest;
         for claimed in [entry.resolved, entry.manifest.digest] {
@@ -63,7 +74,7 @@ impl Image {
         &self.manifest
     }
 
-    /// The full name, as it is in the index.
+    /// The full name, as it is in the index; empty if the image has none.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -94,9 +105,10 @@ impl Image {
         self.config.created.as_deref()
     }
 
-    /// When the image was made, in seconds since the Unix epoch. `None` if its config has no valid time.
+    /// When the image was made, in seconds since the Unix epoch. `None` if its config has no valid time, or Go's zero time,
+    /// which programs write for an unknown one.
     pub fn created_unix(&self) -> Option<i64> {
-        date::parse_rfc_3339(self.created()?)
+        date::parse_rfc_3339(self.created()?).filter(|seconds| *seconds != date::GO_ZERO)
     }
 
     /// The size of config and layers in bytes, compressed as in the store.

@@ -17,15 +17,14 @@ use crate::oci::reference::Reference;
 use crate::store::{Check, ImageEntry, Store};
 
 impl Store {
-    /// Lists the named images, in the order of the index. An index under a name counts as its image for this machine's
-    /// platform. Entries that are not images, or whose documents are missing or damaged, are skipped; [`Store::verify`]
-    /// reports them. A store that does not exist has no images.
+    /// Lists the images, with and without a name, in the order of the index; an image for each platform of an index. Signatures
+    /// are not images, and neither are other artifacts. Images whose documents are missing or damaged are skipped;
+    /// [`Store::verify`] reports them. A store that does not exist has no images.
     pub fn images(&self) -> Result<Vec<Image>> {
-        let platform = host::platform();
         let limits = Limits::default();
         let mut images = Vec::new();
-        for entry in self.entries()? {
-            images.extend(Image::load(self, entry, &platform, &limits).ok());
+        for entry in self.all_entries_where(&|entry| entry.signed().is_none())? {
+            images.extend(images_of(self, &entry, &limits));
         }
         Ok(images)
     }
@@ -87,7 +86,7 @@ impl Store {
             }
         }
         for name in names {
-            let named: Vec<&ImageEntry> = entries.iter().filter(|entry| self.has_name(entry, name)).collect();
+            let named: Vec<&ImageEntry> = entries.iter().filter(|entry| has_name(self, entry, name)).collect();
             if named.is_empty() {
                 return Err(self.absent(name));
             }
@@ -106,30 +105,12 @@ impl Store {
         Error::new(ErrorKind::NotFound, text).with_advice(Advice::Pull(name.to_string()))
     }
 
-    /// Whether an entry has this name, with the digest in it if there is one. An entry whose manifest is missing or damaged
-    /// still has the names in its annotations, and the digest of its own descriptor.
-    fn has_name(&self, entry: &ImageEntry, name: &Reference) -> bool {
-        if !may_be_named(entry, name) {
-            return false;
-        }
-        let Some(digest) = name.digest() else { return true };
-        if entry.manifest.digest == *digest {
-            return true;
-        }
-        let limits = Limits::default();
-        let manifests = self.manifests_of(entry, &limits);
-        if manifests.is_empty() {
-            return claims(entry, digest);
-        }
-        manifests.iter().any(|found| leads_to(self, digest, &found.descriptor, &found.manifest, &limits))
-    }
-
     /// The digests of all blobs that an entry needs: of an index, the manifests that the store has, or all of them if it has
     /// none.
     fn collect_digests(&self, entry: &ImageEntry, digests: &mut Vec<Digest>) {
         let limits = Limits::default();
         digests.push(entry.manifest.digest);
-        let found = self.manifests_of(entry, &limits);
+        let found = manifests_of(self, entry, &limits);
         if found.is_empty()
             && let Some(bytes) = read_document(self, &entry.manifest.digest, &limits)
             && let Ok((Document::Index(index), _)) = Document::parse(&bytes, "", None, &limits)
@@ -144,26 +125,54 @@ impl Store {
         let documents = [entry.resolved, entry.source].into_iter();
         digests.extend(documents.filter(|digest| matches!(self.size(digest), Ok(Some(_)))));
     }
+}
 
-    /// The image manifests to which an entry leads and that the store has.
-    fn manifests_of(&self, entry: &ImageEntry, limits: &Limits) -> Vec<StoredManifest> {
-        let mut found = Vec::new();
-        let mut pending = vec![entry.manifest.clone()];
-        // Each document is read once, however often the indexes name it.
-        let mut seen = HashSet::new();
-        while let Some(descriptor) = pending.pop() {
-            if !seen.insert(descriptor.digest) {
-                continue;
-            }
-            let Ok(bytes) = self.document(&descriptor, limits.document) else { continue };
-            match Document::parse(&bytes, &descriptor.media_type, None, limits) {
-                Ok((Document::Manifest(manifest), _)) => found.push(StoredManifest { descriptor, manifest }),
-                Ok((Document::Index(index), _)) => pending.extend(index.descriptors().cloned()),
-                _ => {}
-            }
-        }
-        found
+/// Whether an entry has this name, with the digest in it if there is one. An entry whose manifest is missing or damaged still
+/// has the names in its annotations, and the digest of its own descriptor.
+pub(super) fn has_name(store: &Store, entry: &ImageEntry, name: &Reference) -> bool {
+    if !may_be_named(entry, name) {
+        return false;
     }
+    let Some(digest) = name.digest() else { return true };
+    if entry.manifest.digest == *digest {
+        return true;
+    }
+    let limits = Limits::default();
+    let manifests = manifests_of(store, entry, &limits);
+    if manifests.is_empty() {
+        return claims(entry, digest);
+    }
+    manifests.iter().any(|found| leads_to(store, digest, &found.descriptor, &found.manifest, &limits))
+}
+
+/// The images of an entry that can be read: one, or those in an index that the store has.
+pub(super) fn images_of(store: &Store, entry: &ImageEntry, limits: &Limits) -> Vec<Image> {
+    let manifests = manifests_of(store, entry, limits);
+    manifests.into_iter().filter_map(|manifest| Image::of_manifest(store, entry, manifest, limits).ok()).collect()
+}
+
+/// The image manifests to which an entry leads and that the store has, in the order of their index.
+fn manifests_of(store: &Store, entry: &ImageEntry, limits: &Limits) -> Vec<StoredManifest> {
+    let mut found = Vec::new();
+    let mut pending = vec![entry.manifest.clone()];
+    // Each document is read once, however often the indexes name it.
+    let mut seen = HashSet::new();
+    while let Some(descriptor) = pending.pop() {
+        if !seen.insert(descriptor.digest) {
+            continue;
+        }
+        let Ok(bytes) = store.document(&descriptor, limits.document) else { continue };
+        match Document::parse(&bytes, &descriptor.media_type, None, limits) {
+            Ok((Document::Manifest(manifest), _)) => found.push(StoredManifest { descriptor, manifest }),
+            Ok((Document::Index(index), _)) => {
+                let first = pending.len();
+                pending.extend(index.descriptors().cloned());
+                pending.get_mut(first..).unwrap_or_default().reverse();
+            }
+            _ => {}
+        }
+    }
+    found
 }
 
 /// Whether an entry claims a digest. That proves nothing, but it separates a damaged image from a missing one.

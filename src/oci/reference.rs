@@ -101,6 +101,14 @@ impl Reference {
         Self { digest: Some(digest), ..self.clone() }
     }
 
+    /// The digest that an image with this tag signs or describes: cosign's tags `sha256-HEX.sig`, `.att` and `.sbom`, and
+    /// the tags `sha256-HEX` of registries without a referrers API (distribution-spec, "Referrers Tag Schema").
+    pub(crate) fn signed(&self) -> Option<Digest> {
+        let tag = self.tag.as_deref()?;
+        let tag = [".sig", ".att", ".sbom"].iter().find_map(|end| tag.strip_suffix(end)).unwrap_or(tag);
+        tag.replacen('-', ":", 1).parse().ok()
+    }
+
     /// Parses the name of a repository, which must have neither tag nor digest. The result has the default tag.
     pub fn parse_repository(text: &str) -> Result<Self> {
         let name = parse(text)?;

@@ -32,11 +32,14 @@ pub(super) fn blob_path(root: &Path, digest: &Digest) -> PathBuf {
 
 /// Returns true if the store has the blob with the size of its descriptor.
 pub(super) fn has_blob(root: &Path, blob: &Descriptor) -> Result<bool> {
-    let path = blob_path(root, &blob.digest);
-    match open_regular(&path)? {
-        None => Ok(false),
-        Some(file) => Ok(file.metadata().map_err(|e| Error::disk("read", &path, e))?.len() == blob.size),
-    }
+    Ok(blob_size(root, &blob.digest)? == Some(blob.size))
+}
+
+/// The size of a blob's file in bytes; `None` if the store does not have it.
+pub(super) fn blob_size(root: &Path, digest: &Digest) -> Result<Option<u64>> {
+    let path = blob_path(root, digest);
+    let Some(file) = open_regular(&path)? else { return Ok(None) };
+    Ok(Some(file.metadata().map_err(|e| Error::disk("read", &path, e))?.len()))
 }
 
 /// Opens a regular file for reading; `None` if it does not exist. Anything else in its place is an error, because a

@@ -12,7 +12,7 @@ use crate::progress::Silent;
 pub fn index_json(folder: &Path) -> Result<Vec<String>> {
     let entries = layout::entries(folder, &|_| true)?;
     if let Some(entry) = entries.first() {
-        layout::name(folder, entry, LockWait { cancel: &Cancel::default(), progress: &Silent })?;
+        layout::name(folder, std::slice::from_ref(entry), LockWait { cancel: &Cancel::default(), progress: &Silent })?;
     }
     Ok(layout::entries(folder, &|_| true)?.iter().map(|entry| entry.name().to_owned()).collect())
 }

@@ -22,14 +22,18 @@ const IMAGE_NAME: &str = "io.containerd.image.name";
 const RESOLVED: &str = "pullet.resolved.digest";
 /// The annotation with the digest of the registry's manifest, if the store has it converted to OCI media types.
 const SOURCE: &str = "pullet.source.digest";
+/// The annotation with the digest of the manifest or index that a signature document without a name signs.
+const SUBJECT: &str = "pullet.subject";
 /// The member with the entries.
 const MANIFESTS: &str = "manifests";
 
-/// A named manifest, or index, of `index.json`.
+/// A manifest, or index, of `index.json`.
 #[derive(Clone, Debug)]
 pub(crate) struct ImageEntry {
-    /// The names in its annotations, the fullest first. There is at least one.
+    /// The names in its annotations, the fullest first. An image that lost its name has none, and neither does a signature.
     pub(crate) names: Vec<String>,
+    /// The digest that a signature document signs, as an annotation claims. It only decides how long the document is kept.
+    pub(crate) subject: Option<Digest>,
     /// The digest to which the name resolved at the registry, as an annotation claims. Prove it before you rely on it.
     pub(crate) resolved: Digest,
     /// The registry's manifest for the platform, as an annotation claims. It differs from `manifest` if that was converted.
@@ -43,12 +47,20 @@ impl ImageEntry {
     pub(crate) fn name(&self) -> &str {
         self.names.first().map_or("", String::as_str)
     }
+
+    /// The digest that this entry signs: it has the annotation for that, or a tag that cosign gives to signatures.
+    pub(crate) fn signed(&self) -> Option<Digest> {
+        let of_name = |name: &String| name.parse::<Reference>().ok()?.signed();
+        self.subject.or_else(|| self.names.iter().find_map(of_name))
+    }
 }
 
 /// A piece of an index.
 pub(super) enum Piece<'a> {
     /// A member that is not the list of entries: its name, and the text of its value.
     Member(&'a str, &'a str),
+    /// The list of entries begins.
+    Entries,
     /// The text of an entry.
     Entry(&'a str),
 }
@@ -61,10 +73,20 @@ pub(super) fn read(text: &[u8], visit: &mut dyn FnMut(Piece<'_>)) -> serde_json:
     deserializer.end()
 }
 
-/// The text of an index in which `entry` replaces all entries of its name.
-pub(super) fn with_entry(text: &[u8], entry: &ImageEntry) -> serde_json::Result<Vec<u8>> {
-    let new = describe(entry).to_string();
-    let mut out = Vec::with_capacity(text.len() + new.len() + 64);
+/// The text of an index in which `entries`, which have one name or none, replace all entries of that name, or those without
+/// a name that are equal. They come last, so that the order of the index is the order in which images got their names.
+pub(super) fn with_entries(text: &[u8], entries: &[ImageEntry]) -> serde_json::Result<Vec<u8>> {
+    let new: Vec<String> = entries.iter().map(|entry| describe(entry).to_string()).collect();
+    let mut is_other = |other: &str| match entries.first().and_then(|entry| entry.names.first()) {
+        Some(name) => !names(other).iter().any(|other| is_same_name(other, name)),
+        None => !parse_entry(other).is_some_and(|other| entries.iter().any(|entry| is_same_unnamed(entry, &other))),
+    };
+    edited(text, &mut is_other, &new)
+}
+
+/// The text of an index with the entries that `keep` accepts, and `new` ones after them.
+pub(super) fn edited(text: &[u8], keep: &mut dyn FnMut(&str) -> bool, new: &[String]) -> serde_json::Result<Vec<u8>> {
+    let mut out = Vec::with_capacity(text.len() + new.iter().map(String::len).sum::<usize>() + 64);
     out.push(b'{');
     let mut failure = None;
     read(text, &mut |piece| {
@@ -89,24 +111,19 @@ pub(super) fn with_entry(text: &[u8], entry: &ImageEntry) -> serde_json::Result<
         }
         out.extend_from_slice(text.as_bytes());
     };
-    let mut is_written = false;
     read(text, &mut |piece| {
-        let Piece::Entry(other) = piece else { return };
-        if !names(other).iter().any(|name| is_same_name(name, entry.name())) {
+        if let Piece::Entry(other) = piece
+            && keep(other)
+        {
             push(other);
-        } else if !is_written {
-            push(&new);
-            is_written = true;
         }
     })?;
-    if !is_written {
-        push(&new);
-    }
+    new.iter().for_each(|entry| push(entry));
     out.extend_from_slice(b"]}");
     Ok(out)
 }
 
-/// Parses an entry. `None` if it has no name, or its descriptor is malformed.
+/// Parses an entry. `None` if its descriptor is malformed.
 pub(super) fn parse_entry(text: &str) -> Option<ImageEntry> {
     let entry: RawEntry<'_> = serde_json::from_str(text).ok()?;
     let annotations = entry.annotations.unwrap_or_default();
@@ -118,7 +135,8 @@ pub(super) fn parse_entry(text: &str) -> Option<ImageEntry> {
     Some(ImageEntry {
         resolved: claimed(&annotations.resolved).unwrap_or(manifest.digest),
         source: claimed(&annotations.source).unwrap_or(manifest.digest),
-        names: Some(annotations.names()).filter(|names| !names.is_empty())?,
+        subject: claimed(&annotations.subject),
+        names: annotations.names(),
         manifest,
         platform: Platform::new(
             &of_platform(&platform.os),
@@ -164,6 +182,8 @@ struct Annotations<'a> {
     resolved: Option<Cow<'a, str>>,
     #[serde(rename = "pullet.source.digest", borrow)]
     source: Option<Cow<'a, str>>,
+    #[serde(rename = "pullet.subject", borrow)]
+    subject: Option<Cow<'a, str>>,
 }
 
 impl Annotations<'_> {
@@ -192,6 +212,11 @@ fn is_same_name(one: &str, other: &str) -> bool {
     }
 }
 
+/// Whether two entries without a name are for the same document and subject.
+fn is_same_unnamed(one: &ImageEntry, other: &ImageEntry) -> bool {
+    other.names.is_empty() && one.subject == other.subject && one.manifest.digest == other.manifest.digest
+}
+
 fn describe(entry: &ImageEntry) -> Value {
     let mut platform = Map::new();
     platform.insert("os".to_owned(), entry.platform.os().into());
@@ -200,8 +225,13 @@ fn describe(entry: &ImageEntry) -> Value {
         platform.insert("variant".to_owned(), entry.platform.variant().into());
     }
     let mut annotations = Map::new();
-    for key in [REF_NAME, IMAGE_NAME] {
-        annotations.insert(key.to_owned(), entry.name().into());
+    if !entry.names.is_empty() {
+        for key in [REF_NAME, IMAGE_NAME] {
+            annotations.insert(key.to_owned(), entry.name().into());
+        }
+    }
+    if let Some(subject) = entry.subject {
+        annotations.insert(SUBJECT.to_owned(), subject.to_string().into());
     }
     for (key, digest) in [(RESOLVED, entry.resolved), (SOURCE, entry.source)] {
         if digest != entry.manifest.digest {
@@ -240,6 +270,7 @@ impl<'de> Visitor<'de> for IndexVisitor<'_> {
                 return Err(A::Error::duplicate_field(MANIFESTS));
             }
             has_manifests = true;
+            (self.visit)(Piece::Entries);
             members.next_value_seed(Entries { visit: &mut *self.visit })?;
         }
         Ok(())

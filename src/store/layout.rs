@@ -81,41 +81,70 @@ pub(super) fn mend(root: &Path, wait: LockWait<'_>) -> Result<()> {
     create(root, wait)
 }
 
-/// The entries that have a name and that `keep` accepts, in order. Skips those whose descriptor is malformed.
+/// Returns true if there is an index.
+pub(super) fn exists(root: &Path) -> Result<bool> {
+    let path = root.join(INDEX);
+    path.try_exists().map_err(|e| Error::disk("read", &path, e))
+}
+
+/// The entries that `keep` accepts, in order. Skips those whose descriptor is malformed.
 pub(super) fn entries(root: &Path, keep: &dyn Fn(&ImageEntry) -> bool) -> Result<Vec<ImageEntry>> {
+    let mut entries = Vec::new();
+    let mut is_exceeded = false;
+    visit(root, &mut |entry| {
+        if let Some(entry) = entry.filter(keep) {
+            is_exceeded |= entries.len() == IMAGE_LIMIT;
+            if !is_exceeded {
+                entries.push(entry);
+            }
+        }
+    })?;
+    if is_exceeded {
+        return Err(Limits::exceeded("images", IMAGE_LIMIT).context(root.join(INDEX).display()));
+    }
+    Ok(entries)
+}
+
+/// Calls `visit` for each entry, in order; with `None` for one whose descriptor is malformed.
+pub(super) fn visit(root: &Path, visit: &mut dyn FnMut(Option<ImageEntry>)) -> Result<()> {
     check_owner(root)?;
     let layout = root.join(LAYOUT);
     if let Some(text) = read_small(&layout, INDEX_LIMIT)? {
         check_version(&layout, &text)?;
     }
     let path = root.join(INDEX);
-    let Some(text) = read_small(&path, INDEX_LIMIT)? else { return Ok(Vec::new()) };
-    let mut entries = Vec::new();
-    let mut is_exceeded = false;
+    let Some(text) = read_small(&path, INDEX_LIMIT)? else { return Ok(()) };
     let read = index::read(&text, &mut |piece| {
-        let Piece::Entry(text) = piece else { return };
-        if let Some(entry) = index::parse_entry(text).filter(keep) {
-            is_exceeded |= entries.len() == IMAGE_LIMIT;
-            if !is_exceeded {
-                entries.push(entry);
-            }
+        if let Piece::Entry(text) = piece {
+            visit(index::parse_entry(text));
         }
     });
-    read.map_err(|e| malformed(&path, &e))?;
-    if is_exceeded {
-        return Err(Limits::exceeded("images", IMAGE_LIMIT).context(path.display()));
-    }
-    Ok(entries)
+    read.map_err(|e| malformed(&path, &e))
 }
 
-/// Puts `entry` into the index and removes another entry of its name. Syncs the folders of the blobs first, because an
-/// earlier run may have been killed after renaming a blob and before syncing its folder.
-pub(super) fn name(root: &Path, entry: &ImageEntry, wait: LockWait<'_>) -> Result<()> {
+/// Puts `entries`, which have one name, into the index and removes the other entries of the name. Syncs the folders of the
+/// blobs first, because an earlier run may have been killed after renaming a blob and before syncing its folder.
+pub(super) fn name(root: &Path, entries: &[ImageEntry], wait: LockWait<'_>) -> Result<()> {
     sync_folders(root)?;
     let _held = lock::index(root, wait)?;
     let path = root.join(INDEX);
     let text = read_small(&path, INDEX_LIMIT)?.unwrap_or_else(|| index_of(&[]).into_bytes());
-    replace(&path, &index::with_entry(&text, entry).map_err(|e| malformed(&path, &e))?)
+    replace(&path, &index::with_entries(&text, entries).map_err(|e| malformed(&path, &e))?)
+}
+
+/// Removes the entries that `is_unwanted` accepts from the index. Keeps those whose descriptor is malformed.
+pub(super) fn unname(root: &Path, is_unwanted: &dyn Fn(&ImageEntry) -> bool, wait: LockWait<'_>) -> Result<()> {
+    let _held = lock::index(root, wait)?;
+    let path = root.join(INDEX);
+    let Some(text) = read_small(&path, INDEX_LIMIT)? else { return Ok(()) };
+    let mut is_changed = false;
+    let mut keep = |entry: &str| {
+        let is_kept = !index::parse_entry(entry).is_some_and(|entry| is_unwanted(&entry));
+        is_changed |= !is_kept;
+        is_kept
+    };
+    let edited = index::edited(&text, &mut keep, &[]).map_err(|e| malformed(&path, &e))?;
+    if is_changed { replace(&path, &edited) } else { Ok(()) }
 }
 
 /// The text of an index with the entries before the damage whose manifest is in the store and has its digest.

@@ -29,7 +29,7 @@ pub(crate) struct LockWait<'a> {
     pub(crate) progress: &'a dyn Progress,
 }
 
-/// While this exists, no process removes unnamed blobs.
+/// While this exists, no other process removes unnamed blobs.
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct PruneGuard(#[expect(dead_code, reason = "holds the lock until it is dropped")] Option<File>);
@@ -51,6 +51,14 @@ pub(super) fn keep(root: &Path, wait: LockWait<'_>) -> Result<PruneGuard> {
 pub(super) fn keep_if_free(root: &Path) -> PruneGuard {
     let file = open_regular(&root.join(PRUNE)).ok().flatten();
     PruneGuard(file.filter(|file| file.try_lock_shared().is_ok()))
+}
+
+/// Prevents others from relying on unnamed blobs. Waits until no process does.
+pub(super) fn remove(root: &Path, wait: LockWait<'_>) -> Result<PruneGuard> {
+    let path = root.join(PRUNE);
+    let file = open_private(&path)?;
+    exclusive(&file, &path, wait)?;
+    Ok(PruneGuard(Some(file)))
 }
 
 /// Locks the index in order to change it.

@@ -8,8 +8,11 @@ mod fuzzing;
 mod index;
 mod ingest;
 mod layout;
+mod links;
 mod lock;
+mod marks;
 mod owner;
+mod removal;
 mod stamps;
 
 use std::fs::File;
@@ -20,6 +23,7 @@ pub use self::fuzzing::index_json;
 pub(crate) use self::index::ImageEntry;
 pub(crate) use self::ingest::{Ingest, KnownBytes};
 pub(crate) use self::lock::{LockWait, PruneGuard};
+pub(crate) use self::removal::{Removal, Sweep, Swept};
 
 use self::disk::{create_folder, create_private_folder, open_regular};
 use self::owner::check_owner;
@@ -69,18 +73,22 @@ impl Store {
 
     /// Whether there is a store.
     pub(crate) fn exists(&self) -> Result<bool> {
-        let path = self.root.join("index.json");
-        path.try_exists().map_err(|e| Error::disk("read", &path, e))
+        layout::exists(&self.root)
     }
 
     /// The named images, in the order of the index; none if the store does not exist.
     pub(crate) fn entries(&self) -> Result<Vec<ImageEntry>> {
-        layout::entries(&self.root, &|_| true)
+        self.entries_where(|_| true)
     }
 
     /// The named images that `keep` accepts, in the order of the index.
     pub(crate) fn entries_where(&self, keep: impl Fn(&ImageEntry) -> bool) -> Result<Vec<ImageEntry>> {
-        layout::entries(&self.root, &keep)
+        layout::entries(&self.root, &|entry| !entry.names.is_empty() && keep(entry))
+    }
+
+    /// The entries of the index that `keep` accepts, with and without a name, in their order.
+    pub(crate) fn all_entries_where(&self, keep: &dyn Fn(&ImageEntry) -> bool) -> Result<Vec<ImageEntry>> {
+        layout::entries(&self.root, keep)
     }
 
     /// Mends the store's own files: rebuilds a damaged `index.json` from the entries whose manifests are good, and keeps the
@@ -122,9 +130,7 @@ impl Store {
 
     /// The size of a blob in bytes, for a blob that has no descriptor; `None` if the store does not have it.
     pub(crate) fn size(&self, digest: &Digest) -> Result<Option<u64>> {
-        let path = self.blob_path(digest);
-        let Some(file) = open_regular(&path)? else { return Ok(None) };
-        Ok(Some(file.metadata().map_err(|e| Error::disk("read", &path, e))?.len()))
+        disk::blob_size(&self.root, digest)
     }
 
     /// Opens a blob for reading. Its digest was verified when it was committed, and is not verified again.
@@ -156,9 +162,19 @@ impl Store {
         ingest.commit()
     }
 
-    /// Puts `entry` into the index and removes another entry of its name.
+    /// Puts `entry` into the index and removes the other entries of its name.
     pub(crate) fn name(&self, entry: &ImageEntry, wait: LockWait<'_>) -> Result<()> {
-        layout::name(&self.root, entry, wait)
+        layout::name(&self.root, std::slice::from_ref(entry), wait)
+    }
+
+    /// Puts entries of one name, one for each platform, into the index and removes the other entries of the name.
+    pub(crate) fn name_all(&self, entries: &[ImageEntry], wait: LockWait<'_>) -> Result<()> {
+        layout::name(&self.root, entries, wait)
+    }
+
+    /// Waits until no process relies on unnamed blobs, in order to remove some. `None` if there is no store.
+    pub(crate) fn begin_removal<'a>(&self, wait: LockWait<'a>) -> Result<Option<Removal<'a>>> {
+        Removal::begin(&self.root, wait)
     }
 
     /// The digests of all blobs in the store, sorted.

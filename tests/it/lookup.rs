@@ -11,7 +11,7 @@ use kit::home::Home;
 use kit::image::{Image, Layer, architecture, index, push_index};
 use kit::schema1;
 
-const REF_NAME: &str = "org.opencontainers.image.ref.name";
+pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
 const CONTAINERD_NAME: &str = "io.containerd.image.name";
 const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const NAME: &str = "r.example/team/app:1";
@@ -20,17 +20,17 @@ fn image(seed: &str, platform: &str) -> Image {
     Image::for_platform(vec![Layer::of(&[file(seed, seed)])], platform)
 }
 
-fn native(seed: &str) -> Image {
+pub fn native(seed: &str) -> Image {
     image(seed, &format!("linux/{}", architecture()))
 }
 
 /// An architecture that this machine does not run.
-fn other() -> Image {
+pub fn other() -> Image {
     image("other", "linux/s390x")
 }
 
 /// Writes a store as another tool would: the blobs of the images, and these entries in `index.json`.
-fn write_store(home: &Home, images: &[&Image], documents: &[Vec<u8>], entries: &[Value]) {
+pub fn write_store(home: &Home, images: &[&Image], documents: &[Vec<u8>], entries: &[Value]) {
     let blobs = home.store().join("blobs/sha256");
     fs::create_dir_all(&blobs).unwrap();
     fs::write(home.store().join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
@@ -45,12 +45,12 @@ fn write_store(home: &Home, images: &[&Image], documents: &[Vec<u8>], entries: &
     fs::write(home.store().join("index.json"), index.to_string()).unwrap();
 }
 
-fn named(mut entry: Value, annotations: Value) -> Value {
+pub fn named(mut entry: Value, annotations: Value) -> Value {
     entry["annotations"] = annotations;
     entry
 }
 
-fn edit_index(home: &Home, edit: impl FnOnce(&mut Value)) {
+pub fn edit_index(home: &Home, edit: impl FnOnce(&mut Value)) {
     let path = home.store().join("index.json");
     let mut index: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
     edit(&mut index["manifests"][0]);
@@ -58,7 +58,7 @@ fn edit_index(home: &Home, edit: impl FnOnce(&mut Value)) {
 }
 
 /// Unpacks from the store alone, and returns the names of the files.
-fn unpack_stored(home: &Home, options: &[&str], name: &str) -> Result<Vec<String>, i32> {
+pub fn unpack_stored(home: &Home, options: &[&str], name: &str) -> Result<Vec<String>, i32> {
     let target = home.path("tree");
     let _ = fs::remove_dir_all(&target);
     let arg = home.arg("tree");

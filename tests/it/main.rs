@@ -38,6 +38,7 @@ mod limits;
 mod login;
 mod lookup;
 mod malformed;
+mod manage;
 mod many;
 mod mend;
 mod merge;

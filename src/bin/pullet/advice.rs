@@ -30,6 +30,7 @@ fn describe(advice: &Advice) -> Option<String> {
         }
         Advice::FetchAsArtifact(name) => return Some(format!("pullet artifact {name} DIR fetches its files")),
         Advice::FetchAsImage => "use pullet pull to fetch an image, or pullet unpack to unpack its root filesystem",
+        Advice::ForceRemoval => "-f removes the image with all its names",
         Advice::GiveAuthFile => "name the file with --authfile FILE",
         Advice::GiveAuthority => {
             "add the CA certificate of the registry with --ca-file, or for the whole machine as \

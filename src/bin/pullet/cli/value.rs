@@ -7,6 +7,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use pullet::Reference;
+#[cfg(feature = "manage")]
+use pullet::Selector;
 
 use crate::exit::Failure;
 
@@ -110,6 +112,17 @@ impl Value<'_> {
 /// An image NAME. A short name can mean another registry than Docker Hub, if the machine's configuration says so.
 pub(crate) fn name(word: &OsString) -> Result<Reference, Failure> {
     Ok(qualified(word)?.parse()?)
+}
+
+/// A NAME, or the beginning of an image ID.
+#[cfg(feature = "manage")]
+pub(crate) fn selector(word: &OsString) -> Result<Selector, Failure> {
+    let text = word.to_str().unwrap_or_default();
+    match qualified(word) {
+        Ok(name) => Ok(Selector::new(text, &name)?),
+        // 64 hexadecimal digits are no name.
+        Err(failure) => text.parse().map_err(|_| failure),
+    }
 }
 
 /// A REPOSITORY: a NAME without tag and digest.

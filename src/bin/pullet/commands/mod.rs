@@ -16,7 +16,13 @@ mod login;
 mod logout;
 #[cfg(feature = "manage")]
 mod manifest;
+#[cfg(feature = "manage")]
+mod prune;
 mod pull;
+#[cfg(feature = "manage")]
+mod rmi;
+#[cfg(feature = "manage")]
+mod tag;
 #[cfg(feature = "manage")]
 mod tags;
 mod unpack;
@@ -45,6 +51,12 @@ pub(crate) static TABLE: Table = Table {
                 #[cfg(feature = "manage")]
                 &images::COMMAND,
                 #[cfg(feature = "manage")]
+                &tag::COMMAND,
+                #[cfg(feature = "manage")]
+                &rmi::COMMAND,
+                #[cfg(feature = "manage")]
+                &prune::COMMAND,
+                #[cfg(feature = "manage")]
                 &verify::COMMAND,
             ],
         },
@@ -70,7 +82,10 @@ pub(crate) static TABLE: Table = Table {
         Feature { name: "boot", commands: &["boot"] },
         Feature {
             name: "manage",
-            commands: &["artifact", "config", "digest", "images", "login", "logout", "manifest", "tags", "verify"],
+            commands: &[
+                "artifact", "config", "digest", "images", "login", "logout", "manifest", "prune", "rmi", "tag", "tags",
+                "verify",
+            ],
         },
     ],
 };
