@@ -47,6 +47,8 @@ use self::environment::Environment;
 #[cfg(not(feature = "sandbox"))]
 use crate::error::{Error, ErrorKind, Result};
 use crate::oci::platform::Platform;
+#[cfg(feature = "manage")]
+use crate::oci::runtime::Rootless;
 
 /// Fails, because the feature `sandbox` is missing.
 #[cfg(not(feature = "sandbox"))]
@@ -59,6 +61,13 @@ pub(crate) fn platform() -> Platform {
     let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").ok();
     let machine = rustix::system::uname().machine().to_string_lossy().into_owned();
     Platform::of_machine(env::consts::ARCH, cpuinfo.as_deref(), &machine)
+}
+
+/// The IDs for a rootless container; `None` if this process is root.
+#[cfg(feature = "manage")]
+pub(crate) fn rootless() -> Option<Rootless> {
+    let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
+    (!uid.is_root()).then(|| Rootless { uid: uid.as_raw(), gid: gid.as_raw() })
 }
 
 /// Returns the folder of the default store: `$PULLET_STORE`, else `/var/lib/pullet` for root, else

@@ -14,6 +14,8 @@ use crate::oci::media_type::Compression;
 use crate::progress::{Event, Layer, Progress};
 use crate::store::Store;
 use crate::target::Staging;
+#[cfg(feature = "manage")]
+use crate::unpack::Root;
 use crate::unpack::{Tally, Tree};
 use crate::workers;
 
@@ -34,6 +36,31 @@ impl<'a> Assembly<'a> {
         let staging = Staging::begin(target, &options.cancel)?;
         let tree = Tree::new(staging.open_tree()?, options.config())?;
         Ok(Self { staging, tree, options, progress })
+    }
+
+    /// Begins a tree in a new folder inside `target`, which must not exist or be an empty folder.
+    #[cfg(feature = "manage")]
+    pub(crate) fn begin_inside(
+        target: &Path,
+        folder: &str,
+        options: &'a UnpackOptions,
+        progress: &'a dyn Progress,
+    ) -> Result<Self> {
+        let staging = Staging::begin(target, &options.cancel)?;
+        let tree = Tree::new(staging.create_inside(folder)?, options.config())?;
+        Ok(Self { staging, tree, options, progress })
+    }
+
+    /// Adds a file next to the folder that [`begin_inside`](Self::begin_inside) created.
+    #[cfg(feature = "manage")]
+    pub(crate) fn add_file(&self, name: &str, content: &[u8]) -> Result<()> {
+        self.staging.add_file(name, content)
+    }
+
+    /// The root of the tree, for reading files in it.
+    #[cfg(feature = "manage")]
+    pub(crate) fn root(&self) -> &Root {
+        self.tree.root()
     }
 
     /// Applies the next layer and verifies its diff_id. Errors from reading `blob` must be typed; others are taken for a

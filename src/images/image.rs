@@ -74,6 +74,16 @@ impl Image {
         &self.manifest
     }
 
+    #[cfg(feature = "manage")]
+    pub(super) fn config(&self) -> &ImageConfig {
+        &self.config
+    }
+
+    #[cfg(feature = "manage")]
+    pub(super) fn store(&self) -> &Store {
+        &self.store
+    }
+
     /// The full name, as it is in the index; empty if the image has none.
     pub fn name(&self) -> &str {
         &self.name

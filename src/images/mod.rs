@@ -1,7 +1,11 @@
 //! Images in the local store. An [`Image`] can only be obtained from a fetch or from the store, so unverified content
 //! cannot be unpacked.
 
+#[cfg(feature = "manage")]
+mod accounts;
 mod assembly;
+#[cfg(feature = "manage")]
+mod bundle;
 mod chain;
 mod choice;
 mod convert;

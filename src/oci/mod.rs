@@ -17,4 +17,6 @@ pub(crate) mod platform;
 pub(crate) mod proxy;
 pub(crate) mod reference;
 pub(crate) mod route;
+#[cfg(feature = "manage")]
+pub(crate) mod runtime;
 pub(crate) mod schema1;

@@ -4,6 +4,8 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
+#[cfg(feature = "manage")]
+use std::io::Write as _;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::MetadataExt as _;
@@ -94,6 +96,26 @@ impl Staging {
     pub(crate) fn open_tree(&self) -> Result<OwnedFd> {
         fs::openat(&self.staging, TREE, DIRECTORY_FLAGS, Mode::empty())
             .map_err(|e| Error::disk("open the tree next to", &self.target, e))
+    }
+
+    /// Creates a folder in the tree, and lets others enter the tree when it is published.
+    #[cfg(feature = "manage")]
+    pub(crate) fn create_inside(&self, folder: &str) -> Result<OwnedFd> {
+        let failed = |e: io::Error| Error::disk("create a folder next to", &self.target, e);
+        let tree = self.open_tree()?;
+        fs::fchmod(&tree, Mode::from_raw_mode(0o755)).map_err(|e| failed(e.into()))?;
+        create_private(&tree, folder.as_bytes()).map_err(failed)?;
+        fs::openat(&tree, folder, DIRECTORY_FLAGS, Mode::empty()).map_err(|e| failed(e.into()))
+    }
+
+    /// Adds a small file to the tree. Publishing syncs it.
+    #[cfg(feature = "manage")]
+    pub(crate) fn add_file(&self, name: &str, content: &[u8]) -> Result<()> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let written = fs::openat(self.open_tree()?, name, flags, Mode::from_raw_mode(0o644))
+            .map_err(io::Error::from)
+            .and_then(|fd| File::from(fd).write_all(content));
+        written.map_err(|e| Error::disk("write a file next to", &self.target, e))
     }
 
     /// Creates a file next to the tree. It moves into the tree when it is verified.

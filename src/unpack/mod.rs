@@ -105,6 +105,12 @@ impl Tree {
         self.verify_layer(entries.into_inner(), diff_id)
     }
 
+    /// The root, for reading files of the tree.
+    #[cfg(feature = "manage")]
+    pub(crate) fn root(&self) -> &Root {
+        &self.root
+    }
+
     /// Sets the deferred modes of directories. Call [`FinishedTree::set_root_mode`] after publishing.
     pub(crate) fn finish(mut self) -> Result<FinishedTree> {
         self.root.leave()?;

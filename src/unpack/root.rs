@@ -9,6 +9,8 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::os::fd::OwnedFd;
 
+#[cfg(feature = "manage")]
+use rustix::fs::FileType;
 use rustix::fs::{self, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
@@ -124,6 +126,37 @@ impl Root {
             }
             None => Ok(None),
         }
+    }
+
+    /// Opens a regular file for reading, through the symlinks that lead to it; `None` if it does not exist. Any other kind
+    /// of file is an error.
+    #[cfg(feature = "manage")]
+    pub(crate) fn open_file(&self, path: &[u8]) -> Result<Option<std::fs::File>> {
+        const FLAGS: OFlags = OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
+        let mut path = path.to_vec();
+        for _ in 0..=LINK_LIMIT {
+            let name_at = path.iter().rposition(|b| *b == b'/').map_or(0, |slash| slash + 1);
+            let (parent, name) = path.split_at(name_at);
+            let Some(directory) = self.open(parent)? else { return Ok(None) };
+            match fs::openat(&directory, name, FLAGS, Mode::empty()) {
+                Ok(fd) => {
+                    let stat = fs::fstat(&fd).map_err(|e| failed("read", &path, e.into()))?;
+                    if !FileType::from_raw_mode(stat.st_mode).is_file() {
+                        let text = format!("file \"{}\": not a regular file", String::from_utf8_lossy(&path));
+                        return Err(Error::new(ErrorKind::Unsafe, text));
+                    }
+                    return Ok(Some(fd.into()));
+                }
+                Err(Errno::NOENT) => return Ok(None),
+                Err(Errno::LOOP) => {
+                    let target = fs::readlinkat(&directory, name, Vec::new());
+                    let target = target.map_err(|e| failed("read link", &path, e.into()))?.into_bytes();
+                    path = if target.starts_with(b"/") { target } else { [parent, target.as_slice()].concat() };
+                }
+                Err(e) => return Err(failed("open", &path, e.into())),
+            }
+        }
+        Err(too_many_links(&path))
     }
 
     /// Keeps the directory `path`, which is the root or in the current directory, open in case the next entry is in it.

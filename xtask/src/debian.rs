@@ -11,6 +11,7 @@ pub const FOR_TESTS: &[(&str, &str)] = &[
     ("ip", "iproute2"),
     ("mkfs.ext4", "e2fsprogs"),
     ("mount", "mount"),
+    ("runc", "runc"),
     ("script", "bsdutils"),
     ("setcap", "libcap2-bin"),
     ("setfattr", "attr"),

@@ -5,6 +5,7 @@
 //! user cannot create those, so the images contain real files of the machine instead. Everything else is the same.
 
 mod behind;
+mod bundle;
 mod compare;
 mod images;
 mod layers;

@@ -12,12 +12,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// The programs that tests run, and the packages that have them.
-const PACKAGES: [(&str, &str); 12] = [
+const PACKAGES: [(&str, &str); 14] = [
     ("cp", "coreutils"),
     ("debootstrap", "debootstrap"),
     ("docker-registry", "docker-registry"),
     ("gzip", "gzip"),
+    ("ldd", "libc-bin"),
     ("nginx", "nginx-light"),
+    ("runc", "runc"),
     ("script", "bsdutils"),
     ("setfattr", "attr"),
     ("sh", "dash"),

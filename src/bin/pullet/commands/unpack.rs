@@ -44,6 +44,8 @@ struct Options {
     when: PullWhen,
     is_streamed: bool,
     no_devices: bool,
+    #[cfg(feature = "manage")]
+    is_bundle: bool,
 }
 
 /// When to ask the registry.
@@ -75,6 +77,13 @@ static OPTIONS: Group<Options> = Group {
         Opt::flag("--no-devices", "leave out device nodes (ordinary users cannot create them anyway)", |options| {
             options.no_devices = true;
         }),
+        #[cfg(feature = "manage")]
+        Opt::flag(
+            "--bundle",
+            "make DIR an OCI runtime bundle, which `runc run` and `crun run` start: the tree in DIR/rootfs, and DIR/config.json \
+             from the image's config",
+            |options| options.is_bundle = true,
+        ),
     ],
 };
 
@@ -97,6 +106,10 @@ impl Unpack {
         if options.is_streamed && options.when == PullWhen::Never {
             return Err(line.misused("--stream asks the registry, which --pull never forbids"));
         }
+        #[cfg(feature = "manage")]
+        if options.is_streamed && options.is_bundle {
+            return Err(line.misused("--stream and --bundle exclude each other"));
+        }
         Ok(Self { registry, options, name: name(word)?, target: target.into() })
     }
 }
@@ -105,19 +118,45 @@ fn run(line: &CommandLine, common: &Common, reporter: &Reporter) -> Result<(), F
     let unpack = Unpack::parse(line, common)?;
     let store = common.store()?;
     let options = unpack.registry.unpack_options().devices(!unpack.options.no_devices);
-    let tally = match unpack.stored_image(&store)? {
+    let stored = unpack.stored_image(&store)?;
+    #[cfg(feature = "manage")]
+    if unpack.options.is_bundle {
+        let image = unpack.fetch_unless_stored(stored, &store, reporter)?;
+        let tally = image.unpack_bundle(&unpack.target, &options, reporter)?;
+        unpack.report(tally, reporter);
+        return Ok(());
+    }
+    let tally = match stored {
         Some(image) => {
             sandbox::enter(&Sandbox::new().target(&unpack.target), reporter);
             image.unpack(&unpack.target, &options, reporter)?
         }
         None => unpack.fetch_and_unpack(&store, &options, reporter)?,
     };
-    let (bytes, target) = (text::bytes(tally.bytes), unpack.target.display());
-    reporter.note(&format!("Unpacked {} into {target}: {} entries, {bytes}", unpack.name, tally.entries));
+    unpack.report(tally, reporter);
     Ok(())
 }
 
 impl Unpack {
+    fn report(&self, tally: Tally, reporter: &Reporter) {
+        let (bytes, target) = (text::bytes(tally.bytes), self.target.display());
+        reporter.note(&format!("Unpacked {} into {target}: {} entries, {bytes}", self.name, tally.entries));
+    }
+
+    /// Enters the sandbox, and pulls the image unless it is in the store.
+    #[cfg(feature = "manage")]
+    fn fetch_unless_stored(&self, stored: Option<Image>, store: &Store, reporter: &Reporter) -> Result<Image, Failure> {
+        let sandbox = Sandbox::new().target(&self.target);
+        if let Some(image) = stored {
+            sandbox::enter(&sandbox, reporter);
+            return Ok(image);
+        }
+        let client = self.registry.client()?;
+        client.find_credentials(&self.name, reporter);
+        sandbox::enter(&sandbox.store(store), reporter);
+        Ok(client.pull(&self.name, store, reporter)?.image)
+    }
+
     /// The image, if the registry need not be asked for it. Reads the documents of the image before the sandbox is
     /// entered. That is safe, because they were verified when they were fetched.
     fn stored_image(&self, store: &Store) -> Result<Option<Image>, Failure> {
