@@ -159,7 +159,7 @@ impl Boot<'_> {
             Some(path) => Tree { path, tally: None },
             // On a separate thread, because a sandbox is permanent and this thread still has to mount.
             None => workers::on_new_thread(|| {
-                confine(&Sandbox::new().folder(Path::new(TREES)));
+                confine(&Sandbox::new().target(&Path::new(TREES).join("tree")));
                 self.fetch_tree()
             })?,
         };

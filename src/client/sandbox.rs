@@ -1,13 +1,14 @@
-//! Restricts where the process may write before it reads untrusted input. A program must ask for it: a library does not
-//! restrict its host by itself.
+//! Gives up rights of the process before it reads untrusted input. A program must ask for it: a library does not restrict
+//! its host by itself.
 
 use std::path::{Path, PathBuf};
 
 use crate::error::Result;
-use crate::host;
+use crate::host::{self, FolderUse, Rights, WritableFolder};
 use crate::store::Store;
 
-/// The folders that stay writable when a program gives up write access to all others.
+/// The rights that a program keeps when it gives up all others: the folders in which it may write, and what it may create
+/// there.
 ///
 /// ```
 /// use pullet::{Sandbox, Store};
@@ -20,10 +21,16 @@ use crate::store::Store;
 /// }
 /// # }
 /// ```
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 #[must_use]
 pub struct Sandbox {
-    folders: Vec<PathBuf>,
+    rights: Rights,
+}
+
+impl Default for Sandbox {
+    fn default() -> Self {
+        Self { rights: Rights { folders: Vec::new(), read: Vec::new(), has_devices: true, may_connect: true } }
+    }
 }
 
 impl Sandbox {
@@ -32,43 +39,90 @@ impl Sandbox {
         Self::default()
     }
 
-    /// Adds a store, so that images can be fetched into it.
+    /// Adds a store, so that images can be fetched into it: regular files and folders can be created there.
     pub fn store(mut self, store: &Store) -> Self {
         let folder = store.folder();
+        self = self.folder(folder);
         // Each of these may be a symlink to another disk.
-        let inside = ["blobs", "blobs/sha256", "blobs/sha512", "ingest"].map(|name| folder.join(name));
-        self.folders.push(folder.to_owned());
-        self.folders.extend(inside.into_iter().filter(|folder| folder.is_dir()));
+        for name in ["blobs", "blobs/sha256", "blobs/sha512", "ingest"] {
+            let inside = folder.join(name);
+            if inside.is_dir() {
+                self = self.folder(&inside);
+            }
+        }
         self
     }
 
-    /// Adds the parent folder of an unpacking target, because the staging folder is created there.
-    pub fn target(self, target: &Path) -> Self {
-        let absolute = std::path::absolute(target).unwrap_or_else(|_| target.to_owned());
-        self.folder(absolute.parent().unwrap_or(&absolute))
+    /// Adds a store that is read. Reading is never denied, but root may need a capability to read a store in the folder of
+    /// another user.
+    pub fn stored(mut self, store: &Store) -> Self {
+        self.rights.read.push(store.folder().to_owned());
+        self
     }
 
-    /// Adds a folder. If it does not exist, its deepest existing parent is added.
-    pub fn folder(mut self, folder: &Path) -> Self {
-        self.folders.push(folder.to_owned());
+    /// Adds the parent folder of an unpacking target, because the staging folder is created there. Entries of all kinds can
+    /// be created, with any owner if the caller is root.
+    pub fn target(self, target: &Path) -> Self {
+        self.add(&parent(target), FolderUse::Tree)
+    }
+
+    /// Denies device nodes in unpacking targets. They are allowed by default.
+    pub fn devices(mut self, devices: bool) -> Self {
+        self.rights.has_devices = devices;
+        self
+    }
+
+    /// Adds the parent folder of a file or folder that is written under another name and then renamed. Regular files and
+    /// folders can be created there. If root replaces another user's file, the new one can get the same owner.
+    pub fn output(self, path: &Path) -> Self {
+        use std::os::unix::fs::MetadataExt as _;
+        let parent = parent(path);
+        let owner = |path: &Path| path.metadata().map(|metadata| metadata.uid()).ok();
+        let is_of_another = owner(path).is_some_and(|uid| Some(uid) != owner(&parent));
+        self.add(&parent, if is_of_another { FolderUse::PlainOfOthers } else { FolderUse::Plain })
+    }
+
+    /// Adds a folder for regular files and folders. If it does not exist, its deepest existing parent is added.
+    pub fn folder(self, folder: &Path) -> Self {
+        self.add(folder, FolderUse::Plain)
+    }
+
+    /// Denies TCP connections, if the kernel can do that (Linux 6.7). Sockets of other kinds are not restricted.
+    pub fn offline(mut self) -> Self {
+        self.rights.may_connect = false;
         self
     }
 
     /// The folders.
     pub fn folders(&self) -> impl Iterator<Item = &Path> {
-        self.folders.iter().map(PathBuf::as_path)
+        self.rights.folders.iter().map(|folder| folder.path.as_path())
     }
 
-    /// Restricts the calling thread, and the threads and programs that it starts, permanently: files can be written, created,
-    /// removed and renamed only in these folders, nothing can be executed, and running a program grants no privileges
-    /// (`no_new_privs`). Open files stay open, and reading is not restricted. Landlock does not restrict changes of modes,
-    /// owners, times and extended attributes.
+    /// Restricts the calling thread, and the threads and programs that it starts, permanently.
+    ///
+    /// Files can be written, created, removed and renamed only in these folders, and nothing can be executed. No TCP port
+    /// can be bound. Where the kernel can restrict that too, devices cannot be controlled with `ioctl`, signals go only to
+    /// processes inside the sandbox, and so do connections to abstract Unix sockets. Open files stay open, and reading is
+    /// not restricted. Landlock does not restrict changes of modes, owners, times and extended attributes.
+    ///
+    /// Root gives up all capabilities, except those that an unpacking target needs, or without which a folder or a file of
+    /// another user cannot be used. Running a program grants no privileges (`no_new_privs`).
     ///
     /// Call it before other threads are started, after [`Client::find_credentials`](crate::Client::find_credentials) and
     /// before the first request. Fails with [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) if the kernel has no
     /// Landlock (before Linux 5.19, or switched off) or the feature `sandbox` was not compiled in; the caller may continue
-    /// without it.
+    /// without it. Capabilities are given up in the first case.
     pub fn enter(&self) -> Result<()> {
-        host::confine(&self.folders)
+        host::confine(&self.rights)
     }
+
+    fn add(mut self, path: &Path, usage: FolderUse) -> Self {
+        self.rights.folders.push(WritableFolder { path: path.to_owned(), usage });
+        self
+    }
+}
+
+fn parent(path: &Path) -> PathBuf {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    absolute.parent().unwrap_or(&absolute).to_owned()
 }

@@ -1,41 +1,53 @@
-//! Restricts this process's access to the file system with Linux's Landlock. The only file that uses the crate
-//! `landlock`. The caller decides which folders stay writable.
+//! Restricts what this process may do to files, other processes and the network with Linux's Landlock. The only file that
+//! uses the crate `landlock`. The caller decides what stays allowed.
 
-use std::fmt::Display;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use landlock::{
-    ABI, AccessFs, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError,
+    ABI, Access as _, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset,
+    RulesetAttr, RulesetCreatedAttr, RulesetError, Scope,
 };
 
-use crate::error::{Error, ErrorKind, Result};
+use super::rights::{FolderUse, Rights};
 
-/// Restricts this thread, and the threads and programs that it starts: they can write, create, remove and rename only
-/// below these folders, execute nothing, and gain no privileges from set-user-ID programs. Open files stay open.
+/// Restricts this thread, and the threads and programs that it starts, to `rights`. Open files stay open.
 ///
 /// Blobs and trees are renamed from folder to folder. Landlock before Linux 5.19 forbids all such renames, so it is not
-/// used there.
-pub(crate) fn confine(folders: &[PathBuf]) -> Result<()> {
-    // Kernels without Landlock support this part.
-    rustix::thread::set_no_new_privs(true).map_err(|e| unsupported(&e))?;
-    restrict(folders).map_err(|e| unsupported(&e))
-}
-
-fn restrict(folders: &[PathBuf]) -> std::result::Result<(), RulesetError> {
-    let writing = AccessFs::from_write(ABI::V3);
+/// used there. All other restrictions are those that the kernel has.
+pub(super) fn restrict(rights: &Rights) -> Result<(), RulesetError> {
+    let mut connections = BitFlags::from(AccessNet::BindTcp);
+    if !rights.may_connect {
+        connections |= AccessNet::ConnectTcp;
+    }
     let mut rules = Ruleset::default()
         .set_compatibility(CompatLevel::HardRequirement)
         .handle_access(AccessFs::Refer)?
         .set_compatibility(CompatLevel::BestEffort)
-        .handle_access(writing | AccessFs::Execute)?
+        .handle_access(AccessFs::from_write(ABI::V5) | AccessFs::Execute)?
+        .handle_access(connections)?
+        .scope(Scope::from_all(ABI::V6))?
         .create()?;
-    for folder in folders {
-        if let Some(existing) = open_nearest(folder) {
-            rules = rules.add_rule(PathBeneath::new(existing, writing))?;
+    for folder in &rights.folders {
+        if let Some(existing) = open_nearest(&folder.path) {
+            rules = rules.add_rule(PathBeneath::new(existing, allowed(folder.usage, rights.has_devices)))?;
         }
     }
     rules.restrict_self()?;
     Ok(())
+}
+
+/// Returns what may be done below a folder. A device that is there may be neither created nor controlled, unless the folder
+/// is for a tree with devices, in which they may be created.
+fn allowed(usage: FolderUse, has_devices: bool) -> BitFlags<AccessFs> {
+    let devices = AccessFs::MakeChar | AccessFs::MakeBlock;
+    let all = AccessFs::from_write(ABI::V3);
+    match usage {
+        FolderUse::Tree if has_devices => all,
+        FolderUse::Tree => all & !devices,
+        FolderUse::Plain | FolderUse::PlainOfOthers => {
+            all & !(devices | AccessFs::MakeSock | AccessFs::MakeFifo | AccessFs::MakeSym)
+        }
+    }
 }
 
 /// Opens the folder, or if it is missing its nearest existing ancestor, because the folder will be created there.
@@ -43,8 +55,4 @@ fn restrict(folders: &[PathBuf]) -> std::result::Result<(), RulesetError> {
 fn open_nearest(folder: &Path) -> Option<PathFd> {
     let absolute = std::path::absolute(folder).ok()?;
     absolute.ancestors().find_map(|folder| PathFd::new(folder).ok())
-}
-
-fn unsupported(cause: &dyn Display) -> Error {
-    Error::new(ErrorKind::Unsupported, format!("restrict file system access: {cause}"))
 }

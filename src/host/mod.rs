@@ -1,8 +1,12 @@
 //! The configuration of the machine and of other tools: credentials, mirrors, certificates, proxies. The only module of
 //! the library that reads environment variables.
 
+#[cfg(feature = "sandbox")]
+mod capabilities;
 #[cfg(feature = "tls")]
 mod certificates;
+#[cfg(feature = "sandbox")]
+mod confine;
 #[cfg(feature = "tls")]
 mod clock;
 mod credentials;
@@ -17,6 +21,7 @@ mod private_file;
 mod proxy;
 #[cfg(feature = "tls")]
 mod randomness;
+mod rights;
 #[cfg(test)]
 #[cfg(any(feature = "tls", feature = "toml"))]
 mod test_root;
@@ -28,15 +33,16 @@ use std::path::PathBuf;
 pub(crate) use self::certificates::{PemFile, registry_certificates, root_certificates, route_certificates};
 #[cfg(feature = "tls")]
 pub(crate) use self::clock::{build_date, now, passed};
-pub(crate) use self::credentials::CredentialStore;
 #[cfg(feature = "sandbox")]
-pub(crate) use self::landlock::confine;
+pub(crate) use self::confine::confine;
+pub(crate) use self::credentials::CredentialStore;
 pub(crate) use self::mirrors::Mirrors;
 #[cfg(all(fuzzing, feature = "toml"))]
 pub use self::mirrors::{daemon_json, hosts_toml, registries_conf};
 pub(crate) use self::proxy::Proxies;
 #[cfg(feature = "tls")]
 pub(crate) use self::randomness::{is_random, wait_for_randomness};
+pub(crate) use self::rights::{FolderUse, Rights, WritableFolder};
 #[cfg(fuzzing)]
 pub use self::{
     credentials::{auth_json, helper_output},
@@ -52,7 +58,7 @@ use crate::oci::runtime::Rootless;
 
 /// Fails, because the feature `sandbox` is missing.
 #[cfg(not(feature = "sandbox"))]
-pub(crate) fn confine(_: &[PathBuf]) -> Result<()> {
+pub(crate) fn confine(_: &Rights) -> Result<()> {
     Err(Error::new(ErrorKind::Unsupported, "this pullet was built without the feature \"sandbox\""))
 }
 

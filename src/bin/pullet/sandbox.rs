@@ -2,11 +2,16 @@
 //! and stops nothing.
 
 use pullet::Sandbox;
+use rustix::fs::Mode;
+use rustix::process::umask;
 
 use crate::report::Reporter;
 
-/// Gives up the right to write outside the folders of `sandbox`.
+/// Gives up all rights but those of `sandbox`.
 pub(crate) fn enter(sandbox: &Sandbox, reporter: &Reporter) {
+    // Root without capabilities cannot use its own files if the umask takes away the owner's rights.
+    let mask = umask(Mode::RWXU);
+    umask(mask.difference(Mode::RWXU));
     match sandbox.enter() {
         Ok(()) => reporter.note_verbosely(&format!("sandbox: {}", describe(sandbox))),
         Err(error) => reporter.note_verbosely(&format!("no sandbox: {error}")),

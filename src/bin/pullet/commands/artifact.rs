@@ -34,7 +34,7 @@ fn run(line: &CommandLine, common: &Common, reporter: &Reporter) -> Result<(), F
     let (name, target) = (name(word)?, Path::new(target));
     let client = registry.client()?;
     client.find_credentials(&name, reporter);
-    sandbox::enter(&Sandbox::new().target(target), reporter);
+    sandbox::enter(&Sandbox::new().output(target), reporter);
     let fetched = client.artifact(&name, target, reporter)?;
     for file in &fetched.files {
         reporter.note(&format!("{}: {}", file.blob.digest.short(), file.name));

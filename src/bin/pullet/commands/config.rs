@@ -29,7 +29,7 @@ fn run(line: &CommandLine, common: &Common, reporter: &Reporter) -> Result<(), F
     let name = name(word)?;
     let store = common.store()?;
     let client = registry.client()?;
-    sandbox::enter(&Sandbox::new(), reporter);
+    sandbox::enter(&Sandbox::new().offline(), reporter);
     let configuration = client.configuration(&name, reporter)?;
     text::print(format!("store: {}\n{configuration}", Escaped(&store.folder().display().to_string())))
 }

@@ -23,8 +23,9 @@ pub(super) static COMMAND: Command = Command {
 
 fn run(line: &CommandLine, common: &Common, reporter: &Reporter) -> Result<(), Failure> {
     let [] = line.operands()?;
-    sandbox::enter(&Sandbox::new(), reporter);
-    let images = common.store()?.images()?;
+    let store = common.store()?;
+    sandbox::enter(&Sandbox::new().stored(&store).offline(), reporter);
+    let images = store.images()?;
     if common.is_quiet {
         return text::print(images.iter().map(|image| format!("{}\n", image.id().short())).collect::<String>());
     }

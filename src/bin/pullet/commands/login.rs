@@ -83,7 +83,7 @@ pub(super) fn host(line: &CommandLine) -> Result<&str, Failure> {
 /// when the file is changed.
 fn confine(client: &Client, host: &str, reporter: &Reporter) {
     match client.login_file(host) {
-        Ok(Some(file)) => sandbox::enter(&Sandbox::new().target(&file), reporter),
+        Ok(Some(file)) => sandbox::enter(&Sandbox::new().output(&file), reporter),
         Ok(None) => reporter.note_verbosely("no sandbox: a credential helper keeps the credentials"),
         Err(_) => {}
     }

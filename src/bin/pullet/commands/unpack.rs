@@ -128,7 +128,7 @@ fn run(line: &CommandLine, common: &Common, reporter: &Reporter) -> Result<(), F
     }
     let tally = match stored {
         Some(image) => {
-            sandbox::enter(&Sandbox::new().target(&unpack.target), reporter);
+            sandbox::enter(&unpack.sandbox().stored(&store).offline(), reporter);
             image.unpack(&unpack.target, &options, reporter)?
         }
         None => unpack.fetch_and_unpack(&store, &options, reporter)?,
@@ -185,10 +185,16 @@ impl Unpack {
         Err(store.absent(&self.name))
     }
 
+    /// Ordinary users cannot create device nodes.
+    fn sandbox(&self) -> Sandbox {
+        let has_devices = !self.options.no_devices && rustix::process::geteuid().is_root();
+        Sandbox::new().target(&self.target).devices(has_devices)
+    }
+
     fn fetch_and_unpack(&self, store: &Store, options: &UnpackOptions, reporter: &Reporter) -> Result<Tally, Failure> {
         let client = self.registry.client()?;
         client.find_credentials(&self.name, reporter);
-        let sandbox = Sandbox::new().target(&self.target);
+        let sandbox = self.sandbox();
         if self.options.is_streamed {
             sandbox::enter(&sandbox, reporter);
             return Ok(client.stream(&self.name, &self.target, options, reporter)?.tally);

@@ -44,7 +44,7 @@ fn run(line: &CommandLine, common: &Common, reporter: &Reporter) -> Result<(), F
     let Options { remove_corrupt } = line.options()?;
     let names = line.all_operands().iter().map(name).collect::<Result<Vec<_>, _>>()?;
     let store = common.store()?;
-    let mut sandbox = Sandbox::new();
+    let mut sandbox = Sandbox::new().stored(&store).offline();
     if remove_corrupt {
         sandbox = sandbox.store(&store);
     }
