@@ -19,10 +19,8 @@ const WRITE_ANYWHERE: CapabilitySet =
 
 /// Capabilities that an image's tree needs: for owners and modes, for setgid bits, for file capabilities, and
 /// `CAP_SYS_ADMIN` for the xattrs `security.ima` and, without SELinux, `security.selinux`.
-const TREE: CapabilitySet = WRITE_ANYWHERE
-    .union(CapabilitySet::FSETID)
-    .union(CapabilitySet::SETFCAP)
-    .union(CapabilitySet::SYS_ADMIN);
+const TREE: CapabilitySet =
+    WRITE_ANYWHERE.union(CapabilitySet::FSETID).union(CapabilitySet::SETFCAP).union(CapabilitySet::SYS_ADMIN);
 
 /// Gives up all capabilities of this thread that `rights` do not need, also those that a program could get that this
 /// thread runs. Threads that it starts inherit what is left.

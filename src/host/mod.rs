@@ -5,10 +5,10 @@
 mod capabilities;
 #[cfg(feature = "tls")]
 mod certificates;
-#[cfg(feature = "sandbox")]
-mod confine;
 #[cfg(feature = "tls")]
 mod clock;
+#[cfg(feature = "sandbox")]
+mod confine;
 mod credentials;
 mod environment;
 #[cfg(fuzzing)]

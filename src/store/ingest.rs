@@ -36,7 +36,10 @@ pub(crate) struct Ingest {
 /// releases the lock when a process exits.
 pub(super) fn begin(root: &Path, blob: &Descriptor, wait: LockWait<'_>) -> Result<Option<Ingest>> {
     let path = partial_path(root, blob);
-    let mut was_replaced = false;
+    let mut was_replaced = owner::is_of_another(&path);
+    if was_replaced {
+        disk::remove(&path)?;
+    }
     loop {
         let file = open_private(&path)?;
         lock::exclusive(&file, &path, wait)?;

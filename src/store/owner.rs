@@ -59,6 +59,12 @@ pub(super) fn is_exclusive(path: &Path, file: &File) -> Result<bool> {
     Ok(metadata.nlink() <= 1 && metadata.uid() == geteuid().as_raw())
 }
 
+/// Returns true for a file of another user, which root without capabilities may not be able to open.
+pub(super) fn is_of_another(path: &Path) -> bool {
+    let is_of_another = |metadata: Metadata| metadata.is_file() && metadata.uid() != geteuid().as_raw();
+    fs::symlink_metadata(path).is_ok_and(is_of_another)
+}
+
 /// Gives a verified blob the mode of a file that everyone may read who may read its folder.
 pub(super) fn publish_mode(path: &Path, file: &File, folder: &Path) -> Result<()> {
     let folder_mode = fs::metadata(folder).map_err(|e| Error::disk("read", folder, e))?.mode();
