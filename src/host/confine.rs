@@ -2,8 +2,9 @@
 
 use std::fmt::Display;
 
+use super::capabilities::limit;
+use super::landlock::restrict;
 use super::rights::Rights;
-use super::{capabilities, landlock};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Restricts this thread, and the threads and programs that it starts, to `rights`: nothing can be executed, and a
@@ -11,8 +12,8 @@ use crate::error::{Error, ErrorKind, Result};
 pub(crate) fn confine(rights: &Rights) -> Result<()> {
     // Kernels without Landlock support this part.
     rustix::thread::set_no_new_privs(true).map_err(|e| unsupported("restrict privileges", &e))?;
-    let limited = capabilities::limit(rights).map_err(|e| unsupported("give up capabilities", &e));
-    landlock::restrict(rights).map_err(|e| unsupported("restrict file system access", &e))?;
+    let limited = limit(rights).map_err(|e| unsupported("give up capabilities", &e));
+    restrict(rights).map_err(|e| unsupported("restrict file system access", &e))?;
     limited
 }
 
