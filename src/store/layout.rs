@@ -72,10 +72,7 @@ pub(super) fn mend(root: &Path, wait: LockWait<'_>) -> Result<()> {
     }
     for path in [root.join(LAYOUT), root.join(INDEX)] {
         if !is_usable(&path, INDEX_LIMIT as u64)? {
-            let aside = damaged_path(&path);
-            disk::remove(&aside)?;
-            rename(&path, &aside)?;
-            report_set_aside(&path, wait);
+            move_aside(&path, wait)?;
         }
     }
     create(root, wait)
@@ -170,6 +167,21 @@ fn index_of(entries: &[String]) -> String {
 /// Keeps a copy of a damaged file, before it is replaced.
 fn set_aside(path: &Path, text: &[u8], wait: LockWait<'_>) -> Result<()> {
     replace(&damaged_path(path), text)?;
+    report_set_aside(path, wait);
+    Ok(())
+}
+
+/// Renames a damaged file or folder. A link, FIFO or device is removed, because it has no content to keep, and a confined
+/// process may not create one, not even by renaming it.
+fn move_aside(path: &Path, wait: LockWait<'_>) -> Result<()> {
+    let kind = fs::symlink_metadata(path).map_err(|e| Error::disk("read", path, e))?.file_type();
+    if !kind.is_file() && !kind.is_dir() {
+        wait.progress.report(Event::Note(&format!("{} is not a file: replacing it", path.display())));
+        return disk::remove(path);
+    }
+    let aside = damaged_path(path);
+    disk::remove(&aside)?;
+    rename(path, &aside)?;
     report_set_aside(path, wait);
     Ok(())
 }
