@@ -6,8 +6,12 @@ mod cli;
 mod commands;
 mod exit;
 mod interrupt;
+#[cfg(feature = "manage")]
+mod json;
 mod report;
 mod sandbox;
+#[cfg(feature = "manage")]
+mod template;
 #[cfg(feature = "manage")]
 mod terminal;
 mod text;
