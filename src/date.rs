@@ -5,11 +5,10 @@ const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Au
 /// Days from 0000-03-01 to 1970-01-01.
 const EPOCH: i64 = 719_468;
 /// Days in 400 years, after which the Gregorian calendar repeats.
-#[cfg(feature = "tls")]
 const DAYS_PER_ERA: i64 = 146_097;
 const SECONDS_PER_DAY: i64 = 86_400;
-/// The first second of year 1, which is the zero value of a time in Go.
-pub(crate) const GO_ZERO: i64 = -62_135_596_800;
+/// The first second of year 1, in seconds since the Unix epoch. It is the zero value of a time in Go, and means an unknown one.
+pub const GO_ZERO_TIME: i64 = -62_135_596_800;
 
 /// A date and time in UTC. Fields are in their usual ranges; a day may be one that its month does not have.
 struct DateTime {
@@ -24,8 +23,12 @@ struct DateTime {
     second: i64,
 }
 
-/// Parses an RFC 3339 time, such as `2024-02-29T13:00:00.5+01:00`, to seconds since the epoch. Drops the fraction.
-pub(crate) fn parse_rfc_3339(text: &str) -> Option<i64> {
+/// Parses an RFC 3339 time, such as `2024-02-29T13:00:00.5+01:00`, to seconds since the Unix epoch. Drops the fraction.
+///
+/// ```
+/// assert_eq!(pullet::parse_rfc_3339("2024-02-29T13:00:00+01:00"), Some(1_709_208_000));
+/// ```
+pub fn parse_rfc_3339(text: &str) -> Option<i64> {
     let number = |range: std::ops::Range<usize>| digits(text.get(range)?);
     let time = DateTime {
         year: number(0..4)?,
@@ -60,9 +63,12 @@ pub(crate) fn parse_http(text: &str) -> Option<u64> {
     u64::try_from(seconds).ok()
 }
 
-/// Formats seconds since the epoch as an RFC 3339 time in UTC.
-#[cfg(feature = "tls")]
-pub(crate) fn format_rfc_3339(seconds: i64) -> String {
+/// Formats seconds since the Unix epoch as an RFC 3339 time in UTC.
+///
+/// ```
+/// assert_eq!(pullet::format_rfc_3339(1_709_208_000), "2024-02-29T12:00:00Z");
+/// ```
+pub fn format_rfc_3339(seconds: i64) -> String {
     let DateTime { year, month, day, hour, minute, second } = DateTime::from_seconds(seconds);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
@@ -86,7 +92,6 @@ impl DateTime {
         Some(days * SECONDS_PER_DAY + (hour * 60 + minute) * 60 + second)
     }
 
-    #[cfg(feature = "tls")]
     fn from_seconds(seconds: i64) -> Self {
         let (days, second) = (seconds.div_euclid(SECONDS_PER_DAY) + EPOCH, seconds.rem_euclid(SECONDS_PER_DAY));
         let (era, day) = (days.div_euclid(DAYS_PER_ERA), days.rem_euclid(DAYS_PER_ERA));
@@ -159,7 +164,6 @@ mod tests {
     }
 
     #[test]
-    #[cfg(feature = "tls")]
     fn formats_and_parses_the_same_times() {
         for (seconds, expected) in [
             (0, "1970-01-01T00:00:00Z"),

@@ -116,6 +116,7 @@ pub use cancel::Cancel;
 pub use client::{
     Artifact, ArtifactFile, Client, Configuration, Options, Pulled, RawDocument, Resolved, Sandbox, Streamed,
 };
+pub use date::{GO_ZERO_TIME, format_rfc_3339, parse_rfc_3339};
 pub use digest::Digest;
 pub use error::{Error, ErrorKind, Result};
 pub use escape::Escaped;

@@ -118,12 +118,33 @@ impl Image {
     /// When the image was made, in seconds since the Unix epoch. `None` if its config has no valid time, or Go's zero time,
     /// which programs write for an unknown one.
     pub fn created_unix(&self) -> Option<i64> {
-        date::parse_rfc_3339(self.created()?).filter(|seconds| *seconds != date::GO_ZERO)
+        date::parse_rfc_3339(self.created()?).filter(|seconds| *seconds != date::GO_ZERO_TIME)
     }
 
     /// The size of config and layers in bytes, compressed as in the store.
     pub fn size(&self) -> u64 {
         self.manifest.size()
+    }
+
+    /// The manifest's media type, digest and size. A pull stores every manifest with OCI media types.
+    pub fn manifest_descriptor(&self) -> &Descriptor {
+        &self.descriptor
+    }
+
+    /// The layers, from the base up.
+    pub fn layers(&self) -> impl Iterator<Item = &Descriptor> {
+        self.manifest.layers.iter().map(|layer| &layer.blob)
+    }
+
+    /// The digests of the uncompressed layers, from the base up.
+    pub fn diff_ids(&self) -> &[Digest] {
+        &self.config.diff_ids
+    }
+
+    /// Reads the image config from the store, and verifies it. It is JSON (image-spec, config.md), of at most
+    /// [`Limits::document`] bytes.
+    pub fn config(&self) -> Result<Vec<u8>> {
+        self.store.document(&self.manifest.config, Limits::default().document)
     }
 
     /// Whether a machine with this platform runs the architecture and variant of the image.

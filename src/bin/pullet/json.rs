@@ -64,11 +64,14 @@ pub(crate) fn indented(value: &Value) -> String {
     out
 }
 
-/// The members of an object in their order.
+/// The members of an object in their order. Rows of lists are sorted by name, as in Docker.
 pub(crate) fn members(value: &Value) -> Vec<(&str, &Value)> {
     let mut members: Vec<(&str, &Value)> =
         value.as_object().into_iter().flatten().map(|(name, value)| (name.as_str(), value)).collect();
-    // The sort is stable, and the map is sorted by name.
+    // The map is sorted by name, and the sort is stable.
+    if value.get("CreatedSince").is_some() {
+        return members;
+    }
     members.sort_by_key(|(name, _)| ORDER.iter().position(|known| known == name).unwrap_or(ORDER.len()));
     members
 }

@@ -5,9 +5,13 @@ mod advice;
 mod cli;
 mod commands;
 mod exit;
+#[cfg(feature = "manage")]
+mod filter;
 mod interrupt;
 #[cfg(feature = "manage")]
 mod json;
+#[cfg(feature = "manage")]
+mod listing;
 mod report;
 mod sandbox;
 #[cfg(feature = "manage")]

@@ -9,7 +9,11 @@ mod config;
 #[cfg(feature = "manage")]
 mod digest;
 #[cfg(feature = "manage")]
+mod history;
+#[cfg(feature = "manage")]
 mod images;
+#[cfg(feature = "manage")]
+mod inspect;
 #[cfg(feature = "manage")]
 mod login;
 #[cfg(feature = "manage")]
@@ -51,6 +55,10 @@ pub(crate) static TABLE: Table = Table {
                 #[cfg(feature = "manage")]
                 &images::COMMAND,
                 #[cfg(feature = "manage")]
+                &inspect::COMMAND,
+                #[cfg(feature = "manage")]
+                &history::COMMAND,
+                #[cfg(feature = "manage")]
                 &tag::COMMAND,
                 #[cfg(feature = "manage")]
                 &rmi::COMMAND,
@@ -83,8 +91,8 @@ pub(crate) static TABLE: Table = Table {
         Feature {
             name: "manage",
             commands: &[
-                "artifact", "config", "digest", "images", "login", "logout", "manifest", "prune", "rmi", "tag", "tags",
-                "verify",
+                "artifact", "config", "digest", "history", "images", "inspect", "login", "logout", "manifest", "prune",
+                "rmi", "tag", "tags", "verify",
             ],
         },
     ],
