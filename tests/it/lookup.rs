@@ -12,7 +12,7 @@ use kit::image::{Image, Layer, architecture, index, push_index};
 use kit::schema1;
 
 pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
-const CONTAINERD_NAME: &str = "io.containerd.image.name";
+pub const CONTAINERD_NAME: &str = "io.containerd.image.name";
 const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const NAME: &str = "r.example/team/app:1";
 

@@ -56,6 +56,13 @@ impl Failure {
         self
     }
 
+    /// Both failures as one, with the exit code of the first.
+    #[cfg(feature = "manage")]
+    pub(crate) fn and(mut self, other: &Self) -> Self {
+        self.0.text = format!("{}; {}", self.0.text, other.0.text);
+        self
+    }
+
     /// The same failure, if SIGTERM was the signal that interrupted the work.
     pub(crate) fn by_sigterm(mut self) -> Self {
         if self.kind() == Some(ErrorKind::Interrupted) {

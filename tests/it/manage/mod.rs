@@ -1,5 +1,7 @@
 //! Commands that manage the images in the store: names, removal, listing. No registry is contacted.
 
+mod golden;
+mod group;
 mod prune;
 mod rmi;
 mod tag;

@@ -82,6 +82,49 @@ fn images_without_a_name_go_and_their_layers_stay_for_others() {
 }
 
 #[test]
+fn filters_limit_what_goes() {
+    let home = Home::new();
+    let made = |seed: &str, created: &str, label: &str| {
+        Image::with_config(vec![Layer::of(&[file(seed, seed)])], |config| {
+            config["created"] = json!(created);
+            config["config"]["Labels"] = json!({ label: "1" });
+        })
+    };
+    let images = [
+        made("old", "2014-01-01T00:00:00Z", "a"),
+        made("older", "2013-01-01T00:00:00Z", "b"),
+        made("unknown", "0001-01-01T00:00:00Z", "a"),
+        made("future", "2999-01-01T00:00:00Z", "b"),
+    ];
+    let platform = format!("linux/{}", architecture());
+    let names = ["old", "older", "unknown", "future"];
+    let prune = |filters: &[&str]| {
+        let named = images.iter().zip(names);
+        let named = named.map(|(image, name)| named_entry(image, &platform, name)).collect::<Vec<_>>();
+        let artifact = entry(&home, "x/y", b"{\"blobs\":[]}", json!({ REF_NAME: "artifact" }));
+        write_store(&home, &images.iter().collect::<Vec<_>>(), &[], &[named, vec![artifact]].concat());
+        home.run(&[&["prune", "-a", "-f"], filters].concat()).exits(0);
+        home.names().join(" ")
+    };
+    let _ = fs::create_dir_all(home.store().join("blobs/sha256"));
+    assert_eq!(prune(&["--filter", "until=2013-06-01"]), "old unknown future artifact");
+    assert_eq!(prune(&["--filter", "until=24h"]), "unknown future artifact");
+    assert_eq!(prune(&["--filter", "label=a"]), "older future artifact");
+    assert_eq!(prune(&["--filter", "label=a=2"]), "old older unknown future artifact");
+    assert_eq!(prune(&["--filter", "label!=a"]), "old unknown artifact");
+    assert_eq!(
+        prune(&["--filter", "label=a", "--filter", "until=2020-01-01T00:00:00Z"]),
+        "older unknown future artifact"
+    );
+    assert_eq!(prune(&[]), "");
+    home.run(&["prune", "-f", "--filter", "dangling=true"]).exits(2).fails_in_one_line().says("until, label");
+}
+
+fn named_entry(image: &Image, platform: &str, name: &str) -> Value {
+    named(image.entry(platform), json!({ REF_NAME: name }))
+}
+
+#[test]
 fn partial_downloads_stay_until_all_goes() {
     let bench = Bench::new();
     let name = image("x").push(&bench.registry, "app", "1");

@@ -2,7 +2,7 @@
 //! each struct of options that it uses.
 
 use std::any::Any;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 
 use lexopt::{Arg, Parser};
 
@@ -40,6 +40,16 @@ pub(crate) struct Definitions {
 pub(crate) struct Table {
     pub(crate) sections: &'static [Section],
     pub(crate) features: &'static [Feature],
+    pub(crate) families: &'static [Family],
+    /// Commands that users of other tools expect, with the reason why they are missing, which names the tool to use.
+    pub(crate) elsewhere: &'static [(&'static [&'static str], &'static str)],
+}
+
+/// A word before other words that mean commands: `image ls`.
+pub(crate) struct Family {
+    pub(crate) name: &'static str,
+    /// The words, and the commands that they mean.
+    pub(crate) words: &'static [(&'static str, &'static str)],
 }
 
 /// Commands that help lists together.
@@ -60,6 +70,8 @@ pub(crate) enum Selected {
     /// No command, or an unknown one.
     Nothing,
     Command(&'static Command),
+    /// A word after which a command must follow.
+    Family(&'static Family),
     /// A command of a feature that is not compiled in.
     Unbuilt(&'static Feature),
 }
@@ -76,6 +88,14 @@ struct Given {
     spec: &'static Spec,
     /// Empty for a flag.
     value: OsString,
+}
+
+impl Table {
+    /// The command with this name.
+    pub(crate) fn command(&self, name: &OsStr) -> Option<&'static Command> {
+        let mut commands = self.sections.iter().flat_map(|section| section.commands);
+        commands.find(|command| name == command.name).copied()
+    }
 }
 
 impl CommandLine {
@@ -121,14 +141,27 @@ impl CommandLine {
     }
 
     fn parse_word(&mut self, word: OsString, table: &Table) -> Result<(), Failure> {
-        if !matches!(self.selected, Selected::Nothing) {
-            self.operands.push(word);
-            return Ok(());
-        }
-        let mut commands = table.sections.iter().flat_map(|section| section.commands);
-        if let Some(command) = commands.find(|command| word == command.name) {
+        let name = match self.selected {
+            Selected::Nothing => word.as_os_str(),
+            Selected::Family(family) => match family.words.iter().find(|(verb, _)| word == *verb) {
+                Some((_, name)) => OsStr::new(name),
+                None => return Err(self.misused(format!("unknown command {word:?} after {}", family.name))),
+            },
+            Selected::Command(_) | Selected::Unbuilt(_) => {
+                self.operands.push(word);
+                return Ok(());
+            }
+        };
+        if let Some(command) = table.command(name) {
             self.selected = Selected::Command(command);
             return Ok(());
+        }
+        if let Some(family) = table.families.iter().find(|family| name == family.name) {
+            self.selected = Selected::Family(family);
+            return Ok(());
+        }
+        if let Some((_, reason)) = table.elsewhere.iter().find(|(names, _)| names.iter().any(|other| name == *other)) {
+            return Err(Failure::usage(format!("{}: {reason}", name.display())));
         }
         let mut features = table.features.iter();
         if let Some(feature) = features.find(|feature| feature.commands.iter().any(|name| word == *name)) {
@@ -225,6 +258,7 @@ impl CommandLine {
     fn command_name(&self) -> Option<&'static str> {
         match self.selected {
             Selected::Command(command) => Some(command.name),
+            Selected::Family(family) => Some(family.name),
             Selected::Nothing | Selected::Unbuilt(_) => None,
         }
     }
@@ -271,6 +305,8 @@ mod tests {
     static TABLE: Table = Table {
         sections: &[Section { heading: "Commands", commands: &[&CUT] }],
         features: &[Feature { name: "glue", commands: &["glue"] }],
+        families: &[Family { name: "wood", words: &[("chop", "cut"), ("split", "axe"), ("fix", "glue")] }],
+        elsewhere: &[(&["paint", "axe"], "a brush or a smith does this")],
     };
 
     fn parse(words: &str) -> (CommandLine, Result<(), Failure>) {
@@ -327,6 +363,22 @@ mod tests {
             let failure = outcome.err().unwrap_or_else(|| panic!("{words}"));
             assert_eq!(failure.lines(), Some((expected, Some("see pullet cut --help"))), "{words}");
         }
+    }
+
+    #[test]
+    fn a_family_has_words_for_commands() {
+        assert_eq!(cut("wood chop -d 3 oak"), (Cut { depth: 3, ..Cut::default() }, "oak".into()));
+        for (words, expected) in [
+            ("wood saw", "unknown command \"saw\" after wood"),
+            ("wood --deep chop oak", "unknown option --deep"),
+            ("wood split", "axe: a brush or a smith does this"),
+            ("paint -x y", "paint: a brush or a smith does this"),
+        ] {
+            let text = parse(words).1.err().and_then(|failure| failure.lines().map(|(text, _)| text.to_owned()));
+            assert_eq!(text.as_deref(), Some(expected), "{words}");
+        }
+        assert!(matches!(parse("wood fix --bad").0.selected, Selected::Unbuilt(feature) if feature.name == "glue"));
+        assert!(matches!(parse("wood").0.selected, Selected::Family(_)));
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! Help texts, made from the tables of commands and options.
 
-use super::command::{Command, Table};
+use std::ffi::OsStr;
+
+use super::command::{Command, Family, Table};
 use super::common::COMMON;
 use super::options::{AnyGroup, Spec, specs};
 
@@ -41,6 +43,18 @@ pub(crate) fn of_program(table: &Table) -> String {
     push_heading(&mut text, COMMON.heading);
     push_options(&mut text, &COMMON);
     text.push_str(END);
+    text
+}
+
+/// The help of a word before commands. It does not list commands that are not compiled in.
+pub(crate) fn of_family(family: &Family, table: &Table) -> String {
+    let mut text = format!("Usage: pullet {} COMMAND [OPTION]… [ARGUMENT]…\n", family.name);
+    push_heading(&mut text, "Commands");
+    for (word, name) in family.words {
+        if let Some(command) = table.command(OsStr::new(name)) {
+            push_entry(&mut text, word, command.summary, COMMAND_COLUMN);
+        }
+    }
     text
 }
 

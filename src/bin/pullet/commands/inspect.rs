@@ -79,7 +79,7 @@ fn run(line: &CommandLine, common: &Common, reporter: &Reporter) -> Result<(), F
     for selector in &selectors {
         match describe(&store, selector) {
             Ok(value) => described.push(value),
-            Err(failure) => failures.add(failure, reporter),
+            Err(failure) => failures.add(failure),
         }
     }
     let text = match (template, format) {

@@ -33,6 +33,8 @@ mod unpack;
 #[cfg(feature = "manage")]
 mod verify;
 
+#[cfg(feature = "manage")]
+use crate::cli::command::Family;
 use crate::cli::command::{Feature, Section, Table};
 
 /// All commands, in the order of the program's help.
@@ -86,17 +88,64 @@ pub(crate) static TABLE: Table = Table {
             ],
         },
     ],
+    families: &[
+        #[cfg(feature = "manage")]
+        IMAGE,
+    ],
+    elsewhere: &[
+        #[cfg(feature = "manage")]
+        (&["build", "builder", "buildx", "bake"], "pullet does not build images: use buildah"),
+        #[cfg(feature = "manage")]
+        (&["push"], "pullet does not push images: use skopeo copy oci:STORE:NAME docker://NAME"),
+        #[cfg(feature = "manage")]
+        (&["run", "create", "start", "restart", "container"], RUN),
+        #[cfg(feature = "manage")]
+        (
+            &[
+                "attach", "commit", "cp", "exec", "kill", "logs", "pause", "port", "ps", "rename", "rm", "stats",
+                "stop", "top", "unpause", "update", "wait",
+            ],
+            "pullet has no containers: use crun or runc, or podman",
+        ),
+        #[cfg(feature = "manage")]
+        (&["compose", "network", "service", "stack", "swarm", "volume"], "pullet has no containers: use podman"),
+    ],
     features: &[
         Feature { name: "boot", commands: &["boot"] },
         Feature {
             name: "manage",
             commands: &[
-                "artifact", "config", "digest", "history", "images", "inspect", "login", "logout", "manifest", "prune",
-                "rmi", "tag", "tags", "verify",
+                "artifact", "config", "digest", "history", "image", "images", "inspect", "login", "logout", "manifest",
+                "prune", "rmi", "tag", "tags", "verify",
             ],
         },
     ],
 };
+
+/// Docker's words after `image`. Those without a command of this name are answered as the word alone.
+#[cfg(feature = "manage")]
+const IMAGE: Family = Family {
+    name: "image",
+    words: &[
+        ("build", "build"),
+        ("history", "history"),
+        ("import", "import"),
+        ("inspect", "inspect"),
+        ("list", "images"),
+        ("load", "load"),
+        ("ls", "images"),
+        ("prune", "prune"),
+        ("pull", "pull"),
+        ("push", "push"),
+        ("remove", "rmi"),
+        ("rm", "rmi"),
+        ("save", "save"),
+        ("tag", "tag"),
+    ],
+};
+
+#[cfg(feature = "manage")]
+const RUN: &str = "pullet does not run containers: use crun or runc with a root filesystem from pullet unpack";
 
 #[cfg(test)]
 mod tests {
@@ -123,6 +172,7 @@ mod tests {
     fn every_command_of_a_feature_exists() {
         let all: BTreeSet<&str> =
             TABLE.sections.iter().flat_map(|section| section.commands).map(|command| command.name).collect();
+        let all = all.into_iter().chain(TABLE.families.iter().map(|family| family.name)).collect::<BTreeSet<_>>();
         let optional = TABLE.features.iter().flat_map(|feature| feature.commands).copied();
         let expected: BTreeSet<&str> = optional.chain(["pull", "unpack"]).collect();
         assert_eq!(all, expected);

@@ -3,13 +3,14 @@
 use std::io::{self, IsTerminal as _, Write as _};
 use std::num::NonZeroUsize;
 
-use pullet::{Cancel, PruneOptions, Sandbox};
+use pullet::{Cancel, Image, PruneOptions, Sandbox};
 
 use super::rmi::print_removed;
 use crate::cli::command::{Command, CommandLine};
 use crate::cli::common::Common;
 use crate::cli::options::{Group, Opt};
 use crate::exit::Failure;
+use crate::filter::ImageFilter;
 use crate::report::Reporter;
 use crate::{interrupt, sandbox, text};
 
@@ -29,9 +30,12 @@ pub(super) static COMMAND: Command = Command {
 #[derive(Default)]
 struct Options {
     all: bool,
+    filters: Vec<String>,
     force: bool,
     keep: Option<NonZeroUsize>,
 }
+
+const FILTERS: [&str; 2] = ["until", "label"];
 
 static OPTIONS: Group<Options> = Group {
     heading: "Options",
@@ -45,14 +49,24 @@ static OPTIONS: Group<Options> = Group {
                 Ok(())
             },
         ),
+        Opt::value(
+            "--filter KEY=VALUE",
+            "remove only images made before a time (`until=24h`, `until=2026-01-31`), or with a label (`label=KEY[=VALUE]`, \
+             `label!=…`); may be given several times",
+            |options, value| {
+                options.filters.push(value.text()?.to_owned());
+                Ok(())
+            },
+        ),
         Opt::flag("-f, --force", "do not ask", |options| options.force = true),
     ],
 };
 
 fn run(line: &CommandLine, common: &Common, reporter: &Reporter) -> Result<(), Failure> {
-    let Options { all, force, keep } = line.options()?;
+    let Options { all, filters, force, keep } = line.options()?;
     let [] = line.operands()?;
     let store = common.store()?;
+    let filter = ImageFilter::parse(&filters, &FILTERS, &store)?;
     let mut options = PruneOptions::new().all(all).cancel(common.cancel.clone());
     if let Some(keep) = keep {
         options = options.keep(keep);
@@ -61,7 +75,12 @@ fn run(line: &CommandLine, common: &Common, reporter: &Reporter) -> Result<(), F
         return Ok(());
     }
     sandbox::enter(&Sandbox::new().store(&store), reporter);
-    let removed = store.prune(&options, None, reporter)?;
+    let mut accepts = |image: &Image| filter.accepts(image);
+    let removed = if filters.is_empty() {
+        store.prune(&options, None, reporter)?
+    } else {
+        store.prune(&options, Some(&mut accepts), reporter)?
+    };
     if common.is_quiet {
         return Ok(());
     }
@@ -77,7 +96,7 @@ fn warning(all: bool, keep: Option<NonZeroUsize>) -> String {
     let what = match (keep, all) {
         (Some(count), _) => format!("all images except the last {count} of each repository"),
         (None, true) => "all images".to_owned(),
-        (None, false) => "all images without a name".to_owned(),
+        (None, false) => "all dangling images".to_owned(),
     };
     format!("WARNING! This will remove {what}.\nAre you sure you want to continue? [y/N] ")
 }

@@ -55,7 +55,7 @@ fn run(line: &CommandLine, common: &Common, reporter: &Reporter) -> Result<(), F
             Ok(removed) => print_removed(&removed, ["Untagged", "Deleted"])?,
             Err(error) if force && error.kind() == ErrorKind::NotFound => reporter.note(&error.to_string()),
             Err(error) if error.kind() == ErrorKind::Interrupted => return Err(error.into()),
-            Err(error) => failures.add(error.into(), reporter),
+            Err(error) => failures.add(error.into()),
         }
     }
     failures.outcome()
@@ -73,12 +73,11 @@ pub(super) fn print_removed(removed: &Removed, [untagged, deleted]: [&str; 2]) -
 pub(super) struct Failures(Option<Failure>);
 
 impl Failures {
-    /// Keeps the first failure. Reports a later one at once.
-    pub(super) fn add(&mut self, failure: Failure, reporter: &Reporter) {
-        match &self.0 {
-            None => self.0 = Some(failure),
-            Some(_) => failure.lines().into_iter().for_each(|(text, _)| reporter.note(text)),
-        }
+    pub(super) fn add(&mut self, failure: Failure) {
+        self.0 = Some(match self.0.take() {
+            None => failure,
+            Some(first) => first.and(&failure),
+        });
     }
 
     pub(super) fn outcome(self) -> Result<(), Failure> {
