@@ -73,8 +73,9 @@ fn run(line: &CommandLine, common: &Common, reporter: &Reporter) -> Result<(), F
     let options: Options = line.options()?;
     let [word] = line.operands()?;
     let selector = selector(word)?;
-    sandbox::enter(&Sandbox::new(), reporter);
-    let image = common.store()?.select(&selector)?;
+    let store = common.store()?;
+    sandbox::enter(&Sandbox::new().stored(&store).offline(), reporter);
+    let image = store.select(&selector)?;
     let config: Value = serde_json::from_slice(&image.config()?).unwrap_or_default();
     let mut rows: Vec<Value> = Vec::new();
     for (position, step) in steps(&image, &config).iter().rev().enumerate() {

@@ -73,8 +73,8 @@ fn run(line: &CommandLine, common: &Common, reporter: &Reporter) -> Result<(), F
         None | Some("json") => None,
         Some(template) => Some(Template::parse(template)?),
     };
-    sandbox::enter(&Sandbox::new(), reporter);
     let store = common.store()?;
+    sandbox::enter(&Sandbox::new().stored(&store).offline(), reporter);
     let (mut described, mut failures) = (Vec::new(), Failures::default());
     for selector in &selectors {
         match describe(&store, selector) {

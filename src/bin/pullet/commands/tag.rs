@@ -26,6 +26,6 @@ fn run(line: &CommandLine, common: &Common, reporter: &Reporter) -> Result<(), F
     let [source, target] = line.operands()?;
     let (source, target) = (selector(source)?, name(target)?);
     let store = common.store()?;
-    sandbox::enter(&Sandbox::new().store(&store), reporter);
+    sandbox::enter(&Sandbox::new().store(&store).offline(), reporter);
     Ok(store.tag(&source, &target, &common.cancel, reporter)?)
 }
