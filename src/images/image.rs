@@ -143,7 +143,7 @@ impl Image {
 
     /// Reads the image config from the store, and verifies it. It is JSON (image-spec, config.md), of at most
     /// [`Limits::document`] bytes.
-    pub fn config(&self) -> Result<Vec<u8>> {
+    pub fn config_json(&self) -> Result<Vec<u8>> {
         self.store.document(&self.manifest.config, Limits::default().document)
     }
 

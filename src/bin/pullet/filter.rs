@@ -82,7 +82,7 @@ impl ImageFilter {
         if self.labels.is_empty() {
             return Ok(true);
         }
-        let config: Value = serde_json::from_slice(&image.config()?).unwrap_or_default();
+        let config: Value = serde_json::from_slice(&image.config_json()?).unwrap_or_default();
         let labels = config.pointer("/config/Labels").unwrap_or(&Value::Null);
         Ok(self.labels.iter().all(|label| label.accepts(labels)))
     }

@@ -76,7 +76,7 @@ fn run(line: &CommandLine, common: &Common, reporter: &Reporter) -> Result<(), F
     let store = common.store()?;
     sandbox::enter(&Sandbox::new().stored(&store).offline(), reporter);
     let image = store.select(&selector)?;
-    let config: Value = serde_json::from_slice(&image.config()?).unwrap_or_default();
+    let config: Value = serde_json::from_slice(&image.config_json()?).unwrap_or_default();
     let mut rows: Vec<Value> = Vec::new();
     for (position, step) in steps(&image, &config).iter().rev().enumerate() {
         let id = match (position, options.no_trunc) {

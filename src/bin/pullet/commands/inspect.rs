@@ -116,7 +116,7 @@ fn fill(value: &mut Value) {
 
 fn describe(store: &Store, selector: &Selector) -> Result<Value, Failure> {
     let image = store.select(selector)?;
-    let config: Value = serde_json::from_slice(&image.config()?).unwrap_or_default();
+    let config: Value = serde_json::from_slice(&image.config_json()?).unwrap_or_default();
     let text = |name: &str| config.get(name).and_then(Value::as_str).unwrap_or_default();
     let names = Names::of(store, &image)?;
     let descriptor = image.manifest_descriptor();

@@ -145,7 +145,7 @@ const IMAGE: Family = Family {
 };
 
 #[cfg(feature = "manage")]
-const RUN: &str = "pullet does not run containers: use crun or runc with a root filesystem from pullet unpack";
+const RUN: &str = "pullet does not run containers: use crun or runc with a bundle from pullet unpack --bundle";
 
 #[cfg(test)]
 mod tests {
