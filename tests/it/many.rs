@@ -65,6 +65,32 @@ fn a_waiting_pull_resumes_the_download_of_a_killed_one() {
     bench.home.run(&["verify"]).exits(0);
 }
 
+/// Between opening a partial file and locking it, the holder of the lock may have renamed it. Then it is not the one to
+/// write to, and the file that has its name now is not the one that was verified.
+#[test]
+fn does_not_use_a_partial_file_that_was_renamed_while_it_was_locked() {
+    let (bench, image) = (Bench::new(), image());
+    bench.pull(&Image::small("first")).exits(0);
+    let name = image.push(&bench.registry, "app", "2");
+    let (path, moved) = (partial(&bench, &image), bench.home.path("moved"));
+    let begun = &image.layers[0].blob[..1000];
+    fs::write(&path, begun).unwrap();
+    let held = File::options().write(true).open(&path).unwrap();
+    held.lock().unwrap();
+    let running = bench.home.pullet(&["pull", &name]).start();
+    let descriptors = PathBuf::from(format!("/proc/{}/fd", running.id()));
+    until("the partial file is open", || {
+        let mut links = fs::read_dir(&descriptors).unwrap().flatten();
+        links.any(|link| fs::read_link(link.path()).is_ok_and(|target| target == path))
+    });
+    fs::rename(&path, &moved).unwrap();
+    fs::write(&path, "other bytes").unwrap();
+    held.unlock().unwrap();
+    running.wait().exits(0);
+    assert_eq!(fs::read(&moved).unwrap(), begun, "written to a file that is no partial file any more");
+    bench.home.run(&["verify", &name]).exits(0);
+}
+
 #[test]
 fn fetches_a_blob_again_that_is_removed_during_the_pull() {
     let (bench, image, latch) = (Bench::new(), image(), Latch::default());
