@@ -13,6 +13,7 @@ mod filesystems;
 mod fuzz;
 mod image;
 mod mem;
+mod mutants;
 mod packages;
 mod push;
 mod registry;
@@ -91,6 +92,12 @@ const COMMANDS: &[Command] = &[
             "--traces: only check the order of the calls and the modes of the files in runs without a fault",
         ],
         run: Run::With(crash::run),
+    },
+    Command {
+        name: "mutants",
+        arguments: "[--sample COUNT [--seed SEED]] [NAME...]",
+        about: &["break the promises of SECURITY.md one by one in a copy of src; a test must notice each"],
+        run: Run::With(mutants::run),
     },
     Command {
         name: "fuzz",

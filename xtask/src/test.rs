@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-use crate::{Result, cargo, crash, cross, debian, disk, fuzz, mem, shell, show, size, tidy};
+use crate::{Result, cargo, crash, cross, debian, disk, fuzz, mem, mutants, shell, show, size, tidy};
 
 struct Step {
     name: &'static str,
@@ -20,6 +20,7 @@ const STEPS: &[Step] = &[
     Step { name: "size", run: size::run },
     Step { name: "manual", run: manual },
     Step { name: "crash", run: crash::sample },
+    Step { name: "mutants", run: mutants::sample },
     Step { name: "cross", run: cross::first_tier },
     Step { name: "tests", run: tests },
 ];

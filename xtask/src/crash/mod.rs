@@ -43,7 +43,9 @@ pub fn run(words: &[&str]) -> Result {
     let start = Instant::now();
     let binary = cargo::build("release")?;
     if options.only_traces {
-        return check_traces(&binary, options.scenario.as_deref());
+        check_traces(&binary, options.scenario.as_deref())?;
+        println!("the traces are as promised; done in {}", show::seconds(start.elapsed()));
+        return Ok(());
     }
     let folder = folder()?;
     let tally = sweep(&options, &binary, folder.path())?;
@@ -70,9 +72,12 @@ pub fn run(words: &[&str]) -> Result {
 /// their files.
 pub fn check_traces(binary: &Path, scenario: Option<&str>) -> Result {
     let folder = folder()?;
-    let worker = Worker::new(binary, folder.path(), scenario)?;
-    println!("the traces of {} are as promised", show::count(worker.prepared.len(), "scenario"));
-    Ok(())
+    Worker::new(binary, folder.path(), scenario).map(drop)
+}
+
+/// Fails if there is no scenario with this name.
+pub fn find_scenario(name: &str) -> Result {
+    scenario::find(name).map(drop)
 }
 
 /// A folder for the runs.

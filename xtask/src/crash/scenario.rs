@@ -88,6 +88,13 @@ pub const SCENARIOS: &[Scenario] = &[
 const NOTHING: Scenario =
     Scenario { name: "", before: &[], words: &[], arrange: |_| Ok(()), is_ordinary: false, has_threads: false };
 
+/// The scenario with this name.
+pub fn find(name: &str) -> Result<&'static Scenario> {
+    let found = SCENARIOS.iter().find(|scenario| scenario.name == name);
+    let names = || SCENARIOS.iter().map(|scenario| scenario.name).collect::<Vec<_>>().join("; ");
+    found.ok_or_else(|| format!("no scenario {name:?}; there are: {}", names()))
+}
+
 fn empty_index(place: &Place) -> Result {
     let text = "{\"schemaVersion\":2,\"mediaType\":\"application/vnd.oci.image.index.v1+json\",\"manifests\":[]}";
     disk::write(&place.store().join(INDEX), text)

@@ -6,7 +6,7 @@ use std::process::Command;
 use super::images;
 use super::place::{NOBODY, Place, State};
 use super::promises;
-use super::scenario::{SCENARIOS, Scenario};
+use super::scenario::{self, SCENARIOS, Scenario};
 use super::server::{LOGIN, Server};
 use super::trace::{self, Call, FAULTS, Point};
 use crate::{Result, debian, disk, shell};
@@ -43,12 +43,12 @@ impl Worker {
         let server = images::serve();
         let mut worker = Self { binary: copy, folder: folder.to_owned(), server, prepared: Vec::new() };
         let is_root = debian::is_root()?;
-        let is_chosen = |scenario: &&Scenario| only.is_none_or(|only| scenario.name == only);
-        if let Some(only) = only.filter(|_| !SCENARIOS.iter().any(|scenario| is_chosen(&scenario))) {
-            let names: Vec<_> = SCENARIOS.iter().map(|scenario| scenario.name).collect();
-            return Err(format!("no scenario {only:?}; there are: {}", names.join("; ")));
+        if let Some(only) = only {
+            scenario::find(only)?;
         }
-        for scenario in SCENARIOS.iter().filter(is_chosen).filter(|scenario| is_root || !scenario.is_ordinary) {
+        let is_chosen =
+            |scenario: &&Scenario| only.is_none_or(|only| scenario.name == only) && (is_root || !scenario.is_ordinary);
+        for scenario in SCENARIOS.iter().filter(is_chosen) {
             let prepared = worker.prepare(scenario).map_err(|reason| format!("{}: {reason}", scenario.name))?;
             worker.prepared.push(prepared);
         }
