@@ -12,10 +12,10 @@ use kit::bench::{Bench, unpack};
 use kit::image::{Image, Layer};
 
 const ACCESS: &str = "system.posix_acl_access";
-const DEFAULT: &str = "system.posix_acl_default";
+pub const DEFAULT: &str = "system.posix_acl_default";
 
 /// An ACL as the kernel has it in an xattr. It gives user 65534 all permissions.
-fn acl() -> Vec<u8> {
+pub fn acl() -> Vec<u8> {
     let mut list = 2_u32.to_le_bytes().to_vec();
     let entries =
         [(0x01_u16, 7_u16, u32::MAX), (0x02, 7, 65534), (0x04, 5, u32::MAX), (0x10, 7, u32::MAX), (0x20, 5, u32::MAX)];
@@ -35,7 +35,7 @@ fn xattrs(path: &Path) -> Vec<String> {
 }
 
 #[track_caller]
-fn assert_none_below(path: &Path) {
+pub fn assert_none_below(path: &Path) {
     assert_eq!(xattrs(path), Vec::<String>::new(), "{}", path.display());
     if path.symlink_metadata().unwrap().is_dir() {
         for entry in fs::read_dir(path).unwrap() {

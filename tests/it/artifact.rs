@@ -1,7 +1,9 @@
 //! `pullet artifact` verifies files and writes them under their titles, either all of them or none.
 
+use rustix::fs::XattrFlags;
 use serde_json::{Value, json};
 
+use crate::acl;
 use kit::bench::Bench;
 use kit::digest::sha256;
 use kit::fault::{Fault, on};
@@ -69,6 +71,14 @@ fn names_files_by_their_titles() {
     std::fs::create_dir(bench.home.path("empty")).unwrap();
     bench.home.run(&["artifact", "-q", &bench.registry.name("app"), &bench.home.arg("empty")]).exits(0).prints("");
     assert_same("the files", expected, &listing(&bench.home.path("empty")));
+}
+
+#[test]
+fn the_default_acl_around_the_folder_is_not_inherited() {
+    let bench = Bench::new();
+    rustix::fs::setxattr(bench.home.path(""), acl::DEFAULT, &acl::acl(), XattrFlags::empty()).unwrap();
+    fetch(&bench, &artifact(&FILES), &FILES).exits(0);
+    acl::assert_none_below(&bench.home.path("out"));
 }
 
 #[test]

@@ -235,6 +235,19 @@ fn calls_the_helper_of_the_registry() {
     assert_eq!(calls(&bench.home), format!("get {host}\n"));
 }
 
+/// Anybody may be able to write to a folder that depends on where the program is started.
+#[test]
+fn runs_no_helper_in_a_relative_folder_of_the_path() {
+    let (bench, name) = bench_for("robot");
+    helper(&bench.home, "own", &helper_output("robot", PASSWORD));
+    write(&bench.home, "home/.docker/config.json", r#"{"credsStore":"own"}"#);
+    for path in ["bin", "./bin:/usr/bin:/bin"] {
+        let outcome = bench.home.pullet(&["pull", &name]).env("PATH", path).run().exits_in(path, 4);
+        outcome.says("docker-credential-own: not found on PATH");
+    }
+    assert_eq!(calls(&bench.home), "");
+}
+
 #[test]
 fn falls_back_to_the_file_if_a_helper_has_no_credentials() {
     let (bench, name) = bench_for("robot");

@@ -182,6 +182,13 @@ fn rejects_impossible_sizes() {
         m["layers"][0]["size"] = json!(i64::MAX);
         m["layers"][1]["size"] = json!(i64::MAX);
     });
+    let entry = image().entry("linux/amd64").to_string();
+    let size = entry.split("\"size\":").nth(1).and_then(|rest| rest.split([',', '}']).next()).unwrap();
+    for to in ["-1", "9223372036854775808", "18446744073709551615"] {
+        let entry = entry.replacen(&format!("\"size\":{size}"), &format!("\"size\":{to}"), 1);
+        let index = format!("{{\"schemaVersion\":2,\"mediaType\":\"{OCI_INDEX}\",\"manifests\":[{entry}]}}");
+        check_bytes(&format!("a manifest's size is {to}"), OCI_INDEX, index.as_bytes(), &[11]);
+    }
     check_edit("a layer without a size", &[11], |m| drop(m["layers"][0].as_object_mut().unwrap().remove("size")));
     check_edit("a config of five megabytes", &[11], |m| m["config"]["size"] = json!(5 << 20));
 }

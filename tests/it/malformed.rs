@@ -131,7 +131,9 @@ fn refuses_impossible_sizes_and_numbers() {
         ("a FIFO", fifo("l")),
     ] {
         refused(&format!("{kind} with a body"), &[file("f", "1"), entry.clone().body([b'x'; 512])]);
-        refused(&format!("{kind} with a size"), &[file("f", "1"), entry.pax("size", "512").body([b'x'; 512])]);
+        let sized = entry.pax("size", "512");
+        refused(&format!("{kind} with a size"), &[file("f", "1"), sized.clone().body([b'x'; 512])]);
+        refused(&format!("{kind} with the size of the next entry"), &[file("f", "1"), sized, file("g", "2")]);
     }
 }
 

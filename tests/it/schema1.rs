@@ -293,6 +293,7 @@ fn refuses_signatures_that_do_not_match_the_bytes() {
         ("a tail that is not base64", vec![json!({ "formatLength": length, "formatTail": "***" })]),
         ("no tail", vec![json!({ "formatLength": length })]),
         ("a tail with more content", vec![protected(length, evil)]),
+        ("a tail with another member", vec![protected(length, b",\"other\":1}")]),
         ("an empty tail", vec![protected(length, b"")]),
     ];
     for (case, protected) in cases {

@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 use super::list::Mutation;
 use crate::{Result, cargo, disk, shell};
 
+/// What is in the root folder and is not part of the source. In a linked worktree, `.git` is a file.
+const OTHERS: [&str; 2] = ["target", ".git"];
+
 pub struct Tree {
     root: PathBuf,
     target: PathBuf,
@@ -23,20 +26,18 @@ impl Tree {
     pub fn copy(folder: &Path) -> Result<Self> {
         let tree = Self { root: folder.join("tree"), target: folder.join("target") };
         disk::create_folder(&tree.root)?;
-        let listed = shell::read(
-            shell::program("git")
-                .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
-                .current_dir(cargo::root()),
-        )?;
-        let names: BTreeSet<&str> = listed.split('\0').filter(|name| cargo::root().join(name).is_file()).collect();
+        let names: BTreeSet<PathBuf> = files(&cargo::root())?.into_iter().collect();
         for name in &names {
             tree.update(name)?;
         }
-        tree.remove_others(&tree.root, &names)?;
+        for name in files(&tree.root)?.iter().filter(|name| !names.contains(*name)) {
+            let path = tree.root.join(name);
+            disk::named("remove", &path, std::fs::remove_file(&path))?;
+        }
         Ok(tree)
     }
 
-    fn update(&self, name: &str) -> Result {
+    fn update(&self, name: &Path) -> Result {
         let (from, to) = (cargo::root().join(name), self.root.join(name));
         let bytes = disk::read_bytes(&from)?;
         if disk::read_bytes(&to).is_ok_and(|old| old == bytes) {
@@ -44,19 +45,6 @@ impl Tree {
         }
         disk::create_folder(to.parent().unwrap_or(&self.root))?;
         disk::write(&to, bytes)
-    }
-
-    /// Removes files that are no longer in the source tree.
-    fn remove_others(&self, folder: &Path, names: &BTreeSet<&str>) -> Result {
-        for path in disk::list(folder)? {
-            let name = path.strip_prefix(&self.root).ok().and_then(Path::to_str);
-            if path.is_dir() {
-                self.remove_others(&path, names)?;
-            } else if !name.is_some_and(|name| names.contains(name)) {
-                disk::named("remove", &path, std::fs::remove_file(&path))?;
-            }
-        }
-        Ok(())
     }
 
     /// Builds the program and returns its path.
@@ -80,6 +68,20 @@ impl Tree {
         disk::write(&path, original.replacen(mutation.old, mutation.new, 1))?;
         Ok(Changed { path, original })
     }
+}
+
+/// The files below a source tree, relative to it.
+fn files(root: &Path) -> Result<Vec<PathBuf>> {
+    let others = OTHERS.map(|name| root.join(name));
+    let (mut files, mut pending) = (Vec::new(), vec![root.to_owned()]);
+    while let Some(path) = pending.pop() {
+        if path.is_dir() {
+            pending.extend(disk::list(&path)?.into_iter().filter(|path| !others.contains(path)));
+        } else {
+            files.extend(path.strip_prefix(root).map(Path::to_owned));
+        }
+    }
+    Ok(files)
 }
 
 impl Changed {

@@ -119,8 +119,8 @@ pub const MUTATIONS: &[Mutation] = &[
         name: "removal-crosses-mounts",
         promise: "the removal of a leftover never enters a mount",
         file: "unpack/remove.rs",
-        old: "            if fs::fstat(&child)?.st_dev != device {",
-        new: "            if false {",
+        old: "Mode::empty(), ResolveFlags::NO_XDEV)",
+        new: "Mode::empty(), ResolveFlags::empty())",
         noticed_by: NoticedBy::Test("bounds::the_removal_of_a_leftover_never_enters_a_mount"),
     },
     Mutation {

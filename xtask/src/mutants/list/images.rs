@@ -17,7 +17,7 @@ pub const MUTATIONS: &[Mutation] = &[
         file: "verify.rs",
         old: "if read_through_interrupts(&mut self.inner, &mut [0])? > 0 {",
         new: "if false {",
-        noticed_by: NoticedBy::Test("verify::a_wrong_size_is_a_mismatch"),
+        noticed_by: NoticedBy::Test("verify::a_broken_layer_is_never_kept"),
     },
     Mutation {
         name: "diff-id-ignored",
@@ -121,7 +121,7 @@ pub const MUTATIONS: &[Mutation] = &[
         file: "target/staging.rs",
         old: "    remove_acls(staging.as_fd()).map_err(|e| Error::disk(\"remove the ACL of\", path, e))?;\n",
         new: "",
-        noticed_by: NoticedBy::Test("acl::the_default_acl_around_a_target_is_not_inherited"),
+        noticed_by: NoticedBy::Test("artifact::the_default_acl_around_the_folder_is_not_inherited"),
     },
     Mutation {
         name: "checksum-ignored",
