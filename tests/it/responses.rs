@@ -18,6 +18,13 @@ fn rejects_contradictory_http_responses() {
         ("a signed length", on("/manifests/").length(format!("+{length}"))),
         ("two lengths", raw(&format!("Content-Length: {length}\r\nContent-Length: 1\r\n"), &body)),
         ("two lengths in one", on("/manifests/").length(format!("{length}, 1"))),
+        (
+            "a length and chunks",
+            raw(
+                &format!("Content-Length: {length}\r\nTransfer-Encoding: chunked\r\n"),
+                &format!("{length:x}\r\n{body}\r\n0\r\n\r\n"),
+            ),
+        ),
         ("a length beyond the body", on("/manifests/").length((length + 1).to_string())),
         ("a closed connection", on("/manifests/").cut(10)),
         ("an encoding that was not requested", on("/manifests/").gzip()),

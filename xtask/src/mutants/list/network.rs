@@ -23,8 +23,8 @@ pub const MUTATIONS: &[Mutation] = &[
         name: "credentials-sent-again",
         promise: "credentials are not sent again after a redirect back",
         file: "registry/redirect.rs",
-        old: "    let mut redirects = 0;\n    while is_redirect(&response) {\n        redirects += 1;",
-        new: "    let mut redirects = 0;\n    let (first, all) = (response.url().clone(), headers);\n    while is_redirect(&response) {\n        headers = if location(&response)?.same_origin(&first) { all } else { headers };\n        redirects += 1;",
+        old: "    let mut redirects = 0;\n    while is_redirect(&response) {\n        redirects += 1;\n        if redirects > limits.redirects {\n            return Err(Limits::exceeded(\"redirects\", limits.redirects).context(format!(\"GET {}\", response.url())));\n        }\n        let next = location(&response)?;\n        if !next.same_origin(response.url()) {\n            headers = Headers { authorization: None, extra: &[], ..headers };\n        }\n",
+        new: "    let mut redirects = 0;\n    let (first, all) = (response.url().clone(), headers);\n    while is_redirect(&response) {\n        redirects += 1;\n        if redirects > limits.redirects {\n            return Err(Limits::exceeded(\"redirects\", limits.redirects));\n        }\n        let next = location(&response)?;\n        headers = if next.same_origin(&first) { all } else { Headers { authorization: None, extra: &[], ..headers } };\n",
         noticed_by: NoticedBy::Test("redirect::the_same_origin_gets_the_credentials_and_a_redirect_back_does_not"),
     },
     Mutation {
