@@ -120,6 +120,8 @@ pub use date::{GO_ZERO_TIME, format_rfc_3339, parse_rfc_3339};
 pub use digest::Digest;
 pub use error::{Error, ErrorKind, Result};
 pub use escape::Escaped;
+#[cfg(feature = "manage")]
+pub use images::Layered;
 pub use images::{Image, PruneOptions, RemoveOptions, Removed, Selector, UnpackOptions};
 pub use limits::Limits;
 pub use oci::credentials::Credentials;

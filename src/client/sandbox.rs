@@ -53,6 +53,20 @@ impl Sandbox {
         self
     }
 
+    /// Adds the trees of layers in a store, as [`Image::unpack_layered`](crate::Image::unpack_layered) makes them. Entries of
+    /// all kinds can be created there.
+    #[cfg(feature = "manage")]
+    pub fn layers(self, store: &Store) -> Self {
+        self.add(&store.layers(), FolderUse::Tree)
+    }
+
+    /// Adds a store from which images are removed, and the trees of layers in it if there are any.
+    #[cfg(feature = "manage")]
+    pub fn removal(self, store: &Store) -> Self {
+        let sandbox = self.store(store);
+        if store.layers().is_dir() { sandbox.layers(store).devices(false) } else { sandbox }
+    }
+
     /// Adds a store that is read. Reading is never denied, but root may need a capability to read a store in the folder of
     /// another user.
     pub fn stored(mut self, store: &Store) -> Self {

@@ -104,23 +104,40 @@ impl<'a> Assembly<'a> {
         }
     }
 
+    /// True if a layer has an entry for the root of the tree.
+    #[cfg(feature = "manage")]
+    pub(crate) fn has_root_entry(&self) -> bool {
+        self.tree.has_root_entry()
+    }
+
     /// Publishes the tree at its target, and reports what was left out.
     pub(crate) fn publish(self) -> Result<Tally> {
+        let progress = self.progress;
+        let tally = self.publish_silently()?;
+        report_left_out(&tally, progress);
+        Ok(tally)
+    }
+
+    /// Publishes the tree at its target.
+    pub(crate) fn publish_silently(self) -> Result<Tally> {
         let finished = self.tree.finish()?;
         self.staging.publish()?;
         finished.set_root_mode()?;
-        let tally = finished.tally;
-        let left_out = [
-            (tally.owners, "owners left out: this process cannot give files to them"),
-            (tally.devices, "device nodes left out"),
-            (tally.xattrs, "extended attributes left out: not for images to set, or refused by the filesystem"),
-        ];
-        for (count, what) in left_out {
-            if count > 0 {
-                self.progress.report(Event::Note(&format!("{count} {what}")));
-            }
+        Ok(finished.tally)
+    }
+}
+
+/// Reports what was left out of a tree.
+pub(super) fn report_left_out(tally: &Tally, progress: &dyn Progress) {
+    let left_out = [
+        (tally.owners, "owners left out: this process cannot give files to them"),
+        (tally.devices, "device nodes left out"),
+        (tally.xattrs, "extended attributes left out: not for images to set, or refused by the filesystem"),
+    ];
+    for (count, what) in left_out {
+        if count > 0 {
+            progress.report(Event::Note(&format!("{count} {what}")));
         }
-        Ok(tally)
     }
 }
 

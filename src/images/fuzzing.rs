@@ -11,7 +11,7 @@ use crate::unpack::{Tally, Tree, UnpackConfig};
 
 /// Unpacks uncompressed layers into `target` and publishes the tree.
 pub fn unpack(layers: &[Vec<u8>], target: &Path, limits: &Limits) -> Result<Tally> {
-    let config = UnpackConfig { devices: true, limits: limits.clone(), cancel: Cancel::default() };
+    let config = UnpackConfig { devices: true, overlay: None, limits: limits.clone(), cancel: Cancel::default() };
     let staging = Staging::begin(target, &config.cancel)?;
     let mut tree = Tree::new(staging.open_tree()?, config)?;
     for layer in layers {

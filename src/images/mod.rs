@@ -12,6 +12,8 @@ mod convert;
 #[cfg(fuzzing)]
 mod fuzzing;
 mod image;
+#[cfg(feature = "manage")]
+mod layered;
 mod layers;
 mod lookup;
 mod prune;
@@ -20,6 +22,8 @@ mod selector;
 mod space;
 mod tag;
 mod unpack_options;
+#[cfg(feature = "manage")]
+mod unused_trees;
 
 pub(crate) use self::assembly::Assembly;
 pub(crate) use self::choice::{ChosenContent, DocumentSource, SourceDocument, StoredDocument, choose};
@@ -27,6 +31,8 @@ pub(crate) use self::convert::{convert_schema1, find_converted};
 #[cfg(fuzzing)]
 pub use self::fuzzing::unpack;
 pub use self::image::Image;
+#[cfg(feature = "manage")]
+pub use self::layered::Layered;
 pub(crate) use self::layers::{ImageLayer, image_layers};
 pub use self::prune::PruneOptions;
 pub use self::remove::{RemoveOptions, Removed};

@@ -6,6 +6,8 @@ use std::num::NonZeroUsize;
 use super::image::Image;
 use super::lookup::images_of;
 use super::remove::{Removed, Report, is_same};
+#[cfg(feature = "manage")]
+use super::unused_trees::remove_unused_trees;
 use crate::cancel::Cancel;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
@@ -76,6 +78,10 @@ impl Store {
         let report = Report::new(self, &unwanted);
         removal.unname(&|entry| unwanted.iter().any(|other| is_same(other, entry))).map_err(context)?;
         let swept = removal.sweep(Sweep::All).map_err(context)?;
+        #[cfg(feature = "manage")]
+        if !swept.has_obstacle {
+            remove_unused_trees(self, &options.cancel).map_err(context)?;
+        }
         let mut removed = report.removed(self, swept).map_err(context)?;
         if options.all {
             removed.bytes += removal.remove_partial_blobs().map_err(context)?;

@@ -3,6 +3,8 @@
 use super::image::Image;
 use super::lookup::images_of;
 use super::selector::{Selected, Selector};
+#[cfg(feature = "manage")]
+use super::unused_trees::remove_unused_trees;
 use crate::advice::Advice;
 use crate::cancel::Cancel;
 use crate::digest::Digest;
@@ -81,6 +83,10 @@ impl Store {
         let is_unwanted = |entry: &ImageEntry| entries.iter().any(|unwanted| is_same(unwanted, entry));
         removal.unname(&is_unwanted).map_err(context)?;
         let swept = removal.sweep(Sweep::Of(&entries)).map_err(context)?;
+        #[cfg(feature = "manage")]
+        if !swept.has_obstacle {
+            remove_unused_trees(self, &options.cancel).map_err(context)?;
+        }
         report.removed(self, swept).map_err(context)
     }
 

@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 
 use crate::cancel::Cancel;
 use crate::limits::Limits;
-use crate::unpack::UnpackConfig;
+use crate::unpack::{Overlay, UnpackConfig};
 
 /// Options of an unpacking.
 #[derive(Clone, Debug)]
@@ -12,13 +12,14 @@ use crate::unpack::UnpackConfig;
 pub struct UnpackOptions {
     devices: bool,
     pub(super) jobs: usize,
+    overlay: Option<Overlay>,
     pub(super) limits: Limits,
     pub(super) cancel: Cancel,
 }
 
 impl Default for UnpackOptions {
     fn default() -> Self {
-        Self { devices: true, jobs: 1, limits: Limits::default(), cancel: Cancel::default() }
+        Self { devices: true, jobs: 1, overlay: None, limits: Limits::default(), cancel: Cancel::default() }
     }
 }
 
@@ -51,6 +52,20 @@ impl UnpackOptions {
 
     /// The options that the unpack module needs.
     pub(super) fn config(&self) -> UnpackConfig {
-        UnpackConfig { devices: self.devices, limits: self.limits.clone(), cancel: self.cancel.clone() }
+        let (limits, cancel) = (self.limits.clone(), self.cancel.clone());
+        UnpackConfig { devices: self.devices, overlay: self.overlay, limits, cancel }
+    }
+
+    /// The options for one of several trees that overlayfs mounts together. They have all device nodes, because they are
+    /// shared.
+    #[cfg(feature = "manage")]
+    pub(super) fn for_overlay(&self, overlay: Overlay) -> Self {
+        Self { overlay: Some(overlay), devices: true, ..self.clone() }
+    }
+
+    /// The options for one of several threads, which can be cancelled alone and starts no thread itself.
+    #[cfg(feature = "manage")]
+    pub(super) fn for_worker(&self) -> Self {
+        Self { jobs: 1, cancel: self.cancel.child(), ..self.clone() }
     }
 }

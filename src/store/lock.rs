@@ -2,6 +2,7 @@
 //!
 //! - `lock` is held while `index.json` changes.
 //! - A partial blob is locked by the process that fills it.
+//! - `layers.lock` is held by the process that makes trees of layers.
 //! - `prune.lock` is held shared by every process that relies on blobs that have no name yet, from its first look at
 //!   the store until the name is in the index. Removing unnamed blobs takes the lock exclusively before it looks for
 //!   them.
@@ -21,6 +22,7 @@ const LOCK_POLL: Duration = Duration::from_millis(50);
 const ATTEMPTS_UNTIL_REPORT: u32 = 20;
 const INDEX: &str = "lock";
 const PRUNE: &str = "prune.lock";
+const LAYERS: &str = "layers.lock";
 
 /// What ends the wait for a lock that another process holds, and who learns of it.
 #[derive(Clone, Copy)]
@@ -35,8 +37,8 @@ pub(crate) struct LockWait<'a> {
 pub(crate) struct PruneGuard(#[expect(dead_code, reason = "holds the lock until it is dropped")] Option<File>);
 
 /// The lock files.
-pub(super) fn files(root: &Path) -> [PathBuf; 2] {
-    [root.join(INDEX), root.join(PRUNE)]
+pub(super) fn files(root: &Path) -> [PathBuf; 3] {
+    [root.join(INDEX), root.join(PRUNE), root.join(LAYERS)]
 }
 
 /// Prevents the removal of unnamed blobs. Waits for a removal that is running.
@@ -64,6 +66,15 @@ pub(super) fn remove(root: &Path, wait: LockWait<'_>) -> Result<PruneGuard> {
 /// Locks the index in order to change it.
 pub(super) fn index(root: &Path, wait: LockWait<'_>) -> Result<File> {
     let path = root.join(INDEX);
+    let file = open_private(&path)?;
+    exclusive(&file, &path, wait)?;
+    Ok(file)
+}
+
+/// Locks the trees of layers in order to make some.
+#[cfg(feature = "manage")]
+pub(super) fn layers(root: &Path, wait: LockWait<'_>) -> Result<File> {
+    let path = root.join(LAYERS);
     let file = open_private(&path)?;
     exclusive(&file, &path, wait)?;
     Ok(file)

@@ -109,6 +109,41 @@ impl Store {
         lock::keep(&self.root, wait)
     }
 
+    /// The folder for the trees of layers.
+    #[cfg(feature = "manage")]
+    pub(crate) fn layers(&self) -> PathBuf {
+        self.root.join("layers")
+    }
+
+    /// Creates the folder for the trees of layers, which only its owner may enter. Other tools that read the layout ignore it.
+    /// Returns its real path.
+    #[cfg(feature = "manage")]
+    pub(crate) fn layer_folder(&self) -> Result<PathBuf> {
+        let folder = self.layers();
+        create_private_folder(&folder)?;
+        folder.canonicalize().map_err(|e| Error::disk("find", &folder, e))
+    }
+
+    /// Creates a folder in [`layer_folder`](Self::layer_folder), and returns its real path.
+    #[cfg(feature = "manage")]
+    pub(crate) fn layer_subfolder(&self, name: &str) -> Result<PathBuf> {
+        let folder = self.layer_folder()?.join(name);
+        create_folder(&folder)?;
+        Ok(folder)
+    }
+
+    /// The paths of the folders that [`layer_subfolder`](Self::layer_subfolder) created.
+    #[cfg(feature = "manage")]
+    pub(crate) fn layer_subfolders(&self) -> Result<Vec<PathBuf>> {
+        disk::files(&self.layers())
+    }
+
+    /// Waits until no other process makes trees of layers.
+    #[cfg(feature = "manage")]
+    pub(crate) fn lock_layers(&self, wait: LockWait<'_>) -> Result<File> {
+        lock::layers(&self.root, wait)
+    }
+
     /// Prevents the removal of unnamed blobs for a reader, if that needs no waiting.
     pub(crate) fn keep(&self) -> PruneGuard {
         lock::keep_if_free(&self.root)

@@ -13,7 +13,7 @@ use crate::error::{Error, ErrorKind, Result};
 /// give a name to another image.
 pub(super) fn check_owner(root: &Path) -> Result<()> {
     check_folder(root, root)?;
-    for folder in ["blobs", "blobs/sha256", "blobs/sha512", "ingest"] {
+    for folder in ["blobs", "blobs/sha256", "blobs/sha512", "ingest", "layers"] {
         check_folder(root, &root.join(folder))?;
     }
     Ok(())

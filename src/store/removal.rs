@@ -38,6 +38,8 @@ pub(crate) struct Swept {
     pub(crate) blobs: Vec<Digest>,
     /// The sizes of the files in bytes.
     pub(crate) bytes: u64,
+    /// True if it is unknown which blobs are needed. Then none was removed.
+    pub(crate) has_obstacle: bool,
 }
 
 impl<'a> Removal<'a> {
@@ -69,6 +71,7 @@ impl<'a> Removal<'a> {
         if let Some(obstacle) = &needed.obstacle {
             let text = format!("no blob was removed, because it is unknown which are needed: {obstacle}");
             self.wait.progress.report(Event::Note(&text));
+            swept.has_obstacle = true;
             return Ok(swept);
         }
         self.unname(&|entry| entry.signed().is_some() && !needed.is_marked(&entry.manifest.digest))?;

@@ -108,6 +108,13 @@ impl Staging {
         fs::openat(&tree, folder, DIRECTORY_FLAGS, Mode::empty()).map_err(|e| failed(e.into()))
     }
 
+    /// Adds a symlink to the tree.
+    #[cfg(feature = "manage")]
+    pub(crate) fn add_link(&self, name: &str, target: &Path) -> Result<()> {
+        fs::symlinkat(target, self.open_tree()?, name)
+            .map_err(|e| Error::disk("create a link next to", &self.target, e))
+    }
+
     /// Adds a small file to the tree. Publishing syncs it.
     #[cfg(feature = "manage")]
     pub(crate) fn add_file(&self, name: &str, content: &[u8]) -> Result<()> {

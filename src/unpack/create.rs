@@ -48,6 +48,7 @@ fn set_root_metadata(layer: &mut LayerWriter<'_>, entry: &TarEntry) -> Result<()
     if !matches!(entry.kind, EntryKind::Directory) {
         return Err(Error::new(ErrorKind::Unsafe, "unsafe name: the entry of the root is not a directory"));
     }
+    *layer.has_root_entry = true;
     layer.root.leave()?;
     let fd = layer.root.enter(b"")?.open(b".").map_err(|e| failed("open", b".", e))?;
     set_directory_metadata(layer, b"", fd, entry, Origin::Existing)?;
@@ -138,6 +139,10 @@ fn create_directory(layer: &mut LayerWriter<'_>, path: &SafePath, entry: &TarEnt
                 origin = Origin::Existing;
             } else {
                 create_replacing(layer, path, &|directory, name| directory.create_directory(name))?;
+                if let Some(overlay) = layer.apart() {
+                    // What it replaces removed a directory of lower layers.
+                    directory.open(path.name()).and_then(|fd| overlay.set_opaque(fd)).map_err(failed_create)?;
+                }
             }
         }
         Err(e) => return Err(failed_create(e)),
@@ -203,12 +208,12 @@ fn create_device(
     kind: FileType,
     number: DeviceNumber,
 ) -> Result<()> {
-    if !layer.policy.devices {
+    // overlayfs refuses the device 0:0 to everyone, because it is its whiteout. Other devices may still be created there.
+    let is_whiteout = kind == FileType::CharacterDevice && number.major == 0 && number.minor == 0;
+    if !layer.policy.devices || (is_whiteout && layer.overlay.is_some()) {
         return skip_device(layer, path);
     }
     layer.enter(path)?;
-    // overlayfs refuses the device 0:0 to everyone, because it is its whiteout. Other devices may still be created there.
-    let is_whiteout = kind == FileType::CharacterDevice && number.major == 0 && number.minor == 0;
     let created = create_replacing(layer, path, &|directory, name| {
         match directory.create_device(name, kind, number) {
             // A user namespace has the capability but may not use it.
@@ -231,6 +236,10 @@ fn skip_device(layer: &mut LayerWriter<'_>, path: &SafePath) -> Result<()> {
     let cancel = layer.cancel;
     let directory = layer.enter(path)?;
     remove_tree(directory, path.name(), cancel).map_err(|e| failed("remove", path.as_bytes(), e))?;
+    if let Some(overlay) = layer.apart() {
+        let created = overlay.create_whiteout(layer.root.current()?, path.name());
+        created.map_err(|e| failed("create the whiteout", path.as_bytes(), e))?;
+    }
     layer.tally.devices += 1;
     layer.skipped_devices.insert(path);
     Ok(())
@@ -255,6 +264,20 @@ fn create_hard_link(layer: &mut LayerWriter<'_>, path: &SafePath, target: &[u8])
         Some(source) => source.stat(target_path.name()).map_err(|e| failed("read", target, e))?,
         None => None,
     };
+    if let (Some(overlay), Some(source)) = (layer.apart(), &source) {
+        let is_gone = match &stat {
+            Some(stat) => {
+                overlay.is_whiteout(source, target_path.name(), stat).map_err(|e| failed("read", target, e))?
+            }
+            None => true,
+        };
+        if is_gone && !layer.skipped_devices.contains(&target_path) {
+            return Err(layer.root.needs_lower());
+        }
+        if is_gone {
+            return skip_device(layer, path);
+        }
+    }
     let (Some(source), Some(stat)) = (source, stat) else {
         if layer.skipped_devices.contains(&target_path) {
             return skip_device(layer, path);

@@ -127,6 +127,12 @@ impl AsFd for OpenDirectory {
     }
 }
 
+/// Opens a directory by its path. Links on the way are followed, but it is not one.
+#[cfg(feature = "manage")]
+pub(crate) fn open_directory(path: &std::path::Path) -> crate::error::Result<OwnedFd> {
+    fs::open(path, DIRECTORY_FLAGS, Mode::empty()).map_err(|e| crate::error::Error::disk("open", path, e))
+}
+
 /// Returns the access and modification time.
 #[allow(clippy::unnecessary_cast, reason = "the fields have other types on 32-bit targets")]
 pub(super) fn times_of(stat: &Stat) -> Timestamps {

@@ -3,6 +3,7 @@
 use super::directory::OpenDirectory;
 use super::metadata::Policy;
 use super::modes::DeferredModes;
+use super::overlay::Overlay;
 use super::remove::remove_tree;
 use super::root::{Root, failed};
 use super::tally::Tally;
@@ -19,6 +20,10 @@ pub(super) struct LayerWriter<'a> {
     pub(super) tally: &'a mut Tally,
     pub(super) deferred_modes: &'a mut DeferredModes,
     pub(super) skipped_devices: &'a mut SkippedDevices,
+    /// For a tree that overlayfs mounts together with others.
+    pub(super) overlay: Option<Overlay>,
+    /// Set if the layer has an entry for the root.
+    pub(super) has_root_entry: &'a mut bool,
     /// True if the tree has files in [`AUFS_LINKS`].
     pub(super) has_aufs_links: bool,
     /// `None` on the first layer, because no lower layer exists for a whiteout to apply to.
@@ -40,6 +45,11 @@ impl SkippedDevices {
 }
 
 impl LayerWriter<'_> {
+    /// How to tell overlayfs what the layer removes; `None` if layers are merged.
+    pub(super) fn apart(&self) -> Option<Overlay> {
+        self.overlay.filter(|overlay| overlay.is_apart())
+    }
+
     /// Enters the directory of `path`. Creates it and its parents if they are missing.
     pub(super) fn enter(&mut self, path: &SafePath) -> Result<&OpenDirectory> {
         self.root.enter(path.parent())?;

@@ -9,6 +9,8 @@ mod directory;
 mod layer_writer;
 mod metadata;
 mod modes;
+#[cfg_attr(not(feature = "manage"), path = "no_overlay.rs")]
+mod overlay;
 mod remove;
 mod root;
 mod tally;
@@ -22,6 +24,11 @@ use rustix::fs::Mode;
 
 pub(crate) use self::acl::remove_acls;
 pub(crate) use self::directory::DIRECTORY_FLAGS;
+#[cfg(feature = "manage")]
+pub(crate) use self::directory::open_directory;
+pub(crate) use self::overlay::Overlay;
+#[cfg(feature = "manage")]
+pub(crate) use self::overlay::{OverlayForm, copy_metadata};
 pub(crate) use self::remove::remove_tree;
 pub(crate) use self::root::{Root, failed};
 pub use self::tally::Tally;
@@ -45,6 +52,8 @@ use crate::verify::{Size, Verified};
 pub(crate) struct UnpackConfig {
     /// Create device nodes if this process is root.
     pub(crate) devices: bool,
+    /// For a tree that overlayfs mounts together with others.
+    pub(crate) overlay: Option<Overlay>,
     pub(crate) limits: Limits,
     pub(crate) cancel: Cancel,
 }
@@ -59,6 +68,8 @@ pub(crate) struct Tree {
     skipped_devices: SkippedDevices,
     /// The number of layers that were applied.
     layers: usize,
+    /// True if a layer has an entry for the root.
+    has_root_entry: bool,
     /// Bytes of holes in sparse files. The archive does not contain them, but the limit counts them.
     holes: u64,
 }
@@ -74,18 +85,23 @@ pub(crate) struct FinishedTree {
 impl Tree {
     /// Starts a tree in the empty directory `root`.
     pub(crate) fn new(root: OwnedFd, config: UnpackConfig) -> Result<Self> {
-        let policy =
-            Policy::of_process(&root, config.devices).map_err(|e| Error::disk("create a file in", "the tree", e))?;
+        let devices = config.devices && config.overlay.is_none_or(Overlay::may_have_devices);
+        let policy = Policy::of_process(&root, devices).map_err(|e| Error::disk("create a file in", "the tree", e))?;
         // An image may have no entry for its root. Then the root is an implied directory.
         set_implied_metadata(&root).map_err(|e| Error::disk("set attributes of", "the tree", e))?;
+        let mut root = Root::new(root, &config.limits, &config.cancel);
+        if config.overlay.is_some_and(Overlay::is_apart) {
+            root.set_apart();
+        }
         Ok(Self {
-            root: Root::new(root, &config.limits, &config.cancel),
+            root,
             config,
             policy,
             tally: Tally::default(),
             deferred_modes: DeferredModes::default(),
             skipped_devices: SkippedDevices::default(),
             layers: 0,
+            has_root_entry: false,
             holes: 0,
         })
     }
@@ -111,6 +127,12 @@ impl Tree {
         &self.root
     }
 
+    /// Returns true if a layer has an entry for the root.
+    #[cfg(feature = "manage")]
+    pub(crate) fn has_root_entry(&self) -> bool {
+        self.has_root_entry
+    }
+
     /// Sets the deferred modes of directories. Call [`FinishedTree::set_root_mode`] after publishing.
     pub(crate) fn finish(mut self) -> Result<FinishedTree> {
         self.root.leave()?;
@@ -130,6 +152,8 @@ impl Tree {
             tally: &mut self.tally,
             deferred_modes: &mut self.deferred_modes,
             skipped_devices: &mut self.skipped_devices,
+            overlay: self.config.overlay,
+            has_root_entry: &mut self.has_root_entry,
             has_aufs_links: false,
             written,
         };
@@ -173,6 +197,9 @@ fn apply_entry<R: Read>(layer: &mut LayerWriter<'_>, entry: &TarEntry, entries: 
     if kind == NameKind::Plain || is_aufs_link {
         layer.has_aufs_links |= is_aufs_link;
         return create_entry(layer, &path, entry, entries);
+    }
+    if let Some(overlay) = layer.apart() {
+        return overlay.apply_whiteout(layer.root, &path, kind);
     }
     // In the first layer a whiteout has nothing to remove.
     let Some(written) = &mut layer.written else { return Ok(()) };

@@ -49,6 +49,9 @@ pub(crate) struct Root {
     kept_open: Option<(Vec<u8>, Found)>,
     /// Inodes of the implied parents that were created since the last call of [`take_created`](Root::take_created).
     created: RefCell<Vec<u64>>,
+    /// True if the tree has one layer without those below it. Then a directory that is missing may be in one of those.
+    is_apart: bool,
+    is_lower_needed: Cell<bool>,
 }
 
 /// A directory that a path led to.
@@ -78,7 +81,26 @@ impl Root {
             depth: 0,
             kept_open: None,
             created: RefCell::default(),
+            is_apart: false,
+            is_lower_needed: Cell::new(false),
         }
+    }
+
+    /// From here on, a missing directory is an error, because lower layers may have it.
+    pub(super) fn set_apart(&mut self) {
+        self.is_apart = true;
+    }
+
+    /// Returns true if the work failed because the layer cannot be unpacked without those below it.
+    #[cfg(feature = "manage")]
+    pub(crate) fn is_lower_needed(&self) -> bool {
+        self.is_lower_needed.get()
+    }
+
+    /// Returns the error for a layer that cannot be unpacked without those below it.
+    pub(super) fn needs_lower(&self) -> Error {
+        self.is_lower_needed.set(true);
+        Error::new(ErrorKind::Internal, "a layer needs those below it")
     }
 
     /// From here on, checks directories for a default ACL when they are entered.
@@ -207,6 +229,16 @@ impl Root {
 
     /// Opens the directory `path`, with one system call if possible.
     fn resolve(&self, path: &[u8], if_missing: IfMissing) -> Result<Option<Found>> {
+        let if_missing = if self.is_apart { IfMissing::ReturnNone } else { if_missing };
+        let found = self.resolve_links(path, if_missing)?;
+        if found.is_none() && self.is_apart {
+            return Err(self.needs_lower());
+        }
+        Ok(found)
+    }
+
+    /// Opens the directory `path`. Follows links one by one if it has any.
+    fn resolve_links(&self, path: &[u8], if_missing: IfMissing) -> Result<Option<Found>> {
         let depth = components(path).count();
         if depth >= self.depth_limit {
             return Err(self.too_deep());

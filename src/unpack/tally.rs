@@ -16,3 +16,15 @@ pub struct Tally {
     /// Extended attributes that were left out, because images may not set them or the filesystem refused them.
     pub xattrs: u64,
 }
+
+impl Tally {
+    /// Adds the counts of another tree.
+    #[cfg(feature = "manage")]
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.entries += other.entries;
+        self.bytes = self.bytes.saturating_add(other.bytes);
+        self.owners += other.owners;
+        self.devices += other.devices;
+        self.xattrs += other.xattrs;
+    }
+}

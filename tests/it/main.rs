@@ -35,6 +35,7 @@ mod headers;
 mod hostile;
 mod jobs;
 mod large;
+mod layered;
 mod limits;
 mod login;
 mod lookup;

@@ -12,20 +12,24 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// The programs that tests run, and the packages that have them.
-const PACKAGES: [(&str, &str); 14] = [
+const PACKAGES: [(&str, &str); 18] = [
     ("cp", "coreutils"),
     ("debootstrap", "debootstrap"),
     ("docker-registry", "docker-registry"),
     ("gzip", "gzip"),
     ("ldd", "libc-bin"),
+    ("mount", "mount"),
     ("nginx", "nginx-light"),
     ("runc", "runc"),
     ("script", "bsdutils"),
     ("setfattr", "attr"),
     ("sh", "dash"),
+    ("setpriv", "util-linux"),
     ("skopeo", "skopeo"),
     ("tar", "tar"),
     ("umoci", "umoci"),
+    ("umount", "mount"),
+    ("unshare", "util-linux"),
     ("zstd", "zstd"),
 ];
 

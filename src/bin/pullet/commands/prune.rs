@@ -74,7 +74,7 @@ fn run(line: &CommandLine, common: &Common, reporter: &Reporter) -> Result<(), F
     if !force && !is_confirmed(&warning(all, keep), &common.cancel)? {
         return Ok(());
     }
-    sandbox::enter(&Sandbox::new().store(&store).offline(), reporter);
+    sandbox::enter(&Sandbox::new().removal(&store).offline(), reporter);
     let mut accepts = |image: &Image| filter.accepts(image);
     let removed = if filters.is_empty() {
         store.prune(&options, None, reporter)?

@@ -46,7 +46,7 @@ fn run(line: &CommandLine, common: &Common, reporter: &Reporter) -> Result<(), F
         return Err(line.missing(COMMAND.arguments));
     }
     let store = common.store()?;
-    sandbox::enter(&Sandbox::new().store(&store).offline(), reporter);
+    sandbox::enter(&Sandbox::new().removal(&store).offline(), reporter);
     let options = RemoveOptions::new().force(force).cancel(common.cancel.clone());
     let mut failures = Failures::default();
     for selector in &selectors {

@@ -46,6 +46,23 @@ struct Options {
     no_devices: bool,
     #[cfg(feature = "manage")]
     is_bundle: bool,
+    #[cfg(feature = "manage")]
+    is_layered: bool,
+}
+
+#[cfg(feature = "manage")]
+impl Options {
+    /// Fails if options exclude each other.
+    fn check(&self, line: &CommandLine) -> Result<(), Failure> {
+        let conflict = match (self.is_bundle, self.is_layered) {
+            (true, true) => "--bundle and --layered exclude each other",
+            (true, false) if self.is_streamed => "--stream and --bundle exclude each other",
+            (false, true) if self.is_streamed => "--stream and --layered exclude each other",
+            (false, true) if self.no_devices => "--layered shares its trees, so it cannot leave out device nodes",
+            _ => return Ok(()),
+        };
+        Err(line.misused(conflict))
+    }
 }
 
 /// When to ask the registry.
@@ -84,6 +101,13 @@ static OPTIONS: Group<Options> = Group {
              from the image's config",
             |options| options.is_bundle = true,
         ),
+        #[cfg(feature = "manage")]
+        Opt::flag(
+            "--layered",
+            "keep one tree for each layer in the store, shared between images; fill DIR with links to them, and print the \
+             options with which `mount -t overlay` mounts the image",
+            |options| options.is_layered = true,
+        ),
     ],
 };
 
@@ -107,9 +131,7 @@ impl Unpack {
             return Err(line.misused("--stream asks the registry, which --pull never forbids"));
         }
         #[cfg(feature = "manage")]
-        if options.is_streamed && options.is_bundle {
-            return Err(line.misused("--stream and --bundle exclude each other"));
-        }
+        options.check(line)?;
         Ok(Self { registry, options, name: name(word)?, target: target.into() })
     }
 }
@@ -120,11 +142,9 @@ fn run(line: &CommandLine, common: &Common, reporter: &Reporter) -> Result<(), F
     let options = unpack.registry.unpack_options().devices(!unpack.options.no_devices);
     let stored = unpack.stored_image(&store)?;
     #[cfg(feature = "manage")]
-    if unpack.options.is_bundle {
+    if unpack.options.is_bundle || unpack.options.is_layered {
         let image = unpack.fetch_unless_stored(stored, &store, reporter)?;
-        let tally = image.unpack_bundle(&unpack.target, &options, reporter)?;
-        unpack.report(tally, reporter);
-        return Ok(());
+        return unpack.unpack_other(&image, &options, reporter);
     }
     let tally = match stored {
         Some(image) => {
@@ -143,12 +163,37 @@ impl Unpack {
         reporter.note(&format!("Unpacked {} into {target}: {} entries, {bytes}", self.name, tally.entries));
     }
 
+    /// Unpacks the image as a bundle or in layers.
+    #[cfg(feature = "manage")]
+    fn unpack_other(&self, image: &Image, options: &UnpackOptions, reporter: &Reporter) -> Result<(), Failure> {
+        if self.options.is_bundle {
+            self.report(image.unpack_bundle(&self.target, options, reporter)?, reporter);
+            return Ok(());
+        }
+        let layered = image.unpack_layered(&self.target, options, reporter)?;
+        let (entries, bytes) = (layered.tally.entries, text::bytes(layered.tally.bytes));
+        let (name, trees) = (&self.name, layered.unpacked);
+        reporter.note(&format!("Unpacked {name} in layers: {trees} new trees, {entries} entries, {bytes}"));
+        if layered.is_relative {
+            reporter.note(
+                "The mount options are relative to DIR, because they would be too long otherwise: run mount there",
+            );
+        }
+        let mut line = layered.mount_options;
+        line.push("\n");
+        text::print(line.as_encoded_bytes())
+    }
+
     /// Enters the sandbox, and pulls the image unless it is in the store.
     #[cfg(feature = "manage")]
     fn fetch_unless_stored(&self, stored: Option<Image>, store: &Store, reporter: &Reporter) -> Result<Image, Failure> {
-        let sandbox = Sandbox::new().target(&self.target);
+        let mut sandbox = self.sandbox();
+        if self.options.is_layered {
+            // A whiteout is a device node, which ordinary users may create.
+            sandbox = sandbox.store(store).layers(store).devices(true);
+        }
         if let Some(image) = stored {
-            sandbox::enter(&sandbox, reporter);
+            sandbox::enter(&sandbox.stored(store).offline(), reporter);
             return Ok(image);
         }
         let client = self.registry.client()?;
