@@ -56,6 +56,9 @@ pub enum Advice {
     RaiseLimit(Limit),
     /// Remove corrupt blobs with [`Store::verify`](crate::Store::verify), then pull the image again.
     RepairStore,
+    /// The publisher should sign the images of the index too, because a name with the digest of one of them does not lead to
+    /// the index.
+    SignImagesOfIndex,
     /// Leave device nodes out: [`UnpackOptions::devices`](crate::UnpackOptions::devices).
     SkipDevices,
     /// Allow this host as a token endpoint: [`Options::token_realm`](crate::Options::token_realm).

@@ -2,7 +2,7 @@
 //! tools can read, or unpacks it as a root filesystem.
 //!
 //! ```text
-//! Reference ─→ Client::resolve ─→ Resolved ─→ Client::fetch ─→ Image ─→ Image::unpack ─→ a root filesystem
+//! Reference ─→ Client::resolve ─→ Resolved ─→ Client::fetch ─→ AdmittedImage ─→ unpack ─→ a root filesystem
 //!              manifest, platform              config, layers   in a Store
 //! ```
 //!
@@ -103,7 +103,6 @@ mod registry;
 mod store;
 mod target;
 #[cfg(feature = "trust")]
-#[allow(dead_code, unused_imports, reason = "the gate that uses it follows")]
 mod trust;
 mod unpack;
 mod verify;
@@ -122,7 +121,7 @@ pub use error::{Error, ErrorKind, Result};
 pub use escape::Escaped;
 #[cfg(feature = "manage")]
 pub use images::Layered;
-pub use images::{Image, PruneOptions, RemoveOptions, Removed, Selector, UnpackOptions};
+pub use images::{AdmittedImage, Image, PruneOptions, RemoveOptions, Removed, Selector, UnpackOptions};
 pub use limits::Limits;
 pub use oci::credentials::Credentials;
 pub use oci::descriptor::Descriptor;

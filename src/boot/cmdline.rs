@@ -17,7 +17,8 @@ const LINE_LIMIT: usize = 64 << 10;
 /// Default of `pullet.wait` in seconds.
 const WAIT: u32 = 60;
 /// The parameters that begin with `pullet.`.
-const KNOWN: [&str; 6] = ["pullet.image", "pullet.digest", "pullet.ca", "pullet.root", "pullet.overlay", "pullet.wait"];
+const KNOWN: [&str; 7] =
+    ["pullet.image", "pullet.digest", "pullet.ca", "pullet.key", "pullet.root", "pullet.overlay", "pullet.wait"];
 
 /// The parameters for a boot.
 #[derive(Debug, PartialEq)]
@@ -26,6 +27,8 @@ pub(super) struct Parameters {
     pub(super) image: String,
     pub(super) digest: Option<Digest>,
     pub(super) ca: Option<PathBuf>,
+    /// All values of `pullet.key`.
+    pub(super) keys: Vec<PathBuf>,
     pub(super) root: RootLocation,
     pub(super) overlay: Option<Tmpfs>,
     pub(super) wait: Duration,
@@ -65,7 +68,7 @@ pub(super) fn read_cmdline(path: Option<&Path>) -> Result<Vec<u8>> {
 }
 
 impl Parameters {
-    /// Parses a command line. If a parameter is repeated, the last one counts.
+    /// Parses a command line. If a parameter other than `pullet.key` is repeated, the last one counts.
     pub(super) fn parse(line: &[u8]) -> Result<Self> {
         for word in Words(line).filter(|word| word.name.starts_with(b"pullet.")) {
             if !KNOWN.iter().any(|known| known.as_bytes() == word.name) {
@@ -93,6 +96,7 @@ impl Parameters {
             image,
             digest,
             ca: value_of(line, "pullet.ca")?.map(PathBuf::from),
+            keys: values_of(line, "pullet.key")?.into_iter().map(PathBuf::from).collect(),
             root,
             overlay,
             wait: Duration::from_secs(seconds.into()),
@@ -103,15 +107,13 @@ impl Parameters {
 
 /// Returns the last value of a parameter, or `None` if the parameter is missing.
 fn value_of(line: &[u8], name: &str) -> Result<Option<String>> {
-    let Some(word) = Words(line).filter(|word| word.name == name.as_bytes()).last() else { return Ok(None) };
-    let value = word.value.unwrap_or_default();
-    if value.is_empty() {
-        return Err(malformed(&format!("{name} has no value")));
-    }
-    match std::str::from_utf8(value) {
-        Ok(text) => Ok(Some(text.to_owned())),
-        Err(_) => Err(malformed(&format!("{name} is not UTF-8"))),
-    }
+    let last = Words(line).filter(|word| word.name == name.as_bytes()).last();
+    last.map(|word| word.text(name)).transpose()
+}
+
+/// Returns all values of a parameter.
+fn values_of(line: &[u8], name: &str) -> Result<Vec<String>> {
+    Words(line).filter(|word| word.name == name.as_bytes()).map(|word| word.text(name)).collect()
 }
 
 fn parse_root(text: &str) -> Result<RootLocation> {
@@ -174,6 +176,20 @@ struct Word<'a> {
     name: &'a [u8],
     /// The text after the equals sign, if there is one.
     value: Option<&'a [u8]>,
+}
+
+impl Word<'_> {
+    /// The value, which must not be empty. `name` is for the error.
+    fn text(&self, name: &str) -> Result<String> {
+        let value = self.value.unwrap_or_default();
+        if value.is_empty() {
+            return Err(malformed(&format!("{name} has no value")));
+        }
+        match std::str::from_utf8(value) {
+            Ok(text) => Ok(text.to_owned()),
+            Err(_) => Err(malformed(&format!("{name} is not UTF-8"))),
+        }
+    }
 }
 
 /// Iterates over the parameters of a command line. The grammar is that of `next_arg` in the kernel's lib/cmdline.c: spaces
@@ -276,6 +292,7 @@ mod tests {
             digest: None,
             ca: None,
             root: RootLocation::Memory(tmpfs(None)),
+            keys: Vec::new(),
             overlay: None,
             wait: Duration::from_secs(60),
             init: None,
@@ -288,7 +305,7 @@ mod tests {
         let hex = "0123456789abcdef".repeat(4);
         let line = format!(
             "pullet.image=x init=/bin/x pullet.image=r.io/app:1 pullet.digest=sha256:{hex} pullet.ca=\"/a b.pem\" \
-             pullet.root=/dev/vda pullet.overlay=tmpfs:50% pullet.wait=5 init=/bin/init -- pullet.image=no"
+             pullet.root=/dev/vda pullet.key=/a.pub pullet.overlay=tmpfs:50% pullet.wait=5 pullet.key=/b.pub init=/bin/init -- pullet.image=no"
         );
         let expected = Parameters {
             image: "r.io/app:1".to_owned(),
@@ -296,6 +313,7 @@ mod tests {
             ca: Some("/a b.pem".into()),
             root: RootLocation::Device("/dev/vda".into()),
             overlay: Some(tmpfs(Some("50%"))),
+            keys: vec!["/a.pub".into(), "/b.pub".into()],
             wait: Duration::from_secs(5),
             init: Some("/bin/init".to_owned()),
         };
@@ -325,6 +343,7 @@ mod tests {
             ("pullet.image", "pullet.image has no value"),
             ("pullet.image=", "pullet.image has no value"),
             ("pullet.image=a pullet.image=", "pullet.image has no value"),
+            ("pullet.image=a pullet.key=/a pullet.key=", "pullet.key has no value"),
             ("pullet.image=a init", "init has no value"),
             ("pullet.image=a init=\"/bin/sh -c\"", "init is not a plain path"),
             ("pullet.image=a pullet.digset=sha256:0", "unknown parameter pullet.digset"),

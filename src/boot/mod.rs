@@ -69,6 +69,12 @@ impl BootParameters {
         self.0.ca.as_deref()
     }
 
+    /// The files with public keys of which one must have signed the image:
+    /// [`Options::verify_key`](crate::Options::verify_key).
+    pub fn key_files(&self) -> &[PathBuf] {
+        &self.0.keys
+    }
+
     /// Adds the digest of `pullet.digest` to the name.
     fn pin(&self, name: &Reference) -> Result<Reference> {
         let Some(digest) = self.0.digest else { return Ok(name.clone()) };
@@ -190,6 +196,9 @@ impl Boot<'_> {
             // The registry responded, but the attempt failed: now with retries.
             None => client.find_manifest(self.name, None, self.progress)?,
         };
+        // Before a tree that exists is used, because an earlier boot may have demanded no signature.
+        let admitted = client.admit_resolved(resolved, None)?;
+        let resolved = admitted.resolved();
         let is_from_index = resolved.digest != resolved.descriptor.digest;
         let platform = is_from_index.then_some(&client.platform);
         let path = Path::new(TREES).join(tree_name(&resolved.digest, platform));
@@ -199,7 +208,7 @@ impl Boot<'_> {
         // Remove what an interrupted boot has left.
         let is_tree = |name: &str| name.starts_with("sha256-") || name.starts_with("sha512-");
         Staging::sweep(Path::new(TREES), &is_tree, &client.options.cancel);
-        let tally = client.stream_admitted(client.admit(resolved)?, &path, self.options)?.tally;
+        let tally = client.stream_admitted(admitted, &path, self.options)?.tally;
         Ok(Tree { path, tally: Some(tally) })
     }
 

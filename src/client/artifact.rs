@@ -49,7 +49,7 @@ impl Client {
     pub fn artifact(&self, name: &Reference, target: &Path, progress: &dyn Progress) -> Result<Artifact> {
         let resolved = self.find_manifest(name, None, progress);
         let fetched = resolved
-            .and_then(|resolved| self.admit(resolved))
+            .and_then(|resolved| self.admit_resolved(resolved, None))
             .and_then(|admitted| self.fetch_artifact(admitted, target));
         fetched.map_err(|e| e.context(format!("artifact {name}")))
     }

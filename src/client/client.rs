@@ -42,6 +42,7 @@ impl Client {
     /// default. Unless [`Options::system_configuration`] is off, the environment is read here, and the files for proxies,
     /// mirrors and certificates when they are needed.
     pub fn new(mut options: Options) -> Result<Self> {
+        options.verification.check()?;
         let platform = options.platform.clone().unwrap_or_else(host::platform);
         let connections = Connections::new(options.take_connection_config())?;
         let credential_store = if options.system_configuration || options.authfile.is_some() {

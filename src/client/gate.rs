@@ -1,9 +1,13 @@
 //! The gate between resolving a name and fetching what it names. Every flow that requests a config, a layer or a file
-//! passes it: pull, unpack, stream, boot and artifact. The decision is made from the manifest alone.
+//! passes it: pull, unpack, stream, boot and artifact. The decision is made from the manifest and its signatures alone.
+//! Images in the store pass it before they are unpacked.
 
 use super::client::Client;
 use super::resolved::{ImageManifest, Resolved, ResolvedContent};
 use crate::error::Result;
+use crate::images::{AdmittedImage, Image};
+use crate::progress::Progress;
+use crate::store::Store;
 
 /// A resolved name whose content may be fetched. Only [`Client::admit`] creates one.
 pub(crate) struct Admitted<'a> {
@@ -11,6 +15,12 @@ pub(crate) struct Admitted<'a> {
 }
 
 impl<'a> Admitted<'a> {
+    /// Shows what was admitted.
+    #[cfg(feature = "boot")]
+    pub(crate) fn resolved(&self) -> &Resolved<'a> {
+        &self.resolved
+    }
+
     /// Returns what was admitted.
     pub(crate) fn into_resolved(self) -> Resolved<'a> {
         self.resolved
@@ -18,15 +28,28 @@ impl<'a> Admitted<'a> {
 }
 
 impl Client {
-    /// Decides what this client may fetch of what a name resolved to: layers from the URLs in their manifest only if foreign
-    /// layers are allowed, because its author would choose which servers receive requests (CVE-2020-15157).
-    pub(crate) fn admit<'a>(&self, mut resolved: Resolved<'a>) -> Result<Admitted<'a>> {
+    /// Admits an image in the store: if signatures are demanded ([`Options::verify_key`](crate::Options::verify_key)), the
+    /// store must have those that a pull kept. Sends no request. Fails with
+    /// [`ErrorKind::Mismatch`](crate::ErrorKind::Mismatch) if there is not enough proof.
+    pub fn admit(&self, image: Image, progress: &dyn Progress) -> Result<AdmittedImage> {
+        self.prove_stored(&image, progress).map_err(|e| e.context(image.name()))?;
+        Ok(AdmittedImage::new(image))
+    }
+
+    /// Decides whether this client may fetch what a name resolved to: not without the signatures that it demands, which
+    /// `known` may have already. Layers from the URLs in their manifest only if foreign layers are allowed, because its
+    /// author would choose which servers receive requests (CVE-2020-15157).
+    pub(crate) fn admit_resolved<'a>(&self, mut resolved: Resolved<'a>, known: Option<&Store>) -> Result<Admitted<'a>> {
+        self.prove(&mut resolved, known)?;
         if let ResolvedContent::Image(ImageManifest::Schema2(manifest)) = &mut resolved.content
             && self.options.foreign_layers
         {
             manifest.allow_urls();
         }
-        self.check_clock(&resolved.name)?;
+        // A signature of a given key says more than the server that has resolved the tag.
+        if resolved.evidence.is_none() {
+            self.check_clock(&resolved.name)?;
+        }
         Ok(Admitted { resolved })
     }
 }

@@ -12,12 +12,18 @@ mod document;
 mod fetch;
 mod gate;
 mod login;
+#[cfg(not(feature = "trust"))]
+mod no_signatures;
+#[cfg(not(feature = "trust"))]
+mod no_trust;
 mod options;
 mod pull;
 mod resolve;
 mod resolved;
 mod retry;
 mod sandbox;
+#[cfg(feature = "trust")]
+mod signatures;
 mod stream;
 mod system;
 

@@ -5,13 +5,18 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+#[cfg(not(feature = "trust"))]
+use super::no_trust::Verification;
 use super::system::{HostSystem, NoSystem};
 use crate::cancel::Cancel;
+use crate::error::Result;
 use crate::limits::Limits;
 use crate::oci::credentials::Credentials;
 use crate::oci::platform::Platform;
 use crate::registry;
 use crate::registry::{PaceLimits, RateLimit, System, TlsConfig};
+#[cfg(feature = "trust")]
+use crate::trust::Verification;
 
 /// Options of a [`Client`](crate::Client). Setters take parsed values.
 ///
@@ -39,6 +44,7 @@ pub struct Options {
     pub(crate) outage: Duration,
     pub(crate) jobs: usize,
     pub(crate) foreign_layers: bool,
+    pub(crate) verification: Verification,
     pub(crate) system_configuration: bool,
     proxy: Option<String>,
 }
@@ -62,6 +68,7 @@ impl Default for Options {
             outage: Duration::ZERO,
             jobs: 1,
             foreign_layers: false,
+            verification: Verification::default(),
             system_configuration: true,
             proxy: None,
         }
@@ -159,6 +166,33 @@ impl Options {
     /// refused.
     pub fn foreign_layers(self, allowed: bool) -> Self {
         Self { foreign_layers: allowed, ..self }
+    }
+
+    /// Demands that an image is signed by this key: a public key in PEM, of ECDSA on P-256 or P-384, Ed25519, or RSA of 2048
+    /// to 4096 bits. With several keys, one of them is enough; see [`verify_count`](Self::verify_count). Simple signatures
+    /// (cosign, podman, skopeo) and Sigstore bundles are found at the registry, and those that proved an image are kept in
+    /// the store. An image that is not proven is refused with [`ErrorKind::Mismatch`](crate::ErrorKind::Mismatch) before
+    /// anything but manifests and signatures is requested.
+    ///
+    /// Fails with [`ErrorKind::Usage`](crate::ErrorKind::Usage) if it is not a public key, and with
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) for another algorithm, or if the feature `trust` was not
+    /// compiled in.
+    pub fn verify_key(mut self, pem: &[u8]) -> Result<Self> {
+        self.verification.add_key(pem)?;
+        Ok(self)
+    }
+
+    /// Demands signatures by this many different keys. Two copies of one key count once. Default: 1.
+    pub fn verify_count(mut self, count: usize) -> Self {
+        self.verification.set_count(count);
+        self
+    }
+
+    /// Counts only signatures with this annotation, which their signer must have signed: `cosign sign -a KEY=VALUE`. May be
+    /// called several times; then a signature needs all of them.
+    pub fn verify_annotation(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.verification.add_annotation(key.into(), value.into());
+        self
     }
 
     /// How often a failed request is retried without progress in between; 0 for never. Default: 5.

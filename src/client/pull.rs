@@ -8,7 +8,7 @@ use super::client::Client;
 use super::gate::Admitted;
 use super::resolved::{ImageManifest, Resolved};
 use crate::error::Result;
-use crate::images::{Assembly, Image, ImageLayer, UnpackOptions, convert_schema1, image_layers};
+use crate::images::{AdmittedImage, Assembly, Image, ImageLayer, UnpackOptions, convert_schema1, image_layers};
 use crate::oci::descriptor::Descriptor;
 use crate::oci::manifest::Manifest;
 use crate::oci::media_type;
@@ -24,7 +24,7 @@ use crate::unpack::Tally;
 #[non_exhaustive]
 pub struct Pulled {
     /// The image, in the store.
-    pub image: Image,
+    pub image: AdmittedImage,
     /// Whether the store was changed. `false` means that the image was up to date.
     pub is_new: bool,
 }
@@ -65,7 +65,7 @@ impl Client {
     /// it gets its name. The image gets its name in the index after all its blobs are in the store.
     pub fn fetch(&self, resolved: Resolved<'_>, store: &Store) -> Result<Pulled> {
         let name = resolved.name.clone();
-        let admitted = self.admit(resolved);
+        let admitted = self.admit_resolved(resolved, Some(store));
         let fetched = admitted.and_then(|admitted| self.fetch_admitted(admitted, store, None));
         match fetched {
             Ok(fetched) => Ok(fetched.pulled),
@@ -87,7 +87,7 @@ impl Client {
         report_pulling(name, progress);
         let resolved = self.resolve(name, Some(store), progress)?;
         let unpack = UnpackTarget { path: target, options };
-        let admitted = self.admit(resolved);
+        let admitted = self.admit_resolved(resolved, Some(store));
         let PulledTree { pulled, assembly } = admitted
             .and_then(|admitted| self.fetch_admitted(admitted, store, Some(unpack)))
             .map_err(|e| e.context(format!("unpack {name}")))?;
@@ -119,6 +119,7 @@ impl Client {
         for document in &resolved.documents {
             store.put(&document.descriptor, &document.bytes, wait)?;
         }
+        self.keep_evidence(&resolved, store, wait)?;
         let entry = ImageEntry {
             names: vec![name],
             subject: None,
@@ -133,6 +134,7 @@ impl Client {
         }
         let image = Image::load(store, entry, &self.platform, &self.options.limits)?;
         self.keep_time(store, wait);
+        let image = AdmittedImage::new(image);
         Ok(PulledTree { pulled: Pulled { image, is_new }, assembly: fetched.assembly })
     }
 

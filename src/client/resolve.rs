@@ -3,9 +3,13 @@
 
 use super::client::Client;
 use super::config::ConfigSource;
+#[cfg(not(feature = "trust"))]
+use super::no_trust::Evidence;
 use super::resolved::{ImageManifest, Resolved, ResolvedContent, verified_digest};
 use crate::digest::Digest;
 use crate::error::Result;
+#[cfg(feature = "trust")]
+use crate::images::Evidence;
 use crate::images::{ChosenContent, DocumentSource, SourceDocument, StoredDocument, choose, find_converted};
 use crate::oci::config::ImageConfig;
 use crate::oci::descriptor::Descriptor;
@@ -54,6 +58,8 @@ struct Resolver<'c, 'n> {
     progress: &'c dyn Progress,
     /// The documents that led to the manifest.
     documents: Vec<StoredDocument>,
+    /// The signatures of the index, if they were needed to choose from it.
+    evidence: Option<Evidence>,
 }
 
 /// The manifest at the end of the walk.
@@ -73,7 +79,7 @@ impl<'c, 'n> Resolver<'c, 'n> {
         progress: &'c dyn Progress,
     ) -> Result<Self> {
         let repository = client.open(name, progress)?;
-        Ok(Self { client, name, known, repository, progress, documents: Vec::new() })
+        Ok(Self { client, name, known, repository, progress, documents: Vec::new(), evidence: None })
     }
 
     fn resolve(mut self) -> Result<Resolved<'c>> {
@@ -96,6 +102,7 @@ impl<'c, 'n> Resolver<'c, 'n> {
             content: found.content,
             documents: self.documents,
             is_chosen: found.is_chosen,
+            evidence: self.evidence,
             repository: self.repository,
             progress: self.progress,
         })
@@ -164,7 +171,15 @@ impl DocumentSource for Resolver<'_, '_> {
         })
     }
 
+    /// An index that names no platforms must be proven before a config is read, because nothing but manifests may be
+    /// requested of an image that is not proven.
     fn config(&mut self, manifest: &Manifest) -> Result<ImageConfig> {
+        if let Some(index) = self.documents.first()
+            && self.evidence.is_none()
+        {
+            let digest = index.descriptor.digest;
+            self.evidence = self.client.prove_index(&digest, self.known, &mut self.repository, self.progress)?;
+        }
         let source = ConfigSource { repository: &mut self.repository, known: self.known, progress: self.progress };
         Ok(self.client.fetch_config(manifest, source)?.parsed)
     }

@@ -2,8 +2,12 @@
 
 use std::fmt;
 
+#[cfg(not(feature = "trust"))]
+use super::no_trust::Evidence;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
+#[cfg(feature = "trust")]
+use crate::images::Evidence;
 use crate::images::StoredDocument;
 use crate::oci::artifact::ArtifactManifest;
 use crate::oci::descriptor::Descriptor;
@@ -25,6 +29,8 @@ pub struct Resolved<'a> {
     pub(crate) documents: Vec<StoredDocument>,
     /// Whether the manifest was chosen from an index, which says that it fits the platform.
     pub(crate) is_chosen: bool,
+    /// The signatures that prove it, if they were demanded and found.
+    pub(crate) evidence: Option<Evidence>,
     pub(crate) repository: Repository<'a>,
     pub(crate) progress: &'a dyn Progress,
 }

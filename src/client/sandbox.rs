@@ -53,7 +53,7 @@ impl Sandbox {
         self
     }
 
-    /// Adds the trees of layers in a store, as [`Image::unpack_layered`](crate::Image::unpack_layered) makes them. Entries of
+    /// Adds the trees of layers in a store, as [`AdmittedImage::unpack_layered`](crate::AdmittedImage::unpack_layered) makes them. Entries of
     /// all kinds can be created there.
     #[cfg(feature = "manage")]
     pub fn layers(self, store: &Store) -> Self {

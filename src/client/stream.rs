@@ -43,7 +43,7 @@ impl Client {
         report_pulling(name, progress);
         let resolved = self.find_manifest(name, None, progress);
         let streamed = resolved
-            .and_then(|resolved| self.admit(resolved))
+            .and_then(|resolved| self.admit_resolved(resolved, None))
             .and_then(|admitted| self.stream_admitted(admitted, target, options));
         streamed.map_err(|e| e.context(format!("unpack {name}")))
     }

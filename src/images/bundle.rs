@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::accounts::find_user;
 use super::assembly::Assembly;
-use super::image::Image;
+use super::image::AdmittedImage;
 use super::layers::image_layers;
 use super::space::{Need, check_space, least_tree};
 use super::unpack_options::UnpackOptions;
@@ -19,7 +19,7 @@ use crate::unpack::Tally;
 const ROOTFS: &str = "rootfs";
 const CONFIG: &str = "config.json";
 
-impl Image {
+impl AdmittedImage {
     /// Unpacks the image as an OCI runtime bundle into `target`, which must not exist or be an empty folder:
     /// `target/rootfs` and `target/config.json`. The bundle appears by one rename, complete, or not at all.
     ///
@@ -29,10 +29,11 @@ impl Image {
     /// that is not root, the bundle is rootless, as of `runc spec --rootless`.
     ///
     /// ```no_run
-    /// use pullet::{Silent, Store, UnpackOptions};
+    /// use pullet::{Client, Options, Silent, Store, UnpackOptions};
     /// use std::path::Path;
     ///
     /// let image = Store::open("/var/lib/pullet").image(&"alpine".parse()?)?;
+    /// let image = Client::new(Options::new())?.admit(image, &Silent)?;
     /// image.unpack_bundle(Path::new("/srv/bundle"), &UnpackOptions::new(), &Silent)?;
     /// # Ok::<(), pullet::Error>(())
     /// ```

@@ -32,6 +32,7 @@ pub(crate) struct SourceDocument {
 }
 
 /// A small blob for the store.
+#[derive(Clone, Debug)]
 pub(crate) struct StoredDocument {
     pub(crate) descriptor: Descriptor,
     pub(crate) bytes: Vec<u8>,

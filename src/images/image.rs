@@ -1,5 +1,6 @@
 //! Images in the local store: their properties, and unpacking.
 
+use std::ops::Deref;
 use std::path::Path;
 
 use super::assembly::Assembly;
@@ -22,7 +23,7 @@ use crate::store::{ImageEntry, Store};
 use crate::unpack::Tally;
 
 /// A verified image in a store. It can only be obtained from a fetch or from the store, so unverified content cannot be
-/// unpacked.
+/// unpacked. To unpack it, a [`Client`](crate::Client) must admit it.
 #[derive(Clone, Debug)]
 pub struct Image {
     store: Store,
@@ -79,8 +80,8 @@ impl Image {
         &self.config
     }
 
-    #[cfg(feature = "manage")]
-    pub(super) fn store(&self) -> &Store {
+    #[cfg(any(feature = "manage", feature = "trust"))]
+    pub(crate) fn store(&self) -> &Store {
         &self.store
     }
 
@@ -163,20 +164,49 @@ impl Image {
         Ok(true)
     }
 
+    /// Returns true if a digest leads to this image: it is the manifest's own, or that of a document in the store that names
+    /// the manifest.
+    #[cfg(feature = "trust")]
+    pub(crate) fn is_led_to_by(&self, digest: &Digest, limits: &Limits) -> bool {
+        leads_to(&self.store, digest, &self.descriptor, &self.manifest, limits)
+    }
+}
+
+/// An image in a store that may be unpacked: everything that a client demands of it was proven.
+/// [`Client::admit`](crate::Client::admit) and the pulls of a [`Client`](crate::Client) create it.
+#[derive(Clone, Debug)]
+pub struct AdmittedImage {
+    image: Image,
+}
+
+impl AdmittedImage {
+    /// Only the gate of the client calls this.
+    pub(crate) fn new(image: Image) -> Self {
+        Self { image }
+    }
+
     /// Unpacks the layers, from the base up, into `target`, which must not exist or be an empty folder. The diff_id of each
     /// layer is verified. The target appears by one rename, complete, or not at all.
     pub fn unpack(&self, target: &Path, options: &UnpackOptions, progress: &dyn Progress) -> Result<Tally> {
-        let context = |e: Error| e.context(format!("unpack {}", self.name));
+        let context = |e: Error| e.context(format!("unpack {}", self.image.name));
         // The name may be moved to another image meanwhile.
-        let _kept = self.store.keep();
-        let layers = image_layers(&self.manifest, &self.config);
+        let _kept = self.image.store.keep();
+        let layers = image_layers(&self.image.manifest, &self.image.config);
         let need = Need { path: target, bytes: least_tree(&layers), files: 0 };
         check_space(&[need]).map_err(context)?;
         let mut assembly = Assembly::begin(target, options, progress).map_err(context)?;
         for layer in &layers {
-            assembly.apply_stored(&self.store, layer).map_err(context)?;
+            assembly.apply_stored(&self.image.store, layer).map_err(context)?;
         }
         assembly.publish().map_err(context)
+    }
+}
+
+impl Deref for AdmittedImage {
+    type Target = Image;
+
+    fn deref(&self) -> &Image {
+        &self.image
     }
 }
 

@@ -9,7 +9,7 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
 use super::assembly::{Assembly, report_left_out};
-use super::image::Image;
+use super::image::{AdmittedImage, Image};
 use super::layers::{ImageLayer, image_layers};
 use super::space::{Need, check_space, least_tree};
 use super::unpack_options::UnpackOptions;
@@ -35,7 +35,7 @@ const MOST_TREES: usize = 500;
 /// and that accepts no longer text. Older versions pass one page, which relative paths never fill.
 const MOST_LOWER: usize = 255;
 
-/// The result of [`Image::unpack_layered`].
+/// The result of [`AdmittedImage::unpack_layered`].
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Layered {
@@ -49,7 +49,7 @@ pub struct Layered {
     pub tally: Tally,
 }
 
-impl Image {
+impl AdmittedImage {
     /// Unpacks each layer into a tree of its own in the store, unless it is there already, and fills `target` with links to
     /// the trees. `target` must not exist or be an empty folder; it appears by one rename, complete, or not at all. The trees
     /// are shared between images, and [`Store::prune`](crate::Store::prune) keeps them as long as an image uses them. Needs
@@ -60,10 +60,11 @@ impl Image {
     /// [`ErrorKind::Unsupported`] if the image needs more trees than overlayfs can mount.
     ///
     /// ```no_run
-    /// use pullet::{Silent, Store, UnpackOptions};
+    /// use pullet::{Client, Options, Silent, Store, UnpackOptions};
     /// use std::path::Path;
     ///
     /// let image = Store::open("/var/lib/pullet").image(&"alpine".parse()?)?;
+    /// let image = Client::new(Options::new())?.admit(image, &Silent)?;
     /// let layered = image.unpack_layered(Path::new("/srv/alpine"), &UnpackOptions::new(), &Silent)?;
     /// println!("mount -t overlay -o {} overlay /mnt", layered.mount_options.display());
     /// # Ok::<(), pullet::Error>(())

@@ -19,6 +19,8 @@ mod lookup;
 mod prune;
 mod remove;
 mod selector;
+#[cfg(feature = "trust")]
+mod signed;
 mod space;
 mod tag;
 mod unpack_options;
@@ -30,12 +32,14 @@ pub(crate) use self::choice::{ChosenContent, DocumentSource, SourceDocument, Sto
 pub(crate) use self::convert::{convert_schema1, find_converted};
 #[cfg(fuzzing)]
 pub use self::fuzzing::unpack;
-pub use self::image::Image;
+pub use self::image::{AdmittedImage, Image};
 #[cfg(feature = "manage")]
 pub use self::layered::Layered;
 pub(crate) use self::layers::{ImageLayer, image_layers};
 pub use self::prune::PruneOptions;
 pub use self::remove::{RemoveOptions, Removed};
 pub use self::selector::Selector;
+#[cfg(feature = "trust")]
+pub(crate) use self::signed::{Evidence, SignatureBlobs, SignatureSearch, is_about_content};
 pub(crate) use self::space::{Need, check_space, least_tree};
 pub use self::unpack_options::UnpackOptions;

@@ -1,9 +1,20 @@
 //! Parses `Link` (RFC 8288, section 3). A header may contain several links, and there may be several headers.
 
+use super::http::Response;
 use super::scanner::{Scanner, is_blank};
+use crate::error::Result;
+
+/// Returns path and query of the page that follows `response`, of a list named `what`. The host and scheme of the link do
+/// not matter, because a registry behind a proxy may not know its own: the page is requested where this one came from, as
+/// containers/image does.
+pub(super) fn next_page(response: &Response, what: &str) -> Result<Option<String>> {
+    let Some(reference) = next(response.headers("link")) else { return Ok(None) };
+    let next = response.url().join(reference).map_err(|e| e.context(format!("next page of the {what}")))?;
+    Ok(Some(next.target().to_owned()))
+}
 
 /// Returns the target of the first link whose relations include `next`.
-pub(super) fn next<'a>(headers: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+fn next<'a>(headers: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     for header in headers {
         let mut scanner = Scanner { rest: header };
         while let Some(link) = scanner.link() {

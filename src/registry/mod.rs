@@ -14,6 +14,8 @@ mod ping;
 mod plan;
 mod problem;
 mod redirect;
+#[cfg(feature = "trust")]
+mod referrers;
 mod repository;
 mod retry;
 mod scanner;

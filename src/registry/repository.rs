@@ -177,6 +177,29 @@ impl<'a> Repository<'a> {
         Error::new(ErrorKind::NotFound, texts.join("; "))
     }
 
+    /// The endpoints that may resolve tags and have not failed, in order. All that have not failed, if none may resolve tags:
+    /// the caller verifies what they say.
+    #[cfg(feature = "trust")]
+    pub(crate) fn lookup_endpoints(&self) -> Vec<usize> {
+        let usable = self.endpoints.iter().enumerate().filter(|(_, state)| state.abandoned.is_none());
+        let resolving: Vec<usize> =
+            usable.clone().filter(|(_, state)| state.endpoint.resolves).map(|(index, _)| index).collect();
+        if resolving.is_empty() { usable.map(|(index, _)| index).collect() } else { resolving }
+    }
+
+    /// Sends a request to one endpoint, and to no other if that fails.
+    #[cfg(feature = "trust")]
+    pub(super) fn send_to<T>(
+        &mut self,
+        endpoint: usize,
+        send: impl FnOnce(&mut Session<'a>) -> Result<T>,
+    ) -> Result<T> {
+        let (connections, credentials, progress) = (self.connections, self.credentials, self.progress);
+        let state = self.endpoints.get_mut(endpoint);
+        let state = state.ok_or_else(|| Error::new(ErrorKind::Internal, "no such endpoint"))?;
+        send(state.session(SessionOpening { connections, credentials, progress })?)
+    }
+
     /// Sends a request to the first allowed endpoint that has not failed, or to the last one if all have failed.
     fn send<T>(&mut self, key: &str, has_digest: bool, send: impl FnOnce(&mut Session<'a>) -> Result<T>) -> Result<T> {
         if self.current.key != key || self.current.has_digest != has_digest {
@@ -196,14 +219,31 @@ impl<'a> Repository<'a> {
             return Err(Error::new(ErrorKind::Denied, text).with_hint("give the name with a digest"));
         };
         (current.last, current.is_answered) = (Some(index), false);
-        if state.session.is_none() {
-            let credentials = state.endpoint.credentials(self.credentials, self.progress)?;
-            state.session = Some(Session::open(self.connections, state.endpoint.clone(), credentials, self.progress));
-        }
-        let session = state.session.as_mut().ok_or_else(|| Error::new(ErrorKind::Internal, "no session"))?;
+        let opening =
+            SessionOpening { connections: self.connections, credentials: self.credentials, progress: self.progress };
+        let session = state.session(opening)?;
         let response = send(session);
         current.is_answered = response.is_ok();
         response
+    }
+}
+
+/// What a new session needs.
+struct SessionOpening<'a> {
+    connections: &'a Connections,
+    credentials: &'a dyn CredentialProvider,
+    progress: &'a dyn Progress,
+}
+
+impl<'a> EndpointState<'a> {
+    /// The session, which is opened now if this is its first request.
+    fn session(&mut self, opening: SessionOpening<'a>) -> Result<&mut Session<'a>> {
+        let SessionOpening { connections, credentials, progress } = opening;
+        if self.session.is_none() {
+            let credentials = self.endpoint.credentials(credentials, progress)?;
+            self.session = Some(Session::open(connections, self.endpoint.clone(), credentials, progress));
+        }
+        self.session.as_mut().ok_or_else(|| Error::new(ErrorKind::Internal, "no session"))
     }
 }
 

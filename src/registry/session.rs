@@ -189,6 +189,14 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Sends a GET request and returns its response, whatever its status.
+    #[cfg(feature = "trust")]
+    pub(super) fn request(&mut self, target: &str, accept: &str) -> Result<Response> {
+        let response = self.send(Request { target, accept: Some(accept), range: None, is_head: false })?;
+        self.is_registry |= response.status() == 200;
+        Ok(response)
+    }
+
     /// Sends a request, answers a challenge, and follows redirects. Any status is returned.
     ///
     /// A 403 from the target of a redirect may mean that its signed URL has expired, so the registry is asked once for
@@ -376,7 +384,7 @@ impl<'a> Session<'a> {
         self.endpoint.base_urls.iter().any(|base_url| base_url.same_origin(url))
     }
 
-    fn refusal(&self, response: Response) -> Error {
+    pub(super) fn refusal(&self, response: Response) -> Error {
         refusal(response, self.connections.config.limits.error_body)
     }
 }

@@ -7,8 +7,7 @@ use std::rc::Rc;
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::http::Response;
-use super::link;
+use super::link::next_page;
 use super::session::Session;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{Limits, within};
@@ -30,7 +29,7 @@ impl Session<'_> {
         let mut next = Some(self.repository_path("tags/list?n=1000"));
         while let Some(target) = next {
             let response = self.get(&target, None)?;
-            next = next_page(&response)?;
+            next = next_page(&response, "tag list")?;
             let body = within(response.read(limits.document)?, "bytes of tag list", limits.document)?;
             let page = list.add_page(&body)?;
             if next.as_ref() == Some(&target) {
@@ -49,14 +48,6 @@ impl Session<'_> {
         }
         Ok(list.tags.iter().map(|tag| tag.as_ref().to_owned()).collect())
     }
-}
-
-/// Returns path and query of the next page. The host and scheme of the link do not matter, because a registry behind a
-/// proxy may not know its own: the page is requested where this one came from, as containers/image does.
-fn next_page(response: &Response) -> Result<Option<String>> {
-    let Some(reference) = link::next(response.headers("link")) else { return Ok(None) };
-    let next = response.url().join(reference).map_err(|e| e.context("next page of the tag list"))?;
-    Ok(Some(next.target().to_owned()))
 }
 
 /// The tags of the pages so far.

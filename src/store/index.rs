@@ -238,13 +238,17 @@ fn describe(entry: &ImageEntry) -> Value {
             annotations.insert(key.to_owned(), digest.to_string().into());
         }
     }
-    json!({
+    let mut described = json!({
         "mediaType": entry.manifest.media_type,
         "digest": entry.manifest.digest.to_string(),
         "size": entry.manifest.size,
-        "platform": platform,
         "annotations": annotations,
-    })
+    });
+    // Signatures have none.
+    if let Some(members) = described.as_object_mut().filter(|_| !entry.platform.os().is_empty()) {
+        members.insert("platform".to_owned(), platform.into());
+    }
+    described
 }
 
 struct IndexVisitor<'v> {

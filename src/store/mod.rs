@@ -13,6 +13,8 @@ mod lock;
 mod marks;
 mod owner;
 mod removal;
+#[cfg(feature = "trust")]
+mod signatures;
 mod stamps;
 
 use std::fs::File;
@@ -24,6 +26,8 @@ pub(crate) use self::index::ImageEntry;
 pub(crate) use self::ingest::{Ingest, KnownBytes};
 pub(crate) use self::lock::{LockWait, PruneGuard};
 pub(crate) use self::removal::{Removal, Sweep, Swept};
+#[cfg(feature = "trust")]
+pub(crate) use self::signatures::SignatureEntry;
 
 use self::disk::{create_folder, create_private_folder, open_regular};
 use self::owner::check_owner;
@@ -205,6 +209,18 @@ impl Store {
     /// Puts entries of one name, one for each platform, into the index and removes the other entries of the name.
     pub(crate) fn name_all(&self, entries: &[ImageEntry], wait: LockWait<'_>) -> Result<()> {
         layout::name(&self.root, entries, wait)
+    }
+
+    /// The manifests with signatures, the newest first.
+    #[cfg(feature = "trust")]
+    pub(crate) fn signatures(&self) -> Result<Vec<SignatureEntry>> {
+        signatures::signatures(&self.root)
+    }
+
+    /// Puts manifests with signatures into the index, whose blobs must be in the store.
+    #[cfg(feature = "trust")]
+    pub(crate) fn keep_signatures(&self, signatures: &[SignatureEntry], wait: LockWait<'_>) -> Result<()> {
+        signatures::keep(&self.root, signatures, wait)
     }
 
     /// Waits until no process relies on unnamed blobs, in order to remove some. `None` if there is no store.

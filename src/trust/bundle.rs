@@ -21,7 +21,7 @@ pub(super) const MEDIA_TYPE_PREFIX: &str = "application/vnd.dev.sigstore.bundle"
 const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
 const STATEMENT: &str = "https://in-toto.io/Statement/v1";
 /// The predicate of a signature. Every other predicate is an attestation, which does not approve an image.
-const SIGN: &str = "https://sigstore.dev/cosign/sign/v1";
+pub(super) const SIGN: &str = "https://sigstore.dev/cosign/sign/v1";
 /// The most subjects of a statement, and the most digests of one; the limits of sigstore-go.
 const SUBJECTS: usize = 1024;
 const DIGESTS: usize = 32;

@@ -12,6 +12,7 @@ use crate::oci::descriptor::Descriptor;
 use crate::oci::media_type::{OCI_INDEX, OCI_MANIFEST};
 
 const SIMPLE_SIGNING: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
+const PREDICATE: &str = "dev.sigstore.bundle.predicateType";
 const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
 const EMPTY: &str = "application/vnd.oci.empty.v1+json";
 /// The config of a manifest with simple signatures that is a referrer ("experimental OCI 1.1" of cosign).
@@ -25,6 +26,8 @@ pub(crate) struct SignatureManifest {
     pub(crate) subject: Option<Digest>,
     /// The signatures, in the order of the manifest. Layers of other types are left out.
     pub(crate) layers: Vec<SignatureLayer>,
+    /// True if an annotation says so. It is not signed, so it only decides about the order and the words.
+    pub(crate) may_be_attestation: bool,
 }
 
 /// One signature of a manifest.
@@ -64,7 +67,7 @@ impl SignatureManifest {
         if layers.len() > 1 && found.iter().any(|layer| layer.form == SignatureForm::Bundle) {
             return Err("it has a bundle together with other layers".to_owned());
         }
-        Ok(Self { subject, layers: found })
+        Ok(Self { subject, layers: found, may_be_attestation: says_attestation(&members) })
     }
 }
 
@@ -87,9 +90,17 @@ impl SignatureLayer {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Referrers {
     /// Manifests that may have signatures, in the order of the list.
-    pub(crate) candidates: Vec<Descriptor>,
+    pub(crate) candidates: Vec<Referrer>,
     /// The number of signatures of the Notary Project.
     pub(crate) notary: usize,
+}
+
+/// An entry of a list of referrers.
+#[derive(Clone, Debug)]
+pub(crate) struct Referrer {
+    pub(crate) manifest: Descriptor,
+    /// True if an annotation says so. It is not signed, so it only decides about the order.
+    pub(crate) may_be_attestation: bool,
 }
 
 impl Referrers {
@@ -115,11 +126,20 @@ impl Referrers {
                 ["", EMPTY, SIMPLE_REFERRER].contains(&kind) || kind.starts_with(bundle::MEDIA_TYPE_PREFIX);
             let is_manifest = entry.get("mediaType").is_none_or(|media_type| media_type == OCI_MANIFEST);
             if may_be_signature && is_manifest {
-                self.candidates.extend(descriptor(entry).ok());
+                let may_be_attestation = says_attestation(entry);
+                self.candidates
+                    .extend(descriptor(entry).ok().map(|manifest| Referrer { manifest, may_be_attestation }));
             }
         }
         Ok(())
     }
+}
+
+/// Returns true if an annotation of a manifest, or of its descriptor, names another predicate than that of a signature.
+fn says_attestation(members: &Members) -> bool {
+    let annotations = members.get("annotations").and_then(Value::as_object);
+    let predicate = annotations.and_then(|annotations| annotations.get(PREDICATE)).and_then(Value::as_str);
+    predicate.is_some_and(|predicate| predicate != bundle::SIGN)
 }
 
 fn descriptor(members: &Members) -> std::result::Result<Descriptor, String> {

@@ -17,9 +17,7 @@ mod tests;
 mod verification;
 
 pub(crate) use self::bundle::BUNDLE_LIMIT;
-pub(crate) use self::encoding::parse_object;
-pub(crate) use self::key::PublicKey;
-pub(crate) use self::manifest::{Referrers, SignatureForm, SignatureLayer, SignatureManifest};
+pub(crate) use self::manifest::{Referrer, Referrers, SignatureForm, SignatureLayer, SignatureManifest};
 pub(crate) use self::payload::PAYLOAD_LIMIT;
 pub(crate) use self::signature::{Candidate, ProvenSignature, may_be_prehashed, prove};
 pub(crate) use self::signed::Refusal;

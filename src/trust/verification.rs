@@ -23,11 +23,13 @@ struct Annotation {
 }
 
 impl Verification {
-    /// Adds a key. A second copy of one changes nothing, because keys are counted by their fingerprint.
-    pub(crate) fn add_key(&mut self, key: PublicKey) {
+    /// Adds a key in PEM. A second copy of one changes nothing, because keys are counted by their fingerprint.
+    pub(crate) fn add_key(&mut self, pem: &[u8]) -> Result<()> {
+        let key = PublicKey::from_pem(pem)?;
         if !self.keys.contains(&key) {
             self.keys.push(key);
         }
+        Ok(())
     }
 
     pub(crate) fn set_count(&mut self, count: usize) {

@@ -59,7 +59,7 @@ fn help_goes_to_standard_output() {
         ),
         ("login", &["--username", "--password-stdin", "--authfile", "--token-realm", "--ca-file", "--client-cert"]),
         ("logout", &["--authfile"]),
-        ("verify", &["--remove-corrupt"]),
+        ("verify", &["--remove-corrupt", "--verify-key"]),
         ("tags", &["--creds", "--creds-file", "--ca-file"]),
         ("digest", &["--platform", "--creds", "--ca-file"]),
         ("manifest", &["--platform", "--creds", "--ca-file", "--raw"]),

@@ -62,6 +62,7 @@ mod sandbox;
 mod schema1;
 mod shapes;
 mod signals;
+mod signatures;
 mod store;
 mod stream;
 mod system_calls;

@@ -56,6 +56,9 @@ fn describe(advice: &Advice) -> Option<String> {
         Advice::Pull(name) => return Some(format!("pullet pull {name}")),
         Advice::RaiseLimit(limit) => return raise(*limit),
         Advice::RepairStore => "pullet verify --remove-corrupt, then pull again",
+        Advice::SignImagesOfIndex => {
+            "if the name is one image of an index that is signed: the publisher can sign its images too, with cosign sign --recursive"
+        }
         Advice::SkipDevices => "--no-devices leaves device nodes out",
         Advice::TrustTokenRealm(host) => return Some(format!("if you trust it, use --token-realm {host}")),
         Advice::UnpackFromStore => "unpack it without --stream",

@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// The programs that tests run, and the packages that have them.
-const PACKAGES: [(&str, &str); 18] = [
+const PACKAGES: [(&str, &str); 19] = [
     ("cp", "coreutils"),
     ("debootstrap", "debootstrap"),
     ("docker-registry", "docker-registry"),
@@ -20,11 +20,12 @@ const PACKAGES: [(&str, &str); 18] = [
     ("ldd", "libc-bin"),
     ("mount", "mount"),
     ("nginx", "nginx-light"),
+    ("openssl", "openssl"),
     ("runc", "runc"),
     ("script", "bsdutils"),
     ("setfattr", "attr"),
-    ("sh", "dash"),
     ("setpriv", "util-linux"),
+    ("sh", "dash"),
     ("skopeo", "skopeo"),
     ("tar", "tar"),
     ("umoci", "umoci"),

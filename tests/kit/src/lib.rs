@@ -4,7 +4,7 @@
 //!
 //! - [`registry`], a registry on loopback, over HTTPS with [`authority`]; its responses go wrong by a script of [`fault`]s;
 //! - [`proxy`], [`link`] and [`canned`], which stand between program and registry, or in the place of a registry;
-//! - [`image`] and [`schema1`] for what is pushed, out of layers that [`archive`] and [`sparse`] write, and [`noise`] fills.
+//! - [`image`], [`schema1`] and [`signature`] for what is pushed, out of layers that [`archive`] and [`sparse`] write, and [`noise`] fills.
 //!
 //! The other side is what the program does:
 //!
@@ -34,5 +34,6 @@ pub mod process;
 pub mod proxy;
 pub mod registry;
 pub mod schema1;
+pub mod signature;
 pub mod sparse;
 pub mod tree;

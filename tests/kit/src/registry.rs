@@ -29,6 +29,7 @@ use std::thread::JoinHandle;
 use crate::digest::sha256;
 use crate::fault::Fault;
 use crate::http::{Connection, Request, Response, TIMEOUT};
+use crate::image::OCI_INDEX;
 
 /// A running registry.
 pub struct Registry {
@@ -142,6 +143,12 @@ impl Registry {
     pub fn put_manifest_as(&self, repository: &str, reference: &str, media_type: &str, bytes: &[u8]) {
         let key = (repository.to_string(), reference.to_string());
         self.state().manifests.insert(key, (media_type.to_string(), bytes.to_vec()));
+    }
+
+    /// Serves these pages as the list of referrers of a digest. Without any, the registry does not have the API.
+    pub fn put_referrers(&self, repository: &str, digest: &str, pages: &[String]) {
+        let key = (repository.to_string(), digest.to_string());
+        self.state().referrers.insert(key, pages.to_vec());
     }
 
     /// Serves bytes at a path outside `/v2/`, as a storage backend does.
@@ -270,6 +277,7 @@ struct State {
     /// The number of tags in a page; 0 for no limit.
     page: usize,
     pages: BTreeMap<String, Arc<Vec<u8>>>,
+    referrers: BTreeMap<(String, String), Vec<String>>,
     resumed: usize,
     tokens: Option<(Option<String>, String)>,
 }
@@ -358,6 +366,12 @@ impl State {
                     .with("Docker-Content-Digest", sha256(bytes)),
             };
         }
+        if let Some((repository, digest)) = rest.split_once("/referrers/") {
+            return match self.referrers.get(&(repository.to_string(), digest.to_string())) {
+                None => error(404, "NOT_FOUND"),
+                Some(pages) => referrers(request, pages),
+            };
+        }
         let blob = rest
             .split_once("/blobs/")
             .and_then(|(repository, digest)| self.blobs.get(&(repository.to_string(), digest.to_string())));
@@ -394,6 +408,16 @@ impl State {
             _ => response,
         }
     }
+}
+
+/// One page of a list of referrers, with the link to the next one.
+fn referrers(request: &Request, pages: &[String]) -> Response {
+    let number = request.query("page").map_or(0, |page| page.parse().unwrap());
+    let response = Response::new(200, pages[number].as_str()).with("Content-Type", OCI_INDEX);
+    if number + 1 == pages.len() {
+        return response;
+    }
+    response.with("Link", format!(r#"<{}?page={}>; rel="next""#, request.path(), number + 1))
 }
 
 impl Gate {

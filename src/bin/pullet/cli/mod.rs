@@ -8,5 +8,7 @@ pub(crate) mod command;
 pub(crate) mod common;
 pub(crate) mod help;
 pub(crate) mod options;
+mod pem;
 pub(crate) mod registry;
+pub(crate) mod signatures;
 pub(crate) mod value;

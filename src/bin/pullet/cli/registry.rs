@@ -1,11 +1,10 @@
 //! The options of commands that talk to a registry, and the client that they describe.
 
 use std::ffi::OsString;
-use std::fmt::Display;
 use std::fs::File;
 use std::io::Read;
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use pullet::{Cancel, Client, Credentials, Limits, Options, Platform, UnpackOptions};
@@ -13,11 +12,10 @@ use pullet::{Cancel, Client, Credentials, Limits, Options, Platform, UnpackOptio
 use super::command::CommandLine;
 use super::common::Common;
 use super::options::{Group, Opt};
+use super::pem::read_pem;
+use super::signatures::SignatureOptions;
 use crate::exit::Failure;
 use crate::interrupt;
-
-/// The most bytes of a file of certificates or keys. No bundle of certificate authorities is that large.
-const PEM_LIMIT: u64 = 8 << 20;
 
 /// The most bytes of credentials on standard input.
 const CREDENTIALS_LIMIT: u64 = 64 << 10;
@@ -48,6 +46,8 @@ pub(crate) struct RegistryOptions {
     allow_foreign_layers: bool,
     /// Whether certificates may be verified at a later time than the clock's. `None` if the command decides.
     pub(crate) clock_floor: Option<bool>,
+    /// The signatures that an image must have.
+    pub(crate) signatures: SignatureOptions,
     limits: Limits,
     /// Set by signals, with the deadline of `--timeout`.
     cancel: Cancel,
@@ -299,6 +299,7 @@ impl RegistryOptions {
     /// The options of the command line. The time of `--timeout` starts now.
     pub(crate) fn parse(line: &CommandLine, common: &Common) -> Result<Self, Failure> {
         let mut options: Self = line.options()?;
+        options.signatures = line.options()?;
         if options.creds.is_some() && options.creds_file.is_some() {
             return Err(line.misused("--creds and --creds-file exclude each other"));
         }
@@ -371,6 +372,7 @@ impl RegistryOptions {
             pem_files.push((paths, Options::new().client_certificate_pem(certificate.clone(), key.clone())));
             options = options.client_certificate_pem(certificate, key);
         }
+        options = self.signatures.apply(options)?;
         for host in &self.insecure_registries {
             options = options.insecure_registry(host);
         }
@@ -388,6 +390,12 @@ impl RegistryOptions {
             }
         }
         Err(error.into())
+    }
+
+    /// A client that sends no requests: it admits images in the store.
+    pub(crate) fn local_client(&self) -> Result<Client, Failure> {
+        let options = Options::new().cancel(self.cancel.clone()).limits(self.limits.clone());
+        Ok(Client::new(self.signatures.apply(options)?)?)
     }
 
     /// The platform that the user chose.
@@ -449,16 +457,4 @@ fn read_text(source: impl Read) -> Result<String, String> {
 
 fn unreadable_credentials(source: &str, why: &str) -> Failure {
     Failure::usage(format!("read credentials from {source}: {why}")).hint("USER:PASSWORD is expected there")
-}
-
-/// Reads a file that was named on the command line.
-fn read_pem(path: &Path, hint: &str) -> Result<Vec<u8>, Failure> {
-    let refuse = |why: &dyn Display| Failure::usage(format!("read {}: {why}", path.display())).hint(hint);
-    let mut bytes = Vec::new();
-    let file = File::open(path).map_err(|e| refuse(&e))?;
-    let count = file.take(PEM_LIMIT + 1).read_to_end(&mut bytes).map_err(|e| refuse(&e))?;
-    if count as u64 > PEM_LIMIT {
-        return Err(refuse(&format!("more than {PEM_LIMIT} bytes")));
-    }
-    Ok(bytes)
 }

@@ -103,6 +103,13 @@ impl Value<'_> {
         jobs.ok_or_else(|| self.invalid(&format!("`auto` or a number from 1 to {MOST_JOBS}")))
     }
 
+    /// `KEY=VALUE`, with a key that is not empty.
+    pub(crate) fn pair(&self) -> Result<(String, String), Failure> {
+        let pair = self.text()?.split_once('=').filter(|(key, _)| !key.is_empty());
+        let (key, value) = pair.ok_or_else(|| self.invalid("KEY=VALUE"))?;
+        Ok((key.to_owned(), value.to_owned()))
+    }
+
     fn invalid(&self, expected: &str) -> Failure {
         let text = format!("invalid value {:?} for {}: expected {expected}", self.text, self.option);
         Failure::misused(self.command, text)

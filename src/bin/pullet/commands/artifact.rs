@@ -9,6 +9,7 @@ use crate::cli::common::Common;
 use crate::cli::registry::{
     BLOB_LIMITS, CLOCK, NAME_NOTE, PLATFORM, REGISTRY, RegistryOptions, SETTINGS_NOTE, TRANSFER, TRUST,
 };
+use crate::cli::signatures::VERIFY;
 use crate::cli::value::name;
 use crate::exit::Failure;
 use crate::report::Reporter;
@@ -23,7 +24,7 @@ pub(super) static COMMAND: Command = Command {
             title are listed and left out. A folder that ORAS packed stays an archive, named TITLE with .tar, .tar.gz or \
             .tar.zst.",
     definitions: &[],
-    groups: &[&PLATFORM, &REGISTRY, &TRUST, &CLOCK, &TRANSFER, &BLOB_LIMITS],
+    groups: &[&PLATFORM, &REGISTRY, &TRUST, &CLOCK, &VERIFY, &TRANSFER, &BLOB_LIMITS],
     notes: &[SETTINGS_NOTE, NAME_NOTE],
     run,
 };

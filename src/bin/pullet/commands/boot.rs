@@ -11,6 +11,7 @@ use crate::cli::registry::{
     BLOB_LIMITS, CLOCK, FOREIGN_LAYERS, JOBS, PLATFORM, REGISTRY, RegistryOptions, SETTINGS_NOTE, TRANSFER,
     TREE_LIMITS, TRUST,
 };
+use crate::cli::signatures::VERIFY;
 use crate::cli::value::name;
 use crate::exit::Failure;
 use crate::report::Reporter;
@@ -29,6 +30,11 @@ pub(super) static COMMAND: Command = Command {
             ("pullet.image=NAME", "the image, named as with Docker (required)"),
             ("pullet.digest=DIGEST", "the digest that the manifest or index of NAME must have"),
             ("pullet.ca=FILE", "replaces --ca-file"),
+            (
+                "pullet.key=FILE",
+                "a public key that must have signed the image, in addition to --verify-key; may be given several times, and \
+                 all of them count",
+            ),
             (
                 "pullet.root=WHERE",
                 "`tmpfs` (the default), `tmpfs:SIZE` such as tmpfs:256m or tmpfs:50%, a block device in /dev/, or a folder \
@@ -53,6 +59,7 @@ pub(super) static COMMAND: Command = Command {
         &REGISTRY,
         &TRUST,
         &CLOCK,
+        &VERIFY,
         &FOREIGN_LAYERS,
         &JOBS,
         &TRANSFER,
@@ -97,6 +104,7 @@ fn run(line: &CommandLine, common: &Common, reporter: &Reporter) -> Result<(), F
     if let Some(ca_file) = parameters.ca_file() {
         registry.ca_file = Some(ca_file.into());
     }
+    registry.signatures.keys.extend(parameters.key_files().iter().cloned());
     let client = registry.client()?;
     client.find_credentials(&name, reporter);
     let confine = |allowed: &_| sandbox::enter(allowed, reporter);

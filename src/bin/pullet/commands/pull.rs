@@ -9,6 +9,7 @@ use crate::cli::registry::{
     BLOB_LIMITS, CLOCK, FOREIGN_LAYERS, JOBS, NAME_NOTE, PLATFORM, REGISTRY, RegistryOptions, SETTINGS_NOTE, TRANSFER,
     TRUST,
 };
+use crate::cli::signatures::VERIFY;
 use crate::cli::value::{name, repository};
 use crate::exit::Failure;
 use crate::report::Reporter;
@@ -21,7 +22,7 @@ pub(super) static COMMAND: Command = Command {
     about: "Fetch and verify images into the store. Content that the store has is not fetched again. Several names are pulled \
             one after the other; the first failure ends the command. With -q, print only the full name of each image.",
     definitions: &[],
-    groups: &[&OPTIONS, &PLATFORM, &REGISTRY, &TRUST, &CLOCK, &FOREIGN_LAYERS, &JOBS, &TRANSFER, &BLOB_LIMITS],
+    groups: &[&OPTIONS, &PLATFORM, &REGISTRY, &TRUST, &CLOCK, &VERIFY, &FOREIGN_LAYERS, &JOBS, &TRANSFER, &BLOB_LIMITS],
     notes: &[SETTINGS_NOTE, NAME_NOTE],
     run,
 };

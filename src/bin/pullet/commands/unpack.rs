@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use pullet::{Error, ErrorKind, Image, Reference, Sandbox, Store, Tally, UnpackOptions};
+use pullet::{AdmittedImage, Error, ErrorKind, Image, Reference, Sandbox, Store, Tally, UnpackOptions};
 
 use crate::cli::command::{Command, CommandLine};
 use crate::cli::common::Common;
@@ -11,6 +11,7 @@ use crate::cli::registry::{
     BLOB_LIMITS, CLOCK, FOREIGN_LAYERS, JOBS, NAME_NOTE, PLATFORM, REGISTRY, RegistryOptions, SETTINGS_NOTE, TRANSFER,
     TREE_LIMITS, TRUST,
 };
+use crate::cli::signatures::VERIFY;
 use crate::cli::value::name;
 use crate::exit::Failure;
 use crate::report::Reporter;
@@ -29,6 +30,7 @@ pub(super) static COMMAND: Command = Command {
         &REGISTRY,
         &TRUST,
         &CLOCK,
+        &VERIFY,
         &FOREIGN_LAYERS,
         &JOBS,
         &TRANSFER,
@@ -140,7 +142,7 @@ fn run(line: &CommandLine, common: &Common, reporter: &Reporter) -> Result<(), F
     let unpack = Unpack::parse(line, common)?;
     let store = common.store()?;
     let options = unpack.registry.unpack_options().devices(!unpack.options.no_devices);
-    let stored = unpack.stored_image(&store)?;
+    let stored = unpack.stored_image(&store, reporter)?;
     #[cfg(feature = "manage")]
     if unpack.options.is_bundle || unpack.options.is_layered {
         let image = unpack.fetch_unless_stored(stored, &store, reporter)?;
@@ -165,7 +167,7 @@ impl Unpack {
 
     /// Unpacks the image as a bundle or in layers.
     #[cfg(feature = "manage")]
-    fn unpack_other(&self, image: &Image, options: &UnpackOptions, reporter: &Reporter) -> Result<(), Failure> {
+    fn unpack_other(&self, image: &AdmittedImage, options: &UnpackOptions, reporter: &Reporter) -> Result<(), Failure> {
         if self.options.is_bundle {
             self.report(image.unpack_bundle(&self.target, options, reporter)?, reporter);
             return Ok(());
@@ -186,7 +188,12 @@ impl Unpack {
 
     /// Enters the sandbox, and pulls the image unless it is in the store.
     #[cfg(feature = "manage")]
-    fn fetch_unless_stored(&self, stored: Option<Image>, store: &Store, reporter: &Reporter) -> Result<Image, Failure> {
+    fn fetch_unless_stored(
+        &self,
+        stored: Option<AdmittedImage>,
+        store: &Store,
+        reporter: &Reporter,
+    ) -> Result<AdmittedImage, Failure> {
         let mut sandbox = self.sandbox();
         if self.options.is_layered {
             // A whiteout is a device node, which ordinary users may create.
@@ -202,19 +209,20 @@ impl Unpack {
         Ok(client.pull(&self.name, store, reporter)?.image)
     }
 
-    /// The image, if the registry need not be asked for it. Reads the documents of the image before the sandbox is
-    /// entered. That is safe, because they were verified when they were fetched.
-    fn stored_image(&self, store: &Store) -> Result<Option<Image>, Failure> {
-        match self.options.when {
-            PullWhen::Always => Ok(None),
-            PullWhen::Never => Ok(Some(self.usable_image(store)?)),
-            PullWhen::Missing => match self.usable_image(store) {
-                Ok(image) => Ok(Some(image)),
-                // A machine that streams may have room for the tree only, and no store that can be read.
-                Err(error) if self.options.is_streamed || is_mended_by_a_pull(&error) => Ok(None),
-                Err(error) => Err(error.into()),
-            },
+    /// The image, if the registry need not be asked for it: the store has it, and the signatures that are demanded. Reads the
+    /// documents of the image before the sandbox is entered. That is safe, because they were verified when they were fetched.
+    fn stored_image(&self, store: &Store, reporter: &Reporter) -> Result<Option<AdmittedImage>, Failure> {
+        if self.options.when == PullWhen::Always {
+            return Ok(None);
         }
+        let client = self.registry.local_client()?;
+        let error = match self.usable_image(store).and_then(|image| client.admit(image, reporter)) {
+            Ok(image) => return Ok(Some(image)),
+            Err(error) => error,
+        };
+        // A machine that streams may have room for the tree only, and no store that can be read.
+        let asks_registry = self.options.is_streamed || is_mended_by_a_pull(&error);
+        if self.options.when == PullWhen::Missing && asks_registry { Ok(None) } else { Err(error.into()) }
     }
 
     /// The image of this name in the store, if it is complete and for the right platform.

@@ -1,11 +1,12 @@
 //! `pullet verify`: reads blobs back from the store and checks their digests.
 
-use pullet::{Check, ErrorKind, Sandbox};
+use pullet::{Check, Client, ErrorKind, Reference, Sandbox, Store};
 
 use crate::cli::command::{Command, CommandLine};
 use crate::cli::common::Common;
 use crate::cli::options::{Group, Opt};
-use crate::cli::registry::NAME_NOTE;
+use crate::cli::registry::{NAME_NOTE, RegistryOptions};
+use crate::cli::signatures::VERIFY;
 use crate::cli::value::name;
 use crate::exit::Failure;
 use crate::report::Reporter;
@@ -16,9 +17,10 @@ pub(super) static COMMAND: Command = Command {
     arguments: "[NAME…]",
     summary: "read the store back and check every digest",
     about: "Read blobs back from the store and compare them with their digests: the blobs of the named images, or all. \
-            Print those that are corrupt or missing. With -q, print nothing.",
+            Print those that are corrupt or missing. Given a key, also prove the images by the signatures that the \
+            pull has kept, without a network. With -q, print nothing.",
     definitions: &[],
-    groups: &[&OPTIONS],
+    groups: &[&OPTIONS, &VERIFY],
     notes: &[NAME_NOTE],
     run,
 };
@@ -42,6 +44,9 @@ static OPTIONS: Group<Options> = Group {
 /// Prints each fault as soon as it is found.
 fn run(line: &CommandLine, common: &Common, reporter: &Reporter) -> Result<(), Failure> {
     let Options { remove_corrupt } = line.options()?;
+    let registry = RegistryOptions::parse(line, common)?;
+    // Before the sandbox and before the work, because a broken key is an error in any case.
+    let client = registry.local_client()?;
     let names = line.all_operands().iter().map(name).collect::<Result<Vec<_>, _>>()?;
     let store = common.store()?;
     let mut sandbox = Sandbox::new().stored(&store).offline();
@@ -69,9 +74,29 @@ fn run(line: &CommandLine, common: &Common, reporter: &Reporter) -> Result<(), F
         let removed = if remove_corrupt && bad > 0 { ", removed" } else { "" };
         text::print(format!("{good} blobs verified, {bad} corrupt or missing{removed}\n"))?;
     }
-    if bad == 0 || remove_corrupt {
+    if bad > 0 && !remove_corrupt {
+        let hint = "pullet verify --remove-corrupt removes them; the next pull fetches them again";
+        return Err(Failure::new(ErrorKind::Mismatch, format!("{bad} corrupt or missing blobs")).hint(hint));
+    }
+    if registry.signatures.keys.is_empty() {
         return Ok(());
     }
-    let hint = "pullet verify --remove-corrupt removes them; the next pull fetches them again";
-    Err(Failure::new(ErrorKind::Mismatch, format!("{bad} corrupt or missing blobs")).hint(hint))
+    let proven = prove(&client, &store, &names, reporter)?;
+    if common.is_quiet {
+        return Ok(());
+    }
+    text::print(format!("{proven} images signed\n"))
+}
+
+/// Proves the named images, or all, with the signatures in the store. Returns their number.
+fn prove(client: &Client, store: &Store, names: &[Reference], reporter: &Reporter) -> Result<usize, Failure> {
+    let images = match names {
+        [] => store.images()?,
+        _ => names.iter().map(|name| store.image(name)).collect::<Result<_, _>>()?,
+    };
+    let count = images.len();
+    for image in images {
+        client.admit(image, reporter)?;
+    }
+    Ok(count)
 }
