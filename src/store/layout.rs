@@ -129,8 +129,11 @@ pub(super) fn name(root: &Path, entries: &[ImageEntry], wait: LockWait<'_>) -> R
     replace(&path, &index::with_entries(&text, entries).map_err(|e| malformed(&path, &e))?)
 }
 
-/// Removes the entries that `is_unwanted` accepts from the index. Keeps those whose descriptor is malformed.
+/// Removes the entries that `is_unwanted` accepts from the index. Keeps those whose descriptor is malformed. Syncs all folders
+/// first, also if no entry goes: a run that was killed may have replaced the index and not synced its folder, and blobs that
+/// only the old index needs may be removed next.
 pub(super) fn unname(root: &Path, is_unwanted: &dyn Fn(&ImageEntry) -> bool, wait: LockWait<'_>) -> Result<()> {
+    sync_folders(root)?;
     let _held = lock::index(root, wait)?;
     let path = root.join(INDEX);
     let Some(text) = read_small(&path, INDEX_LIMIT)? else { return Ok(()) };

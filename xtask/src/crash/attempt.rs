@@ -64,6 +64,9 @@ impl Worker {
             let errors = String::from_utf8_lossy(&output.stderr);
             return Err(format!("expected exit code {expected}, got {}: {}", output.status, errors.trim_end()));
         }
+        if !prepared.scenario.finish.is_empty() {
+            shell::run(&mut self.pullet_with(prepared.scenario.finish, prepared.scenario, place))?;
+        }
         check::asks_for_what_is_missing(&self.server.take().0, &committed)?;
         check::is_complete(&prepared.after, &place.state()?)
     }

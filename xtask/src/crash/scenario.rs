@@ -16,6 +16,8 @@ pub struct Scenario {
     /// The arguments. `@` is replaced by the registry, `GUARDED` by the one that requires a login, and `TARGET` by the
     /// target.
     pub words: &'static [&'static str],
+    /// The arguments of one more command, if the next run does not finish all of the work.
+    pub finish: &'static [&'static str],
     /// Changes the start state after the pulls.
     pub arrange: fn(&Place) -> Result,
     /// True if the user nobody runs it, not root.
@@ -69,6 +71,22 @@ pub const SCENARIOS: &[Scenario] = &[
         has_threads: true,
         ..NOTHING
     },
+    Scenario { name: "tag", before: &[(IMAGE, IMAGE)], words: &["tag", "@/image", "copy:1"], ..NOTHING },
+    Scenario {
+        name: "rmi",
+        before: &[(OTHER, OTHER), (IMAGE, IMAGE)],
+        words: &["rmi", "-f", "@/image"],
+        // Blobs that are left over have no name, by which rmi could find them.
+        finish: &["prune", "-f"],
+        ..NOTHING
+    },
+    Scenario {
+        name: "prune after a tag moved",
+        before: &[(MOVED, OTHER), (MOVED, MOVED)],
+        words: &["prune", "-f"],
+        ..NOTHING
+    },
+    Scenario { name: "prune all", before: &[(OTHER, OTHER), (IMAGE, IMAGE)], words: &["prune", "-a", "-f"], ..NOTHING },
     Scenario { name: "artifact", words: &["artifact", "@/artifact", "TARGET"], ..NOTHING },
     Scenario { name: "login", words: &["login", "-u", "me", "--password-stdin", "GUARDED"], ..NOTHING },
     Scenario {
@@ -85,8 +103,15 @@ pub const SCENARIOS: &[Scenario] = &[
     },
 ];
 
-const NOTHING: Scenario =
-    Scenario { name: "", before: &[], words: &[], arrange: |_| Ok(()), is_ordinary: false, has_threads: false };
+const NOTHING: Scenario = Scenario {
+    name: "",
+    before: &[],
+    words: &[],
+    finish: &[],
+    arrange: |_| Ok(()),
+    is_ordinary: false,
+    has_threads: false,
+};
 
 /// The scenario with this name.
 pub fn find(name: &str) -> Result<&'static Scenario> {

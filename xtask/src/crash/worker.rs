@@ -83,6 +83,11 @@ impl Worker {
 
     /// The command of the scenario.
     pub fn pullet(&self, scenario: &Scenario, place: &Place) -> Command {
+        self.pullet_with(scenario.words, scenario, place)
+    }
+
+    /// A command with these arguments, as the scenario's user.
+    pub fn pullet_with(&self, arguments: &[&str], scenario: &Scenario, place: &Place) -> Command {
         let host = self.server.address().to_string();
         let mut words: Vec<String> = Vec::new();
         if scenario.is_ordinary {
@@ -92,7 +97,7 @@ impl Worker {
         // The shell execs pullet, so strace counts the calls of both in one process.
         words.extend(["sh", "-c", "exec \"$@\" < \"$0\""].map(str::to_owned));
         words.extend([self.folder.join(PASSWORD), self.binary.clone()].map(|path| path.display().to_string()));
-        words.extend(scenario.words.iter().map(|word| match *word {
+        words.extend(arguments.iter().map(|word| match *word {
             "TARGET" => place.target().display().to_string(),
             "GUARDED" => self.server.guarded().to_string(),
             word => word.replacen('@', &host, 1),
