@@ -23,8 +23,8 @@ pub const MUTATIONS: &[Mutation] = &[
         name: "blobs-not-synced",
         promise: "the directories of the blobs are synced before the index names a blob",
         file: "store/layout.rs",
-        old: "    sync_folders(root)?;\n    let _held",
-        new: "    let _held",
+        old: "    sync_folders(root)?;\n    let _held = lock::index(root, wait)?;\n    let path = root.join(INDEX);\n    let text",
+        new: "    let _held = lock::index(root, wait)?;\n    let path = root.join(INDEX);\n    let text",
         noticed_by: NoticedBy::Trace("pull with all blobs and an empty index"),
     },
     Mutation {

@@ -3,6 +3,7 @@
 mod disk;
 mod images;
 mod network;
+mod removal;
 
 use std::fmt;
 
@@ -40,5 +41,5 @@ impl fmt::Display for NoticedBy {
 
 /// All mutations.
 pub fn mutations() -> impl Iterator<Item = &'static Mutation> {
-    [disk::MUTATIONS, network::MUTATIONS, images::MUTATIONS].into_iter().flatten()
+    [disk::MUTATIONS, network::MUTATIONS, images::MUTATIONS, removal::MUTATIONS].into_iter().flatten()
 }
