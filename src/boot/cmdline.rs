@@ -14,7 +14,7 @@ use crate::limits::read_capped;
 
 /// Maximum size of the command line in bytes; kernels for common machines have at most 4 KiB.
 const LINE_LIMIT: usize = 64 << 10;
-/// Default of `pullet.wait` in seconds.
+/// The default of `pullet.wait` in seconds.
 const WAIT: u32 = 60;
 /// The parameters that begin with `pullet.`.
 const KNOWN: [&str; 7] =
@@ -88,8 +88,8 @@ impl Parameters {
             Some(text) => Some(parse_overlay(&text)?),
             None => None,
         };
-        let seconds = match value_of(line, "pullet.wait")? {
-            Some(text) => parse_seconds(&text)?,
+        let wait = match value_of(line, "pullet.wait")? {
+            Some(text) => parse_wait(&text)?,
             None => WAIT,
         };
         Ok(Self {
@@ -99,7 +99,7 @@ impl Parameters {
             keys: values_of(line, "pullet.key")?.into_iter().map(PathBuf::from).collect(),
             root,
             overlay,
-            wait: Duration::from_secs(seconds.into()),
+            wait: Duration::from_secs(wait.into()),
             init: parse_init(line)?,
         })
     }
@@ -150,10 +150,19 @@ fn parse_tmpfs(name: &str, text: &str) -> Result<Option<Tmpfs>> {
     Err(malformed(&format!("{name}={text}: \"{size}\" is not a size such as 64m or 50%")))
 }
 
-fn parse_seconds(text: &str) -> Result<u32> {
-    match text.parse() {
-        Ok(seconds) if seconds > 0 => Ok(seconds),
-        _ => Err(malformed(&format!("pullet.wait={text} is not a number of seconds, 1 or more"))),
+/// Returns seconds, at least one. The number may be of another unit, with its suffix `s`, `m` or `h`.
+fn parse_wait(text: &str) -> Result<u32> {
+    let digits = text.strip_suffix(['s', 'm', 'h']).unwrap_or(text);
+    let unit = match text.as_bytes().last() {
+        Some(b'm') => 60,
+        Some(b'h') => 3600,
+        _ => 1,
+    };
+    let is_number = digits.bytes().all(|b| b.is_ascii_digit());
+    // 32 bits, because an `Instant` overflows if a larger number is added to it.
+    match digits.parse::<u32>().ok().and_then(|count| count.checked_mul(unit)) {
+        Some(seconds) if seconds > 0 && is_number => Ok(seconds),
+        _ => Err(malformed(&format!("pullet.wait={text} is not a time such as 30, 30s, 5m or 1h"))),
     }
 }
 
@@ -336,6 +345,14 @@ mod tests {
     }
 
     #[test]
+    fn parses_waits_with_their_units() {
+        for (text, seconds) in [("1", 1), ("30", 30), ("30s", 30), ("5m", 300), ("1h", 3600), ("4294967295s", u32::MAX)]
+        {
+            assert_eq!(parse_wait(text).ok(), Some(seconds), "{text}");
+        }
+    }
+
+    #[test]
     fn rejects_malformed_parameters() {
         for (line, expected) in [
             ("quiet", "pullet.image is missing"),
@@ -359,10 +376,15 @@ mod tests {
             ("pullet.image=a pullet.root=tmpfs:99999999999999999999", "is not a size"),
             ("pullet.image=a pullet.root=tmpfsx", "pullet.root=tmpfsx is neither"),
             ("pullet.image=a pullet.overlay=/dev/vda", "pullet.overlay=/dev/vda is not tmpfs"),
-            ("pullet.image=a pullet.wait=0", "pullet.wait=0 is not a number"),
-            ("pullet.image=a pullet.wait=-1", "pullet.wait=-1 is not a number"),
-            ("pullet.image=a pullet.wait=5s", "pullet.wait=5s is not a number"),
-            ("pullet.image=a pullet.wait=4294967296", "is not a number"),
+            ("pullet.image=a pullet.wait=0", "pullet.wait=0 is not a time"),
+            ("pullet.image=a pullet.wait=0m", "pullet.wait=0m is not a time"),
+            ("pullet.image=a pullet.wait=-1", "pullet.wait=-1 is not a time"),
+            ("pullet.image=a pullet.wait=+1s", "pullet.wait=+1s is not a time"),
+            ("pullet.image=a pullet.wait=s", "pullet.wait=s is not a time"),
+            ("pullet.image=a pullet.wait=5ss", "pullet.wait=5ss is not a time"),
+            ("pullet.image=a pullet.wait=1d", "pullet.wait=1d is not a time"),
+            ("pullet.image=a pullet.wait=4294967296", "is not a time"),
+            ("pullet.image=a pullet.wait=1193047h", "is not a time"),
         ] {
             let found = parse(line);
             let is_expected = |text: &String| text.starts_with("kernel command line: ") && text.contains(expected);

@@ -237,7 +237,7 @@ impl Boot<'_> {
             progress.repeat();
             if !self.wait.pause(NETWORK_INTERVAL, &self.client.options.cancel)? {
                 let text = format!("the network did not come up within {} s: {error}", self.wait.limit.as_secs());
-                return Err(Error::new(ErrorKind::Network, text).with_hint("pullet.wait=SECS sets a longer limit"));
+                return Err(Error::new(ErrorKind::Network, text).with_hint("pullet.wait=TIME sets a longer limit"));
             }
         }
     }

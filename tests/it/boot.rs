@@ -222,7 +222,7 @@ fn gives_up_waiting_for_the_network() {
     let home = Home::new();
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     for image in [format!("{closed}/app"), "registry.invalid/app".to_owned()] {
-        let outcome = fails(boot(&home, &format!("pullet.image={image} pullet.wait=1"), &[]), 5);
+        let outcome = fails(boot(&home, &format!("pullet.image={image} pullet.wait=1s"), &[]), 5);
         let outcome = outcome.says("the network did not come up within 1 s: ").says("hint: pullet.wait");
         assert_eq!(outcome.stderr.matches("waiting up to 1 s for the network: ").count(), 1, "{outcome}");
     }

@@ -27,6 +27,56 @@ fn objects(outcome: &Finished) -> Vec<Value> {
     objects
 }
 
+/// The commands that use no store, each with arguments.
+const STORELESS: [(&str, &[&str]); 7] = [
+    ("artifact", &["r.example/a", "dir"]),
+    ("boot", &[]),
+    ("digest", &["r.example/a"]),
+    ("login", &["r.example"]),
+    ("logout", &["r.example"]),
+    ("manifest", &["r.example/a"]),
+    ("tags", &["r.example/a"]),
+];
+
+#[test]
+fn refuses_options_that_have_no_effect() {
+    let home = Home::new();
+    let refused = |args: &[&str], option: &str, reason: &str| {
+        let outcome = home.run(args).exits_in(&format!("{args:?}"), 2).fails_in_one_line();
+        outcome.says(&format!("pullet: {option} has no effect: {reason}")).says("hint: see pullet ");
+    };
+    for (command, arguments) in STORELESS {
+        let reason = format!("{command} uses no store");
+        refused(&[&[command, "--store", "x"], arguments].concat(), "--store", &reason);
+        refused(&[&["--store=x", command], arguments].concat(), "--store", &reason);
+    }
+    let streamed = ["unpack", "--stream", "--pull", "always", "--store", "x", "r.example/a", "root"];
+    refused(&streamed, "--store", "--stream with --pull always uses no store");
+    for (option, value) in [
+        ("--creds", "a:b"),
+        ("--creds-file", "file"),
+        ("--authfile", "file"),
+        ("--registry-mirror", "https://m.example"),
+        ("--mirrors-only", ""),
+        ("--token-realm", "t.example"),
+        ("--ca-file", "file"),
+        ("--client-cert", "file"),
+        ("--insecure-registry", "r.example"),
+        ("--allow-foreign-layers", ""),
+        ("--clock", "floor"),
+        ("--retries", "1"),
+        ("--stall-timeout", "1s"),
+        ("--limit-rate", "1m"),
+    ] {
+        let given = if value.is_empty() { option.to_owned() } else { format!("{option}={value}") };
+        let args = ["unpack", "--pull", "never", &given, "r.example/a", "root"];
+        refused(&args, option, "--pull never sends no request");
+    }
+    // These have an effect on what is in the store.
+    let used = ["--timeout=1m", "--platform=linux/arm64", "-j2", "--max-entries=5", "--max-zstd-window=16m"];
+    home.run(&[&["unpack", "--pull=never", "r.example/a", "root"], &used[..]].concat()).exits(3);
+}
+
 #[test]
 fn help_goes_to_standard_output() {
     let home = Home::new();
@@ -37,9 +87,11 @@ fn help_goes_to_standard_output() {
         for command in COMMANDS {
             let outcome = home.run(&[command, flag]).exits_in(command, 0);
             assert_eq!(outcome.stderr, "", "{outcome}");
-            for word in [command, "--store", "--progress", "--quiet", "--verbose"] {
+            for word in [command, "--progress", "--quiet", "--verbose"] {
                 assert!(outcome.stdout.contains(word), "{command}: {word}\n{outcome}");
             }
+            let has_store = !STORELESS.iter().any(|(storeless, _)| *storeless == command);
+            assert_eq!(outcome.stdout.contains("--store DIR"), has_store, "{command}\n{outcome}");
         }
     }
     for (command, options) in [

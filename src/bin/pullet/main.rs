@@ -46,7 +46,7 @@ fn run(line: &CommandLine, common: &Common, reporter: &Reporter) -> Result<(), F
         return text::print(concat!("pullet ", env!("CARGO_PKG_VERSION"), "\n"));
     }
     match line.selected {
-        Selected::Command(command) if common.help => text::print(help::of_command(command)),
+        Selected::Command(command) if common.help => text::print(help::of_command(command, &commands::TABLE)),
         Selected::Command(command) => (command.run)(line, common, reporter),
         Selected::Family(family) if common.help => text::print(help::of_family(family, &commands::TABLE)),
         Selected::Family(family) => Err(line.misused(format!("a command is missing after {}", family.name))),

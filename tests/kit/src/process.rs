@@ -33,7 +33,7 @@ const SYSTEM_PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 /// A command that runs pullet in a [`Home`].
 ///
 /// The environment has `HOME` and `PULLET_STORE` only. Standard input is empty. `pull` and `unpack` get `--retries 0`
-/// unless the arguments have `--retries`, because most tests are about the first failure.
+/// unless the arguments have `--retries` or `never`, because most tests are about the first failure.
 #[must_use]
 pub struct Pullet<'a> {
     home: &'a Home,
@@ -155,7 +155,11 @@ impl<'a> Pullet<'a> {
 
     fn no_retries(&self) -> &'static [&'static str] {
         let has = |words: &[&str]| self.args.iter().any(|arg| arg.to_str().is_some_and(|arg| words.contains(&arg)));
-        if has(&["pull", "unpack"]) && !has(&["--retries", "--"]) { &["--retries", "0"] } else { &[] }
+        if has(&["pull", "unpack"]) && !has(&["--retries", "--", "never", "--pull=never"]) {
+            &["--retries", "0"]
+        } else {
+            &[]
+        }
     }
 }
 

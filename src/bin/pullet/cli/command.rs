@@ -6,7 +6,7 @@ use std::ffi::{OsStr, OsString};
 
 use lexopt::{Arg, Parser};
 
-use super::common::{COMMON, Common};
+use super::common::{COMMON, Common, STORE_OPTION};
 use super::options::{AnyGroup, Group, Spec, specs};
 use super::value::Value;
 use crate::exit::Failure;
@@ -43,6 +43,15 @@ pub(crate) struct Table {
     pub(crate) families: &'static [Family],
     /// Commands that users of other tools expect, with the reason why they are missing, which names the tool to use.
     pub(crate) elsewhere: &'static [(&'static [&'static str], &'static str)],
+    /// The commands that use no store and so refuse the option for it.
+    pub(crate) storeless: &'static [&'static str],
+}
+
+impl Table {
+    /// Whether a command accepts this common option.
+    pub(crate) fn accepts(&self, command: &str, common: &Spec) -> bool {
+        common.long() != STORE_OPTION || !self.storeless.contains(&command)
+    }
 }
 
 /// A word before other words that mean commands: `image ls`.
@@ -108,7 +117,10 @@ impl CommandLine {
         loop {
             match line.parse_next(&mut parser, table) {
                 Ok(true) => {}
-                Ok(false) => return (line, outcome),
+                Ok(false) => {
+                    let accepted = line.check_common_options(table);
+                    return (line, outcome.and(accepted));
+                }
                 Err(failure) => outcome = outcome.and(Err(failure)),
             }
         }
@@ -138,6 +150,15 @@ impl CommandLine {
             (None, _) => return Err(self.misused(format!("unknown option {option}"))),
         }
         Ok(true)
+    }
+
+    /// A common option may precede the command, so it is checked at the end.
+    fn check_common_options(&self, table: &Table) -> Result<(), Failure> {
+        let Some(command) = self.command_name() else { return Ok(()) };
+        match self.given.iter().find(|given| !table.accepts(command, given.spec)) {
+            Some(given) => Err(self.misused(format!("{} has no effect: {command} uses no store", given.spec.long()))),
+            None => Ok(()),
+        }
     }
 
     fn parse_word(&mut self, word: OsString, table: &Table) -> Result<(), Failure> {
@@ -174,6 +195,11 @@ impl CommandLine {
     /// Whether the command has this option.
     pub(crate) fn accepts(&self, option: &str) -> bool {
         self.find(option).is_some()
+    }
+
+    /// Whether the option with this long name was given.
+    pub(crate) fn is_given(&self, name: &str) -> bool {
+        self.given.iter().any(|given| given.spec.long() == name)
     }
 
     fn find(&self, option: &str) -> Option<&'static Spec> {
@@ -307,6 +333,7 @@ mod tests {
         features: &[Feature { name: "glue", commands: &["glue"] }],
         families: &[Family { name: "wood", words: &[("chop", "cut"), ("split", "axe"), ("fix", "glue")] }],
         elsewhere: &[(&["paint", "axe"], "a brush or a smith does this")],
+        storeless: &["cut"],
     };
 
     fn parse(words: &str) -> (CommandLine, Result<(), Failure>) {
@@ -344,6 +371,8 @@ mod tests {
             ("cut oak --depth", "missing argument for option '--depth'"),
             ("cut --deep=very oak", "unexpected argument for option '--deep': \"very\""),
             ("cut --dep 3 oak", "unknown option --dep"),
+            ("cut --store=x oak", "--store has no effect: cut uses no store"),
+            ("--store x cut oak", "--store has no effect: cut uses no store"),
         ] {
             let text = parse(words).1.err().and_then(|failure| failure.lines().map(|(text, _)| text.to_owned()));
             assert_eq!(text.as_deref(), Some(expected), "{words}");

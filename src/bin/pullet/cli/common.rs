@@ -31,6 +31,9 @@ pub(crate) enum ProgressMode {
     None,
 }
 
+/// The long name of the option for the store.
+pub(crate) const STORE_OPTION: &str = "--store";
+
 pub(crate) static COMMON: Group<Common> = Group {
     heading: "Common options",
     options: &[

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 
 use super::command::{Command, Family, Table};
 use super::common::COMMON;
-use super::options::{AnyGroup, Spec, specs};
+use super::options::{Spec, specs};
 
 /// Columns of a line.
 const WIDTH: usize = 80;
@@ -41,7 +41,7 @@ pub(crate) fn of_program(table: &Table) -> String {
         }
     }
     push_heading(&mut text, COMMON.heading);
-    push_options(&mut text, &COMMON);
+    push_options(&mut text, specs(&COMMON));
     text.push_str(END);
     text
 }
@@ -59,7 +59,7 @@ pub(crate) fn of_family(family: &Family, table: &Table) -> String {
 }
 
 /// The help of one command.
-pub(crate) fn of_command(command: &Command) -> String {
+pub(crate) fn of_command(command: &Command, table: &Table) -> String {
     let mut text = String::new();
     push_paragraph(&mut text, command.about);
     text.push_str(&format!("\nUsage: pullet {} [OPTION]… {}", command.name, command.arguments));
@@ -72,14 +72,16 @@ pub(crate) fn of_command(command: &Command) -> String {
         }
     }
     let mut heading = "";
-    for group in command.groups.iter().copied().chain([&COMMON as &dyn AnyGroup]) {
+    for group in command.groups {
         // Groups that follow each other under the same heading are shown as one.
         if group.heading() != heading {
             heading = group.heading();
             push_heading(&mut text, heading);
         }
-        push_options(&mut text, group);
+        push_options(&mut text, specs(*group));
     }
+    push_heading(&mut text, COMMON.heading);
+    push_options(&mut text, specs(&COMMON).filter(|spec| table.accepts(command.name, spec)));
     for note in command.notes {
         text.push('\n');
         push_paragraph(&mut text, note);
@@ -91,8 +93,8 @@ fn push_heading(text: &mut String, heading: &str) {
     text.push_str(&format!("\n{heading}:\n"));
 }
 
-fn push_options(text: &mut String, group: &dyn AnyGroup) {
-    for Spec { usage, help } in specs(group) {
+fn push_options(text: &mut String, options: impl Iterator<Item = &'static Spec>) {
+    for Spec { usage, help } in options {
         // Long names are aligned, with or without a short one before them.
         let indent = if usage.starts_with("--") { "    " } else { "" };
         push_entry(text, &format!("{indent}{usage}"), help, OPTION_COLUMN);

@@ -43,9 +43,9 @@ pub(super) static COMMAND: Command = Command {
             ),
             ("pullet.overlay=tmpfs[:SIZE]", "leave the tree unchanged, and keep what is written in memory"),
             (
-                "pullet.wait=SECS",
+                "pullet.wait=TIME",
                 "longest wait for the network and the device together, and again for a network that fails during the download \
-                 (default: 60)",
+                 (default: 60s)",
             ),
             (
                 "init=PATH",

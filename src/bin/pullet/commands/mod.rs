@@ -110,6 +110,7 @@ pub(crate) static TABLE: Table = Table {
         #[cfg(feature = "manage")]
         (&["compose", "network", "service", "stack", "swarm", "volume"], "pullet has no containers: use podman"),
     ],
+    storeless: &["artifact", "boot", "digest", "login", "logout", "manifest", "tags"],
     features: &[
         Feature { name: "boot", commands: &["boot"] },
         Feature {

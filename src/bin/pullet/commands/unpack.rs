@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use pullet::{AdmittedImage, Error, ErrorKind, Image, Reference, Sandbox, Store, Tally, UnpackOptions};
 
 use crate::cli::command::{Command, CommandLine};
-use crate::cli::common::Common;
-use crate::cli::options::{Group, Opt};
+use crate::cli::common::{Common, STORE_OPTION};
+use crate::cli::options::{AnyGroup, Group, Opt, Spec, specs};
 use crate::cli::registry::{
     BLOB_LIMITS, CLOCK, FOREIGN_LAYERS, JOBS, NAME_NOTE, PLATFORM, REGISTRY, RegistryOptions, SETTINGS_NOTE, TRANSFER,
     TREE_LIMITS, TRUST,
@@ -132,10 +132,24 @@ impl Unpack {
         if options.is_streamed && options.when == PullWhen::Never {
             return Err(line.misused("--stream asks the registry, which --pull never forbids"));
         }
+        if options.is_streamed && options.when == PullWhen::Always && line.is_given(STORE_OPTION) {
+            return Err(line.misused("--store has no effect: --stream with --pull always uses no store"));
+        }
+        if options.when == PullWhen::Never
+            && let Some(option) = registry_option(line)
+        {
+            return Err(line.misused(format!("{option} has no effect: --pull never sends no request")));
+        }
         #[cfg(feature = "manage")]
         options.check(line)?;
         Ok(Self { registry, options, name: name(word)?, target: target.into() })
     }
+}
+
+/// The first option that was given and is for requests only. `--timeout` is for the whole command.
+fn registry_option(line: &CommandLine) -> Option<&'static str> {
+    let groups: [&dyn AnyGroup; 5] = [&REGISTRY, &TRUST, &FOREIGN_LAYERS, &CLOCK, &TRANSFER];
+    groups.into_iter().flat_map(specs).map(Spec::long).find(|name| *name != "--timeout" && line.is_given(name))
 }
 
 fn run(line: &CommandLine, common: &Common, reporter: &Reporter) -> Result<(), Failure> {
