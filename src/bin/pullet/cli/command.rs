@@ -47,13 +47,6 @@ pub(crate) struct Table {
     pub(crate) storeless: &'static [&'static str],
 }
 
-impl Table {
-    /// Whether a command accepts this common option.
-    pub(crate) fn accepts(&self, command: &str, common: &Spec) -> bool {
-        common.long() != STORE_OPTION || !self.storeless.contains(&command)
-    }
-}
-
 /// A word before other words that mean commands: `image ls`.
 pub(crate) struct Family {
     pub(crate) name: &'static str,
@@ -100,6 +93,11 @@ struct Given {
 }
 
 impl Table {
+    /// Whether a command accepts this common option.
+    pub(crate) fn accepts(&self, command: &str, common: &Spec) -> bool {
+        common.long() != STORE_OPTION || !self.storeless.contains(&command)
+    }
+
     /// The command with this name.
     pub(crate) fn command(&self, name: &OsStr) -> Option<&'static Command> {
         let mut commands = self.sections.iter().flat_map(|section| section.commands);
@@ -185,7 +183,7 @@ impl CommandLine {
             return Err(Failure::usage(format!("{}: {reason}", name.display())));
         }
         let mut features = table.features.iter();
-        if let Some(feature) = features.find(|feature| feature.commands.iter().any(|name| word == *name)) {
+        if let Some(feature) = features.find(|feature| feature.commands.iter().any(|known| name == *known)) {
             self.selected = Selected::Unbuilt(feature);
             return Ok(());
         }
@@ -328,12 +326,14 @@ mod tests {
         run: |_, _, _| Ok(()),
     };
 
+    static NAIL: Command = Command { name: "nail", groups: &[], ..CUT };
+
     static TABLE: Table = Table {
-        sections: &[Section { heading: "Commands", commands: &[&CUT] }],
+        sections: &[Section { heading: "Commands", commands: &[&CUT, &NAIL] }],
         features: &[Feature { name: "glue", commands: &["glue"] }],
         families: &[Family { name: "wood", words: &[("chop", "cut"), ("split", "axe"), ("fix", "glue")] }],
         elsewhere: &[(&["paint", "axe"], "a brush or a smith does this")],
-        storeless: &["cut"],
+        storeless: &["nail"],
     };
 
     fn parse(words: &str) -> (CommandLine, Result<(), Failure>) {
@@ -371,8 +371,8 @@ mod tests {
             ("cut oak --depth", "missing argument for option '--depth'"),
             ("cut --deep=very oak", "unexpected argument for option '--deep': \"very\""),
             ("cut --dep 3 oak", "unknown option --dep"),
-            ("cut --store=x oak", "--store has no effect: cut uses no store"),
-            ("--store x cut oak", "--store has no effect: cut uses no store"),
+            ("nail --store=x oak", "--store has no effect: nail uses no store"),
+            ("--store x nail oak", "--store has no effect: nail uses no store"),
         ] {
             let text = parse(words).1.err().and_then(|failure| failure.lines().map(|(text, _)| text.to_owned()));
             assert_eq!(text.as_deref(), Some(expected), "{words}");
