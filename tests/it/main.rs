@@ -33,6 +33,7 @@ mod foreign;
 mod hardening;
 mod headers;
 mod hostile;
+mod ignored;
 mod jobs;
 mod large;
 mod layered;
