@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
@@ -14,9 +14,9 @@ use crate::limits::Limits;
 use crate::store::Store;
 use crate::unpack::{open_directory, remove_tree};
 
-/// The end of the name of a tree that is being removed. No image uses such a name, so the next removal finishes the work
+/// The start of the name of a tree that is being removed. No image uses such a name, so the next removal finishes the work
 /// if this one is killed.
-const REMOVED: &str = ".removed";
+const REMOVED: &str = "removed-";
 
 /// Removes the trees that no image in the index uses, whether it has a name or not, and what killed processes left next to
 /// them. No other process may be making trees or naming images: the caller has the right to remove blobs.
@@ -34,33 +34,33 @@ pub(super) fn remove_unused_trees(store: &Store, cancel: &Cancel) -> Result<()> 
     folders.iter().filter(|folder| folder.is_dir()).try_for_each(|folder| remove_others(folder, &used, cancel))
 }
 
-/// Removes everything in a folder whose name is not `used`.
+/// Removes everything in a folder whose name is not `used`. The names go first, durably: a tree that is trusted by its name
+/// must not lack files after a power cut.
 fn remove_others(folder: &Path, used: &HashSet<OsString>, cancel: &Cancel) -> Result<()> {
-    let failed_read = |e| Error::disk("read", folder, e);
-    let directory = open_directory(folder)?;
-    let mut unused = Vec::new();
-    for entry in fs::read_dir(folder).map_err(failed_read)? {
-        let name = entry.map_err(failed_read)?.file_name();
-        if !used.contains(&name) {
-            unused.push(name);
-        }
-    }
+    let directory = File::from(open_directory(folder)?);
+    let remove = |name: &OsStr| {
+        let removed = remove_tree(&directory, name.as_bytes(), cancel);
+        removed.map_err(|e| Error::through_read(e, |e| Error::disk("remove", folder.join(name), e)))
+    };
+    let (leftovers, unused): (Vec<_>, Vec<_>) = names(folder)?
+        .into_iter()
+        .filter(|name| !used.contains(name))
+        .partition(|name| name.as_bytes().starts_with(REMOVED.as_bytes()));
+    leftovers.iter().try_for_each(|name| remove(name))?;
+    let mut renamed = Vec::new();
     for name in unused {
-        cancel.check()?;
-        let mut removed = name.clone();
-        if !name.as_bytes().ends_with(REMOVED.as_bytes()) {
-            // A tree is there whole or not at all, also if the removal is interrupted.
-            removed.push(REMOVED);
-            remove(&directory, folder, &removed, cancel)?;
-            let path = folder.join(&name);
-            fs::rename(&path, folder.join(&removed)).map_err(|e| Error::disk("rename", &path, e))?;
-        }
-        remove(&directory, folder, &removed, cancel)?;
+        let mut removed = OsString::from(REMOVED);
+        removed.push(&name);
+        let path = folder.join(name);
+        fs::rename(&path, folder.join(&removed)).map_err(|e| Error::disk("rename", &path, e))?;
+        renamed.push(removed);
     }
-    Ok(())
+    directory.sync_all().map_err(|e| Error::disk("sync", folder, e))?;
+    renamed.iter().try_for_each(|name| remove(name))
 }
 
-fn remove(directory: impl std::os::fd::AsFd, folder: &Path, name: &OsStr, cancel: &Cancel) -> Result<()> {
-    remove_tree(directory, name.as_bytes(), cancel)
-        .map_err(|e| Error::through_read(e, |e| Error::disk("remove", folder.join(name), e)))
+fn names(folder: &Path) -> Result<Vec<OsString>> {
+    let failed_read = |e| Error::disk("read", folder, e);
+    let entries = fs::read_dir(folder).map_err(failed_read)?;
+    entries.map(|entry| entry.map(|entry| entry.file_name()).map_err(failed_read)).collect()
 }

@@ -261,7 +261,7 @@ fn versions_share_their_layers_until_none_uses_them() {
     assert_eq!(trees(home), expected);
     // What killed processes left goes too.
     let form = fs::read_dir(home.store().join("layers")).unwrap().next().unwrap().unwrap().path();
-    for leftover in [".sha256-0.pullet/root/tree/d", "sha256-1.removed/tree/d", "sha256-2/tree/d"] {
+    for leftover in [".sha256-0.pullet/root/tree/d", "removed-sha256-1/tree/d", "sha256-2/tree/d"] {
         fs::create_dir_all(form.join(leftover)).unwrap();
     }
     home.run(&["prune", "-f"]).exits(0);

@@ -7,11 +7,18 @@ use crate::Result;
 /// Part of an index without images, which the first pull writes.
 const NO_IMAGES: &[u8] = br#""manifests":[]"#;
 /// Checks that every blob has the content of its digest, that every document is the old or the new one, and that the
-/// target is complete or absent.
+/// target and the trees of layers are complete or absent.
 pub fn is_sound(before: &State, after: &State, now: &State) -> Result {
     for (name, sha256) in now.store.blobs() {
         if name != sha256 {
             return Err(format!("the blob {name} does not have the content of its digest"));
+        }
+    }
+    let (old, new) = (before.store.layer_trees(), after.store.layer_trees());
+    for (name, tree) in now.store.layer_trees() {
+        let whole = new.get(&name).or(old.get(&name)).ok_or_else(|| format!("there is an unexpected tree {name}"))?;
+        if let Some(what) = whole.difference(&tree) {
+            return Err(format!("the tree {name}: {what}"));
         }
     }
     document(INDEX, [&before.store, &after.store, &now.store], is_empty_index)?;

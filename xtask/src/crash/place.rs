@@ -83,7 +83,7 @@ impl Place {
         Ok(State {
             store: if store.exists() { Snapshot::plain(&store, &[INDEX, LAYOUT])? } else { Snapshot::default() },
             home: Snapshot::plain(&self.home(), &[LOGIN])?,
-            target: if target.exists() { Some(Snapshot::exact(&target)) } else { None },
+            target: if target.exists() { Some(Snapshot::exact(&target, &self.0)) } else { None },
             beside: beside.collect(),
         })
     }

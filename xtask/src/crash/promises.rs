@@ -8,7 +8,9 @@
 use std::collections::BTreeMap;
 
 use super::events::Event;
-use super::rules::{CREATIONS, Creation, FINALS, Final, Kind, Later, Mode, REMOVALS, STAGING, matches};
+use super::rules::{
+    CREATIONS, Creation, FINALS, Final, Kind, Later, Mode, REMOVALS, is_below_staging, is_staging, matches,
+};
 use crate::Result;
 
 /// The number of an event that was before the run.
@@ -135,12 +137,12 @@ impl Disk {
             Operation::Create { path, kind, mode } => {
                 if is_end {
                     self.check_creation(event, path, *kind, mode);
-                    let is_needed = *kind == Kind::Folder && !matches(STAGING, path) && !is_staging(path);
+                    let is_needed = *kind == Kind::Folder && !is_below_staging(path) && !is_staging(path);
                     self.names.insert(path.clone(), Unsynced { line, is_needed });
                 }
             }
             Operation::Link { path } => {
-                if !is_end && !matches(STAGING, path) {
+                if !is_end && !is_below_staging(path) {
                     self.complain(event, "a link outside of a tree");
                 }
                 self.names.insert(path.clone(), Unsynced { line, is_needed: false });
@@ -221,7 +223,7 @@ impl Disk {
     }
 
     fn check_rename(&mut self, event: &Event, from: &str, to: &str) {
-        if matches(STAGING, to) {
+        if is_below_staging(to) || is_staging(to) {
             return;
         }
         let Some(Final { needs, .. }) = FINALS.iter().find(|rule| matches(rule.path, to)) else {
@@ -262,7 +264,7 @@ impl Disk {
                 }
             }
         }
-        self.names.insert(to.to_owned(), Unsynced { line, is_needed: !matches(STAGING, to) });
+        self.names.insert(to.to_owned(), Unsynced { line, is_needed: !is_below_staging(to) && !is_staging(to) });
     }
 
     fn end(&mut self) {
@@ -284,11 +286,6 @@ fn is_at_or_below(path: &str, folder: &str) -> bool {
 
 fn is_at_or_below_pattern(pattern: &str, path: &str) -> bool {
     matches(pattern, path) || matches(&format!("{pattern}/**"), path)
-}
-
-/// True for a staging folder itself.
-fn is_staging(path: &str) -> bool {
-    STAGING.strip_suffix("/**").is_some_and(|pattern| matches(pattern, path))
 }
 
 fn parent(path: &str) -> &str {

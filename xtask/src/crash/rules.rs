@@ -57,6 +57,26 @@ pub const CREATIONS: &[Creation] = &[
     folder("store/blobs", 0o755, Later::Only(&[])),
     folder("store/blobs/*", 0o755, Later::Only(&[])),
     folder("store/ingest", 0o700, Later::Only(&[0o700])),
+    folder("store/layers", 0o700, Later::Only(&[])),
+    folder("store/layers/*", 0o755, Later::Only(&[])),
+    file("store/layers.lock", 0o600, NO_LINK, Later::Only(&[0o600])),
+    folder("store/layers/*/.*.pullet", 0o700, Later::Only(&[0o700])),
+    folder("store/layers/*/.*.pullet/root", 0o700, Later::Any),
+    folder("store/layers/*/.*.pullet/root/**", 0o700, Later::Any),
+    Creation {
+        path: "store/layers/*/.*.pullet/root/**",
+        kind: Kind::File,
+        mode: Mode::Within(0o777),
+        flags: EXCLUSIVE,
+        later: Later::Any,
+    },
+    Creation {
+        path: "store/layers/*/.*.pullet/root/**",
+        kind: Kind::Device,
+        mode: Mode::Within(0o600),
+        flags: &[],
+        later: Later::Any,
+    },
     file("store/lock", 0o600, NO_LINK, Later::Only(&[0o600])),
     file("store/prune.lock", 0o600, NO_LINK, Later::Only(&[0o600])),
     // Its last mode is that of the blob.
@@ -92,13 +112,29 @@ pub const FINALS: &[Final] = &[
     Final { path: "store/blobs/*/*", needs: &[] },
     Final { path: "home/.docker/config.json", needs: &[] },
     Final { path: "targets/root", needs: &[] },
+    Final { path: "store/layers/*/sha256-*", needs: &[] },
+    Final { path: "store/layers/*/chain-*", needs: &[] },
 ];
 
 /// Other files may be removed at any time.
-pub const REMOVALS: &[Removal] = &[Removal { path: "store/blobs/*/*", needs: &["store/index.json"] }];
+pub const REMOVALS: &[Removal] = &[
+    Removal { path: "store/blobs/*/*", needs: &["store/index.json"] },
+    // A tree that loses files must have lost its name before.
+    Removal { path: "store/layers/*/removed-*/**", needs: &["store/layers/*/removed-*"] },
+];
 
-/// What is below these paths gets its final name later, with the staging folder's tree, and is synced then.
-pub const STAGING: &str = "targets/.*.pullet/**";
+/// Folders with trees that get their final names later and are synced then, or whose trees have lost them.
+pub const STAGING: &[&str] = &["targets/.*.pullet", "store/layers/*/.*.pullet", "store/layers/*/removed-*"];
+
+/// True if the path is below a staging folder.
+pub fn is_below_staging(path: &str) -> bool {
+    STAGING.iter().any(|folder| matches(&format!("{folder}/**"), path))
+}
+
+/// True for a staging folder itself.
+pub fn is_staging(path: &str) -> bool {
+    STAGING.iter().any(|folder| matches(folder, path))
+}
 
 const fn folder(path: &'static str, mode: u32, later: Later) -> Creation {
     Creation { path, kind: Kind::Folder, mode: Mode::Exactly(mode), flags: &[], later }
@@ -134,8 +170,8 @@ mod tests {
     fn matches_paths() {
         assert!(matches("store/blobs/*/*", "store/blobs/sha256/ab"));
         assert!(!matches("store/blobs/*/*", "store/blobs/sha256"));
-        assert!(matches("targets/.*.pullet/**", "targets/.root.pullet/root/etc"));
-        assert!(!matches("targets/.*.pullet/**", "targets/.root.pullet"));
+        assert!(is_below_staging("targets/.root.pullet/root/etc") && !is_staging("targets/.root.pullet/root/etc"));
+        assert!(is_staging("targets/.root.pullet") && !is_below_staging("targets/.root.pullet"));
         assert!(!matches("targets/.*.pullet", "targets/root"));
         assert!(matches("store/*.new", "store/index.json.new"));
         assert!(!matches("a*a", "a"));

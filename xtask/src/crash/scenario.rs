@@ -87,6 +87,26 @@ pub const SCENARIOS: &[Scenario] = &[
         ..NOTHING
     },
     Scenario { name: "prune all", before: &[(OTHER, OTHER), (IMAGE, IMAGE)], words: &["prune", "-a", "-f"], ..NOTHING },
+    Scenario {
+        name: "unpack in layers",
+        before: &[(IMAGE, IMAGE)],
+        words: &["unpack", "--layered", "@/image", "TARGET"],
+        ..NOTHING
+    },
+    Scenario {
+        name: "unpack in layers, with 4 jobs",
+        before: &[(IMAGE, IMAGE)],
+        words: &["unpack", "--layered", "-j", "4", "@/image", "TARGET"],
+        has_threads: true,
+        ..NOTHING
+    },
+    Scenario {
+        name: "prune trees of layers",
+        before: &[(IMAGE, IMAGE)],
+        words: &["prune", "-f"],
+        arrange: create_unused_tree,
+        ..NOTHING
+    },
     Scenario { name: "artifact", words: &["artifact", "@/artifact", "TARGET"], ..NOTHING },
     Scenario { name: "login", words: &["login", "-u", "me", "--password-stdin", "GUARDED"], ..NOTHING },
     Scenario {
@@ -123,6 +143,14 @@ pub fn find(name: &str) -> Result<&'static Scenario> {
 fn empty_index(place: &Place) -> Result {
     let text = "{\"schemaVersion\":2,\"mediaType\":\"application/vnd.oci.image.index.v1+json\",\"manifests\":[]}";
     disk::write(&place.store().join(INDEX), text)
+}
+
+/// Creates a tree of a layer that no image has.
+fn create_unused_tree(place: &Place) -> Result {
+    let tree = place.store().join("layers/trusted/sha256-0/tree");
+    disk::create_folder(&tree.join("folder"))?;
+    disk::write(&tree.join("folder/file"), "unused")?;
+    disk::write(&tree.join("file"), "unused")
 }
 
 /// Cuts the end of the index off.

@@ -17,9 +17,14 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// A snapshot with all metadata, for an unpacked tree.
-    pub fn exact(folder: &Path) -> Self {
+    /// A snapshot with all metadata, for an unpacked tree. Links into `place` are as if that were the root.
+    pub fn exact(folder: &Path, place: &Path) -> Self {
         let tree = Tree::read(folder).map(|_, node| {
+            if let Kind::Symlink(target) = &mut node.kind
+                && let Some(rest) = target.strip_prefix(place.as_os_str().as_encoded_bytes())
+            {
+                *target = rest.to_vec();
+            }
             // A time that no archive sets is that of the run, so it is replaced by one for all.
             let is_set = node.mtime.is_some_and(|(seconds, _)| seconds == TIME);
             node.mtime = Some(if is_set { (TIME, 0) } else { (0, 0) });
@@ -59,6 +64,20 @@ impl Snapshot {
             let Kind::File { sha256, .. } = &node.kind else { return None };
             Some((String::from_utf8_lossy(name).into_owned(), sha256.as_str()))
         })
+    }
+
+    /// The trees of layers in a store, by name, without those that have not got their name or have lost it.
+    pub fn layer_trees(&self) -> BTreeMap<String, Self> {
+        let mut trees: BTreeMap<String, Self> = BTreeMap::new();
+        for (path, node) in &self.tree.0 {
+            let path_text = String::from_utf8_lossy(path);
+            let mut names = path_text.splitn(4, '/');
+            let (Some("layers"), Some(_), Some(name)) = (names.next(), names.next(), names.next()) else { continue };
+            if !name.starts_with(['.', 'r']) {
+                trees.entry(name.to_owned()).or_default().tree.0.insert(path.clone(), node.clone());
+            }
+        }
+        trees
     }
 
     /// The differences, if there are any.
