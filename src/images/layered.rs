@@ -76,11 +76,13 @@ impl AdmittedImage {
     fn make_layered(&self, target: &Path, options: &UnpackOptions, progress: &dyn Progress) -> Result<Layered> {
         let wait = LockWait { cancel: &options.cancel, progress };
         let _kept = self.store().create(wait)?;
-        let staging = Staging::begin(target, &options.cancel)?;
         let folder = self.store().layer_folder()?;
         let _lock = self.store().lock_layers(wait)?;
         let form = OverlayForm::of_process(&open_directory(&folder)?)?;
         let folder = self.store().layer_subfolder(form.name())?;
+        // No other process makes trees now. What a killed one left next to a complete tree is removed by nobody else.
+        Staging::sweep(&folder, &|_| true, &options.cancel);
+        let staging = Staging::begin(target, &options.cancel)?;
         let layers = image_layers(self.manifest(), self.config());
         let chain_ids = chain_ids(layers.iter().map(|layer| &layer.diff_id));
         let mut work = Work {

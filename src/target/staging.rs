@@ -68,7 +68,7 @@ impl Staging {
 
     /// Removes the staging directories that killed processes left in `parent`. `is_target` returns true for the names
     /// of targets whose leftovers are removed.
-    #[cfg(feature = "boot")]
+    #[cfg(any(feature = "boot", feature = "manage"))]
     pub(crate) fn sweep(parent: &Path, is_target: &dyn Fn(&str) -> bool, cancel: &Cancel) {
         let Ok(entries) = parent.read_dir() else { return };
         for entry in entries.flatten() {

@@ -47,7 +47,10 @@ impl Event {
 
     /// The first path in the arguments that is below a folder.
     pub fn first_path(&self, below: &str) -> Option<&str> {
-        let paths = (0..self.arguments.len()).filter_map(|index| self.path(index).or_else(|| self.descriptor(index)));
+        // The first argument of a symlink is its text, which is no path that the call uses.
+        let first = usize::from(self.name.starts_with("symlink"));
+        let paths =
+            (first..self.arguments.len()).filter_map(|index| self.path(index).or_else(|| self.descriptor(index)));
         let mut paths = paths.filter(|path| path.strip_prefix(below).is_some_and(|rest| rest.starts_with('/')));
         paths.next()
     }
