@@ -61,6 +61,8 @@ pub enum Advice {
     SignImagesOfIndex,
     /// Leave device nodes out: [`UnpackOptions::devices`](crate::UnpackOptions::devices).
     SkipDevices,
+    /// Make the target a symlink: `Swap::Symlink`.
+    SwapSymlink,
     /// Allow this host as a token endpoint: [`Options::token_realm`](crate::Options::token_realm).
     TrustTokenRealm(String),
     /// Use [`Client::unpack`](crate::Client::unpack) in place of [`Client::stream`](crate::Client::stream).

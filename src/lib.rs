@@ -129,6 +129,8 @@ pub use oci::platform::Platform;
 pub use oci::reference::Reference;
 pub use progress::{Event, Layer, LayerState, Progress, Silent};
 pub use store::{Check, Store};
+#[cfg(feature = "manage")]
+pub use target::{Release, ReleaseSource, Releases, Swap};
 pub use unpack::Tally;
 
 /// The folder of the default store: `$PULLET_STORE`, else `/var/lib/pullet` for root, else `$XDG_DATA_HOME/pullet`

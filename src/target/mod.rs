@@ -9,10 +9,15 @@
 //!   killed
 //!   before that, the next `begin` for the same target removes it.
 //!
-//! [`Staging`] is a directory tree and [`Files`] a set of verified files. Both appear by one rename.
+//! [`Staging`] is a directory tree and [`Files`] a set of verified files. Both appear by one rename. [`Releases`] keeps
+//! several published trees and exchanges them.
 
 mod files;
+#[cfg(feature = "manage")]
+mod releases;
 mod staging;
 
 pub(crate) use self::files::Files;
+#[cfg(feature = "manage")]
+pub use self::releases::{Release, ReleaseSource, Releases, Swap};
 pub(crate) use self::staging::Staging;

@@ -60,6 +60,7 @@ fn describe(advice: &Advice) -> Option<String> {
             "if the name is one image of an index that is signed: the publisher can sign its images too, with cosign sign --recursive"
         }
         Advice::SkipDevices => "--no-devices leaves device nodes out",
+        Advice::SwapSymlink => "--symlink makes the target a symlink, which works on every filesystem",
         Advice::TrustTokenRealm(host) => return Some(format!("if you trust it, use --token-realm {host}")),
         Advice::UnpackFromStore => "unpack it without --stream",
         Advice::MendStore => {
