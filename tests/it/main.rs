@@ -56,6 +56,7 @@ mod platform;
 mod proxy;
 mod real;
 mod redirect;
+mod releases;
 mod requests;
 mod responses;
 mod retry;

@@ -232,9 +232,8 @@ impl Folder {
 
     /// Moves trees that an exchange left in the place of another one to the folders of their releases.
     pub(super) fn return_trees(&self, slots: &[Slot]) -> Result<()> {
-        let owner = |inode: u64| {
-            slots.iter().find(|slot| slot.record.as_ref().is_some_and(|record| record.inode == inode))
-        };
+        let owner =
+            |inode: u64| slots.iter().find(|slot| slot.record.as_ref().is_some_and(|record| record.inode == inode));
         for slot in slots {
             let Some(inode) = slot.root else { continue };
             if let Some(owner) = owner(inode).filter(|owner| owner.number != slot.number) {
@@ -250,7 +249,8 @@ impl Folder {
     fn move_tree(&self, from: &OwnedFd, name: &str, owner: &Slot) -> Result<()> {
         let to = self.open_slot(owner.number)?;
         let rename = || {
-            fs::renameat_with(from, name, &to, ROOT, RenameFlags::NOREPLACE)?;
+            // Fails if there is a tree already, because that is not empty.
+            fs::renameat(from, name, &to, ROOT)?;
             sync(&to)?;
             sync(from)
         };

@@ -209,13 +209,16 @@ impl Releases {
 
     /// Moves `name` of a folder to the target. What is at the target takes its place, unless it is a link of ours.
     fn replace_target(&self, from: &OwnedFd, name: &str) -> io::Result<()> {
-        let flags = if matches!(self.at()?, At::Tree(_)) { RenameFlags::EXCHANGE } else { RenameFlags::empty() };
-        fs::renameat_with(from, name, &self.parent, &self.name, flags)?;
+        if !matches!(self.at()?, At::Tree(_)) {
+            // Not renameat2, which some filesystems lack.
+            fs::renameat(from, name, &self.parent, &self.name)?;
+            return sync(&self.parent);
+        }
+        let exchange = || fs::renameat_with(from, name, &self.parent, &self.name, RenameFlags::EXCHANGE);
+        exchange()?;
         sync(&self.parent).inspect_err(|_| {
-            // The rename may not survive a crash. Undo an exchange, so that the state is the one on disk.
-            if flags == RenameFlags::EXCHANGE {
-                let _ = fs::renameat_with(from, name, &self.parent, &self.name, flags);
-            }
+            // The exchange may not survive a crash. Undo it, so that the state is the one on disk.
+            let _ = exchange();
         })
     }
 

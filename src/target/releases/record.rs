@@ -19,6 +19,13 @@ pub struct ReleaseSource {
     pub unpacked_unix: Option<i64>,
 }
 
+impl ReleaseSource {
+    /// When the tree was unpacked (RFC 3339).
+    pub fn unpacked(&self) -> Option<String> {
+        self.unpacked_unix.map(date::format_rfc_3339)
+    }
+}
+
 /// A release that is at the target or kept next to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -60,8 +67,8 @@ impl Record {
         if let Some(source) = &self.source {
             members.insert("name".to_owned(), source.name.as_str().into());
             members.insert("digest".to_owned(), source.digest.to_string().into());
-            if let Some(time) = source.unpacked_unix {
-                members.insert("unpacked".to_owned(), date::format_rfc_3339(time).into());
+            if let Some(time) = source.unpacked() {
+                members.insert("unpacked".to_owned(), time.into());
             }
         }
         Value::Object(members).to_string()

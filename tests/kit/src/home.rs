@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, Permissions};
+use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,11 +18,18 @@ impl TempDir {
     /// Creates a folder with a name that no other test uses.
     pub fn new() -> TempDir {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
-        let name = format!("pullet-test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::SeqCst));
         // The real path, because tests are not about links above the system's temporary folder.
-        let path = std::env::temp_dir().canonicalize().unwrap().join(name);
-        fs::create_dir(&path).unwrap_or_else(|error| panic!("create {}: {error}", path.display()));
-        TempDir(path)
+        let parent = std::env::temp_dir().canonicalize().unwrap();
+        loop {
+            let name = format!("pullet-test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::SeqCst));
+            let path = parent.join(name);
+            match fs::create_dir(&path) {
+                Ok(()) => return TempDir(path),
+                // A process with the same ID was killed before it could remove its folders.
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) => panic!("create {}: {error}", path.display()),
+            }
+        }
     }
 
     /// Returns the path of the folder.

@@ -24,7 +24,13 @@ mod manifest;
 mod prune;
 mod pull;
 #[cfg(feature = "manage")]
+mod releases;
+#[cfg(feature = "manage")]
+mod replace;
+#[cfg(feature = "manage")]
 mod rmi;
+#[cfg(feature = "manage")]
+mod rollback;
 #[cfg(feature = "manage")]
 mod tag;
 #[cfg(feature = "manage")]
@@ -45,6 +51,10 @@ pub(crate) static TABLE: Table = Table {
             commands: &[
                 &pull::COMMAND,
                 &unpack::COMMAND,
+                #[cfg(feature = "manage")]
+                &releases::COMMAND,
+                #[cfg(feature = "manage")]
+                &rollback::COMMAND,
                 #[cfg(feature = "boot")]
                 &boot::COMMAND,
                 #[cfg(feature = "manage")]
@@ -117,7 +127,7 @@ pub(crate) static TABLE: Table = Table {
             name: "manage",
             commands: &[
                 "artifact", "config", "digest", "history", "image", "images", "inspect", "login", "logout", "manifest",
-                "prune", "rmi", "tag", "tags", "verify",
+                "prune", "releases", "rmi", "rollback", "tag", "tags", "verify",
             ],
         },
     ],

@@ -1,9 +1,11 @@
 //! `pullet unpack`: unpacks the root filesystem of an image, which is pulled first if the store does not have it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use pullet::{AdmittedImage, Error, ErrorKind, Image, Reference, Sandbox, Store, Tally, UnpackOptions};
+use pullet::{AdmittedImage, Digest, Error, ErrorKind, Image, Reference, Sandbox, Store, Tally, UnpackOptions};
 
+#[cfg(feature = "manage")]
+use super::replace::{REPLACE, ReplaceOptions};
 use crate::cli::command::{Command, CommandLine};
 use crate::cli::common::{Common, STORE_OPTION};
 use crate::cli::options::{AnyGroup, Group, Opt, Spec, specs};
@@ -22,10 +24,12 @@ pub(super) static COMMAND: Command = Command {
     arguments: "NAME DIR",
     summary: "unpack the root filesystem of an image into a folder",
     about: "Unpack the root filesystem of an image: merge its layers, apply their whiteouts, and verify the diff_id of each. \
-            DIR must not exist or be an empty folder; it appears complete, by one rename.",
+            DIR must not exist or be an empty folder, unless --replace is given; it appears complete, by one rename.",
     definitions: &[],
     groups: &[
         &OPTIONS,
+        #[cfg(feature = "manage")]
+        &REPLACE,
         &PLATFORM,
         &REGISTRY,
         &TRUST,
@@ -120,8 +124,18 @@ const PULL_WHEN: [(&str, PullWhen); 3] =
 struct Unpack {
     registry: RegistryOptions,
     options: Options,
+    #[cfg(feature = "manage")]
+    replace: ReplaceOptions,
     name: Reference,
     target: PathBuf,
+}
+
+/// A tree that was unpacked.
+struct Unpacked {
+    tally: Tally,
+    /// The digest that the name resolved to.
+    #[cfg_attr(not(feature = "manage"), expect(dead_code, reason = "only a replacement records it"))]
+    digest: Digest,
 }
 
 impl Unpack {
@@ -142,7 +156,20 @@ impl Unpack {
         }
         #[cfg(feature = "manage")]
         options.check(line)?;
-        Ok(Self { registry, options, name: name(word)?, target: target.into() })
+        #[cfg(feature = "manage")]
+        let replace = ReplaceOptions::parse(line)?;
+        #[cfg(feature = "manage")]
+        if replace.is_replacing() && options.is_layered {
+            return Err(line.misused("--replace and --layered exclude each other"));
+        }
+        Ok(Self {
+            registry,
+            options,
+            #[cfg(feature = "manage")]
+            replace,
+            name: name(word)?,
+            target: target.into(),
+        })
     }
 }
 
@@ -155,38 +182,52 @@ fn registry_option(line: &CommandLine) -> Option<&'static str> {
 fn run(line: &CommandLine, common: &Common, reporter: &Reporter) -> Result<(), Failure> {
     let unpack = Unpack::parse(line, common)?;
     let store = common.store()?;
-    let options = unpack.registry.unpack_options().devices(!unpack.options.no_devices);
-    let stored = unpack.stored_image(&store, reporter)?;
     #[cfg(feature = "manage")]
-    if unpack.options.is_bundle || unpack.options.is_layered {
-        let image = unpack.fetch_unless_stored(stored, &store, reporter)?;
-        return unpack.unpack_other(&image, &options, reporter);
+    if unpack.options.is_layered {
+        return unpack.unpack_layered(&store, reporter);
     }
-    let tally = match stored {
-        Some(image) => {
-            sandbox::enter(&unpack.sandbox().stored(&store).offline(), reporter);
-            image.unpack(&unpack.target, &options, reporter)?
-        }
-        None => unpack.fetch_and_unpack(&store, &options, reporter)?,
-    };
-    unpack.report(tally, reporter);
+    #[cfg(feature = "manage")]
+    if let Some(replacement) = unpack.replace.begin(&unpack.target, &common.cancel)? {
+        let unpacked = unpack.make(&store, &replacement.tree, reporter)?;
+        replacement.publish(&unpack.name, unpacked.digest)?;
+        unpack.report(&unpacked.tally, reporter);
+        return Ok(());
+    }
+    let unpacked = unpack.make(&store, &unpack.target, reporter)?;
+    unpack.report(&unpacked.tally, reporter);
     Ok(())
 }
 
 impl Unpack {
-    fn report(&self, tally: Tally, reporter: &Reporter) {
+    /// Unpacks the image to `tree`, which is the target unless that is replaced.
+    fn make(&self, store: &Store, tree: &Path, reporter: &Reporter) -> Result<Unpacked, Failure> {
+        let options = self.unpack_options();
+        let stored = self.stored_image(store, reporter)?;
+        #[cfg(feature = "manage")]
+        if self.options.is_bundle {
+            let image = self.fetch_unless_stored(stored, store, reporter)?;
+            let tally = image.unpack_bundle(tree, &options, reporter)?;
+            return Ok(Unpacked { tally, digest: *image.digest() });
+        }
+        let Some(image) = stored else { return self.fetch_and_unpack(store, tree, &options, reporter) };
+        sandbox::enter(&self.sandbox().stored(store).offline(), reporter);
+        let tally = image.unpack(tree, &options, reporter)?;
+        Ok(Unpacked { tally, digest: *image.digest() })
+    }
+
+    fn unpack_options(&self) -> UnpackOptions {
+        self.registry.unpack_options().devices(!self.options.no_devices)
+    }
+
+    fn report(&self, tally: &Tally, reporter: &Reporter) {
         let (bytes, target) = (text::bytes(tally.bytes), self.target.display());
         reporter.note(&format!("Unpacked {} into {target}: {} entries, {bytes}", self.name, tally.entries));
     }
 
-    /// Unpacks the image as a bundle or in layers.
     #[cfg(feature = "manage")]
-    fn unpack_other(&self, image: &AdmittedImage, options: &UnpackOptions, reporter: &Reporter) -> Result<(), Failure> {
-        if self.options.is_bundle {
-            self.report(image.unpack_bundle(&self.target, options, reporter)?, reporter);
-            return Ok(());
-        }
-        let layered = image.unpack_layered(&self.target, options, reporter)?;
+    fn unpack_layered(&self, store: &Store, reporter: &Reporter) -> Result<(), Failure> {
+        let image = self.fetch_unless_stored(self.stored_image(store, reporter)?, store, reporter)?;
+        let layered = image.unpack_layered(&self.target, &self.unpack_options(), reporter)?;
         let (entries, bytes) = (layered.tally.entries, text::bytes(layered.tally.bytes));
         let (name, trees) = (&self.name, layered.unpacked);
         reporter.note(&format!("Unpacked {name} in layers: {trees} new trees, {entries} entries, {bytes}"));
@@ -258,16 +299,24 @@ impl Unpack {
         Sandbox::new().target(&self.target).devices(has_devices)
     }
 
-    fn fetch_and_unpack(&self, store: &Store, options: &UnpackOptions, reporter: &Reporter) -> Result<Tally, Failure> {
+    fn fetch_and_unpack(
+        &self,
+        store: &Store,
+        tree: &Path,
+        options: &UnpackOptions,
+        reporter: &Reporter,
+    ) -> Result<Unpacked, Failure> {
         let client = self.registry.client()?;
         client.find_credentials(&self.name, reporter);
         let sandbox = self.sandbox();
         if self.options.is_streamed {
             sandbox::enter(&sandbox, reporter);
-            return Ok(client.stream(&self.name, &self.target, options, reporter)?.tally);
+            let streamed = client.stream(&self.name, tree, options, reporter)?;
+            return Ok(Unpacked { tally: streamed.tally, digest: streamed.digest });
         }
         sandbox::enter(&sandbox.store(store), reporter);
-        Ok(client.unpack(&self.name, store, &self.target, options, reporter)?.1)
+        let (pulled, tally) = client.unpack(&self.name, store, tree, options, reporter)?;
+        Ok(Unpacked { tally, digest: *pulled.image.digest() })
     }
 }
 
