@@ -40,6 +40,17 @@ fn layers_compressed_with_zstd() {
     compare(&image);
 }
 
+/// Many frames in each layer, and skippable ones with a table of contents.
+#[test]
+fn layers_compressed_as_zstd_chunked() {
+    let image = images::zstd_chunked();
+    for layer in document(&image)["layers"].as_array().unwrap() {
+        assert_eq!(layer["mediaType"], "application/vnd.oci.image.layer.v1.tar+zstd");
+        assert!(layer["annotations"].to_string().contains("zstd-chunked"), "{layer}");
+    }
+    compare(&image);
+}
+
 /// umoci 0.4.7 fails on entries of type `S`.
 #[test]
 fn files_with_holes_in_gnu_tars_old_format() {

@@ -114,6 +114,15 @@ pub(crate) fn zstd() -> Pushed {
     push(&layout, "layered", "real/layered:zstd", &["--preserve-digests"])
 }
 
+/// Small layers compressed as zstd:chunked.
+pub(crate) fn zstd_chunked() -> Pushed {
+    let layout = folder("zstd-chunked").join("layout");
+    let [from, to] =
+        [&small("real/small:plain").layout, &layout].map(|layout| format!("oci:{}:small", layout.display()));
+    run(skopeo("copy").arg("--dest-compress-format=zstd:chunked").args([from, to])).expect(0);
+    push(&layout, "small", "real/small:zstd-chunked", &["--preserve-digests"])
+}
+
 /// Files with holes in GNU tar's old format.
 pub(crate) fn old_sparse() -> Pushed {
     let folder = folder("sparse");
