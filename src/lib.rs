@@ -112,6 +112,8 @@ pub use advice::{Advice, Limit};
 #[cfg(feature = "boot")]
 pub use boot::{BootParameters, Booted};
 pub use cancel::Cancel;
+#[cfg(feature = "manage")]
+pub use client::Loaded;
 pub use client::{
     Artifact, ArtifactFile, Client, Configuration, Options, Pulled, RawDocument, Resolved, Sandbox, Streamed,
 };
@@ -119,9 +121,9 @@ pub use date::{GO_ZERO_TIME, format_rfc_3339, parse_rfc_3339};
 pub use digest::Digest;
 pub use error::{Error, ErrorKind, Result};
 pub use escape::Escaped;
-#[cfg(feature = "manage")]
-pub use images::Layered;
 pub use images::{AdmittedImage, Image, PruneOptions, RemoveOptions, Removed, Selector, UnpackOptions};
+#[cfg(feature = "manage")]
+pub use images::{ArchiveFormat, Layered, SaveOptions};
 pub use limits::Limits;
 pub use oci::credentials::Credentials;
 pub use oci::descriptor::Descriptor;

@@ -31,7 +31,8 @@ impl Proof {
 
 /// The state of a verification. Another reader can continue from it.
 pub(crate) struct VerifyState {
-    expected: Digest,
+    /// `None` if the digest of the content is unknown.
+    expected: Option<Digest>,
     hasher: Hasher,
     size: Size,
     /// Bytes that were read so far.
@@ -43,7 +44,13 @@ pub(crate) struct VerifyState {
 impl VerifyState {
     /// The state before the first byte.
     pub(crate) fn new(expected: Digest, size: Size) -> Self {
-        Self { hasher: expected.hasher(), expected, size, count: 0, ended: false }
+        Self { hasher: expected.hasher(), expected: Some(expected), size, count: 0, ended: false }
+    }
+
+    /// The state before the first byte of content whose digest is unknown. The proof will be for its sha256.
+    #[cfg(feature = "manage")]
+    pub(crate) fn unknown(size: Size) -> Self {
+        Self { hasher: Digest::sha256(b"").hasher(), expected: None, size, count: 0, ended: false }
     }
 
     /// The number of bytes that were read so far.
@@ -102,7 +109,9 @@ impl<R: Read> Verified<R> {
         }
         let VerifyState { expected, hasher, .. } = self.state;
         let got = hasher.finish();
-        if got != expected {
+        if let Some(expected) = expected
+            && got != expected
+        {
             return Err(mismatch(format!("digest mismatch: expected {expected}, got {got}")));
         }
         Ok(Proof { digest: got })

@@ -11,6 +11,8 @@ mod configuration;
 mod document;
 mod fetch;
 mod gate;
+#[cfg(feature = "manage")]
+mod load;
 mod login;
 #[cfg(not(feature = "trust"))]
 mod no_signatures;
@@ -31,6 +33,8 @@ pub use self::artifact::{Artifact, ArtifactFile};
 pub use self::client::Client;
 pub use self::configuration::Configuration;
 pub use self::document::RawDocument;
+#[cfg(feature = "manage")]
+pub use self::load::Loaded;
 pub use self::options::Options;
 pub use self::pull::Pulled;
 #[cfg(feature = "boot")]

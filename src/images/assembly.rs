@@ -7,6 +7,7 @@ use std::path::Path;
 use super::layers::ImageLayer;
 use super::unpack_options::UnpackOptions;
 use crate::advice::Advice;
+use crate::cancel::Cancel;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::layer::Decoder;
@@ -84,24 +85,7 @@ impl<'a> Assembly<'a> {
     pub(crate) fn apply_stored(&mut self, store: &Store, layer: &ImageLayer<'_>) -> Result<()> {
         let blob = store.blob(&layer.descriptor.blob);
         let applied = blob.and_then(|mut blob| self.apply(layer, &mut blob));
-        applied.map_err(|e| self.explain(e, store, layer.layer.digest).context(layer.layer.label()))
-    }
-
-    /// A blob that cannot be unpacked may have been damaged since it was verified. Reads it again, because a damaged blob
-    /// has another remedy than a bad archive.
-    fn explain(&self, error: Error, store: &Store, digest: Digest) -> Error {
-        if !matches!(error.kind(), ErrorKind::Mismatch | ErrorKind::Unsafe) {
-            return error;
-        }
-        let mut fault = None;
-        let checked = store.verify_blob(digest, false, &self.options.cancel, &mut |check| fault = check.fault.clone());
-        match (checked, fault) {
-            (Ok(()), Some(fault)) => {
-                let text = format!("the blob was damaged in the store: {fault}");
-                Error::new(ErrorKind::Mismatch, text).with_advice(Advice::RepairStore)
-            }
-            _ => error,
-        }
+        applied.map_err(|e| explain(e, store, layer.layer.digest, &self.options.cancel).context(layer.layer.label()))
     }
 
     /// True if a layer has an entry for the root of the tree.
@@ -138,6 +122,23 @@ pub(super) fn report_left_out(tally: &Tally, progress: &dyn Progress) {
         if count > 0 {
             progress.report(Event::Note(&format!("{count} {what}")));
         }
+    }
+}
+
+/// A blob that cannot be unpacked may have been damaged since it was verified. Reads it again, because a damaged blob has
+/// another remedy than a bad archive.
+pub(super) fn explain(error: Error, store: &Store, digest: Digest, cancel: &Cancel) -> Error {
+    if !matches!(error.kind(), ErrorKind::Mismatch | ErrorKind::Unsafe) {
+        return error;
+    }
+    let mut fault = None;
+    let checked = store.verify_blob(digest, false, cancel, &mut |check| fault = check.fault.clone());
+    match (checked, fault) {
+        (Ok(()), Some(fault)) => {
+            let text = format!("the blob was damaged in the store: {fault}");
+            Error::new(ErrorKind::Mismatch, text).with_advice(Advice::RepairStore)
+        }
+        _ => error,
     }
 }
 

@@ -3,6 +3,8 @@
 
 #[cfg(feature = "manage")]
 mod accounts;
+#[cfg(feature = "manage")]
+mod archive;
 mod assembly;
 #[cfg(feature = "manage")]
 mod bundle;
@@ -27,6 +29,10 @@ mod unpack_options;
 #[cfg(feature = "manage")]
 mod unused_trees;
 
+#[cfg(feature = "manage")]
+pub use self::archive::{ArchiveFormat, SaveOptions};
+#[cfg(feature = "manage")]
+pub(crate) use self::archive::{ArchiveReader, LoadedImage, ReceivedImages, load_archive};
 pub(crate) use self::assembly::Assembly;
 pub(crate) use self::choice::{ChosenContent, DocumentSource, SourceDocument, StoredDocument, choose};
 pub(crate) use self::convert::{convert_schema1, find_converted};

@@ -66,13 +66,18 @@ impl<R: Read> Blocks<R> {
 
     /// Returns the next bytes of the current entry's data, at most one buffer; empty at the end of the data.
     pub(super) fn data(&mut self) -> Result<&[u8]> {
+        self.data_up_to(usize::MAX)
+    }
+
+    /// Returns the next bytes of the current entry's data, at most `most`.
+    pub(super) fn data_up_to(&mut self, most: usize) -> Result<&[u8]> {
         if self.data == 0 {
             return Ok(&[]);
         }
         if self.start == self.end && self.fill()? == 0 {
             return Err(truncated());
         }
-        let n = usize::try_from(self.data).unwrap_or(usize::MAX).min(self.end - self.start);
+        let n = usize::try_from(self.data).unwrap_or(usize::MAX).min(self.end - self.start).min(most);
         let range = self.start..self.start + n;
         self.start += n;
         self.data -= n as u64;

@@ -62,6 +62,14 @@ impl<R: Read> Entries<R> {
         self.blocks.data()
     }
 
+    /// Reads the current entry's data into `buf`. Returns 0 at its end.
+    #[cfg(feature = "manage")]
+    pub(crate) fn read_data(&mut self, buf: &mut [u8]) -> Result<usize> {
+        let data = self.blocks.data_up_to(buf.len())?;
+        buf.iter_mut().zip(data).for_each(|(to, from)| *to = *from);
+        Ok(data.len())
+    }
+
     /// Returns the reader below, which may have more bytes after the end of the archive.
     pub(crate) fn into_inner(self) -> R {
         self.blocks.into_inner()

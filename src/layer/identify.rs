@@ -1,7 +1,7 @@
 //! Finds out what no document says about a layer: its compression, from its first bytes, and its diff_id. Nothing is
 //! unpacked.
 
-use std::io::{self, Cursor, Read};
+use std::io::{self, Chain, Cursor, Read};
 
 use super::decoder::Decoder;
 use super::records::malformed;
@@ -26,16 +26,17 @@ pub(crate) struct IdentifiedLayer {
     pub(crate) size: u64,
 }
 
-/// Reads all of a blob. Fails if its uncompressed size exceeds `limit` bytes.
-pub(crate) fn identify(
-    mut blob: impl Read + Send,
-    limit: u64,
-    limits: &Limits,
-    cancel: &Cancel,
-) -> Result<IdentifiedLayer> {
-    let unreadable = |e| Error::through_read(e, |e| malformed(&e.to_string()));
+/// A stream whose first bytes were read to find its compression.
+pub(crate) struct Sniffed<'a> {
+    pub(crate) compression: Compression,
+    /// The first bytes, then the rest.
+    pub(crate) stream: Chain<Cursor<Vec<u8>>, &'a mut (dyn Read + Send)>,
+}
+
+/// Reads the first bytes of a stream. Errors from reading it must be typed.
+pub(crate) fn sniff(stream: &mut (dyn Read + Send)) -> Result<Sniffed<'_>> {
     let mut head = Vec::new();
-    blob.by_ref().take(ZSTD_MAGIC.len() as u64).read_to_end(&mut head).map_err(unreadable)?;
+    stream.take(ZSTD_MAGIC.len() as u64).read_to_end(&mut head).map_err(unreadable)?;
     let compression = if head.starts_with(GZIP_MAGIC) {
         Compression::Gzip
     } else if head.starts_with(ZSTD_MAGIC) {
@@ -43,8 +44,18 @@ pub(crate) fn identify(
     } else {
         Compression::None
     };
-    let mut blob = Cursor::new(head).chain(blob);
-    let blob: &mut (dyn Read + Send) = &mut blob;
+    Ok(Sniffed { compression, stream: Cursor::new(head).chain(stream) })
+}
+
+/// Reads all of a blob. Fails if its uncompressed size exceeds `limit` bytes.
+pub(crate) fn identify(
+    blob: &mut (dyn Read + Send),
+    limit: u64,
+    limits: &Limits,
+    cancel: &Cancel,
+) -> Result<IdentifiedLayer> {
+    let Sniffed { compression, mut stream } = sniff(blob)?;
+    let blob: &mut (dyn Read + Send) = &mut stream;
     let mut decoder = Decoder::new(blob, compression, limits, cancel)?;
     let mut hasher = Digest::sha256(b"").hasher();
     let mut buffer = vec![0; BUFFER];
@@ -66,6 +77,10 @@ pub(crate) fn identify(
     }
 }
 
+fn unreadable(error: io::Error) -> Error {
+    Error::through_read(error, |e| malformed(&e.to_string()))
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Write as _;
@@ -73,8 +88,8 @@ mod tests {
     use super::*;
     use crate::error::ErrorKind;
 
-    fn identified(blob: &[u8], limit: u64) -> std::result::Result<IdentifiedLayer, ErrorKind> {
-        identify(blob, limit, &Limits::default(), &Cancel::default()).map_err(|e| e.kind())
+    fn identified(mut blob: &[u8], limit: u64) -> std::result::Result<IdentifiedLayer, ErrorKind> {
+        identify(&mut blob, limit, &Limits::default(), &Cancel::default()).map_err(|e| e.kind())
     }
 
     #[test]

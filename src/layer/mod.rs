@@ -16,7 +16,6 @@ mod path;
 mod records;
 mod sparse;
 #[cfg(feature = "manage")]
-#[allow(dead_code, reason = "its users follow")]
 mod writer;
 
 pub(crate) use self::decoder::Decoder;
@@ -25,8 +24,9 @@ pub(crate) use self::entry::{DeviceNumber, EntryKind, Extent, FileContent, TarEn
 #[cfg(fuzzing)]
 pub use self::fuzzing::{Format, archive, decode, numbers, pax, sparse_map};
 pub(crate) use self::identify::{IdentifiedLayer, identify};
+#[cfg(feature = "manage")]
+pub(crate) use self::identify::{Sniffed, sniff};
 pub(crate) use self::path::{AUFS_LINKS, NameKind, SafePath};
 pub(crate) use self::records::{Time, malformed};
 #[cfg(feature = "manage")]
-#[allow(unused_imports, reason = "its users follow")]
 pub(crate) use self::writer::TarWriter;

@@ -6,6 +6,8 @@ pub(crate) mod authority;
 pub(crate) mod config;
 pub(crate) mod credentials;
 pub(crate) mod descriptor;
+#[cfg(feature = "manage")]
+pub(crate) mod docker_archive;
 pub(crate) mod document;
 #[cfg(fuzzing)]
 pub(crate) mod fuzzing;

@@ -11,6 +11,8 @@ use serde_json::{Map, Value, json};
 
 use crate::digest::Digest;
 use crate::oci::descriptor::Descriptor;
+#[cfg(feature = "manage")]
+use crate::oci::media_type::OCI_INDEX;
 use crate::oci::platform::Platform;
 use crate::oci::reference::Reference;
 
@@ -24,6 +26,9 @@ const RESOLVED: &str = "pullet.resolved.digest";
 const SOURCE: &str = "pullet.source.digest";
 /// The annotation with the digest of the manifest or index that a signature document without a name signs.
 const SUBJECT: &str = "pullet.subject";
+/// The annotation `kind` of entries that cosign writes for what is attached to an image (`pkg/oci/layout`).
+#[cfg(feature = "manage")]
+const COSIGN_ATTACHED: [&str; 2] = ["dev.cosignproject.cosign/sigs", "dev.cosignproject.cosign/atts"];
 /// The member with the entries.
 const MANIFESTS: &str = "manifests";
 
@@ -146,6 +151,39 @@ pub(super) fn parse_entry(text: &str) -> Option<ImageEntry> {
     })
 }
 
+/// An entry of the index of another layout, such as one in an archive.
+#[cfg(feature = "manage")]
+pub(crate) struct ForeignEntry {
+    pub(crate) entry: ImageEntry,
+    /// Whether `cosign save` wrote it for signatures or attestations of the image next to it.
+    pub(crate) is_attached: bool,
+}
+
+/// The entries of the index of another layout. The error is a text for people.
+#[cfg(feature = "manage")]
+pub(crate) fn foreign_entries(text: &[u8], most: usize) -> Result<Vec<ForeignEntry>, String> {
+    let (mut entries, mut outcome) = (Vec::new(), Ok(()));
+    let read = read(text, &mut |piece| {
+        let Piece::Entry(text) = piece else { return };
+        let kind = serde_json::from_str::<NamedEntry<'_>>(text).ok().and_then(|entry| entry.annotations?.kind);
+        let is_attached = kind.is_some_and(|kind| COSIGN_ATTACHED.contains(&&*kind));
+        match parse_entry(text) {
+            _ if entries.len() == most => outcome = Err(format!("more than {most} entries")),
+            Some(entry) => entries.push(ForeignEntry { entry, is_attached }),
+            None => outcome = Err("an entry is not a descriptor".to_owned()),
+        }
+    });
+    read.map_err(|e| e.to_string())?;
+    outcome.map(|()| entries)
+}
+
+/// The text of an index with these entries.
+#[cfg(feature = "manage")]
+pub(crate) fn index_text(entries: &[ImageEntry]) -> String {
+    let entries: Vec<Value> = entries.iter().map(describe).collect();
+    json!({ "schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries }).to_string()
+}
+
 #[derive(Deserialize)]
 struct RawEntry<'a> {
     #[serde(rename = "mediaType", borrow)]
@@ -184,6 +222,9 @@ struct Annotations<'a> {
     source: Option<Cow<'a, str>>,
     #[serde(rename = "pullet.subject", borrow)]
     subject: Option<Cow<'a, str>>,
+    #[cfg(feature = "manage")]
+    #[serde(borrow)]
+    kind: Option<Cow<'a, str>>,
 }
 
 impl Annotations<'_> {

@@ -12,11 +12,17 @@ use crate::error::Error;
 
 /// The blobs that a document names.
 #[derive(Default)]
-pub(super) struct Links {
+pub(crate) struct Links {
     /// The manifests and indexes of an index; `None` if the document is not an index.
-    pub(super) manifests: Option<Vec<Digest>>,
+    pub(crate) manifests: Option<Vec<Digest>>,
     /// Configs, layers and files.
-    pub(super) blobs: Vec<Digest>,
+    pub(crate) blobs: Vec<Digest>,
+}
+
+/// Reads the links of a document. `None` if it is unknown what the document needs.
+#[cfg(feature = "manage")]
+pub(crate) fn linked_blobs(text: &[u8]) -> Option<Links> {
+    Links::parse(text).ok()
 }
 
 #[derive(Deserialize)]

@@ -2,6 +2,8 @@
 //! directly. A blob gets its name only after its digest is verified, and the index is replaced atomically. This module
 //! neither fetches nor unpacks.
 
+#[cfg(feature = "manage")]
+mod arrival;
 mod disk;
 #[cfg(fuzzing)]
 mod fuzzing;
@@ -18,12 +20,20 @@ mod signatures;
 mod stamps;
 
 use std::fs::File;
+#[cfg(feature = "manage")]
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
+#[cfg(feature = "manage")]
+pub(crate) use self::arrival::{Arrival, Expected};
 #[cfg(fuzzing)]
 pub use self::fuzzing::index_json;
 pub(crate) use self::index::ImageEntry;
+#[cfg(feature = "manage")]
+pub(crate) use self::index::{ForeignEntry, foreign_entries, index_text};
 pub(crate) use self::ingest::{Ingest, KnownBytes};
+#[cfg(feature = "manage")]
+pub(crate) use self::links::linked_blobs;
 pub(crate) use self::lock::{LockWait, PruneGuard};
 pub(crate) use self::removal::{Removal, Sweep, Swept};
 #[cfg(feature = "trust")]
@@ -186,6 +196,13 @@ impl Store {
     /// Begins to add a blob; `None` if another process has committed it meanwhile.
     pub(crate) fn ingest(&self, blob: &Descriptor, wait: LockWait<'_>) -> Result<Option<Ingest>> {
         ingest::begin(&self.root, blob, wait)
+    }
+
+    /// Writes a blob to a temporary file, and verifies its digest if that is known. Errors from reading `content` must be
+    /// typed; others are taken for errors of the disk.
+    #[cfg(feature = "manage")]
+    pub(crate) fn receive(&self, content: &mut dyn Read, expected: Expected, cancel: &Cancel) -> Result<Arrival> {
+        arrival::receive(&self.root, content, expected, cancel)
     }
 
     /// Adds a small blob from memory. Replaces a corrupt blob.

@@ -9,15 +9,19 @@
 //!   killed
 //!   before that, the next `begin` for the same target removes it.
 //!
-//! [`Staging`] is a directory tree and [`Files`] a set of verified files. Both appear by one rename. [`Releases`] keeps
-//! several published trees and exchanges them.
+//! [`Staging`] is a directory tree, [`Files`] a set of verified files, and `NewFile` one file. Each appears by one rename.
+//! [`Releases`] keeps several published trees and exchanges them.
 
 mod files;
+#[cfg(feature = "manage")]
+mod new_file;
 #[cfg(feature = "manage")]
 mod releases;
 mod staging;
 
 pub(crate) use self::files::Files;
+#[cfg(feature = "manage")]
+pub(crate) use self::new_file::NewFile;
 #[cfg(feature = "manage")]
 pub use self::releases::{Release, ReleaseSource, Releases, Swap};
 pub(crate) use self::staging::Staging;

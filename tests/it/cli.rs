@@ -12,8 +12,10 @@ use kit::image::{Image, Layer};
 use kit::process::Finished;
 use kit::registry::Registry;
 
-const COMMANDS: [&str; 11] =
-    ["pull", "unpack", "images", "verify", "login", "logout", "tags", "digest", "manifest", "artifact", "config"];
+const COMMANDS: [&str; 13] = [
+    "pull", "unpack", "images", "save", "load", "verify", "login", "logout", "tags", "digest", "manifest", "artifact",
+    "config",
+];
 
 fn image() -> Image {
     Image::new((0..3).map(|n| Layer::of(&[file(format!("f{n}"), format!("body {n}").repeat(100))])).collect())
@@ -62,6 +64,8 @@ fn help_goes_to_standard_output() {
         ),
         ("login", &["--username", "--password-stdin", "--authfile", "--token-realm", "--ca-file", "--client-cert"]),
         ("logout", &["--authfile"]),
+        ("save", &["--output FILE", "--format docker-archive|oci-archive"]),
+        ("load", &["--input FILE", "--platform", "--max-unpacked", "--max-zstd-window"]),
         ("verify", &["--remove-corrupt", "--verify-key"]),
         ("tags", &["--creds", "--creds-file", "--ca-file"]),
         ("digest", &["--platform", "--creds", "--ca-file"]),

@@ -7,6 +7,8 @@ mod commands;
 mod exit;
 #[cfg(feature = "manage")]
 mod filter;
+#[cfg(feature = "manage")]
+mod input;
 mod interrupt;
 #[cfg(feature = "manage")]
 mod json;

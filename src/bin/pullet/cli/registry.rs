@@ -265,15 +265,20 @@ pub(crate) static TREE_LIMITS: Group<RegistryOptions> = Group {
                 Ok(())
             },
         ),
-        Opt::value(
-            "--max-zstd-window BYTES[k|m|g|t]",
-            "refuse layers whose zstd frames refer further back (default: 8m)",
-            |registry, value| {
-                registry.limits.zstd_window = value.bytes()?;
-                Ok(())
-            },
-        ),
     ],
+};
+
+/// The limit of commands that decompress layers.
+pub(crate) static WINDOW_LIMIT: Group<RegistryOptions> = Group {
+    heading: "Limits",
+    options: &[Opt::value(
+        "--max-zstd-window BYTES[k|m|g|t]",
+        "refuse layers whose zstd frames refer further back (default: 8m)",
+        |registry, value| {
+            registry.limits.zstd_window = value.bytes()?;
+            Ok(())
+        },
+    )],
 };
 
 /// The option for the file of credentials, which means something else to `login` and `logout`.

@@ -9,7 +9,7 @@ use crate::cli::common::Common;
 use crate::cli::options::{Group, Opt};
 use crate::cli::registry::{
     BLOB_LIMITS, CLOCK, FOREIGN_LAYERS, JOBS, PLATFORM, REGISTRY, RegistryOptions, SETTINGS_NOTE, TRANSFER,
-    TREE_LIMITS, TRUST,
+    TREE_LIMITS, TRUST, WINDOW_LIMIT,
 };
 use crate::cli::signatures::VERIFY;
 use crate::cli::value::name;
@@ -65,6 +65,7 @@ pub(super) static COMMAND: Command = Command {
         &TRANSFER,
         &BLOB_LIMITS,
         &TREE_LIMITS,
+        &WINDOW_LIMIT,
     ],
     notes: &[SETTINGS_NOTE],
     run,

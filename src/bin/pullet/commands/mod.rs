@@ -15,6 +15,8 @@ mod images;
 #[cfg(feature = "manage")]
 mod inspect;
 #[cfg(feature = "manage")]
+mod load;
+#[cfg(feature = "manage")]
 mod login;
 #[cfg(feature = "manage")]
 mod logout;
@@ -31,6 +33,8 @@ mod replace;
 mod rmi;
 #[cfg(feature = "manage")]
 mod rollback;
+#[cfg(feature = "manage")]
+mod save;
 #[cfg(feature = "manage")]
 mod tag;
 #[cfg(feature = "manage")]
@@ -76,6 +80,10 @@ pub(crate) static TABLE: Table = Table {
                 &rmi::COMMAND,
                 #[cfg(feature = "manage")]
                 &prune::COMMAND,
+                #[cfg(feature = "manage")]
+                &save::COMMAND,
+                #[cfg(feature = "manage")]
+                &load::COMMAND,
                 #[cfg(feature = "manage")]
                 &verify::COMMAND,
             ],
@@ -126,8 +134,8 @@ pub(crate) static TABLE: Table = Table {
         Feature {
             name: "manage",
             commands: &[
-                "artifact", "config", "digest", "history", "image", "images", "inspect", "login", "logout", "manifest",
-                "prune", "releases", "rmi", "rollback", "tag", "tags", "verify",
+                "artifact", "config", "digest", "history", "image", "images", "inspect", "load", "login", "logout",
+                "manifest", "prune", "releases", "rmi", "rollback", "save", "tag", "tags", "verify",
             ],
         },
     ],

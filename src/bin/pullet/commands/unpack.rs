@@ -11,7 +11,7 @@ use crate::cli::common::{Common, STORE_OPTION};
 use crate::cli::options::{AnyGroup, Group, Opt, Spec, specs};
 use crate::cli::registry::{
     BLOB_LIMITS, CLOCK, FOREIGN_LAYERS, JOBS, NAME_NOTE, PLATFORM, REGISTRY, RegistryOptions, SETTINGS_NOTE, TRANSFER,
-    TREE_LIMITS, TRUST,
+    TREE_LIMITS, TRUST, WINDOW_LIMIT,
 };
 use crate::cli::signatures::VERIFY;
 use crate::cli::value::name;
@@ -40,6 +40,7 @@ pub(super) static COMMAND: Command = Command {
         &TRANSFER,
         &BLOB_LIMITS,
         &TREE_LIMITS,
+        &WINDOW_LIMIT,
     ],
     notes: &[SETTINGS_NOTE, NAME_NOTE],
     run,

@@ -1,0 +1,72 @@
+//! Loads an archive of images into a store.
+
+use std::io::Read;
+
+use super::client::Client;
+use crate::error::{Error, Result};
+use crate::images::{ArchiveReader, Image, LoadedImage, ReceivedImages, load_archive};
+use crate::progress::Progress;
+use crate::store::{LockWait, Store};
+
+/// An image that was loaded.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Loaded {
+    /// The image, in the store. It has a name if the archive had one for it.
+    pub image: Image,
+}
+
+impl Client {
+    /// Loads the images of an archive into `store`: one of `docker save`, or an OCI image layout in a tar, uncompressed or
+    /// compressed with gzip or zstd. The archive is read once. Everything is verified as for a pull, and the diff_ids of all
+    /// layers too. If the client demands signatures, the archive or the store must have them. An index is kept, and the image for the client's platform is chosen from it. An image appears once for
+    /// each of its names, and once if it has none. Images get their names after everything in the archive was verified.
+    ///
+    /// Fails with [`ErrorKind::Mismatch`](crate::ErrorKind::Mismatch) if content has another digest or diff_id than the
+    /// archive says, with [`ErrorKind::Unsafe`](crate::ErrorKind::Unsafe) if it is malformed or exceeds the limits, and with
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) for an archive of another kind.
+    ///
+    /// ```no_run
+    /// use pullet::{Client, Options, Silent, Store};
+    ///
+    /// let client = Client::new(Options::new())?;
+    /// let mut file = std::fs::File::open("app.tar").unwrap();
+    /// for loaded in client.load(&mut file, &Store::open("/var/lib/pullet"), &Silent)? {
+    ///     println!("{} {}", loaded.image.name(), loaded.image.id());
+    /// }
+    /// # Ok::<(), pullet::Error>(())
+    /// ```
+    pub fn load(&self, archive: &mut (dyn Read + Send), store: &Store, progress: &dyn Progress) -> Result<Vec<Loaded>> {
+        let cancel = &self.options.cancel;
+        let wait = LockWait { cancel, progress };
+        let context = |e: Error| e.context("load archive");
+        // Until the index names the images, only this guard keeps their blobs from being pruned.
+        let _guard = store.create(wait).map_err(context)?;
+        let reader = ArchiveReader { store, platform: &self.platform, limits: &self.options.limits, cancel, progress };
+        let received = load_archive(&reader, archive).map_err(context)?;
+        self.name_loaded(received, store, progress, wait).map_err(context)
+    }
+
+    /// Gives loaded images their names: the one place where an archive changes the index. The signatures come first, because
+    /// the images are admitted with them.
+    fn name_loaded(
+        &self,
+        received: ReceivedImages,
+        store: &Store,
+        progress: &dyn Progress,
+        wait: LockWait<'_>,
+    ) -> Result<Vec<Loaded>> {
+        for signature in &received.signatures {
+            store.name(signature, wait)?;
+        }
+        for loaded in &received.images {
+            self.admit(loaded.image.clone(), progress)?;
+        }
+        let mut all = Vec::new();
+        for LoadedImage { entry, image } in received.images {
+            store.name(&entry, wait)?;
+            all.push(Loaded { image });
+        }
+        Ok(all)
+    }
+}

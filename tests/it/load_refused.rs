@@ -1,0 +1,153 @@
+//! `load` refuses archives that are wrong or hostile, and keeps nothing of them.
+
+use kit::archive::{Entry, archive, dir, file, symlink};
+use kit::digest::sha256;
+use kit::home::Home;
+use kit::image::{Image, Layer, OCI_INDEX, gzip, index};
+use serde_json::{Value, json};
+
+use super::load::{NAME, count_blobs, docker, hex, image, layer_name, load, oci};
+
+#[track_caller]
+fn refuses(case: &str, tar: &[u8], code: i32) {
+    let home = Home::new();
+    load(&home, tar).exits_in(case, code).fails_in_one_line().prints("");
+    assert_eq!((home.index().len(), count_blobs(&home)), (0, 0), "{case}: something is left");
+}
+
+#[test]
+fn refuses_archives_that_are_wrong_or_hostile() {
+    let image = image(true);
+    let tags = json!(["app:1"]);
+    let good = docker(&image, &tags);
+    let with = |more: &[Entry]| archive(&[&good[..], more].concat());
+    let without = |at: usize| {
+        let mut members = good.clone();
+        members.remove(at);
+        archive(&members)
+    };
+    let list = |list: &Value| {
+        let mut members = good.clone();
+        members.pop();
+        members.push(file("manifest.json", list.to_string()));
+        archive(&members)
+    };
+    let item =
+        |layers: &Value| json!([{ "Config": format!("{}.json", hex(&image.config_digest())), "Layers": layers }]);
+    let layer = layer_name(&image.layers[0]);
+    let whole = archive(&good);
+    for (case, tar, code) in [
+        ("nothing", Vec::new(), 10),
+        ("no image", archive(&[file("a", "b")]), 10),
+        ("not a tar", b"hello ".repeat(200), 11),
+        ("a name above the root", with(&[file("../x", "y")]), 11),
+        ("two members of one name", with(&[file(&layer, "other")]), 11),
+        ("two manifests", with(&[file("manifest.json", "[]")]), 11),
+        ("a link in place of a member", with(&[symlink(&layer, "x")]), 11),
+        ("a layer is missing", without(0), 11),
+        ("the config is missing", without(2), 11),
+        (
+            "a circle of links",
+            {
+                let links = [symlink("x", "y"), symlink("y", "x")];
+                let layers = json!(["x", layer_name(&image.layers[1])]);
+                archive(&[&good[..3], &links, &[file("manifest.json", item(&layers).to_string())]].concat())
+            },
+            11,
+        ),
+        ("too few layers", list(&item(&json!([layer]))), 8),
+        ("layers in another order", list(&item(&json!([layer_name(&image.layers[1]), layer]))), 8),
+        ("a layer twice", list(&item(&json!([layer, layer]))), 8),
+        ("the config is a layer", list(&json!([{ "Config": layer, "Layers": [] }])), 11),
+        ("a tag with a newline", list(&json!([{ "Config": "x", "RepoTags": ["a:b\n"], "Layers": [] }])), 11),
+        ("too many layers", list(&item(&json!(vec![&layer; 1001]))), 11),
+        ("manifest.json of 2 MiB", with(&[file("oci-layout", vec![b' '; 2 << 20])]), 11),
+        ("deep JSON", archive(&[&good[..3], &[file("manifest.json", "[".repeat(100_000))]].concat()), 11),
+        ("truncated", whole[..whole.len() - 2000].to_vec(), 11),
+        ("truncated gzip", gzip(&whole)[..200].to_vec(), 11),
+        ("a size that lies", with(&[file("x", "y").size(1 << 40)]), 11),
+        ("a sparse member", with(&[file("x", "y").pax("GNU.sparse.size", "9").pax("GNU.sparse.map", "0,1")]), 11),
+        (
+            "a config of 5 MiB",
+            {
+                let mut members = good.clone();
+                members[2] = file(format!("{}.json", hex(&image.config_digest())), vec![b' '; 5 << 20]);
+                archive(&members)
+            },
+            11,
+        ),
+    ] {
+        refuses(case, &tar, code);
+    }
+}
+
+#[test]
+fn refuses_layouts_that_are_wrong_or_hostile() {
+    let image = image(true);
+    let named = json!({ NAME: "app:1" });
+    let good = oci(&image, &named);
+    let edited = |at: usize, entry: Entry| {
+        let mut members = good.clone();
+        members[at] = entry;
+        archive(&members)
+    };
+    let entry_with = |edit: &dyn Fn(&mut Value)| {
+        let mut entry = image.entry("linux/amd64");
+        entry["annotations"] = named.clone();
+        edit(&mut entry);
+        edited(1, file("index.json", index(&[entry]).to_string()))
+    };
+    let layer = |at: usize| format!("blobs/sha256/{}", hex(&image.layers[at].digest()));
+    let other_size = image.clone().edited(|manifest| manifest["layers"][0]["size"] = json!(7));
+    let plain_type = image
+        .clone()
+        .edited(|manifest| manifest["layers"][1]["mediaType"] = json!("application/vnd.oci.image.layer.v1.tar"));
+    let mut other = Image::new(vec![image.layers[0].clone(), Layer::with_blob(b"other", image.layers[1].blob.clone())]);
+    other.layers[1].diff_id = sha256(b"other");
+    for (case, tar, code) in [
+        ("another version", edited(0, file("oci-layout", r#"{"imageLayoutVersion":"2"}"#)), 10),
+        ("a damaged marker", edited(0, file("oci-layout", "{")), 11),
+        ("no index", edited(1, file("x", "y")), 11),
+        ("a damaged index", edited(1, file("index.json", "[]")), 11),
+        ("no image", edited(1, file("index.json", index(&[]).to_string())), 3),
+        ("not a descriptor", edited(1, file("index.json", index(&[json!({})]).to_string())), 11),
+        ("a size that lies", entry_with(&|entry| entry["size"] = json!(1)), 8),
+        ("a media type that lies", entry_with(&|entry| entry["mediaType"] = json!(OCI_INDEX)), 11),
+        ("a malformed name", entry_with(&|entry| entry["annotations"][NAME] = json!("A B")), 11),
+        (
+            "a name with a digest",
+            entry_with(&|entry| entry["annotations"][NAME] = json!(format!("a@{}", image.digest()))),
+            11,
+        ),
+        ("a missing manifest", entry_with(&|entry| entry["digest"] = json!(sha256(b"x"))), 3),
+        ("a blob with another digest", edited(4, file(layer(0), "x")), 8),
+        ("a missing layer", edited(4, file("x", "y")), 3),
+        ("a layer of another size", archive(&oci(&other_size, &named)), 8),
+        ("a layer that is compressed although its type says not", archive(&oci(&plain_type, &named)), 8),
+        ("a layer with another diff_id", archive(&oci(&other, &named)), 8),
+        (
+            "too many entries",
+            edited(1, file("index.json", index(&vec![image.entry("linux/amd64"); 1001]).to_string())),
+            11,
+        ),
+    ] {
+        refuses(case, &tar, code);
+    }
+}
+
+#[test]
+fn limits_hold_while_loading() {
+    let members = docker(&image(false), &json!(["app:1"]));
+    let home = Home::new();
+    let limited = home.pullet(&["load", "--max-unpacked", "1k"]).stdin(archive(&members)).run();
+    limited.exits(11).fails_in_one_line().says("--max-unpacked");
+    // Two megabytes that decompress to much more.
+    let bomb = Layer::gzip(&vec![0; 64 << 20]);
+    let bomb = Image::new(vec![bomb]);
+    let tar = archive(&docker(&bomb, &json!(["app:1"])));
+    assert!(tar.len() < 1 << 20);
+    home.pullet(&["load", "--max-unpacked", "10m"]).stdin(&tar).run().exits(11).says("--max-unpacked");
+    let many: Vec<Entry> = (0..20_001).map(|n| dir(n.to_string())).collect();
+    refuses("20,001 members", &archive(&many), 11);
+    assert_eq!((home.index().len(), count_blobs(&home)), (0, 0));
+}
