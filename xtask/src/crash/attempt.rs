@@ -39,6 +39,10 @@ impl Worker {
         let Prepared { before, after, .. } = prepared;
         let state = place.state()?;
         check::is_sound(before, after, &state)?;
+        if prepared.scenario.removes() {
+            let verify = shell::run(&mut self.pullet_with(&["verify"], prepared.scenario, place));
+            verify.map_err(|reason| format!("an image has lost a blob: {reason}"))?;
+        }
         let is_done = is_done(after, &state);
         match (point.fault, traced.status.code()) {
             (Fault::Kill, None) if traced.status.signal() == Some(9) => {}

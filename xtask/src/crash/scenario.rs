@@ -26,6 +26,13 @@ pub struct Scenario {
     pub has_threads: bool,
 }
 
+impl Scenario {
+    /// True if the command removes blobs.
+    pub fn removes(&self) -> bool {
+        matches!(self.words, ["rmi" | "prune", ..])
+    }
+}
+
 pub const SCENARIOS: &[Scenario] = &[
     Scenario { name: "pull into an empty store", words: &["pull", "@/image"], ..NOTHING },
     Scenario {
@@ -107,6 +114,7 @@ pub const SCENARIOS: &[Scenario] = &[
         arrange: create_unused_tree,
         ..NOTHING
     },
+    Scenario { name: "unpack to a bundle", words: &["unpack", "--bundle", "@/other", "TARGET"], ..NOTHING },
     Scenario { name: "artifact", words: &["artifact", "@/artifact", "TARGET"], ..NOTHING },
     Scenario { name: "login", words: &["login", "-u", "me", "--password-stdin", "GUARDED"], ..NOTHING },
     Scenario {
