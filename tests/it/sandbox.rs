@@ -172,6 +172,7 @@ fn reports_a_kernel_without_landlock_and_continues() {
         assert_eq!(trace.lines.len(), 1, "{injected} {:?}", trace.lines);
         let prefix = if has_landlock() { prefix } else { "no sandbox: " };
         assert!(trace.lines[0].starts_with(prefix), "{injected} {:?}", trace.lines);
+        assert!(trace.position("PR_SET_NO_NEW_PRIVS, 1").is_some(), "{injected} {:?}", trace.calls);
         assert_eq!(fs::read_to_string(bench.home.path("root/b/hard")).unwrap(), "other");
         // Without -v nothing is reported.
         bench.home.run(&["images"]).exits(0).hides("sandbox");

@@ -235,4 +235,20 @@ pub const MUTATIONS: &[Mutation] = &[
         new: "",
         noticed_by: NoticedBy::Test("credentials::runs_no_helper_in_a_relative_folder_of_the_path"),
     },
+    Mutation {
+        name: "tag-with-a-wrong-clock",
+        promise: "a tag is refused if a certificate is from the future",
+        file: "client/gate.rs",
+        old: "        self.check_clock(&resolved.name)?;\n",
+        new: "",
+        noticed_by: NoticedBy::Test("clock::a_certificate_from_the_future_needs_a_floor_and_a_digest"),
+    },
+    Mutation {
+        name: "floor-without-the-option",
+        promise: "a certificate from the future needs --clock floor",
+        file: "registry/tls/clock.rs",
+        old: "if self.has_floor && not_before > now =>",
+        new: "if not_before > now =>",
+        noticed_by: NoticedBy::Test("clock::a_certificate_from_the_future_needs_a_floor_and_a_digest"),
+    },
 ];
