@@ -12,6 +12,7 @@ use super::unpack_options::UnpackOptions;
 use crate::date;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
+use crate::host;
 use crate::limits::Limits;
 use crate::oci::config::ImageConfig;
 use crate::oci::descriptor::Descriptor;
@@ -152,6 +153,11 @@ impl Image {
     pub fn runs_on(&self, platform: &Platform) -> bool {
         let own = &self.config.platform;
         own.architecture() == platform.architecture() && platform.rank(own).is_some()
+    }
+
+    /// Whether this machine runs the architecture and variant of the image.
+    pub fn runs_here(&self) -> bool {
+        self.runs_on(&host::platform())
     }
 
     /// Whether the store has all blobs of the image, by name and size.

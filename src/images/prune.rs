@@ -53,8 +53,9 @@ impl PruneOptions {
 
 impl Store {
     /// Removes the images that have no name, and those that the options add; with `filter`, only those that it accepts. Then
-    /// removes all blobs that no image needs. Signatures go with what they sign. Waits while another process fetches into the store or reads from it.
-    /// If a document in the store cannot be read, no blob is removed. A store that does not exist has nothing to remove.
+    /// removes all blobs that no image needs. Signatures go with what they sign. Waits while another process fetches into
+    /// the store or reads from it. If a document in the store cannot be read, no blob is removed. A store that does not
+    /// exist has nothing to remove.
     ///
     /// ```no_run
     /// use pullet::{PruneOptions, Silent, Store};

@@ -193,6 +193,18 @@ fn one_name_for_two_platforms_means_the_one_that_runs_here() {
 }
 
 #[test]
+fn an_image_of_another_architecture_says_so() {
+    let home = Home::new();
+    let other = other();
+    write_store(&home, &[&other], &[], &[named(other.entry("linux/s390x"), json!({ REF_NAME: NAME }))]);
+    let note = "r.example/team/app:1 is for linux/s390x, which this machine does not run";
+    home.run(&["unpack", "--pull", "never", NAME, "one"]).exits(0).says(note);
+    let asked = home.run(&["unpack", "--pull", "never", "--platform", "linux/s390x", NAME, "two"]).exits(0);
+    assert!(!asked.stderr.contains("does not run"), "{asked}");
+    home.run(&["images", "--format", "{{.Platform}}"]).exits(0).prints("linux/s390x\n");
+}
+
+#[test]
 fn short_names_and_those_of_containerd_are_found() {
     let home = Home::new();
     let image = native("x");

@@ -27,6 +27,11 @@ pub(crate) struct Pushed {
 }
 
 impl Pushed {
+    /// The same image under another name.
+    pub(crate) fn named(&self, name: &str) -> Pushed {
+        Pushed { name: name.to_string(), layout: self.layout.clone(), tag: self.tag, model: OnceLock::new() }
+    }
+
     /// The tree that the layers give by the specification.
     pub(crate) fn model(&self) -> &Tree {
         self.model.get_or_init(|| model::merged(&self.layout, self.tag))

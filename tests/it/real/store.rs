@@ -4,6 +4,7 @@ use super::images::{self, Pushed, skopeo};
 use super::{assert_same_as_umoci, expected, read_and_remove};
 use kit::debian::{command, run};
 use kit::home::Home;
+use serde_json::{Value, json};
 use std::fs;
 
 #[test]
@@ -58,6 +59,61 @@ fn a_second_pull_requests_only_the_manifest() {
     home.run(&["unpack", "--pull", "missing", &image.name, &home.arg("root")]).exits(0);
     assert_eq!(registry.requests(end, "real/again"), Vec::<String>::new());
     expected(&image).assert_same(&read_and_remove(&home, "root"), "unpack --pull missing of a stored image");
+}
+
+#[test]
+fn other_tools_read_what_tag_rmi_and_prune_leave() {
+    let home = Home::new();
+    let (debian, layered, schema2) = (images::debian(), images::layered(), images::schema2());
+    for image in [debian, layered, &schema2] {
+        home.run(&["pull", "-q", &image.name]).exits(0);
+    }
+    // They share their lowest layer.
+    home.run(&["tag", &debian.name, "localhost/copy:1"]).exits(0);
+    home.run(&["rmi", &debian.name]).exits(0);
+    home.run(&["rmi", &layered.name]).exits(0);
+    home.run(&["prune", "-f"]).exits(0).prints("Total reclaimed space: 0B\n");
+    home.run(&["verify"]).exits(0);
+    let copy = debian.named("localhost/copy:1");
+    umoci_lists(&home, &[&copy, &schema2]);
+    copy_out(&home, &copy);
+    umoci_unpacks(&home, &copy);
+    // What umoci does not know to be needed is the registry's own manifest, which proves a pinned digest.
+    let blobs = || fs::read_dir(home.store().join("blobs/sha256")).unwrap().count();
+    let before = blobs();
+    run(command("umoci").args(["gc", "--layout"]).arg(home.store())).expect(0);
+    assert_eq!(blobs(), before - 1);
+    home.run(&["prune", "-a", "-f"]).exits(0);
+    assert_eq!(blobs(), 0);
+}
+
+#[test]
+fn inspect_and_history_agree_with_skopeo_and_umoci() {
+    let home = Home::new();
+    for image in [images::debian(), images::layered()] {
+        home.run(&["pull", "-q", &image.name]).exits(0);
+        let stored = format!("oci:{}:{}", home.store().display(), image.name);
+        let skopeo: Value = serde_json::from_str(&run(skopeo("inspect").arg(&stored)).expect(0).stdout).unwrap();
+        let listed = home.run(&["inspect", &image.name]).exits(0).stdout;
+        let ours: Value = serde_json::from_str::<Value>(&listed).unwrap()[0].take();
+        for member in ["Architecture", "Os", "Created"] {
+            assert_eq!(ours[member], skopeo[member], "{member}");
+        }
+        assert_eq!(ours["Config"]["Env"], skopeo["Env"]);
+        assert_eq!(ours["Descriptor"]["digest"], skopeo["Digest"]);
+        let tag = format!("{}:{}", home.store().display(), image.name);
+        let umoci = run(command("umoci").args(["stat", "--json", "--image", &tag])).expect(0).stdout;
+        let umoci: Value = serde_json::from_str(&umoci).unwrap();
+        let history = umoci["history"].as_array().unwrap();
+        let format = "{{json .CreatedBy}} {{.Size}}";
+        let args = ["history", "--no-trunc", "--human", "false", "--format", format, &image.name];
+        let outcome = home.run(&args).exits(0);
+        let expected = history.iter().rev().map(|step| {
+            let command = step["created_by"].as_str().unwrap_or_default().replace('\t', " ");
+            format!("{} {}\n", json!(command), step["layer"]["size"].as_u64().unwrap_or(0))
+        });
+        assert_eq!(outcome.stdout, expected.collect::<String>());
+    }
 }
 
 /// The layers of another image in the store are not fetched again.

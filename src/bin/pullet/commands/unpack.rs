@@ -273,12 +273,23 @@ impl Unpack {
         }
         let client = self.registry.local_client()?;
         let error = match self.usable_image(store).and_then(|image| client.admit(image, reporter)) {
-            Ok(image) => return Ok(Some(image)),
+            Ok(image) => {
+                self.report_platform(&image, reporter);
+                return Ok(Some(image));
+            }
             Err(error) => error,
         };
         // A machine that streams may have room for the tree only, and no store that can be read.
         let asks_registry = self.options.is_streamed || is_mended_by_a_pull(&error);
         if self.options.when == PullWhen::Missing && asks_registry { Ok(None) } else { Err(error.into()) }
+    }
+
+    /// Reports an image for another architecture. Only other tools put one under a name that was not asked for: a pull
+    /// chooses an image for this machine.
+    fn report_platform(&self, image: &Image, reporter: &Reporter) {
+        if self.registry.platform().is_none() && !image.runs_here() {
+            reporter.note(&format!("{} is for {}, which this machine does not run", self.name, image.platform()));
+        }
     }
 
     /// The image of this name in the store, if it is complete and for the right platform.
