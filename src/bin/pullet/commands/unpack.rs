@@ -274,6 +274,7 @@ impl Unpack {
         let client = self.registry.local_client()?;
         let error = match self.usable_image(store).and_then(|image| client.admit(image, reporter)) {
             Ok(image) => {
+                #[cfg(feature = "manage")]
                 self.report_platform(&image, reporter);
                 return Ok(Some(image));
             }
@@ -286,6 +287,7 @@ impl Unpack {
 
     /// Reports an image for another architecture. Only other tools put one under a name that was not asked for: a pull
     /// chooses an image for this machine.
+    #[cfg(feature = "manage")]
     fn report_platform(&self, image: &Image, reporter: &Reporter) {
         if self.registry.platform().is_none() && !image.runs_here() {
             reporter.note(&format!("{} is for {}, which this machine does not run", self.name, image.platform()));
