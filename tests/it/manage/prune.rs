@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::{Read, Write};
+use std::process::Stdio;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -11,12 +13,13 @@ use crate::lookup::{REF_NAME, named, native, other, unpack_stored, write_store};
 use crate::signals::until;
 use kit::archive::file;
 use kit::bench::Bench;
+use kit::debian;
 use kit::fault::on;
 use kit::home::Home;
 use kit::http::Latch;
 use kit::image::{Image, Layer, OCI_MANIFEST, architecture, descriptor, index, push_index};
 use kit::noise::noise;
-use kit::process::Running;
+use kit::process::{Running, program};
 use kit::schema1;
 
 #[test]
@@ -48,6 +51,38 @@ fn asks_first_and_needs_a_terminal_for_that() {
     assert!(outcome.stderr.contains("hint: -f"), "{outcome}");
     assert_eq!(blobs(&bench.home), parts(&image("x")));
     Home::new().run(&["prune", "-f"]).exits(0).prints("Total reclaimed space: 0B\n");
+}
+
+#[test]
+fn a_terminal_is_asked() {
+    let bench = Bench::new();
+    pull(&bench, &image("x"), "app", "1");
+    for (options, question, answer, is_removed) in [
+        ("", "remove all dangling images", "y", false),
+        ("-a", "remove all images.", "", false),
+        ("-a", "remove all images.", "yes", false),
+        ("-a --keep 1", "except the last 1 of each repository", "n", false),
+        ("-a", "remove all images.", "y", true),
+    ] {
+        let command = format!("{} prune {options}", program().display());
+        let mut script = debian::command("script");
+        script.args(["-qec", &command, "/dev/null"]).env_clear();
+        script.env("HOME", bench.home.path("home")).env("PULLET_STORE", bench.home.store()).env("SHELL", "/bin/sh");
+        let mut child = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let (mut input, mut output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        let mut screen = String::new();
+        while !screen.ends_with("[y/N] ") {
+            let mut byte = [0];
+            assert_eq!(output.read(&mut byte).unwrap(), 1, "prune ended before the question: {screen}");
+            screen.push(char::from(byte[0]));
+        }
+        assert!(screen.contains(question), "{screen}");
+        input.write_all(format!("{answer}\n").as_bytes()).unwrap();
+        output.read_to_string(&mut screen).unwrap();
+        assert!(child.wait().unwrap().success(), "{screen}");
+        assert_eq!(blobs(&bench.home).is_empty(), is_removed, "{options} {answer}: {screen}");
+        assert_eq!(screen.contains("Total reclaimed space"), answer == "y", "{screen}");
+    }
 }
 
 #[test]
