@@ -52,6 +52,11 @@ impl ImageFilter {
         Ok(parsed)
     }
 
+    /// Accepts no images without a name, unless a filter says whether it accepts them.
+    pub(crate) fn hide_dangling(&mut self) {
+        self.dangling = self.dangling.or(Some(false));
+    }
+
     /// Adds a pattern of names, of which one must match.
     pub(crate) fn reference(&mut self, pattern: &str) {
         self.references.push(pattern.to_owned());

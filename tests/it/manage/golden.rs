@@ -124,6 +124,7 @@ fn images_are_listed_as_docker_lists_them() {
         &store(),
         &[
             &["images", "--format", "table {{.Repository}}\\t{{.Tag}}\\t{{.ID}}\\t{{.CreatedAt}}\\t{{.Size}}"],
+            &["images", "-a", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}"],
             &["images", "java"],
             &["images", "java:8"],
             &["images", "java:0"],

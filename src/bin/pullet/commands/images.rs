@@ -18,7 +18,7 @@ pub(super) static COMMAND: Command = Command {
     summary: "list the images in the store",
     about: "List the images in the store, the newest first: all, or those whose name is REPOSITORY or REPOSITORY:TAG, in which \
             * stands for any text. An image is listed once for each name and platform. SIZE is the size of config and layers \
-            in the store, which are compressed. Tags of signatures are not listed. With -q, print only the image IDs.",
+            in the store, which are compressed. Images without a name, and tags of signatures, are not listed. With -q, print only the image IDs.",
     definitions: &[],
     groups: &[&OPTIONS],
     notes: &[FORMAT_NOTE],
@@ -31,6 +31,7 @@ pub(super) const FORMAT_NOTE: &str = "FORMAT is `table`, `table TEMPLATE`, `json
 
 #[derive(Default)]
 struct Options {
+    all: bool,
     digests: bool,
     no_trunc: bool,
     filters: Vec<String>,
@@ -40,6 +41,7 @@ struct Options {
 static OPTIONS: Group<Options> = Group {
     heading: "Options",
     options: &[
+        Opt::flag("-a, --all", "list images without a name too", |options| options.all = true),
         Opt::flag("--digests", "show the digests to which the names resolved", |options| options.digests = true),
         Opt::value(
             "-f, --filter KEY=VALUE",
@@ -89,6 +91,9 @@ fn run(line: &CommandLine, common: &Common, reporter: &Reporter) -> Result<(), F
     let store = common.store()?;
     sandbox::enter(&Sandbox::new().stored(&store).offline(), reporter);
     let mut filter = ImageFilter::parse(&options.filters, &FILTERS, &store)?;
+    if !options.all {
+        filter.hide_dangling();
+    }
     if let Some(pattern) = pattern {
         filter.reference(pattern.to_str().unwrap_or_default());
     }
