@@ -5,22 +5,6 @@ use super::NoticedBy::{Test, Trace};
 
 pub const MUTATIONS: &[Mutation] = &[
     Mutation {
-        name: "removal-not-locked",
-        promise: "no blob is removed while a process relies on blobs without a name",
-        file: "store/lock.rs",
-        old: "    exclusive(&file, &path, wait)?;\n    Ok(PruneGuard(Some(file)))",
-        new: "    Ok(PruneGuard(Some(file)))",
-        noticed_by: Test("manage::prune::a_pull_at_the_same_time_keeps_its_blobs"),
-    },
-    Mutation {
-        name: "unreadable-document-ignored",
-        promise: "one document that cannot be read keeps all blobs",
-        file: "store/removal.rs",
-        old: "        if let Some(obstacle) = &needed.obstacle {",
-        new: "        if let Some(obstacle) = &needed.obstacle && false {",
-        noticed_by: Test("manage::prune::removes_no_blob_if_it_is_unknown_what_an_entry_needs"),
-    },
-    Mutation {
         name: "unknown-document-empty",
         promise: "a document of an unknown kind is not taken for one that needs nothing",
         file: "store/links.rs",
