@@ -51,6 +51,12 @@ impl Digest {
         hasher.finish() == *self
     }
 
+    /// The first 16 bytes.
+    #[cfg(feature = "manage")]
+    pub(crate) fn start(&self) -> [u8; 16] {
+        self.bytes().first_chunk::<16>().copied().unwrap_or_default()
+    }
+
     /// A hasher of this digest's algorithm.
     pub(crate) fn hasher(&self) -> Hasher {
         match self.0 {

@@ -124,6 +124,8 @@ pub use escape::Escaped;
 pub use images::{AdmittedImage, Image, PruneOptions, RemoveOptions, Removed, Selector, UnpackOptions};
 #[cfg(feature = "manage")]
 pub use images::{ArchiveFormat, Layered, SaveOptions};
+#[cfg(feature = "manage")]
+pub use images::{Change, ChangeKind, FileType, ListedFile, ReadOptions};
 pub use limits::Limits;
 pub use oci::credentials::Credentials;
 pub use oci::descriptor::Descriptor;

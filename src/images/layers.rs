@@ -13,6 +13,15 @@ pub(crate) struct ImageLayer<'a> {
     pub(crate) diff_id: Digest,
 }
 
+#[cfg(feature = "manage")]
+impl ImageLayer<'_> {
+    /// Returns true if both layers are the same blob, read the same way.
+    pub(super) fn is_blob_of(&self, other: &ImageLayer<'_>) -> bool {
+        let (own, other) = (self.descriptor, other.descriptor);
+        own.blob.digest == other.blob.digest && own.compression == other.compression
+    }
+}
+
 /// The layers of an image, from the base up. Parsing the config has checked that there are as many diff_ids as layers.
 pub(crate) fn image_layers<'a>(manifest: &'a Manifest, config: &ImageConfig) -> Vec<ImageLayer<'a>> {
     let placed = manifest.placed().zip(&config.diff_ids);

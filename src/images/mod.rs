@@ -28,6 +28,8 @@ mod tag;
 mod unpack_options;
 #[cfg(feature = "manage")]
 mod unused_trees;
+#[cfg(feature = "manage")]
+mod view;
 
 #[cfg(feature = "manage")]
 pub use self::archive::{ArchiveFormat, SaveOptions};
@@ -49,3 +51,5 @@ pub use self::selector::Selector;
 pub(crate) use self::signed::{Evidence, SignatureBlobs, SignatureSearch, is_about_content};
 pub(crate) use self::space::{Need, check_space, least_tree};
 pub use self::unpack_options::UnpackOptions;
+#[cfg(feature = "manage")]
+pub use self::view::{Change, ChangeKind, FileType, ListedFile, ReadOptions};

@@ -62,6 +62,12 @@ impl<R: Read> Entries<R> {
         self.blocks.data()
     }
 
+    /// Returns the next bytes of the current entry's data, at most `most`; empty at the end of the data.
+    #[cfg(feature = "manage")]
+    pub(crate) fn data_up_to(&mut self, most: usize) -> Result<&[u8]> {
+        self.blocks.data_up_to(most)
+    }
+
     /// Reads the current entry's data into `buf`. Returns 0 at its end.
     #[cfg(feature = "manage")]
     pub(crate) fn read_data(&mut self, buf: &mut [u8]) -> Result<usize> {

@@ -26,6 +26,8 @@ pub use self::fuzzing::{Format, archive, decode, numbers, pax, sparse_map};
 pub(crate) use self::identify::{IdentifiedLayer, identify};
 #[cfg(feature = "manage")]
 pub(crate) use self::identify::{Sniffed, sniff};
+#[cfg(feature = "manage")]
+pub(crate) use self::path::COMPONENT_LIMIT;
 pub(crate) use self::path::{AUFS_LINKS, NameKind, SafePath};
 pub(crate) use self::records::{Time, malformed};
 #[cfg(feature = "manage")]

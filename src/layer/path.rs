@@ -6,7 +6,7 @@ use crate::error::{Error, ErrorKind, Result};
 /// The maximum length of a path in bytes (`PATH_MAX` of Linux).
 const PATH_LIMIT: usize = 4096;
 /// The maximum length of a component in bytes (`NAME_MAX` of Linux).
-const COMPONENT_LIMIT: usize = 255;
+pub(crate) const COMPONENT_LIMIT: usize = 255;
 const WHITEOUT_PREFIX: &[u8] = b".wh.";
 const METADATA_PREFIX: &[u8] = b".wh..wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";

@@ -315,7 +315,7 @@ fn create_replacing<T>(
     created.map_err(|e| failed("create", path.as_bytes(), e))
 }
 
-fn check_symlink(path: &SafePath, target: &[u8]) -> Result<()> {
+pub(crate) fn check_symlink(path: &SafePath, target: &[u8]) -> Result<()> {
     if target.is_empty() || target.len() > TARGET_LIMIT || target.contains(&0) {
         let link = String::from_utf8_lossy(path.as_bytes());
         let text = format!("symlink \"{link}\": the target is empty, too long or has a NUL byte");

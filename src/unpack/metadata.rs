@@ -191,7 +191,7 @@ pub(super) fn is_privileged() -> io::Result<bool> {
 
 /// Returns true for the xattrs that an image may set: those of users, POSIX ACLs, capabilities, IMA and SELinux. Others,
 /// such as `trusted.overlay.*`, would be instructions to this machine's kernel, or to fuse-overlayfs and podman.
-pub(super) fn is_allowed(name: &[u8]) -> bool {
+pub(crate) fn is_allowed(name: &[u8]) -> bool {
     const INSTRUCTIONS: [&[u8]; 3] = [b"user.overlay.", b"user.fuseoverlayfs.", b"user.containers."];
     let is_users = name.starts_with(b"user.") && !INSTRUCTIONS.iter().any(|prefix| name.starts_with(prefix));
     is_users || is_acl(name) || matches!(name, b"security.capability" | b"security.ima" | b"security.selinux")

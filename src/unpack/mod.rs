@@ -23,13 +23,19 @@ use std::os::fd::OwnedFd;
 use rustix::fs::Mode;
 
 pub(crate) use self::acl::remove_acls;
+#[cfg(feature = "manage")]
+pub(crate) use self::create::check_symlink;
 pub(crate) use self::directory::DIRECTORY_FLAGS;
 #[cfg(feature = "manage")]
 pub(crate) use self::directory::open_directory;
+#[cfg(feature = "manage")]
+pub(crate) use self::metadata::is_allowed;
 pub(crate) use self::overlay::Overlay;
 #[cfg(feature = "manage")]
 pub(crate) use self::overlay::{OverlayForm, copy_metadata};
 pub(crate) use self::remove::remove_tree;
+#[cfg(feature = "manage")]
+pub(crate) use self::root::{LINK_COMPONENTS, LINK_COMPONENTS_AHEAD, LINK_LIMIT};
 pub(crate) use self::root::{Root, failed};
 pub use self::tally::Tally;
 

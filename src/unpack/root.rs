@@ -22,12 +22,12 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
 
 /// The maximum number of links on one path, as in Linux.
-const LINK_LIMIT: usize = 40;
+pub(crate) const LINK_LIMIT: usize = 40;
 /// How many components of links' targets a path may have on average, over all paths so far. A link is paid for once, but
 /// followed by any number of paths. With this limit, their cost together stays proportional to the size of the archive.
-const LINK_COMPONENTS: usize = 64;
+pub(crate) const LINK_COMPONENTS: usize = 64;
 /// How many more components of links' targets the first paths may have.
-const LINK_COMPONENTS_AHEAD: usize = 4096;
+pub(crate) const LINK_COMPONENTS_AHEAD: usize = 4096;
 
 /// The root directory and the current directory. Most entries are in the same directory as the previous one, so the
 /// current directory stays open.

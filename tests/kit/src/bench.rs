@@ -13,11 +13,13 @@ use std::fs;
 use std::path::PathBuf;
 
 use crate::archive::{Entry, archive};
+use crate::debian::{command, run};
 use crate::home::Home;
 use crate::image::{Image, Layer};
 use crate::listing::{assert_same, listing};
 use crate::process::Finished;
 use crate::registry::Registry;
+use crate::tree::Tree;
 
 /// A registry over plain HTTP and a home.
 pub struct Bench {
@@ -90,12 +92,34 @@ pub fn unpack_image(image: &Image, options: &[&str]) -> Unpacked {
     Bench::new().unpack_beside_canary(image, options)
 }
 
-/// Asserts that these layers unpack to this [listing].
+/// Asserts that these layers unpack to this [listing], and that `export` gives the same tree.
 #[track_caller]
 pub fn check_tree(case: &str, layers: &[&[Entry]], expected: &str) {
     let unpacked = unpack(layers).done(case);
     let expected: Vec<&str> = expected.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     assert_same(case, &expected.join("\n"), &listing(&unpacked.root));
+    check_export(case, &unpacked);
+}
+
+/// Asserts that GNU tar makes the same tree of an export as unpacking did.
+#[track_caller]
+pub fn check_export(case: &str, unpacked: &Unpacked) {
+    let (home, registry) = (&unpacked.bench.home, &unpacked.bench.registry);
+    let (tar, exported) = (home.path("export.tar"), home.path("exported"));
+    let name = format!("{}/app:latest", registry.address());
+    home.run(&["export", "-o", &home.arg("export.tar"), &name]).exits_in(case, 0).prints("");
+    fs::create_dir(&exported).unwrap();
+    // A layer may add to a directory that GNU tar has finished by then.
+    let options = [
+        "--extract",
+        "--delay-directory-restore",
+        "--preserve-permissions",
+        "--numeric-owner",
+        "--xattrs",
+        "--xattrs-include=*",
+    ];
+    run(command("tar").args(options).arg("--file").arg(&tar).arg("--directory").arg(&exported)).expect(0);
+    Tree::read(&unpacked.root).assert_same(&Tree::read(&exported), &format!("{case}: export"));
 }
 
 /// Asserts that these layers are refused with this exit code, and that nothing of them is left anywhere.

@@ -7,6 +7,8 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+#[cfg(feature = "manage")]
+use pullet::ReadOptions;
 use pullet::{Cancel, Client, Credentials, Limits, Options, Platform, UnpackOptions};
 
 use super::command::CommandLine;
@@ -439,6 +441,12 @@ impl RegistryOptions {
     /// The options for unpacking, as far as they are given here.
     pub(crate) fn unpack_options(&self) -> UnpackOptions {
         UnpackOptions::new().limits(self.limits.clone()).cancel(self.cancel.clone()).jobs(self.jobs())
+    }
+
+    /// The options for reading an image of the store, as far as they are given here.
+    #[cfg(feature = "manage")]
+    pub(crate) fn read_options(&self) -> ReadOptions {
+        ReadOptions::new().limits(self.limits.clone()).cancel(self.cancel.clone())
     }
 
     fn jobs(&self) -> NonZeroUsize {

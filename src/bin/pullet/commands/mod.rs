@@ -5,9 +5,15 @@ mod artifact;
 #[cfg(feature = "boot")]
 mod boot;
 #[cfg(feature = "manage")]
+mod cat;
+#[cfg(feature = "manage")]
 mod config;
 #[cfg(feature = "manage")]
+mod diff;
+#[cfg(feature = "manage")]
 mod digest;
+#[cfg(feature = "manage")]
+mod export;
 #[cfg(feature = "manage")]
 mod history;
 #[cfg(feature = "manage")]
@@ -20,6 +26,8 @@ mod load;
 mod login;
 #[cfg(feature = "manage")]
 mod logout;
+#[cfg(feature = "manage")]
+mod ls;
 #[cfg(feature = "manage")]
 mod manifest;
 #[cfg(feature = "manage")]
@@ -85,6 +93,14 @@ pub(crate) static TABLE: Table = Table {
                 #[cfg(feature = "manage")]
                 &load::COMMAND,
                 #[cfg(feature = "manage")]
+                &export::COMMAND,
+                #[cfg(feature = "manage")]
+                &cat::COMMAND,
+                #[cfg(feature = "manage")]
+                &ls::COMMAND,
+                #[cfg(feature = "manage")]
+                &diff::COMMAND,
+                #[cfg(feature = "manage")]
                 &verify::COMMAND,
             ],
         },
@@ -134,8 +150,9 @@ pub(crate) static TABLE: Table = Table {
         Feature {
             name: "manage",
             commands: &[
-                "artifact", "config", "digest", "history", "image", "images", "inspect", "load", "login", "logout",
-                "manifest", "prune", "releases", "rmi", "rollback", "save", "tag", "tags", "verify",
+                "artifact", "cat", "config", "diff", "digest", "export", "history", "image", "images", "inspect",
+                "load", "login", "logout", "ls", "manifest", "prune", "releases", "rmi", "rollback", "save", "tag",
+                "tags", "verify",
             ],
         },
     ],
