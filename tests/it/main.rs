@@ -76,4 +76,5 @@ mod tokens;
 mod unpack;
 mod user;
 mod verify;
+mod view;
 mod whiteout;

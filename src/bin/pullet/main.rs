@@ -14,6 +14,8 @@ mod interrupt;
 mod json;
 #[cfg(feature = "manage")]
 mod listing;
+#[cfg(feature = "manage")]
+mod output;
 mod report;
 mod sandbox;
 #[cfg(feature = "manage")]

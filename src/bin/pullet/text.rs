@@ -1,12 +1,8 @@
 //! Results on standard output, and numbers for people.
 
-#[cfg(feature = "manage")]
-use std::io::IsTerminal as _;
-use std::io::{self, Write};
+use std::io::{self, Write as _};
 
 use pullet::ErrorKind;
-#[cfg(feature = "manage")]
-use pullet::Escaped;
 
 use crate::exit::Failure;
 
@@ -18,48 +14,6 @@ pub(crate) fn print(text: impl AsRef<[u8]>) -> Result<(), Failure> {
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Err(Failure::broken_pipe()),
         Err(e) => Err(Failure::new(ErrorKind::Disk, format!("write to standard output: {e}"))),
     }
-}
-
-/// Standard output for content of any size, and whether its reader has closed it.
-#[cfg(feature = "manage")]
-struct Output {
-    out: io::Stdout,
-    is_closed: bool,
-}
-
-#[cfg(feature = "manage")]
-impl Write for Output {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.out.write(bytes);
-        self.is_closed |= written.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::BrokenPipe);
-        written
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        let flushed = self.out.flush();
-        self.is_closed |= flushed.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::BrokenPipe);
-        flushed
-    }
-}
-
-/// Lets `write` write to standard output. A reader that has closed it is not an error.
-#[cfg(feature = "manage")]
-pub(crate) fn stream(write: impl FnOnce(&mut dyn Write) -> Result<(), pullet::Error>) -> Result<(), Failure> {
-    let mut output = Output { out: io::stdout(), is_closed: false };
-    let written = write(&mut output);
-    if output.is_closed {
-        return Err(Failure::broken_pipe());
-    }
-    Ok(written?)
-}
-
-/// The path of a file in an image, for standard output: escaped on a terminal, because an image can have any names.
-#[cfg(feature = "manage")]
-pub(crate) fn image_path(path: &[u8]) -> Vec<u8> {
-    if io::stdout().is_terminal() {
-        return Escaped(&String::from_utf8_lossy(path)).to_string().into_bytes();
-    }
-    path.to_vec()
 }
 
 /// A number of bytes in decimal units and three digits, as Docker shows it: `1.23MB`, `642kB`, `1kB`.

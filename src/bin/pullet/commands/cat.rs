@@ -10,7 +10,7 @@ use crate::cli::registry::{BLOB_LIMITS, NAME_NOTE, RegistryOptions, TREE_LIMITS,
 use crate::cli::value::selector;
 use crate::exit::Failure;
 use crate::report::Reporter;
-use crate::{sandbox, text};
+use crate::{output, sandbox};
 
 pub(super) static COMMAND: Command = Command {
     name: "cat",
@@ -32,5 +32,5 @@ fn run(line: &CommandLine, common: &Common, reporter: &Reporter) -> Result<(), F
     let store = common.store()?;
     sandbox::enter(&Sandbox::new().stored(&store).offline(), reporter);
     let image = store.select(&selector)?;
-    text::stream(|out| image.read_file(path.as_bytes(), &options, out))
+    output::stream(&common.cancel, |out| image.read_file(path.as_bytes(), &options, out))
 }

@@ -8,7 +8,7 @@ use crate::cli::registry::{BLOB_LIMITS, NAME_NOTE, RegistryOptions, TREE_LIMITS,
 use crate::cli::value::selector;
 use crate::exit::Failure;
 use crate::report::Reporter;
-use crate::{sandbox, text};
+use crate::{output, sandbox, text};
 
 pub(super) static COMMAND: Command = Command {
     name: "diff",
@@ -37,7 +37,7 @@ fn run(line: &CommandLine, common: &Common, reporter: &Reporter) -> Result<(), F
             ChangeKind::Changed => b"C ",
             ChangeKind::Deleted => b"D ",
         });
-        lines.extend(text::image_path(&change.path));
+        lines.extend(output::image_path(&change.path));
         lines.push(b'\n');
     }
     text::print(lines)

@@ -12,7 +12,7 @@ use crate::cli::registry::{BLOB_LIMITS, NAME_NOTE, RegistryOptions, TREE_LIMITS,
 use crate::cli::value::selector;
 use crate::exit::Failure;
 use crate::report::Reporter;
-use crate::{sandbox, text};
+use crate::{output, sandbox};
 
 pub(super) static COMMAND: Command = Command {
     name: "export",
@@ -45,20 +45,20 @@ static OPTIONS: Group<Options> = Group {
 };
 
 fn run(line: &CommandLine, common: &Common, reporter: &Reporter) -> Result<(), Failure> {
-    let Options { output } = line.options()?;
+    let Options { output: path } = line.options()?;
     let options = RegistryOptions::parse(line, common)?.read_options();
     let [word] = line.operands()?;
     let selector = selector(word)?;
-    if output.is_none() && io::stdout().is_terminal() {
+    if path.is_none() && io::stdout().is_terminal() {
         let failure = Failure::usage("the tar is not written to a terminal");
         return Err(failure.hint("use -o FILE, or redirect the output"));
     }
     let store = common.store()?;
     let sandbox = Sandbox::new().stored(&store).offline();
-    let Some(path) = output else {
+    let Some(path) = path else {
         sandbox::enter(&sandbox, reporter);
         let image = store.select(&selector)?;
-        return text::stream(|out| image.export(&options, out));
+        return output::stream(&common.cancel, |out| image.export(&options, out));
     };
     sandbox::enter(&sandbox.output(&path), reporter);
     Ok(store.select(&selector)?.export_file(&options, &path)?)

@@ -11,7 +11,7 @@ use crate::cli::registry::{BLOB_LIMITS, NAME_NOTE, RegistryOptions, TREE_LIMITS,
 use crate::cli::value::selector;
 use crate::exit::Failure;
 use crate::report::Reporter;
-use crate::{sandbox, text};
+use crate::{output, sandbox, text};
 
 pub(super) static COMMAND: Command = Command {
     name: "ls",
@@ -67,10 +67,10 @@ fn run(line: &CommandLine, common: &Common, reporter: &Reporter) -> Result<(), F
         if is_long {
             lines.extend(widths.details(file).into_bytes());
         }
-        lines.extend(text::image_path(&file.path));
+        lines.extend(output::image_path(&file.path));
         if is_long && let FileType::Symlink(target) = &file.file_type {
             lines.extend_from_slice(b" -> ");
-            lines.extend(text::image_path(target));
+            lines.extend(output::image_path(target));
         }
         lines.push(b'\n');
     }
