@@ -2,12 +2,13 @@
 
 use std::collections::hash_map::RandomState;
 
+use super::options::ReadOptions;
 use super::table::NONE;
 use super::tree::{Attributes, NodeKind, ROOT};
-use super::{Content, ReadOptions, View, copy_content, entry_name};
+use super::view::{Content, View, copy_content, entry_name};
 use crate::digest::{Digest, Hasher};
 use crate::error::{Error, ErrorKind, Result};
-use crate::images::Image;
+use crate::images::image::Image;
 use crate::layer::{EntryKind, TarEntry};
 
 /// A path that differs between two images.

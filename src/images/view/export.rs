@@ -3,10 +3,12 @@
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
-use super::tree::{Attributes, MergedTree, NodeKind};
-use super::{Content, ROOT, ReadOptions, View, copy_content, display, entry_name};
+use super::options::ReadOptions;
+use super::source::Archive;
+use super::tree::{Attributes, MergedTree, NodeKind, ROOT};
+use super::view::{Content, View, copy_content, display, entry_name};
 use crate::error::{Error, ErrorKind, Result};
-use crate::images::Image;
+use crate::images::image::Image;
 use crate::layer::{EntryKind, FileContent, TarEntry, TarWriter};
 use crate::target::NewFile;
 use crate::unpack::is_allowed;
@@ -132,7 +134,7 @@ impl<'a> Exporter<'a> {
         Ok(())
     }
 
-    fn write_whole(&mut self, node: u32, entry: &mut TarEntry, archive: &mut super::Archive<'_>) -> Result<()> {
+    fn write_whole(&mut self, node: u32, entry: &mut TarEntry, archive: &mut Archive<'_>) -> Result<()> {
         entry.atime = entry.mtime;
         entry.xattrs.retain(|(name, _)| is_allowed(name));
         if matches!(entry.kind, EntryKind::Directory) {

@@ -1,9 +1,10 @@
 //! The names in a directory of the merged root filesystem.
 
+use super::options::ReadOptions;
 use super::tree::{NodeKind, ROOT};
-use super::{Content, ReadOptions, View, entry_name};
+use super::view::{Content, View, entry_name};
 use crate::error::{Error, ErrorKind, Result};
-use crate::images::Image;
+use crate::images::image::Image;
 use crate::layer::{EntryKind, TarEntry};
 
 /// A file, directory or link of an image's merged root filesystem.

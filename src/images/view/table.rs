@@ -1,6 +1,7 @@
 //! A hash table of node numbers, in four bytes a slot. The keys are in the nodes, so the table itself stores none.
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::limits::Limits;
 
 /// A slot without a node, and the number that no node has.
 pub(super) const NONE: u32 = u32::MAX;
@@ -77,6 +78,25 @@ impl Table {
 
     fn after(&self, at: usize) -> usize {
         (at + 1) & (self.slots.len() - 1)
+    }
+}
+
+/// The hash of a name in its directory.
+pub(super) fn mixed(parent: u32, hash: u64) -> u64 {
+    let mixed = hash ^ u64::from(parent).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    mixed.wrapping_mul(0xff51_afd7_ed55_8ccd) >> 20
+}
+
+/// A hash of its two halves.
+pub(super) fn joined([low, high]: [u32; 2]) -> u64 {
+    u64::from(low) | u64::from(high) << 32
+}
+
+/// The number of the next element of a list with this length.
+pub(super) fn index_of(length: usize) -> Result<u32> {
+    match u32::try_from(length) {
+        Ok(index) if index < NONE => Ok(index),
+        _ => Err(Limits::exceeded("nodes of the merged tree", NONE - 1)),
     }
 }
 

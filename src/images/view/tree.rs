@@ -11,7 +11,8 @@
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher as _;
 
-use super::table::{NONE, Table};
+use super::table::{NONE, Table, index_of, joined, mixed};
+use super::text::Texts;
 use crate::advice::Limit;
 use crate::error::{Error, ErrorKind, Result};
 use crate::layer::{TarEntry, Time};
@@ -19,8 +20,6 @@ use crate::limits::Limits;
 
 /// The node of the root.
 pub(super) const ROOT: u32 = 0;
-/// Bytes of text that may be kept for each entry of the limit, on average.
-const TEXT_PER_ENTRY: u64 = 32;
 
 /// The kinds of nodes that differ in how paths and layers treat them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,11 +89,7 @@ pub(super) struct MergedTree {
     attributes: Vec<Attributes>,
     /// Names of files with several links: the node and the position in the text.
     names: Vec<(u32, u32)>,
-    /// Texts with their lengths in front.
-    text: Vec<u8>,
-    /// Bytes that the extended attributes of directories take.
-    xattr_bytes: u64,
-    text_limit: u64,
+    text: Texts,
     node_limit: u64,
 }
 
@@ -118,9 +113,7 @@ impl MergedTree {
             symlinks: Vec::new(),
             attributes: Vec::new(),
             names: Vec::new(),
-            text: Vec::new(),
-            xattr_bytes: 0,
-            text_limit: limits.entries.saturating_mul(TEXT_PER_ENTRY).min(u64::from(NONE)),
+            text: Texts::new(limits),
             node_limit: limits.entries.min(u64::from(NONE) - 1),
         }
     }
@@ -152,7 +145,7 @@ impl MergedTree {
     }
 
     fn add_directory_node(&mut self, parent: u32, name: &[u8], source: u32, touched: u16, layer: u16) -> Result<u32> {
-        let position = self.add_text(name)?;
+        let position = self.text.add(name)?;
         let index = index_of(self.directories.len())?;
         self.directories.push(Directory { name: position, source, attributes: NONE, touched, cleared: 0 });
         self.add(parent, name, NodeKind::Directory, index, layer)
@@ -166,7 +159,7 @@ impl MergedTree {
         source: u32,
         layer: u16,
     ) -> Result<u32> {
-        let target = self.add_text(target)?;
+        let target = self.text.add(target)?;
         let index = index_of(self.symlinks.len())?;
         self.symlinks.push(Symlink { source, target });
         self.add(parent, name, NodeKind::Symlink, index, layer)
@@ -209,7 +202,7 @@ impl MergedTree {
 
     /// Returns the target of a symlink.
     pub(super) fn target(&self, node: u32) -> Result<&[u8]> {
-        self.text_at(self.symlink(node)?.target)
+        self.text.at(self.symlink(node)?.target)
     }
 
     /// Marks a node as removed, and so everything below it.
@@ -236,8 +229,7 @@ impl MergedTree {
     /// Gives an existing directory the attributes of a new entry.
     pub(super) fn set_attributes(&mut self, node: u32, source: u32, entry: &TarEntry) -> Result<()> {
         let bytes = entry.xattrs.iter().map(|(name, value)| (name.len() + value.len()) as u64).sum::<u64>();
-        self.xattr_bytes = self.xattr_bytes.saturating_add(bytes);
-        self.check_text()?;
+        self.text.count(bytes)?;
         let (mode, uid, gid, mtime) = (entry.mode, entry.uid, entry.gid, entry.mtime);
         let attributes = Attributes { mode, uid, gid, mtime, xattrs: entry.xattrs.clone() };
         let mut index = self.directory(node)?.attributes;
@@ -353,14 +345,14 @@ impl MergedTree {
     pub(super) fn name(&self, node: u32) -> Result<Option<&[u8]>> {
         let Node { kind, has_text, .. } = *self.node(node)?;
         if kind == NodeKind::Directory {
-            return self.text_at(self.directory(node)?.name).map(Some);
+            return self.text.at(self.directory(node)?.name).map(Some);
         }
         if !has_text {
             return Ok(None);
         }
         let at = self.names.binary_search_by_key(&node, |(node, _)| *node).map_err(|_| lost())?;
         let (_, position) = self.names.get(at).ok_or_else(lost)?;
-        self.text_at(*position).map(Some)
+        self.text.at(*position).map(Some)
     }
 
     /// Returns the path of a directory; empty for the root.
@@ -449,35 +441,11 @@ impl MergedTree {
 
     fn keep_name(&mut self, node: u32, name: &[u8]) -> Result<()> {
         if !self.node(node)?.has_text {
-            let position = self.add_text(name)?;
+            let position = self.text.add(name)?;
             self.names.push((node, position));
             self.node_mut(node)?.has_text = true;
         }
         Ok(())
-    }
-
-    fn add_text(&mut self, text: &[u8]) -> Result<u32> {
-        let too_long = |_| Error::new(ErrorKind::Internal, "merge layers: text too long");
-        let length = u16::try_from(text.len()).map_err(too_long)?;
-        let position = index_of(self.text.len())?;
-        self.text.extend_from_slice(&length.to_le_bytes());
-        self.text.extend_from_slice(text);
-        self.check_text()?;
-        Ok(position)
-    }
-
-    fn check_text(&self) -> Result<()> {
-        if self.text.len() as u64 + self.xattr_bytes > self.text_limit {
-            let what = "bytes of names and attributes of directories and links";
-            return Err(Limits::exceeded_adjustable(Limit::Entries, what, self.text_limit));
-        }
-        Ok(())
-    }
-
-    fn text_at(&self, position: u32) -> Result<&[u8]> {
-        let rest = self.text.get(position as usize..).ok_or_else(lost)?;
-        let (length, rest) = rest.split_first_chunk::<2>().ok_or_else(lost)?;
-        rest.get(..usize::from(u16::from_le_bytes(*length))).ok_or_else(lost)
     }
 
     fn node(&self, node: u32) -> Result<&Node> {
@@ -501,23 +469,6 @@ impl MergedTree {
     fn symlink(&self, node: u32) -> Result<&Symlink> {
         let Node { data, .. } = self.node(node)?;
         self.symlinks.get(*data as usize).ok_or_else(lost)
-    }
-}
-
-/// The hash of a name in its directory.
-fn mixed(parent: u32, hash: u64) -> u64 {
-    let mixed = hash ^ u64::from(parent).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    mixed.wrapping_mul(0xff51_afd7_ed55_8ccd) >> 20
-}
-
-fn joined([low, high]: [u32; 2]) -> u64 {
-    u64::from(low) | u64::from(high) << 32
-}
-
-fn index_of(length: usize) -> Result<u32> {
-    match u32::try_from(length) {
-        Ok(index) if index < NONE => Ok(index),
-        _ => Err(Limits::exceeded("nodes of the merged tree", NONE - 1)),
     }
 }
 
