@@ -17,7 +17,7 @@ use crate::unpack::is_allowed;
 const BUFFER: usize = 64 << 10;
 
 impl Image {
-    /// Writes the merged root filesystem to `out` as one tar. It unpacks to the tree that [`unpack`](Image::unpack) makes,
+    /// Writes the merged root filesystem to `out` as one tar. It unpacks to the tree that [`AdmittedImage::unpack`](crate::AdmittedImage::unpack) makes,
     /// and the same image always gives the same bytes: entries keep the order of the layers, each directory comes before
     /// what is in it, and each path occurs once. Sparse files are written with their holes as zeros. Extended attributes
     /// that images may not set are left out.
