@@ -1,8 +1,6 @@
 //! Looks up the user of an image in its own `/etc/passwd` and `/etc/group`, by the rules of runc and umoci. A line that is
 //! malformed is skipped; they read a bad number as 0, which is root.
 
-use std::io::Read as _;
-
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{read_capped, within};
 use crate::oci::runtime::ProcessUser;
@@ -40,7 +38,7 @@ pub(super) fn find_user(root: &Root, spec: &str) -> Result<ProcessUser> {
 fn read_lines(root: &Root, path: &[u8]) -> Result<String> {
     let Some(file) = root.open_file(path)? else { return Ok(String::new()) };
     let name = String::from_utf8_lossy(path);
-    let bytes = read_capped(file.take(u64::MAX), FILE_LIMIT).map_err(|e| Error::disk("read", name.as_ref(), e))?;
+    let bytes = read_capped(file, FILE_LIMIT).map_err(|e| Error::disk("read", name.as_ref(), e))?;
     let bytes = within(bytes, "bytes", FILE_LIMIT).map_err(|e| e.context(&name))?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }

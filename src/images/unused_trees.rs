@@ -1,6 +1,5 @@
 //! Removes the trees of layers that no image in the store uses any more.
 
-use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt as _;
@@ -26,29 +25,41 @@ pub(super) fn remove_unused_trees(store: &Store, cancel: &Cancel) -> Result<()> 
         return Ok(());
     }
     let limits = Limits::default();
-    let mut used: HashSet<OsString> = HashSet::new();
+    // Sorted, each name once.
+    let mut used: Vec<String> = Vec::new();
     for entry in store.all_entries_where(&|_| true)? {
         cancel.check()?;
-        used.extend(images_of(store, &entry, &limits).iter().flat_map(tree_names).map(OsString::from));
+        for name in images_of(store, &entry, &limits).iter().flat_map(tree_names) {
+            if let Err(at) = used.binary_search(&name) {
+                used.insert(at, name);
+            }
+        }
     }
     folders.iter().filter(|folder| folder.is_dir()).try_for_each(|folder| remove_others(folder, &used, cancel))
 }
 
 /// Removes everything in a folder whose name is not `used`. The names go first, durably: a tree that is trusted by its name
 /// must not lack files after a power cut.
-fn remove_others(folder: &Path, used: &HashSet<OsString>, cancel: &Cancel) -> Result<()> {
+fn remove_others(folder: &Path, used: &[String], cancel: &Cancel) -> Result<()> {
     let directory = File::from(open_directory(folder)?);
     let remove = |name: &OsStr| {
         let removed = remove_tree(&directory, name.as_bytes(), cancel);
         removed.map_err(|e| Error::through_read(e, |e| Error::disk("remove", folder.join(name), e)))
     };
-    let (leftovers, unused): (Vec<_>, Vec<_>) = names(folder)?
-        .into_iter()
-        .filter(|name| !used.contains(name))
-        .partition(|name| name.as_bytes().starts_with(REMOVED.as_bytes()));
-    leftovers.iter().try_for_each(|name| remove(name))?;
+    let mut unused = Vec::new();
+    for entry in fs::read_dir(folder).map_err(|e| Error::disk("read", folder, e))? {
+        let name = entry.map_err(|e| Error::disk("read", folder, e))?.file_name();
+        let is_used = name.to_str().is_some_and(|name| used.binary_search_by(|used| used.as_str().cmp(name)).is_ok());
+        if !is_used {
+            unused.push(name);
+        }
+    }
     let mut renamed = Vec::new();
     for name in unused {
+        if name.as_bytes().starts_with(REMOVED.as_bytes()) {
+            remove(&name)?;
+            continue;
+        }
         let mut removed = OsString::from(REMOVED);
         removed.push(&name);
         let path = folder.join(name);
@@ -57,10 +68,4 @@ fn remove_others(folder: &Path, used: &HashSet<OsString>, cancel: &Cancel) -> Re
     }
     directory.sync_all().map_err(|e| Error::disk("sync", folder, e))?;
     renamed.iter().try_for_each(|name| remove(name))
-}
-
-fn names(folder: &Path) -> Result<Vec<OsString>> {
-    let failed_read = |e| Error::disk("read", folder, e);
-    let entries = fs::read_dir(folder).map_err(failed_read)?;
-    entries.map(|entry| entry.map(|entry| entry.file_name()).map_err(failed_read)).collect()
 }
