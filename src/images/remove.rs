@@ -142,7 +142,7 @@ impl Report {
     }
 
     /// The report after the removal.
-    pub(super) fn removed(self, store: &Store, mut swept: Swept) -> Result<Removed> {
+    pub(super) fn removed(self, store: &Store, swept: Swept) -> Result<Removed> {
         let mut untagged: Vec<String> = Vec::new();
         let mut push = |name: String| {
             if !untagged.contains(&name) {
@@ -162,8 +162,9 @@ impl Report {
                 push(format!("{repository}@{digest}"));
             }
         }
-        swept.blobs.sort_by_key(|digest| !self.ids.contains(digest));
-        Ok(Removed { untagged, deleted: swept.blobs, bytes: swept.bytes })
+        let (mut deleted, others): (Vec<_>, Vec<_>) = swept.blobs.iter().partition(|digest| self.ids.contains(digest));
+        deleted.extend(others);
+        Ok(Removed { untagged, deleted, bytes: swept.bytes })
     }
 }
 

@@ -24,7 +24,7 @@ pub(super) static FUNCTIONS: [Function; 16] = [
     Function { name: "join", arguments: (2, 2), run: join },
     Function { name: "json", arguments: (1, 1), run: |values| Ok(json::compact(argument(values, 0)).into()) },
     Function { name: "len", arguments: (1, 1), run: |values| length(argument(values, 0)).map(Value::from) },
-    Function { name: "lower", arguments: (1, 1), run: |values| Ok(text(values, 0)?.to_lowercase().into()) },
+    Function { name: "lower", arguments: (1, 1), run: |values| Ok(text(values, 0)?.to_ascii_lowercase().into()) },
     Function { name: "ne", arguments: (2, 2), run: |values| is_equal(values).map(|is_equal| Value::from(!is_equal)) },
     Function { name: "not", arguments: (1, 1), run: |values| Ok((!is_true(argument(values, 0))).into()) },
     Function { name: "or", arguments: (1, ANY), run: |values| Ok(first_where(values, is_true)) },
@@ -37,7 +37,7 @@ pub(super) static FUNCTIONS: [Function; 16] = [
     Function { name: "split", arguments: (2, 2), run: split },
     Function { name: "title", arguments: (1, 1), run: |values| Ok(title(&text(values, 0)?).into()) },
     Function { name: "truncate", arguments: (2, 2), run: truncate },
-    Function { name: "upper", arguments: (1, 1), run: |values| Ok(text(values, 0)?.to_uppercase().into()) },
+    Function { name: "upper", arguments: (1, 1), run: |values| Ok(text(values, 0)?.to_ascii_uppercase().into()) },
 ];
 
 impl Function {
@@ -132,12 +132,8 @@ fn title(text: &str) -> String {
     let mut is_first = true;
     let mut out = String::new();
     for c in text.chars() {
-        if is_first {
-            out.extend(c.to_uppercase());
-        } else {
-            out.push(c);
-        }
-        is_first = !c.is_alphanumeric();
+        out.push(if is_first { c.to_ascii_uppercase() } else { c });
+        is_first = !c.is_ascii_alphanumeric();
     }
     out
 }
