@@ -25,6 +25,14 @@ pub fn one_file(tar: &mut dyn Write, size: u64) -> io::Result<()> {
     tar.write_all(&[0; 1024])
 }
 
+/// Writes an archive with this many empty files, 500 in a directory.
+pub fn empty_files(tar: &mut dyn Write, name: &str, count: u32) -> io::Result<()> {
+    for number in 0..count {
+        tar.write_all(&header(&format!("{name}/{:04}/{number:06}", number / 500), 0))?;
+    }
+    tar.write_all(&[0; 1024])
+}
+
 fn pattern() -> Vec<u8> {
     let text = b"nothing grows with the size of a layer; ".iter().copied().cycle();
     let mut pattern: Vec<u8> = text.take(PATTERN).collect();

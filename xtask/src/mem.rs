@@ -1,4 +1,4 @@
-//! `cargo xtask mem [PROFILE]`: measures the peak memory of pull and unpack: with a small layer, with one of 1 GiB over
+//! `cargo xtask mem [PROFILE]`: measures the peak memory of pull, unpack and export: with a small layer, with one of 1 GiB over
 //! plain HTTP and over TLS, with several jobs, and with the images of `cargo xtask bench` that exist. All must stay
 //! within the budget, and the big layer must not need more memory than the small one. The CPU seconds are shown to
 //! compare profiles; they have no budget.
@@ -23,6 +23,13 @@ const CONFINED: u64 = 16 * MIB;
 /// The most that the big layer may need above the small one: noise of pages and allocators.
 const GROWTH: u64 = MIB;
 
+/// Additional memory of an export for an image with [`MANY`] entries in two layers: 20 bytes for each, up to 12 for the table
+/// of names while it grows, and what allocators keep.
+const MERGED_TREE: u64 = 40 * MIB;
+/// The entries of an image with many.
+const MANY: u32 = 1_000_000;
+const MANY_TAG: &str = "many";
+
 /// Additional memory for each job after the first: a connection, a stack, and for one of them the buffers for inflating
 /// ahead.
 const JOB: u64 = 3 * MIB / 2;
@@ -30,7 +37,7 @@ const JOB: u64 = 3 * MIB / 2;
 const JOBS: u64 = 4;
 
 /// Change this with the content of the images, so that they are made again.
-const VERSION: &str = "images-2";
+const VERSION: &str = "images-3";
 const REPOSITORY: &str = "mem";
 /// An image with several layers, so that jobs can work in parallel.
 const LAYERED: &str = "layered";
@@ -49,6 +56,7 @@ struct Subject {
 struct Peaks {
     pull: u64,
     unpack: u64,
+    export: u64,
 }
 
 #[derive(Clone, Copy)]
@@ -152,6 +160,11 @@ fn registry_with_images(folder: &Path) -> Result<Registry> {
         push::image(registry.address(), REPOSITORY, subject.tag, &image)?;
     }
     let work = Temporary::new(folder.join("work"))?;
+    let half = |name: &str| {
+        Layer::new(work.path().join(format!("{name}.tar.gz")), |tar| archive::empty_files(tar, name, MANY / 2))
+    };
+    let layers = vec![half("lower")?, half("upper")?];
+    push::image(registry.address(), REPOSITORY, MANY_TAG, &Image::new(work.path(), layers)?)?;
     let layer = |number: u8| {
         let file = work.path().join(format!("{number}.tar.gz"));
         // Different sizes make different layers.
@@ -177,6 +190,7 @@ impl<'a> Bench<'a> {
         let small = self.measure(&self.plain(&SMALL))?;
         let big = self.measure(&self.plain(&BIG))?;
         compare(&small, &big)?;
+        self.measure_many()?;
         let folder = self.folder.join("tls");
         let registry = Registry::start_tls(&folder, &self.folder.join(VERSION))?;
         let options = vec!["--ca-file".to_owned(), folder.join("ca.pem").display().to_string()];
@@ -235,7 +249,23 @@ impl<'a> Bench<'a> {
         let unpack = ["--pull=never".to_owned(), case.name.clone(), tree.display().to_string()];
         let pull = self.peak(pull, work.path(), case)?;
         let unpack = self.peak([words("unpack"), unpack.to_vec()].concat(), work.path(), case)?;
-        Ok(Peaks { pull, unpack })
+        let export = ["-o".to_owned(), "/dev/null".into(), case.name.clone()];
+        let export = self.peak([words("export"), export.to_vec()].concat(), work.path(), case)?;
+        Ok(Peaks { pull, unpack, export })
+    }
+
+    /// Exports an image with many entries.
+    fn measure_many(&self) -> Result {
+        let work = Temporary::new(self.folder.join("work"))?;
+        let store = work.path().join("store").display().to_string();
+        let name = format!("{}/{REPOSITORY}:{MANY_TAG}", self.registry.address());
+        let about = format!("{MANY} files");
+        let mut case = Case { about, name: name.clone(), options: Vec::new(), budget: self.budget.plain };
+        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+        self.peak(words(&["pull", "--store", &store, &name]), work.path(), &case)?;
+        case.budget += MERGED_TREE;
+        self.peak(words(&["export", "--store", &store, "-o", "/dev/null", &name]), work.path(), &case)?;
+        Ok(())
     }
 
     /// Runs pullet under GNU time and returns its peak memory. The peak of a process includes the memory of the process
@@ -260,7 +290,8 @@ impl<'a> Bench<'a> {
 
 /// Fails if the big layer needs more memory than the small one.
 fn compare(small: &Peaks, big: &Peaks) -> Result {
-    for (step, small, big) in [("pull", small.pull, big.pull), ("unpack", small.unpack, big.unpack)] {
+    let unpack = ("unpack", small.unpack, big.unpack);
+    for (step, small, big) in [("pull", small.pull, big.pull), unpack, ("export", small.export, big.export)] {
         if big > small + GROWTH {
             let (small, big) = (show::bytes(small), show::bytes(big));
             return Err(format!(
@@ -277,7 +308,7 @@ mod tests {
 
     #[test]
     fn refuses_growth() {
-        let peaks = |pull, unpack| Peaks { pull: pull * MIB / 10, unpack: unpack * MIB / 10 };
+        let peaks = |pull, unpack| Peaks { pull: pull * MIB / 10, unpack: unpack * MIB / 10, export: 0 };
         assert!(compare(&peaks(40, 40), &peaks(45, 45)).is_ok());
         assert!(compare(&peaks(40, 40), &peaks(40, 51)).unwrap_err().contains("unpack: memory grows"));
     }

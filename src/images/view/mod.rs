@@ -6,7 +6,7 @@
 //! content, from those layers only that have something to supply.
 //!
 //! In memory is the merged tree, in bytes: 20 for each entry of all layers, 5 to 11 for the table of names, 36 more for each
-//! directory and 28 for each symlink with their names, and 8 for each entry that is read again. That is about 30 MB for
+//! directory and 28 for each symlink with their names, and 8 for each entry that is read again. That is about 35 MB for
 //! 1,000,000 files. The limit of entries bounds it.
 
 mod changes;
