@@ -119,7 +119,7 @@ impl Client {
         for document in &resolved.documents {
             store.put(&document.descriptor, &document.bytes, wait)?;
         }
-        self.keep_evidence(&resolved, store, wait)?;
+        let mut entries = self.keep_evidence(&resolved, store, wait)?;
         let entry = ImageEntry {
             names: vec![name],
             subject: None,
@@ -130,7 +130,10 @@ impl Client {
         };
         let is_new = fetched.layers > 0 || before.is_none_or(|before| !is_same(&before, &entry));
         if is_new {
-            store.name(&entry, wait)?;
+            entries.push(entry.clone());
+        }
+        if !entries.is_empty() {
+            store.name_all(&entries, wait)?;
         }
         let image = Image::load(store, entry, &self.platform, &self.options.limits)?;
         self.keep_time(store, wait);

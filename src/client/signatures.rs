@@ -11,7 +11,7 @@ use crate::oci::descriptor::Descriptor;
 use crate::oci::media_type::{self, OCI_MANIFEST};
 use crate::progress::{Event, Progress};
 use crate::registry::Repository;
-use crate::store::{LockWait, SignatureEntry, Store};
+use crate::store::{ImageEntry, LockWait, Store};
 use crate::trust::{ProvenSignature, Referrer, Referrers, SignatureManifest};
 
 /// The most bytes of a tag (distribution-spec).
@@ -67,17 +67,21 @@ impl Client {
         Ok(Some(evidence))
     }
 
-    /// Keeps the documents that prove an image, so that the proof needs no network later. Comes before the image gets its
-    /// name: a crash between the two leaves documents that belong to nothing, and never an image without them.
-    pub(super) fn keep_evidence(&self, resolved: &Resolved<'_>, store: &Store, wait: LockWait<'_>) -> Result<()> {
+    /// Keeps the documents that prove an image, so that the proof needs no network later. Returns their entries for the index.
+    pub(super) fn keep_evidence(
+        &self,
+        resolved: &Resolved<'_>,
+        store: &Store,
+        wait: LockWait<'_>,
+    ) -> Result<Vec<ImageEntry>> {
         let mut entries = Vec::new();
         for document in resolved.evidence.iter().flat_map(|evidence| &evidence.documents) {
             for part in document.blobs.iter().chain([&document.manifest]) {
                 store.put(&part.descriptor, &part.bytes, wait)?;
             }
-            entries.push(SignatureEntry { manifest: document.manifest.descriptor.clone(), subject: document.subject });
+            entries.push(ImageEntry::of_signature(document.manifest.descriptor.clone(), document.subject));
         }
-        store.keep_signatures(&entries, wait)
+        Ok(entries)
     }
 
     /// Proves an image in the store with the documents that the store keeps, without a request. Does nothing if this client

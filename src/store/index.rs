@@ -53,6 +53,19 @@ impl ImageEntry {
         self.names.first().map_or("", String::as_str)
     }
 
+    /// An entry for a manifest with signatures of `subject`.
+    #[cfg(feature = "trust")]
+    pub(crate) fn of_signature(manifest: Descriptor, subject: Digest) -> Self {
+        Self {
+            names: Vec::new(),
+            subject: Some(subject),
+            resolved: manifest.digest,
+            source: manifest.digest,
+            manifest,
+            platform: Platform::new("", "", ""),
+        }
+    }
+
     /// The digest that this entry signs: it has the annotation for that, or a tag that cosign gives to signatures.
     pub(crate) fn signed(&self) -> Option<Digest> {
         let of_name = |name: &String| name.parse::<Reference>().ok()?.signed();
@@ -78,15 +91,19 @@ pub(super) fn read(text: &[u8], visit: &mut dyn FnMut(Piece<'_>)) -> serde_json:
     deserializer.end()
 }
 
-/// The text of an index in which `entries`, which have one name or none, replace all entries of that name, or those without
-/// a name that are equal. They come last, so that the order of the index is the order in which images got their names.
+/// The text of an index in which `entries` replace the entries of the same names, and those without a name that are equal.
+/// They come last, so that the order of the index is the order in which images got their names.
 pub(super) fn with_entries(text: &[u8], entries: &[ImageEntry]) -> serde_json::Result<Vec<u8>> {
     let new: Vec<String> = entries.iter().map(|entry| describe(entry).to_string()).collect();
-    let mut is_other = |other: &str| match entries.first().and_then(|entry| entry.names.first()) {
-        Some(name) => !names(other).iter().any(|other| is_same_name(other, name)),
-        None => !parse_entry(other).is_some_and(|other| entries.iter().any(|entry| is_same_unnamed(entry, &other))),
-    };
+    let mut is_other = |other: &str| !entries.iter().any(|entry| replaces(entry, other));
     edited(text, &mut is_other, &new)
+}
+
+fn replaces(entry: &ImageEntry, other: &str) -> bool {
+    match entry.names.first() {
+        Some(name) => names(other).iter().any(|other| is_same_name(other, name)),
+        None => parse_entry(other).is_some_and(|other| is_same_unnamed(entry, &other)),
+    }
 }
 
 /// The text of an index with the entries that `keep` accepts, and `new` ones after them.

@@ -119,7 +119,7 @@ pub(super) fn visit(root: &Path, visit: &mut dyn FnMut(Option<ImageEntry>)) -> R
     read.map_err(|e| malformed(&path, &e))
 }
 
-/// Puts `entries`, which have one name, into the index and removes the other entries of the name. Syncs the folders of the
+/// Puts `entries` into the index and removes the other entries of their names. Syncs the folders of the
 /// blobs first, because an earlier run may have been killed after renaming a blob and before syncing its folder.
 pub(super) fn name(root: &Path, entries: &[ImageEntry], wait: LockWait<'_>) -> Result<()> {
     sync_folders(root)?;

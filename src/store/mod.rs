@@ -223,7 +223,7 @@ impl Store {
         layout::name(&self.root, std::slice::from_ref(entry), wait)
     }
 
-    /// Puts entries of one name, one for each platform, into the index and removes the other entries of the name.
+    /// Puts entries into the index by one replacement of the file, and removes the other entries of their names.
     pub(crate) fn name_all(&self, entries: &[ImageEntry], wait: LockWait<'_>) -> Result<()> {
         layout::name(&self.root, entries, wait)
     }
@@ -232,12 +232,6 @@ impl Store {
     #[cfg(feature = "trust")]
     pub(crate) fn signatures(&self) -> Result<Vec<SignatureEntry>> {
         signatures::signatures(&self.root)
-    }
-
-    /// Puts manifests with signatures into the index, whose blobs must be in the store.
-    #[cfg(feature = "trust")]
-    pub(crate) fn keep_signatures(&self, signatures: &[SignatureEntry], wait: LockWait<'_>) -> Result<()> {
-        signatures::keep(&self.root, signatures, wait)
     }
 
     /// Waits until no process relies on unnamed blobs, in order to remove some. `None` if there is no store.

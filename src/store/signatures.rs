@@ -3,13 +3,10 @@
 
 use std::path::Path;
 
-use super::index::ImageEntry;
 use super::layout;
-use super::lock::LockWait;
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::oci::descriptor::Descriptor;
-use crate::oci::platform::Platform;
 
 /// A manifest with signatures.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,20 +23,4 @@ pub(super) fn signatures(root: &Path) -> Result<Vec<SignatureEntry>> {
         found.extend(entry.signed().map(|subject| SignatureEntry { manifest: entry.manifest, subject }));
     }
     Ok(found)
-}
-
-/// Puts manifests with signatures into the index, whose blobs must be in the store.
-pub(super) fn keep(root: &Path, signatures: &[SignatureEntry], wait: LockWait<'_>) -> Result<()> {
-    let mut entries = Vec::new();
-    for SignatureEntry { manifest, subject } in signatures {
-        entries.push(ImageEntry {
-            names: Vec::new(),
-            subject: Some(*subject),
-            resolved: manifest.digest,
-            source: manifest.digest,
-            manifest: manifest.clone(),
-            platform: Platform::new("", "", ""),
-        });
-    }
-    if entries.is_empty() { Ok(()) } else { layout::name(root, &entries, wait) }
 }

@@ -7,7 +7,7 @@ use kit::image::{Image, Layer, descriptor};
 use kit::noise::Noise;
 use serde_json::{Value, json};
 
-use super::server::Server;
+use super::server::{SIGNED, Server};
 
 /// The repositories. Each has the tag `latest`.
 pub const IMAGE: &str = "image";
@@ -27,7 +27,14 @@ pub fn serve() -> Server {
     let image = Image::new(vec![layer(base()), layer(middle()), layer(top())]);
     // Shares its lowest layer with the first image.
     let other = Image::new(vec![layer(base()), layer(vec![file("own", "own")])]);
-    Server::start(BTreeMap::from([(IMAGE, image.clone()), (OTHER, other), (MOVED, image), (ARTIFACT, artifact())]))
+    let signed = Image::new(vec![layer(base())]);
+    Server::start(BTreeMap::from([
+        (IMAGE, image.clone()),
+        (OTHER, other),
+        (MOVED, image),
+        (SIGNED, signed),
+        (ARTIFACT, artifact()),
+    ]))
 }
 
 /// A layer of these entries. Those with a setuid or similar bit do not belong to root, because a change of the owner

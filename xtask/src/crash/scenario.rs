@@ -7,14 +7,15 @@
 
 use super::images::{IMAGE, MOVED, OTHER};
 use super::place::{INDEX, LOGIN, Place};
+use super::server::SIGNED;
 use crate::{Result, disk};
 
 pub struct Scenario {
     pub name: &'static str,
     /// The images to pull before: the repository, and the content that its tag names then.
     pub before: &'static [(&'static str, &'static str)],
-    /// The arguments. `@` is replaced by the registry, `GUARDED` by the one that requires a login, and `TARGET` by the
-    /// target.
+    /// The arguments. `@` is replaced by the registry, `GUARDED` by the one that requires a login, `KEY` by the
+    /// key that has signed the image, and `TARGET` by the target.
     pub words: &'static [&'static str],
     /// The arguments of one more command, if the next run does not finish all of the work.
     pub finish: &'static [&'static str],
@@ -58,6 +59,19 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario { name: "pull with 4 jobs", words: &["pull", "-j", "4", "@/image"], has_threads: true, ..NOTHING },
     Scenario { name: "pull a tag that moved", before: &[(MOVED, OTHER)], words: &["pull", "@/moved"], ..NOTHING },
+    Scenario {
+        name: "pull a signed image",
+        before: &[(OTHER, OTHER)],
+        words: &["pull", "--verify-key", "KEY", "@/signed"],
+        ..NOTHING
+    },
+    Scenario {
+        // Only the signature is new.
+        name: "pull the signature of a stored image",
+        before: &[(SIGNED, SIGNED)],
+        words: &["pull", "--verify-key", "KEY", "@/signed"],
+        ..NOTHING
+    },
     Scenario {
         name: "unpack from the store",
         before: &[(IMAGE, IMAGE)],

@@ -11,11 +11,15 @@ use kit::fault::on;
 use kit::http::Request;
 use kit::image::Image;
 use kit::registry::Registry;
+use kit::signature::{Signer, sign_simply};
 
 use crate::Result;
 
 /// The login that the guarded registry requires.
 pub const LOGIN: &str = "me:password";
+
+/// The repository whose image is signed.
+pub const SIGNED: &str = "signed";
 
 /// The bytes in transit at a time, which a kill loses. A fast network has more of them than a slow one.
 const PIECE: usize = 16 << 10;
@@ -25,6 +29,7 @@ pub struct Server {
     /// A registry without content, which requires a login.
     guarded: Registry,
     images: BTreeMap<&'static str, Image>,
+    signer: Signer,
     line: Arc<Line>,
 }
 
@@ -56,7 +61,11 @@ impl Server {
         let sender = Arc::clone(&line);
         registry.fault(on("/blobs/").sent_by(move |out, request, body| sender.send(out, request, body)));
         guarded.require(&format!("Basic {}", base64(LOGIN.as_bytes())), &["Basic realm=\"crash\""]);
-        Self { registry, guarded, images, line }
+        let signer = Signer::new("p256");
+        if let Some(image) = images.get(SIGNED) {
+            sign_simply(&registry, SIGNED, &image.digest(), &[&signer]);
+        }
+        Self { registry, guarded, images, signer, line }
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -66,6 +75,11 @@ impl Server {
     /// The address of the registry that requires a login.
     pub fn guarded(&self) -> SocketAddr {
         self.guarded.address()
+    }
+
+    /// The path of the public key that has signed the image in [`SIGNED`].
+    pub fn key(&self) -> String {
+        self.signer.key()
     }
 
     /// Tags the image of another repository in this one. The other repository may be this one.

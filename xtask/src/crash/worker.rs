@@ -100,6 +100,7 @@ impl Worker {
         words.extend(arguments.iter().map(|word| match *word {
             "TARGET" => place.target().display().to_string(),
             "GUARDED" => self.server.guarded().to_string(),
+            "KEY" => self.server.key(),
             word => word.replacen('@', &host, 1),
         }));
         let mut command = shell::program(&words[0]);
