@@ -177,4 +177,6 @@ pub mod fuzzing {
     pub use crate::oci::fuzzing::{config, document, pretty, schema1};
     pub use crate::registry::{challenges, joined, refusal, retry_after, token_answer};
     pub use crate::store::index_json;
+    #[cfg(feature = "trust")]
+    pub use crate::trust::{bundle_outline, key_der, key_file, referrers, signature_manifest, signed_content};
 }

@@ -48,6 +48,27 @@ fn refuses_a_ca_file() {
 }
 
 #[test]
+fn refuses_to_verify_signatures() {
+    let bench = Bench::new();
+    let name = Image::small("app").push(&bench.registry, "app", "latest");
+    let key = bench.home.write("cosign.pub", "-----BEGIN PUBLIC KEY-----\n-----END PUBLIC KEY-----\n");
+    let target = bench.home.arg("root");
+    bench.home.run(&["pull", &name]).exits(0);
+    bench.registry.clear_log();
+    for words in [
+        &["pull", "--verify-key", &key, &name] as &[&str],
+        &["pull", "--verify-count", "1", &name],
+        &["pull", "--verify-annotation", "a=b", &name],
+        &["unpack", "--verify-key", &key, &name, &target],
+        &["unpack", "--pull", "never", "--verify-key", &key, &name, &target],
+    ] {
+        let outcome = bench.home.run(words).exits_in(&format!("{words:?}"), 10).fails_in_one_line();
+        outcome.says("not compiled in: this build does not have the feature \"trust\"");
+    }
+    assert!(bench.registry.log().is_empty() && !bench.home.path("root").exists());
+}
+
+#[test]
 fn refuses_a_redirect_to_https() {
     let authority = Authority::new();
     let elsewhere = Registry::tls(&authority);

@@ -56,15 +56,15 @@ impl Client {
         progress: &dyn Progress,
         wait: LockWait<'_>,
     ) -> Result<Vec<Loaded>> {
-        for signature in &received.signatures {
-            store.name(signature, wait)?;
+        if !received.signatures.is_empty() {
+            store.name_all(&received.signatures, wait)?;
         }
         for loaded in &received.images {
             self.admit(loaded.image.clone(), progress)?;
         }
         let mut all = Vec::new();
         for LoadedImage { entry, image } in received.images {
-            store.name(&entry, wait)?;
+            store.name_all(&[entry], wait)?;
             all.push(Loaded { image });
         }
         Ok(all)

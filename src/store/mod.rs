@@ -218,11 +218,6 @@ impl Store {
         ingest.commit()
     }
 
-    /// Puts `entry` into the index and removes the other entries of its name.
-    pub(crate) fn name(&self, entry: &ImageEntry, wait: LockWait<'_>) -> Result<()> {
-        layout::name(&self.root, std::slice::from_ref(entry), wait)
-    }
-
     /// Puts entries into the index by one replacement of the file, and removes the other entries of their names.
     pub(crate) fn name_all(&self, entries: &[ImageEntry], wait: LockWait<'_>) -> Result<()> {
         layout::name(&self.root, entries, wait)

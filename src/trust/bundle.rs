@@ -93,7 +93,7 @@ fn check_material(material: &Members) -> Result<(), Refusal> {
     }
 }
 
-fn parse_statement(payload: &[u8], subject: &Digest) -> Result<Signed, Refusal> {
+pub(super) fn parse_statement(payload: &[u8], subject: &Digest) -> Result<Signed, Refusal> {
     let statement = parse_object(payload).map_err(Refusal::Malformed)?;
     let kind = string(&statement, "predicateType").map_err(Refusal::Malformed)?;
     if kind != SIGN {

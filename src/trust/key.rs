@@ -65,7 +65,7 @@ impl PublicKey {
     }
 
     /// Parses a SubjectPublicKeyInfo (RFC 5280, section 4.1.2.7).
-    fn from_spki(spki: &[u8]) -> Result<Self> {
+    pub(super) fn from_spki(spki: &[u8]) -> Result<Self> {
         let parts = SpkiParts::parse(spki).map_err(malformed)?;
         let kind = parts.kind()?;
         let is_intact = match kind {

@@ -5,6 +5,8 @@
 mod bundle;
 mod der;
 mod encoding;
+#[cfg(fuzzing)]
+mod fuzzing;
 mod key;
 mod manifest;
 mod members;
@@ -17,6 +19,8 @@ mod tests;
 mod verification;
 
 pub(crate) use self::bundle::BUNDLE_LIMIT;
+#[cfg(fuzzing)]
+pub use self::fuzzing::{bundle_outline, key_der, key_file, referrers, signature_manifest, signed_content};
 pub(crate) use self::manifest::{Referrer, Referrers, SignatureForm, SignatureLayer, SignatureManifest};
 pub(crate) use self::payload::PAYLOAD_LIMIT;
 pub(crate) use self::signature::{Candidate, ProvenSignature, may_be_prehashed, prove};

@@ -15,6 +15,7 @@ use kit::image::{Image, Layer, architecture, index, push_index};
 use kit::noise::noise;
 use kit::process::Finished;
 use kit::registry::Registry;
+use kit::signature::{Signer, sign_simply};
 
 /// A script that prints what `boot` has mounted.
 const MOUNTS: &str = "grep -e /newroot -e /run/pullet /proc/self/mounts || true";
@@ -108,6 +109,28 @@ fn fetches_a_tree_in_a_folder_once() {
     assert_eq!(outcome.stdout.matches(&switch).count(), 2, "{outcome}");
     assert_eq!(bench.registry.requests_to(&format!("/manifests/{digest}")), 1, "{:?}", bench.registry.log());
     assert_eq!(bench.registry.calls().len(), 4, "{:?}", bench.registry.log());
+}
+
+#[test]
+fn boots_only_what_a_key_of_the_command_line_has_signed() {
+    let (bench, image, name) = pushed();
+    let [old, new, other] = [(); 3].map(|()| Signer::new("p256"));
+    let line = |keys: &[&Signer]| {
+        let keys: String = keys.iter().map(|key| format!(" pullet.key={}", key.key())).collect();
+        format!("pullet.image={name} pullet.root={}{keys}", bench.home.arg("data"))
+    };
+    let boot = |line: &str| boot_between(&bench.home, "mount -t tmpfs none $data", line, &[], "ls -A $data");
+    fails(boot(&line(&[&old])), 8).says("the image is not signed");
+    bench.assert_no_layer_requested("unsigned", &image);
+    sign_simply(&bench.registry, "app", &image.digest(), &[&new]);
+    fails(boot(&line(&[&old, &other])), 8).says("by no given key");
+    boot(&line(&[&old, &new])).exits(0);
+    fails(boot(&format!("{} pullet.key=/missing", line(&[&new]))), 2).says("read /missing");
+    // A tree that a boot without a key has made is not used for a tag without a proof.
+    let again = format!("umount $root; \"$@\" --verify-key {}", other.key());
+    let outcome = boot_between(&bench.home, "mount -t tmpfs none $data", &line(&[]), &[], &again);
+    assert_eq!(outcome.stdout.matches("switch_root").count(), 1, "{outcome}");
+    outcome.exits(0).says("by no given key");
 }
 
 #[test]
