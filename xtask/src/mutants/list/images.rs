@@ -7,8 +7,8 @@ pub const MUTATIONS: &[Mutation] = &[
         name: "digest-ignored",
         promise: "a blob gets a name only after its digest was verified",
         file: "verify.rs",
-        old: "if got != expected {",
-        new: "if false {",
+        old: "            && got != expected\n",
+        new: "            && false\n            && got != expected\n",
         noticed_by: NoticedBy::Test("hardening::a_changed_blob_on_the_wire_is_a_mismatch"),
     },
     Mutation {
