@@ -123,7 +123,7 @@ pub use error::{Error, ErrorKind, Result};
 pub use escape::Escaped;
 pub use images::{AdmittedImage, Image, PruneOptions, RemoveOptions, Removed, Selector, UnpackOptions};
 #[cfg(feature = "manage")]
-pub use images::{ArchiveFormat, Layered, SaveOptions};
+pub use images::{ArchiveFormat, ImportOptions, Layered, SaveOptions};
 #[cfg(feature = "manage")]
 pub use images::{Change, ChangeKind, FileType, ListedFile, ReadOptions};
 pub use limits::Limits;

@@ -32,7 +32,7 @@ mod unused_trees;
 mod view;
 
 #[cfg(feature = "manage")]
-pub use self::archive::{ArchiveFormat, SaveOptions};
+pub use self::archive::{ArchiveFormat, ImportOptions, SaveOptions};
 #[cfg(feature = "manage")]
 pub(crate) use self::archive::{ArchiveReader, LoadedImage, ReceivedImages, load_archive};
 pub(crate) use self::assembly::Assembly;

@@ -3,6 +3,8 @@
 
 pub(crate) mod artifact;
 pub(crate) mod authority;
+#[cfg(feature = "manage")]
+pub(crate) mod changes;
 pub(crate) mod config;
 pub(crate) mod credentials;
 pub(crate) mod descriptor;

@@ -12,9 +12,9 @@ use kit::image::{Image, Layer};
 use kit::process::Finished;
 use kit::registry::Registry;
 
-const COMMANDS: [&str; 13] = [
-    "pull", "unpack", "images", "save", "load", "verify", "login", "logout", "tags", "digest", "manifest", "artifact",
-    "config",
+const COMMANDS: [&str; 14] = [
+    "pull", "unpack", "images", "save", "load", "import", "verify", "login", "logout", "tags", "digest", "manifest",
+    "artifact", "config",
 ];
 
 fn image() -> Image {
@@ -66,6 +66,7 @@ fn help_goes_to_standard_output() {
         ("logout", &["--authfile"]),
         ("save", &["--output FILE", "--format docker-archive|oci-archive"]),
         ("load", &["--input FILE", "--platform", "--max-unpacked", "--max-zstd-window"]),
+        ("import", &["--change INSTRUCTION", "--message TEXT", "--platform", "--max-entries"]),
         ("verify", &["--remove-corrupt", "--verify-key"]),
         ("tags", &["--creds", "--creds-file", "--ca-file"]),
         ("digest", &["--platform", "--creds", "--ca-file"]),

@@ -34,6 +34,7 @@ mod hardening;
 mod headers;
 mod hostile;
 mod ignored;
+mod import;
 mod jobs;
 mod large;
 mod layered;

@@ -74,9 +74,9 @@ fn load(reader: &ArchiveReader<'_>, members: &mut Members) -> Result<ReceivedIma
 }
 
 /// Gives the errors of an archive's reader a type, because others are taken for a malformed archive.
-struct TypedReader<'a> {
-    archive: &'a mut (dyn Read + Send),
-    cancel: &'a Cancel,
+pub(super) struct TypedReader<'a> {
+    pub(super) archive: &'a mut (dyn Read + Send),
+    pub(super) cancel: &'a Cancel,
 }
 
 impl Read for TypedReader<'_> {

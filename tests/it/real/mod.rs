@@ -4,6 +4,7 @@
 //! wrong. As root the images contain a debootstrapped Debian with device nodes, other owners and `security.*` attributes. An ordinary
 //! user cannot create those, so the images contain real files of the machine instead. Everything else is the same.
 
+mod archives;
 mod behind;
 mod bundle;
 mod compare;

@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// The programs that tests run, and the packages that have them.
-const PACKAGES: [(&str, &str); 19] = [
+const PACKAGES: [(&str, &str); 20] = [
     ("cp", "coreutils"),
     ("debootstrap", "debootstrap"),
     ("docker-registry", "docker-registry"),
@@ -22,6 +22,7 @@ const PACKAGES: [(&str, &str); 19] = [
     ("nginx", "nginx-light"),
     ("openssl", "openssl"),
     ("runc", "runc"),
+    ("podman", "podman"),
     ("script", "bsdutils"),
     ("setfattr", "attr"),
     ("setpriv", "util-linux"),

@@ -50,7 +50,7 @@ pub(crate) struct RegistryOptions {
     pub(crate) clock_floor: Option<bool>,
     /// The signatures that an image must have.
     pub(crate) signatures: SignatureOptions,
-    limits: Limits,
+    pub(crate) limits: Limits,
     /// Set by signals, with the deadline of `--timeout`.
     cancel: Cancel,
 }

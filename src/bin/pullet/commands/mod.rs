@@ -19,6 +19,8 @@ mod history;
 #[cfg(feature = "manage")]
 mod images;
 #[cfg(feature = "manage")]
+mod import;
+#[cfg(feature = "manage")]
 mod inspect;
 #[cfg(feature = "manage")]
 mod load;
@@ -93,6 +95,8 @@ pub(crate) static TABLE: Table = Table {
                 #[cfg(feature = "manage")]
                 &load::COMMAND,
                 #[cfg(feature = "manage")]
+                &import::COMMAND,
+                #[cfg(feature = "manage")]
                 &export::COMMAND,
                 #[cfg(feature = "manage")]
                 &cat::COMMAND,
@@ -150,9 +154,9 @@ pub(crate) static TABLE: Table = Table {
         Feature {
             name: "manage",
             commands: &[
-                "artifact", "cat", "config", "diff", "digest", "export", "history", "image", "images", "inspect",
-                "load", "login", "logout", "ls", "manifest", "prune", "releases", "rmi", "rollback", "save", "tag",
-                "tags", "verify",
+                "artifact", "cat", "config", "diff", "digest", "export", "history", "image", "images", "import",
+                "inspect", "load", "login", "logout", "ls", "manifest", "prune", "releases", "rmi", "rollback", "save",
+                "tag", "tags", "verify",
             ],
         },
     ],
