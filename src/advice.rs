@@ -5,6 +5,9 @@
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Advice {
+    /// Allow an image that is older than the one that was accepted before:
+    /// [`Options::allow_downgrade`](crate::Options::allow_downgrade).
+    AllowDowngrade,
     /// Allow fetching foreign layers from the URLs in the manifest:
     /// [`Options::foreign_layers`](crate::Options::foreign_layers).
     AllowForeignLayers,
@@ -45,6 +48,8 @@ pub enum Advice {
     AllowPlainHttp,
     /// Give credentials, because the limit for anonymous requests is lower.
     AuthenticateForHigherLimit,
+    /// Give a key that must have signed the image: [`Options::verify_key`](crate::Options::verify_key).
+    GiveKey,
     /// Name the image by its digest.
     PinDigest,
     /// Set the clock of this machine, or allow a later time for certificates:

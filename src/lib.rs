@@ -131,6 +131,7 @@ pub use oci::credentials::Credentials;
 pub use oci::descriptor::Descriptor;
 pub use oci::platform::Platform;
 pub use oci::reference::Reference;
+pub use oci::version::Version;
 pub use progress::{Event, Layer, LayerState, Progress, Silent};
 pub use store::{Check, Store};
 #[cfg(feature = "manage")]
@@ -177,6 +178,8 @@ pub mod fuzzing {
     pub use crate::oci::fuzzing::{config, document, pretty, schema1};
     pub use crate::registry::{challenges, joined, refusal, retry_after, token_answer};
     pub use crate::store::index_json;
+    #[cfg(feature = "policy")]
+    pub use crate::trust::policy_rule as policy;
     #[cfg(feature = "trust")]
     pub use crate::trust::{bundle_outline, key_der, key_file, referrers, signature_manifest, signed_content};
 }

@@ -117,6 +117,34 @@ fn refuses_a_toml_file_that_is_not_empty() {
 }
 
 #[test]
+fn refuses_a_policy_that_demands_something() {
+    let bench = Bench::new();
+    let name = Image::small("app").push(&bench.registry, "app", "latest");
+    let accept = r#"{"default":[{"type":"insecureAcceptAnything"}]}"#;
+    let policy = bench.home.write("policy.json", format!("{accept}\n"));
+    let pull = |options: &[&str], variable: &str| {
+        let words = [&["pull"], options, &[&name]].concat();
+        bench.home.pullet(&words).env("CONTAINERS_POLICY_JSON", variable).run()
+    };
+    pull(&[], &policy).exits_in("as distributions install it", 0);
+    bench.registry.clear_log();
+    let refused = |case: &str, outcome: kit::process::Finished| {
+        outcome.exits_in(case, 10).fails_in_one_line().says("not compiled in").says("\"policy\"");
+    };
+    refused("a policy that is given", pull(&[&format!("--policy={policy}")], &policy));
+    refused("a version", pull(&["--min-version", "1.0.0"], &policy));
+    bench.home.write("policy.json", accept.replace("insecureAcceptAnything", "reject"));
+    refused("another policy", pull(&[], &policy));
+    assert_eq!(bench.registry.requests_to("/blobs/"), 0);
+    bench.home.write("policy.json", accept);
+    let outcome = bench
+        .home
+        .pullet(&["pull", &name])
+        .envs(&[("CONTAINERS_POLICY_JSON", &*policy), ("DOCKER_CONTENT_TRUST", "1")]);
+    outcome.run().exits(10).fails_in_one_line().says("verify signatures");
+}
+
+#[test]
 fn names_the_feature_of_a_missing_command() {
     let home = Home::new();
     for (args, feature) in [
@@ -125,6 +153,7 @@ fn names_the_feature_of_a_missing_command() {
         (&["tags", "localhost:1/app"], "manage"),
         (&["login", "-u", "u", "localhost:1"], "manage"),
         (&["boot", "/newroot"], "boot"),
+        (&["confirm", "a"], "policy"),
     ] {
         let outcome = home.run(args).exits_in(args[0], 10).fails_in_one_line();
         outcome.says("built without this command").says(&format!("hint: use a build with the feature \"{feature}\""));

@@ -17,8 +17,16 @@ const LINE_LIMIT: usize = 64 << 10;
 /// The default of `pullet.wait` in seconds.
 const WAIT: u32 = 60;
 /// The parameters that begin with `pullet.`.
-const KNOWN: [&str; 7] =
-    ["pullet.image", "pullet.digest", "pullet.ca", "pullet.key", "pullet.root", "pullet.overlay", "pullet.wait"];
+const KNOWN: [&str; 8] = [
+    "pullet.image",
+    "pullet.digest",
+    "pullet.ca",
+    "pullet.key",
+    "pullet.policy",
+    "pullet.root",
+    "pullet.overlay",
+    "pullet.wait",
+];
 
 /// The parameters for a boot.
 #[derive(Debug, PartialEq)]
@@ -29,6 +37,7 @@ pub(super) struct Parameters {
     pub(super) ca: Option<PathBuf>,
     /// All values of `pullet.key`.
     pub(super) keys: Vec<PathBuf>,
+    pub(super) policy: Option<PathBuf>,
     pub(super) root: RootLocation,
     pub(super) overlay: Option<Tmpfs>,
     pub(super) wait: Duration,
@@ -97,6 +106,7 @@ impl Parameters {
             digest,
             ca: value_of(line, "pullet.ca")?.map(PathBuf::from),
             keys: values_of(line, "pullet.key")?.into_iter().map(PathBuf::from).collect(),
+            policy: value_of(line, "pullet.policy")?.map(PathBuf::from),
             root,
             overlay,
             wait: Duration::from_secs(wait.into()),
@@ -302,6 +312,7 @@ mod tests {
             ca: None,
             root: RootLocation::Memory(tmpfs(None)),
             keys: Vec::new(),
+            policy: None,
             overlay: None,
             wait: Duration::from_secs(60),
             init: None,
@@ -314,7 +325,7 @@ mod tests {
         let hex = "0123456789abcdef".repeat(4);
         let line = format!(
             "pullet.image=x init=/bin/x pullet.image=r.io/app:1 pullet.digest=sha256:{hex} pullet.ca=\"/a b.pem\" \
-             pullet.root=/dev/vda pullet.key=/a.pub pullet.overlay=tmpfs:50% pullet.wait=5 pullet.key=/b.pub init=/bin/init -- pullet.image=no"
+             pullet.root=/dev/vda pullet.policy=/policy.json pullet.key=/a.pub pullet.overlay=tmpfs:50% pullet.wait=5 pullet.key=/b.pub init=/bin/init -- pullet.image=no"
         );
         let expected = Parameters {
             image: "r.io/app:1".to_owned(),
@@ -323,6 +334,7 @@ mod tests {
             root: RootLocation::Device("/dev/vda".into()),
             overlay: Some(tmpfs(Some("50%"))),
             keys: vec!["/a.pub".into(), "/b.pub".into()],
+            policy: Some("/policy.json".into()),
             wait: Duration::from_secs(5),
             init: Some("/bin/init".to_owned()),
         };

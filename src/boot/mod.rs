@@ -69,6 +69,11 @@ impl BootParameters {
         self.0.ca.as_deref()
     }
 
+    /// The policy to obey: [`Options::policy`](crate::Options::policy).
+    pub fn policy_file(&self) -> Option<&Path> {
+        self.0.policy.as_deref()
+    }
+
     /// The files with public keys of which one must have signed the image:
     /// [`Options::verify_key`](crate::Options::verify_key).
     pub fn key_files(&self) -> &[PathBuf] {

@@ -98,6 +98,7 @@ impl Client {
             progress.report(Event::Layer { layer, state: LayerState::Complete });
         }
         files.publish()?;
+        self.keep_versions(&resolved, None)?;
         Ok(artifact)
     }
 }

@@ -18,6 +18,7 @@ pub struct Configuration {
     platform: Platform,
     roots: Option<String>,
     endpoints: Vec<(Planned, String)>,
+    policy: Vec<(&'static str, String)>,
 }
 
 impl Client {
@@ -34,7 +35,8 @@ impl Client {
                 };
                 endpoints.push((planned, whose));
             }
-            Ok(Configuration { name: name.clone(), platform: self.platform.clone(), roots, endpoints })
+            let policy = self.policy_lines(name)?;
+            Ok(Configuration { name: name.clone(), platform: self.platform.clone(), roots, endpoints, policy })
         };
         collect().map_err(|e| e.context(format!("configuration for {name}")))
     }
@@ -46,6 +48,7 @@ impl fmt::Display for Configuration {
         if let Some(roots) = &self.roots {
             writeln!(f, "roots: {}", Escaped(roots))?;
         }
+        self.policy.iter().try_for_each(|(key, value)| writeln!(f, "{key}: {}", Escaped(value)))?;
         self.endpoints.iter().try_for_each(|(planned, whose)| endpoint(f, planned, whose))
     }
 }

@@ -5,7 +5,10 @@
 use super::client::Client;
 use super::resolved::{ImageManifest, Resolved, ResolvedContent};
 use crate::error::Result;
+#[cfg(feature = "manage")]
+use crate::images::LoadedImage;
 use crate::images::{AdmittedImage, Image};
+use crate::oci::reference::Reference;
 use crate::progress::Progress;
 use crate::store::Store;
 
@@ -28,18 +31,27 @@ impl<'a> Admitted<'a> {
 }
 
 impl Client {
-    /// Admits an image in the store: if signatures are demanded ([`Options::verify_key`](crate::Options::verify_key)), the
+    /// Admits an image in the store that was asked for by this name: if signatures are demanded ([`Options::verify_key`](crate::Options::verify_key)), the
     /// store must have those that a pull kept. Sends no request. Fails with
     /// [`ErrorKind::Mismatch`](crate::ErrorKind::Mismatch) if there is not enough proof.
-    pub fn admit(&self, image: Image, progress: &dyn Progress) -> Result<AdmittedImage> {
-        self.prove_stored(&image, progress).map_err(|e| e.context(image.name()))?;
+    pub fn admit(&self, name: &Reference, image: Image, progress: &dyn Progress) -> Result<AdmittedImage> {
+        self.check_features()?;
+        self.prove_stored(&image, name, progress).map_err(|e| e.context(image.name()))?;
         Ok(AdmittedImage::new(image))
+    }
+
+    /// Admits an image of an archive, before it gets its name: a policy has other rules for archives than for names.
+    #[cfg(feature = "manage")]
+    pub(crate) fn admit_loaded(&self, loaded: &LoadedImage, is_layout: bool, progress: &dyn Progress) -> Result<()> {
+        self.check_features()?;
+        self.prove_loaded(&loaded.image, is_layout, progress).map_err(|e| e.context(loaded.image.name()))
     }
 
     /// Decides whether this client may fetch what a name resolved to: not without the signatures that it demands, which
     /// `known` may have already. Layers from the URLs in their manifest only if foreign layers are allowed, because its
     /// author would choose which servers receive requests (CVE-2020-15157).
     pub(crate) fn admit_resolved<'a>(&self, mut resolved: Resolved<'a>, known: Option<&Store>) -> Result<Admitted<'a>> {
+        self.check_features()?;
         self.prove(&mut resolved, known)?;
         if let ResolvedContent::Image(ImageManifest::Schema2(manifest)) = &mut resolved.content
             && self.options.foreign_layers

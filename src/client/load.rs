@@ -60,7 +60,7 @@ impl Client {
             store.name_all(&received.signatures, wait)?;
         }
         for loaded in &received.images {
-            self.admit(loaded.image.clone(), progress)?;
+            self.admit_loaded(loaded, received.is_layout, progress)?;
         }
         let mut all = Vec::new();
         for LoadedImage { entry, image } in received.images {

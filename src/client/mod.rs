@@ -8,7 +8,10 @@ mod client;
 mod clock;
 mod config;
 mod configuration;
+#[cfg(feature = "trust")]
+mod demands;
 mod document;
+mod features;
 mod fetch;
 mod gate;
 #[cfg(feature = "manage")]

@@ -30,7 +30,7 @@ impl Verification {
     }
 }
 
-fn unsupported() -> Error {
+pub(super) fn unsupported() -> Error {
     let text = "verify signatures: not compiled in: this build does not have the feature \"trust\"";
     Error::new(ErrorKind::Unsupported, text)
 }

@@ -13,8 +13,10 @@ use crate::error::Result;
 use crate::limits::Limits;
 use crate::oci::credentials::Credentials;
 use crate::oci::platform::Platform;
+use crate::oci::version::Version;
 use crate::registry;
 use crate::registry::{PaceLimits, RateLimit, System, TlsConfig};
+use crate::store::Store;
 #[cfg(feature = "trust")]
 use crate::trust::Verification;
 
@@ -45,6 +47,15 @@ pub struct Options {
     pub(crate) jobs: usize,
     pub(crate) foreign_layers: bool,
     pub(crate) verification: Verification,
+    pub(crate) policy: Option<PathBuf>,
+    #[cfg_attr(not(feature = "trust"), expect(dead_code, reason = "without signatures no policy is read"))]
+    pub(crate) archive_path: Option<PathBuf>,
+    pub(crate) require_signatures: bool,
+    pub(crate) min_version: Option<Version>,
+    pub(crate) allow_downgrade: bool,
+    pub(crate) unconfirmed: bool,
+    #[cfg_attr(not(feature = "trust"), expect(dead_code, reason = "without signatures no version is kept"))]
+    pub(crate) version_store: Option<Store>,
     pub(crate) system_configuration: bool,
     proxy: Option<String>,
 }
@@ -69,6 +80,13 @@ impl Default for Options {
             jobs: 1,
             foreign_layers: false,
             verification: Verification::default(),
+            policy: None,
+            archive_path: None,
+            require_signatures: false,
+            min_version: None,
+            allow_downgrade: false,
+            unconfirmed: false,
+            version_store: None,
             system_configuration: true,
             proxy: None,
         }
@@ -193,6 +211,49 @@ impl Options {
     pub fn verify_annotation(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.verification.add_annotation(key.into(), value.into());
         self
+    }
+
+    /// The policy to obey: containers' `policy.json`. Default: the first that exists of `/etc/pullet/policy.json`,
+    /// `$CONTAINERS_POLICY_JSON`, and `containers/policy.json` in the user's configuration folder, in `/etc` and in
+    /// `/usr/share`. A policy that exists is always obeyed. A malformed one is an error.
+    pub fn policy(self, path: impl Into<PathBuf>) -> Self {
+        Self { policy: Some(path.into()), ..self }
+    }
+
+    /// The absolute path of the archive that [`Client::load`](crate::Client::load) reads, because a policy may have rules for
+    /// paths. Default: none, as for standard input.
+    pub fn archive_path(self, path: impl Into<PathBuf>) -> Self {
+        Self { archive_path: Some(path.into()), ..self }
+    }
+
+    /// Refuses an image for which neither a key nor a policy demands a signature. Default: no.
+    pub fn require_signatures(self, enabled: bool) -> Self {
+        Self { require_signatures: enabled, ..self }
+    }
+
+    /// Refuses an image whose version is older, or that has none, with [`ErrorKind::Mismatch`](crate::ErrorKind::Mismatch).
+    /// The version is the annotation `org.opencontainers.image.version`: the signed one of the signature if a signature is
+    /// demanded, else that of the manifest, which proves nothing.
+    pub fn min_version(self, version: Version) -> Self {
+        Self { min_version: Some(version), ..self }
+    }
+
+    /// Whether to accept an image that is older than one that was accepted before. The store keeps the signed version of each
+    /// image that it accepts, for its repository and the keys that have signed it. Default: no.
+    pub fn allow_downgrade(self, enabled: bool) -> Self {
+        Self { allow_downgrade: enabled, ..self }
+    }
+
+    /// Whether to refuse older images only after [`Store::confirm`], because the new image may have to be taken back.
+    /// Default: no, as soon as the image is complete.
+    pub fn unconfirmed(self, enabled: bool) -> Self {
+        Self { unconfirmed: enabled, ..self }
+    }
+
+    /// The store that keeps the versions of accepted images. Default: the store into which an image is fetched; none for
+    /// [`Client::stream`](crate::Client::stream) and [`Client::artifact`](crate::Client::artifact).
+    pub fn version_store(self, store: &Store) -> Self {
+        Self { version_store: Some(store.clone()), ..self }
     }
 
     /// How often a failed request is retried without progress in between; 0 for never. Default: 5.

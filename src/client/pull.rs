@@ -51,6 +51,8 @@ struct Fetched<'a> {
 struct PulledTree<'a> {
     pulled: Pulled,
     assembly: Option<Assembly<'a>>,
+    /// What the name resolved to, with what proves it.
+    resolved: Resolved<'a>,
 }
 
 impl Client {
@@ -67,10 +69,11 @@ impl Client {
         let name = resolved.name.clone();
         let admitted = self.admit_resolved(resolved, Some(store));
         let fetched = admitted.and_then(|admitted| self.fetch_admitted(admitted, store, None));
-        match fetched {
-            Ok(fetched) => Ok(fetched.pulled),
-            Err(error) => Err(error.context(format!("pull {name}"))),
-        }
+        let kept = fetched.and_then(|fetched| {
+            self.keep_versions(&fetched.resolved, Some(store))?;
+            Ok(fetched.pulled)
+        });
+        kept.map_err(|e| e.context(format!("pull {name}")))
     }
 
     /// Pulls an image and unpacks it into `target`, which must not exist or be an empty folder. With more than one job,
@@ -88,13 +91,14 @@ impl Client {
         let resolved = self.resolve(name, Some(store), progress)?;
         let unpack = UnpackTarget { path: target, options };
         let admitted = self.admit_resolved(resolved, Some(store));
-        let PulledTree { pulled, assembly } = admitted
+        let PulledTree { pulled, assembly, resolved } = admitted
             .and_then(|admitted| self.fetch_admitted(admitted, store, Some(unpack)))
             .map_err(|e| e.context(format!("unpack {name}")))?;
         let tally = match assembly {
             Some(assembly) => assembly.publish().map_err(|e| e.context(format!("unpack {name}")))?,
             None => pulled.image.unpack(target, options, progress)?,
         };
+        self.keep_versions(&resolved, Some(store)).map_err(|e| e.context(format!("unpack {name}")))?;
         Ok((pulled, tally))
     }
 
@@ -138,7 +142,7 @@ impl Client {
         let image = Image::load(store, entry, &self.platform, &self.options.limits)?;
         self.keep_time(store, wait);
         let image = AdmittedImage::new(image);
-        Ok(PulledTree { pulled: Pulled { image, is_new }, assembly: fetched.assembly })
+        Ok(PulledTree { pulled: Pulled { image, is_new }, assembly: fetched.assembly, resolved })
     }
 
     fn fetch_image<'a>(

@@ -178,7 +178,8 @@ impl DocumentSource for Resolver<'_, '_> {
             && self.evidence.is_none()
         {
             let digest = index.descriptor.digest;
-            self.evidence = self.client.prove_index(&digest, self.known, &mut self.repository, self.progress)?;
+            let (client, known) = (self.client, self.known);
+            self.evidence = client.prove_index(self.name, &digest, known, &mut self.repository, self.progress)?;
         }
         let source = ConfigSource { repository: &mut self.repository, known: self.known, progress: self.progress };
         Ok(self.client.fetch_config(manifest, source)?.parsed)

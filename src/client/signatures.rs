@@ -2,6 +2,7 @@
 //! the manifest under cosign's tag, which a publisher who serves old and new tools has, before the list of referrers.
 
 use super::client::Client;
+use super::demands::Origin;
 use super::resolved::{ImageManifest, Resolved, ResolvedContent};
 use crate::advice::Advice;
 use crate::digest::Digest;
@@ -9,10 +10,14 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::images::{Evidence, Image, SignatureBlobs, SignatureSearch, StoredDocument, is_about_content};
 use crate::oci::descriptor::Descriptor;
 use crate::oci::media_type::{self, OCI_MANIFEST};
+use crate::oci::reference::Reference;
+use crate::oci::version::VERSION_ANNOTATION;
 use crate::progress::{Event, Progress};
 use crate::registry::Repository;
 use crate::store::{ImageEntry, LockWait, Store};
-use crate::trust::{ProvenSignature, Referrer, Referrers, SignatureManifest};
+#[cfg(feature = "manage")]
+use crate::trust::Transport;
+use crate::trust::{ProvenSignature, Referrer, Referrers, SignatureManifest, Verification};
 
 /// The most bytes of a tag (distribution-spec).
 const TAG_LIMIT: usize = 128;
@@ -24,47 +29,60 @@ impl Client {
     /// the index that the name resolved to covers the manifest, because the index has its digest; so does one of the manifest
     /// itself. Fails with [`ErrorKind::Mismatch`] if there is not enough proof.
     pub(super) fn prove(&self, resolved: &mut Resolved<'_>, known: Option<&Store>) -> Result<()> {
-        if !self.options.verification.is_demanded() || resolved.evidence.is_some() {
+        if resolved.evidence.is_some() {
             return Ok(());
         }
-        let subjects = subjects(resolved);
-        let mut search = SignatureSearch::new(&self.options.verification);
-        if let Some(store) = known {
-            search.search_store(store, &mut |subject| subjects.contains(subject))?;
-        }
         let progress = resolved.progress;
-        let mut lookup = Lookup { client: self, repository: &mut resolved.repository, progress, search: &mut search };
-        lookup.search(&subjects)?;
+        let demands = self.demands(&Origin::Registry(&resolved.name), known, progress)?;
+        if demands.is_empty() {
+            return self.check_unsigned_version(resolved);
+        }
+        let subjects = subjects(resolved);
+        let place = Place { known, repository: &mut resolved.repository, progress };
         // Only a digest of a manifest in the name hides whether there is an index that is signed.
         let is_pinned_manifest = resolved.name.digest().is_some() && resolved.documents.is_empty();
-        let evidence = search.conclude().map_err(|error| match error.hint() {
-            None if is_pinned_manifest => error.with_advice(Advice::SignImagesOfIndex),
-            _ => error,
-        })?;
-        self.report_proof(&evidence.proven, progress);
+        let evidence =
+            self.search(&demands, &subjects, place).map_err(|error| match (error.hint(), error.advice()) {
+                (None, None) if is_pinned_manifest && error.kind() == ErrorKind::Mismatch => {
+                    error.with_advice(Advice::SignImagesOfIndex)
+                }
+                _ => error,
+            })?;
         resolved.evidence = Some(evidence);
         Ok(())
+    }
+
+    /// Searches signatures of the subjects that meet each of the demands, first in the store, then at the registry.
+    fn search(&self, demands: &[Verification], subjects: &[Digest], place: Place<'_, '_>) -> Result<Evidence> {
+        let Place { known, repository, progress } = place;
+        let mut evidence = Evidence::default();
+        for demand in demands {
+            let mut search = SignatureSearch::new(demand);
+            if let Some(store) = known {
+                search.search_store(store, &mut |subject| subjects.contains(subject))?;
+            }
+            Lookup { client: self, repository: &mut *repository, progress, search: &mut search }.search(subjects)?;
+            evidence.merge(search.conclude()?);
+        }
+        self.report_proof(&evidence.proven, progress);
+        Ok(evidence)
     }
 
     /// Proves an index before configs are read to choose from it.
     pub(super) fn prove_index(
         &self,
+        name: &Reference,
         index: &Digest,
         known: Option<&Store>,
         repository: &mut Repository<'_>,
         progress: &dyn Progress,
     ) -> Result<Option<Evidence>> {
-        if !self.options.verification.is_demanded() {
+        let demands = self.demands(&Origin::Registry(name), known, progress)?;
+        if demands.is_empty() {
             return Ok(None);
         }
-        let mut search = SignatureSearch::new(&self.options.verification);
-        if let Some(store) = known {
-            search.search_store(store, &mut |subject| subject == index)?;
-        }
-        Lookup { client: self, repository, progress, search: &mut search }.search(std::slice::from_ref(index))?;
-        let evidence = search.conclude()?;
-        self.report_proof(&evidence.proven, progress);
-        Ok(Some(evidence))
+        let place = Place { known, repository, progress };
+        self.search(&demands, std::slice::from_ref(index), place).map(Some)
     }
 
     /// Keeps the documents that prove an image, so that the proof needs no network later. Returns their entries for the index.
@@ -86,14 +104,27 @@ impl Client {
 
     /// Proves an image in the store with the documents that the store keeps, without a request. Does nothing if this client
     /// demands no signatures.
-    pub(super) fn prove_stored(&self, image: &Image, progress: &dyn Progress) -> Result<()> {
-        if !self.options.verification.is_demanded() {
-            return Ok(());
+    pub(super) fn prove_stored(&self, image: &Image, name: &Reference, progress: &dyn Progress) -> Result<()> {
+        self.prove_image(image, &Origin::Registry(name), progress)
+    }
+
+    /// The same for an image of an archive, whose blobs are in the store already.
+    #[cfg(feature = "manage")]
+    pub(super) fn prove_loaded(&self, image: &Image, is_layout: bool, progress: &dyn Progress) -> Result<()> {
+        let transport = if is_layout { Transport::OciArchive } else { Transport::DockerArchive };
+        self.prove_image(image, &Origin::Archive { transport, name: image.name().parse().ok() }, progress)
+    }
+
+    fn prove_image(&self, image: &Image, origin: &Origin<'_>, progress: &dyn Progress) -> Result<()> {
+        let demands = self.demands(origin, Some(image.store()), progress)?;
+        if demands.is_empty() {
+            return self.check_annotated_version(image.annotation(VERSION_ANNOTATION), progress);
         }
-        let mut search = SignatureSearch::new(&self.options.verification);
-        search.search_store(image.store(), &mut |subject| image.is_led_to_by(subject, &self.options.limits))?;
-        let evidence = search.conclude()?;
-        self.report_proof(&evidence.proven, progress);
+        for demand in &demands {
+            let mut search = SignatureSearch::new(demand);
+            search.search_store(image.store(), &mut |subject| image.is_led_to_by(subject, &self.options.limits))?;
+            self.report_proof(&search.conclude()?.proven, progress);
+        }
         Ok(())
     }
 
@@ -107,6 +138,13 @@ impl Client {
             progress.report(Event::Configured { what: &what, from: &format!("key {}", signature.key()) });
         }
     }
+}
+
+/// Where signatures are searched.
+struct Place<'p, 'r> {
+    known: Option<&'p Store>,
+    repository: &'p mut Repository<'r>,
+    progress: &'p dyn Progress,
 }
 
 /// The digests whose signatures count, the one of the name first. A manifest of schema 1 has only one, because pullet made the

@@ -68,7 +68,10 @@ impl Client {
         let mut mismatches = MismatchRetry::default();
         loop {
             match self.stream_tree(&mut resolved, &layers, target, options) {
-                Ok(tally) => return Ok(Streamed { digest: resolved.digest, tally }),
+                Ok(tally) => {
+                    self.keep_versions(&resolved, None)?;
+                    return Ok(Streamed { digest: resolved.digest, tally });
+                }
                 Err(error) if mismatches.should_repeat(&error, &mut resolved.repository) => {
                     resolved.progress.report(Event::Note(&format!("starting over: {error}")));
                 }

@@ -17,13 +17,13 @@ mod fuzzing;
 mod landlock;
 mod mirrors;
 mod network;
+mod policy_file;
 mod private_file;
 mod proxy;
 #[cfg(feature = "tls")]
 mod randomness;
 mod rights;
 #[cfg(test)]
-#[cfg(any(feature = "tls", feature = "toml"))]
 mod test_root;
 
 use std::env;
@@ -39,6 +39,9 @@ pub(crate) use self::credentials::CredentialStore;
 pub(crate) use self::mirrors::Mirrors;
 #[cfg(all(fuzzing, feature = "toml"))]
 pub use self::mirrors::{daemon_json, hosts_toml, registries_conf};
+pub(crate) use self::policy_file::find_policy;
+#[cfg(feature = "trust")]
+pub(crate) use self::policy_file::read_named;
 pub(crate) use self::proxy::Proxies;
 #[cfg(feature = "tls")]
 pub(crate) use self::randomness::{is_random, wait_for_randomness};

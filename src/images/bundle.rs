@@ -32,8 +32,9 @@ impl AdmittedImage {
     /// use pullet::{Client, Options, Silent, Store, UnpackOptions};
     /// use std::path::Path;
     ///
-    /// let image = Store::open("/var/lib/pullet").image(&"alpine".parse()?)?;
-    /// let image = Client::new(Options::new())?.admit(image, &Silent)?;
+    /// let name = "alpine".parse()?;
+    /// let image = Store::open("/var/lib/pullet").image(&name)?;
+    /// let image = Client::new(Options::new())?.admit(&name, image, &Silent)?;
     /// image.unpack_bundle(Path::new("/srv/bundle"), &UnpackOptions::new(), &Silent)?;
     /// # Ok::<(), pullet::Error>(())
     /// ```

@@ -72,6 +72,12 @@ impl Image {
         &self.descriptor
     }
 
+    /// An annotation of the manifest.
+    #[cfg(feature = "trust")]
+    pub(crate) fn annotation(&self, key: &str) -> Option<&str> {
+        self.manifest.annotations.get(key).map(String::as_str)
+    }
+
     pub(super) fn manifest(&self) -> &Manifest {
         &self.manifest
     }

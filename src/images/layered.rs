@@ -63,8 +63,9 @@ impl AdmittedImage {
     /// use pullet::{Client, Options, Silent, Store, UnpackOptions};
     /// use std::path::Path;
     ///
-    /// let image = Store::open("/var/lib/pullet").image(&"alpine".parse()?)?;
-    /// let image = Client::new(Options::new())?.admit(image, &Silent)?;
+    /// let name = "alpine".parse()?;
+    /// let image = Store::open("/var/lib/pullet").image(&name)?;
+    /// let image = Client::new(Options::new())?.admit(&name, image, &Silent)?;
     /// let layered = image.unpack_layered(Path::new("/srv/alpine"), &UnpackOptions::new(), &Silent)?;
     /// println!("mount -t overlay -o {} overlay /mnt", layered.mount_options.display());
     /// # Ok::<(), pullet::Error>(())

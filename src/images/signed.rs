@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 
 use super::choice::StoredDocument;
+use crate::advice::Advice;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
@@ -61,6 +62,14 @@ struct Refused {
     /// The first reason why a signature is refused for another reason.
     reason: Option<String>,
     is_cut_short: bool,
+}
+
+impl Evidence {
+    /// Adds what else was proven.
+    pub(crate) fn merge(&mut self, other: Self) {
+        self.proven.extend(other.proven);
+        self.documents.extend(other.documents);
+    }
 }
 
 impl<'v> SignatureSearch<'v> {
@@ -240,13 +249,18 @@ impl<'v> SignatureSearch<'v> {
     }
 
     /// Returns what was proven, or the error for an image that lacks a signature.
-    pub(crate) fn conclude(self) -> Result<Evidence> {
+    pub(crate) fn conclude(mut self) -> Result<Evidence> {
+        let verification = self.verification;
         if self.is_met() {
+            self.evidence.proven.retain(|proven| verification.objection(proven).is_none());
             return Ok(self.evidence);
         }
         let error = Error::new(ErrorKind::Mismatch, format!("verify signatures: {}", self.describe())).finally();
         if self.refused.other_keys > 0 && may_be_prehashed(self.verification.keys()) {
             return Err(error.with_hint("cosign signs with Ed25519ph if its key is Ed25519, which is not supported"));
+        }
+        if self.evidence.proven.iter().any(|proven| verification.is_downgrade(proven)) {
+            return Err(error.with_advice(Advice::AllowDowngrade));
         }
         Err(error)
     }
@@ -255,7 +269,7 @@ impl<'v> SignatureSearch<'v> {
     fn describe(&self) -> String {
         let refused = &self.refused;
         let (signers, count) = (self.verification.signers(&self.evidence.proven), self.verification.count());
-        let lacking = self.evidence.proven.iter().find_map(|proven| self.verification.missing_annotation(proven));
+        let lacking = self.evidence.proven.iter().find_map(|proven| self.verification.objection(proven));
         let is_signed = refused.other_keys > 0 || refused.reason.is_some();
         let mut parts = Vec::new();
         parts.push(match (signers, lacking) {

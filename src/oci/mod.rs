@@ -24,3 +24,4 @@ pub(crate) mod route;
 #[cfg(feature = "manage")]
 pub(crate) mod runtime;
 pub(crate) mod schema1;
+pub(crate) mod version;

@@ -109,6 +109,12 @@ impl Reference {
         tag.replacen('-', ":", 1).parse().ok()
     }
 
+    /// Parses and normalises a name without adding a tag.
+    #[cfg(feature = "trust")]
+    pub(crate) fn parse_as_is(text: &str) -> Result<Self> {
+        parse(text)
+    }
+
     /// Parses the name of a repository, which must have neither tag nor digest. The result has the default tag.
     pub fn parse_repository(text: &str) -> Result<Self> {
         let name = parse(text)?;

@@ -17,7 +17,11 @@ mod owner;
 mod removal;
 #[cfg(feature = "trust")]
 mod signatures;
-mod stamps;
+#[cfg(feature = "trust")]
+mod stamp;
+mod time;
+#[cfg(feature = "trust")]
+mod versions;
 
 use std::fs::File;
 #[cfg(feature = "manage")]
@@ -38,6 +42,8 @@ pub(crate) use self::lock::{LockWait, PruneGuard};
 pub(crate) use self::removal::{Removal, Sweep, Swept};
 #[cfg(feature = "trust")]
 pub(crate) use self::signatures::SignatureEntry;
+#[cfg(feature = "trust")]
+pub(crate) use self::stamp::{AcceptedImage, SignedVersion};
 
 use self::disk::{create_folder, create_private_folder, open_regular};
 use self::owner::check_owner;

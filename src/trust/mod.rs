@@ -7,11 +7,13 @@ mod der;
 mod encoding;
 #[cfg(fuzzing)]
 mod fuzzing;
+mod identity;
 mod key;
 mod manifest;
 mod members;
 mod payload;
 mod pem;
+mod policy;
 mod signature;
 mod signed;
 #[cfg(test)]
@@ -21,8 +23,12 @@ mod verification;
 pub(crate) use self::bundle::BUNDLE_LIMIT;
 #[cfg(fuzzing)]
 pub use self::fuzzing::{bundle_outline, key_der, key_file, referrers, signature_manifest, signed_content};
+pub(crate) use self::identity::IdentityDemand;
 pub(crate) use self::manifest::{Referrer, Referrers, SignatureForm, SignatureLayer, SignatureManifest};
 pub(crate) use self::payload::PAYLOAD_LIMIT;
+#[cfg(fuzzing)]
+pub use self::policy::policy_rule;
+pub(crate) use self::policy::{KeySource, Policy, Requirement, SignedRequirement, Transport};
 pub(crate) use self::signature::{Candidate, ProvenSignature, may_be_prehashed, prove};
 pub(crate) use self::signed::Refusal;
-pub(crate) use self::verification::Verification;
+pub(crate) use self::verification::{Verification, VersionFloor};

@@ -1,10 +1,13 @@
 //! What a caller demands of the signatures of an image.
 
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
+use super::identity::IdentityDemand;
 use super::key::PublicKey;
 use super::signature::ProvenSignature;
 use crate::error::{Error, ErrorKind, Result};
+use crate::oci::version::{VERSION_ANNOTATION, Version};
 
 /// The keys of which some must have signed an image. Without a key, nothing is demanded.
 #[derive(Clone, Debug, Default)]
@@ -13,6 +16,34 @@ pub(crate) struct Verification {
     /// How many different keys must have signed; 1 if it is not given.
     count: Option<usize>,
     annotations: Vec<Annotation>,
+    /// The identity that a policy demands.
+    identity: Option<IdentityDemand>,
+    /// Versions than which the signed one must not be older.
+    floors: Vec<VersionFloor>,
+}
+
+/// A version than which an image must not be older.
+#[derive(Clone, Debug)]
+pub(crate) struct VersionFloor {
+    pub(crate) version: Version,
+    /// True if an image of this version was accepted before, false if the caller demands it.
+    pub(crate) is_accepted: bool,
+}
+
+impl VersionFloor {
+    /// Says why an image of this version is refused; `None` if it is not.
+    pub(crate) fn objection(&self, version: &Version) -> Option<String> {
+        let Self { version: floor, .. } = self;
+        match version.compare(floor) {
+            Some(Ordering::Less) => Some(format!("its version {version} is older than {floor}, {}", self.reason())),
+            Some(_) => None,
+            None => Some(format!("its version {version} cannot be compared with {floor}, {}", self.reason())),
+        }
+    }
+
+    fn reason(&self) -> &'static str {
+        if self.is_accepted { "which was accepted before" } else { "which is the minimum" }
+    }
 }
 
 /// An annotation that each signature must have.
@@ -78,8 +109,44 @@ impl Verification {
         self.count.unwrap_or(1)
     }
 
+    pub(crate) fn set_identity(&mut self, identity: IdentityDemand) {
+        self.identity = Some(identity);
+    }
+
+    pub(crate) fn add_floor(&mut self, floor: VersionFloor) {
+        self.floors.push(floor);
+    }
+
+    /// Says why a signature does not count; `None` if it does.
+    pub(crate) fn objection(&self, proven: &ProvenSignature) -> Option<String> {
+        let identity = || self.identity.as_ref()?.objection(proven.identity());
+        self.missing_annotation(proven).or_else(identity).or_else(|| self.version_objection(proven))
+    }
+
+    /// Returns true if a signature would count if no newer version had been accepted before.
+    pub(crate) fn is_downgrade(&self, proven: &ProvenSignature) -> bool {
+        let mut without = self.clone();
+        without.floors.retain(|floor| !floor.is_accepted);
+        self.objection(proven).is_some() && without.objection(proven).is_none()
+    }
+
+    fn version_objection(&self, proven: &ProvenSignature) -> Option<String> {
+        let first = self.floors.first()?;
+        let Some(text) = proven.annotations().get(VERSION_ANNOTATION) else {
+            let reason = first.reason();
+            return Some(format!(
+                "its signature has no version, and is not known to follow {}, {reason}",
+                first.version
+            ));
+        };
+        match text.parse::<Version>() {
+            Ok(version) => self.floors.iter().find_map(|floor| floor.objection(&version)),
+            Err(error) => Some(error.to_string()),
+        }
+    }
+
     /// Says which annotation a signature lacks; `None` if it counts.
-    pub(crate) fn missing_annotation(&self, proven: &ProvenSignature) -> Option<String> {
+    fn missing_annotation(&self, proven: &ProvenSignature) -> Option<String> {
         let missing = self.annotations.iter().find(|one| proven.annotations().get(&one.key) != Some(&one.value))?;
         Some(match proven.annotations().get(&missing.key) {
             Some(other) => format!("the annotation {} is \"{other}\" and not \"{}\"", missing.key, missing.value),
@@ -90,7 +157,7 @@ impl Verification {
     /// The number of different keys of which a signature counts.
     pub(crate) fn signers(&self, proven: &[ProvenSignature]) -> usize {
         let own = |one: &&ProvenSignature| self.keys.iter().any(|key| key.fingerprint() == one.key());
-        let counted = proven.iter().filter(own).filter(|one| self.missing_annotation(one).is_none());
+        let counted = proven.iter().filter(own).filter(|one| self.objection(one).is_none());
         counted.map(ProvenSignature::key).collect::<BTreeSet<_>>().len()
     }
 

@@ -18,6 +18,7 @@ fn write(home: &Home, path: &str, text: impl AsRef<[u8]>) -> String {
 }
 
 fn config(home: &Home, args: &[&str], variables: &[(&str, &str)]) -> Finished {
+    write(home, ".config/containers/policy.json", r#"{"default":[{"type":"insecureAcceptAnything"}]}"#);
     home.pullet(&[&["config"], args].concat()).envs(variables).run().hides("s3cret")
 }
 
@@ -41,6 +42,7 @@ fn prints_all_settings_in_a_stable_form() {
     }});
     let docker = write(&home, ".docker/config.json", auths.to_string());
     let bundle = home.write("bundle.pem", authority.pem());
+    let policy = home.arg("home/.config/containers/policy.json");
     let mirror = "--registry-mirror=r.example=http://cache.example:81/p";
     let variables = [
         ("HTTPS_PROXY", "http://u:s3cret@proxy.example:3128"),
@@ -54,6 +56,9 @@ fn prints_all_settings_in_a_stable_form() {
 name: r.example/team/app:1
 platform: linux/{architecture}
 roots: $SSL_CERT_FILE ({bundle})
+policy: {policy}
+  rule: default
+  requirement: insecureAcceptAnything
 endpoint: http://cache.example:81/p/v2/team/app
   from: given explicitly
   asked for: tags, digests
@@ -115,10 +120,14 @@ fn shows_which_settings_come_from_options() {
         &["--platform", "linux/arm/v6", "--store", "elsewhere", "r.example/app"],
     ]
     .concat();
-    config(&home, &args, &[]).exits(0).prints(
+    let policy = home.arg("home/.config/containers/policy.json");
+    config(&home, &args, &[]).exits(0).prints(&format!(
         "store: elsewhere
 name: r.example/app:latest
 platform: linux/arm/v6
+policy: {policy}
+  rule: default
+  requirement: insecureAcceptAnything
 endpoint: https://r.example/v2/app, else http://r.example/v2/app
   from: its name
   asked for: tags, digests
@@ -128,7 +137,7 @@ endpoint: https://r.example/v2/app, else http://r.example/v2/app
   proxy: none
   credentials: u (given explicitly)
 ",
-    );
+    ));
     // Of these options only --ca-file applies to mirrors.
     let args = [&["--registry-mirror=r.example=https://m.example"], &args[..]].concat();
     let outcome = config(&home, &args, &[]).exits(0);

@@ -9,6 +9,7 @@ pub(crate) fn hint(error: &Error) -> Option<String> {
 
 fn describe(advice: &Advice) -> Option<String> {
     let text = match advice {
+        Advice::AllowDowngrade => "if you want the older image, use --allow-downgrade",
         Advice::AllowForeignLayers => "--allow-foreign-layers fetches such layers from the URLs in the manifest",
         Advice::AllowLongerStall => "--stall-timeout sets how long to wait for a response or its next bytes",
         Advice::AllowMoreTime => "--timeout sets the longest time for the whole command",
@@ -41,6 +42,9 @@ fn describe(advice: &Advice) -> Option<String> {
         Advice::GiveCredentials => {
             "use pullet login or --creds USER, and check the name: registries give the same answer for names that do \
              not exist"
+        }
+        Advice::GiveKey => {
+            "give a key with --verify-key, or a policy; --disable-content-trust ignores $DOCKER_CONTENT_TRUST"
         }
         Advice::ListAsInsecure(host) => {
             return Some(format!(

@@ -32,7 +32,7 @@ pub(super) fn load_layout(reader: &ArchiveReader<'_>, members: &mut Members) -> 
     let missing = || malformed("it is missing");
     let entries = foreign_entries(members.document(INDEX).ok_or_else(missing)?, ENTRIES).map_err(|e| malformed(&e))?;
     let mut loader = Loader { reader, members };
-    let mut received = ReceivedImages::default();
+    let mut received = ReceivedImages { is_layout: true, ..ReceivedImages::default() };
     let (attached, images): (Vec<_>, Vec<_>) =
         entries.into_iter().partition(|found| found.is_attached || found.entry.signed().is_some());
     for found in &images {

@@ -22,6 +22,8 @@ pub(crate) struct ArchiveReader<'a> {
 /// What an archive has. All blobs are in the store.
 #[derive(Default)]
 pub(crate) struct ReceivedImages {
+    /// Whether they are from an OCI layout, and not from the list of `docker save`.
+    pub(crate) is_layout: bool,
     pub(crate) images: Vec<LoadedImage>,
     /// Entries without a name for the signatures of these images.
     pub(crate) signatures: Vec<ImageEntry>,

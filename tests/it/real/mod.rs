@@ -13,6 +13,7 @@ mod layers;
 mod model;
 mod oddities;
 mod platforms;
+mod policy;
 mod source;
 mod store;
 mod tar_reader;

@@ -12,10 +12,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// The programs that tests run, and the packages that have them.
-const PACKAGES: [(&str, &str); 20] = [
+const PACKAGES: [(&str, &str); 21] = [
     ("cp", "coreutils"),
     ("debootstrap", "debootstrap"),
     ("docker-registry", "docker-registry"),
+    ("gpg", "gpg"),
     ("gzip", "gzip"),
     ("ldd", "libc-bin"),
     ("mount", "mount"),

@@ -82,6 +82,9 @@ pub const CREATIONS: &[Creation] = &[
     // Its last mode is that of the blob.
     file("store/ingest/*.partial", 0o600, NO_LINK, Later::Only(&[0o600, 0o644])),
     file("store/*.new", 0o644, EXCLUSIVE, Later::Only(&[])),
+    file("store/time.new", 0o600, EXCLUSIVE, Later::Only(&[])),
+    folder("store/versions", 0o700, Later::Only(&[])),
+    file("store/versions/*.new", 0o600, EXCLUSIVE, Later::Only(&[])),
     folder("home/.docker", 0o700, Later::Only(&[])),
     file("home/.docker/config.json.*.new", 0o600, &["O_EXCL"], Later::Only(&[0o600])),
     folder("targets/.*.pullet", 0o700, Later::Only(&[0o700])),
@@ -110,6 +113,8 @@ pub const FINALS: &[Final] = &[
     Final { path: "store/index.json", needs: &["store/blobs", "store/blobs/**"] },
     Final { path: "store/*.damaged", needs: &[] },
     Final { path: "store/blobs/*/*", needs: &[] },
+    Final { path: "store/time", needs: &[] },
+    Final { path: "store/versions/*", needs: &[] },
     Final { path: "home/.docker/config.json", needs: &[] },
     Final { path: "targets/root", needs: &[] },
     Final { path: "store/layers/*/sha256-*", needs: &[] },
@@ -121,6 +126,7 @@ pub const REMOVALS: &[Removal] = &[
     Removal { path: "store/blobs/*/*", needs: &["store/index.json"] },
     // A tree that loses files must have lost its name before.
     Removal { path: "store/layers/*/removed-*/**", needs: &["store/layers/*/removed-*"] },
+    Removal { path: "store/versions/*.proposed", needs: &["store/versions/*"] },
 ];
 
 /// Folders with trees that get their final names later and are synced then, or whose trees have lost them.

@@ -130,6 +130,7 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario { name: "unpack to a bundle", words: &["unpack", "--bundle", "@/other", "TARGET"], ..NOTHING },
     Scenario { name: "artifact", words: &["artifact", "@/artifact", "TARGET"], ..NOTHING },
+    Scenario { name: "confirm", words: &["confirm", "r.example/app"], arrange: propose_version, ..NOTHING },
     Scenario { name: "login", words: &["login", "-u", "me", "--password-stdin", "GUARDED"], ..NOTHING },
     Scenario {
         name: "login over another",
@@ -173,6 +174,18 @@ fn create_unused_tree(place: &Place) -> Result {
     disk::create_folder(&tree.join("folder"))?;
     disk::write(&tree.join("folder/file"), "unused")?;
     disk::write(&tree.join("file"), "unused")
+}
+
+/// Leaves the versions of an image that is not confirmed.
+fn propose_version(place: &Place) -> Result {
+    let folder = place.store().join("versions");
+    disk::create_folder(&folder)?;
+    for number in ["1", "2"] {
+        let digest = format!("sha256:{}", number.repeat(64));
+        let text = format!("1.{number}.0\nr.example/app\n{digest}\n{digest}\n");
+        disk::write(&folder.join(format!("{number}.proposed")), text)?;
+    }
+    Ok(())
 }
 
 /// Cuts the end of the index off.

@@ -4,6 +4,7 @@
 //! To add an option, add a row to a table and a field to the struct that the table sets. To add a command, add a file to
 //! `commands/` and a row to its table.
 
+pub(crate) mod admission;
 pub(crate) mod command;
 pub(crate) mod common;
 pub(crate) mod help;

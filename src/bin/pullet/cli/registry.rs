@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 
 #[cfg(feature = "manage")]
 use pullet::ReadOptions;
-use pullet::{Cancel, Client, Credentials, Limits, Options, Platform, UnpackOptions};
+use pullet::{Cancel, Client, Credentials, Limits, Options, Platform, Store, UnpackOptions};
 
+use super::admission::AdmissionOptions;
 use super::command::CommandLine;
 use super::common::Common;
 use super::options::{Group, Opt};
@@ -50,6 +51,8 @@ pub(crate) struct RegistryOptions {
     pub(crate) clock_floor: Option<bool>,
     /// The signatures that an image must have.
     pub(crate) signatures: SignatureOptions,
+    /// What else an image must meet.
+    pub(crate) admission: AdmissionOptions,
     pub(crate) limits: Limits,
     /// Set by signals, with the deadline of `--timeout`.
     cancel: Cancel,
@@ -307,6 +310,7 @@ impl RegistryOptions {
     pub(crate) fn parse(line: &CommandLine, common: &Common) -> Result<Self, Failure> {
         let mut options: Self = line.options()?;
         options.signatures = line.options()?;
+        options.admission = line.options()?;
         if options.creds.is_some() && options.creds_file.is_some() {
             return Err(line.misused("--creds and --creds-file exclude each other"));
         }
@@ -379,7 +383,7 @@ impl RegistryOptions {
             pem_files.push((paths, Options::new().client_certificate_pem(certificate.clone(), key.clone())));
             options = options.client_certificate_pem(certificate, key);
         }
-        options = self.signatures.apply(options)?;
+        options = self.demand(options)?;
         for host in &self.insecure_registries {
             options = options.insecure_registry(host);
         }
@@ -402,7 +406,21 @@ impl RegistryOptions {
     /// A client that sends no requests: it admits images in the store.
     pub(crate) fn local_client(&self) -> Result<Client, Failure> {
         let options = Options::new().cancel(self.cancel.clone()).limits(self.limits.clone());
-        Ok(Client::new(self.signatures.apply(options)?)?)
+        Ok(Client::new(self.demand(options)?)?)
+    }
+
+    /// Lets a command that needs no store for its image keep versions in `store`, if there is one or a key says what to keep.
+    /// Returns true if the command must be able to write there.
+    pub(crate) fn keep_versions_in(&mut self, store: &Store) -> bool {
+        let is_kept = store.folder().is_dir() || !self.signatures.keys.is_empty();
+        self.admission.version_store = is_kept.then(|| store.clone());
+        is_kept
+    }
+
+    /// Adds what an image must prove.
+    fn demand(&self, options: Options) -> Result<Options, Failure> {
+        let has_keys = !self.signatures.keys.is_empty();
+        self.admission.apply(self.signatures.apply(options)?, has_keys)
     }
 
     /// The platform that the user chose.

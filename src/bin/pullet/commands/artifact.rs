@@ -4,6 +4,7 @@ use std::path::Path;
 
 use pullet::Sandbox;
 
+use crate::cli::admission::{ADMISSION, POLICY, VERSIONS};
 use crate::cli::command::{Command, CommandLine};
 use crate::cli::common::Common;
 use crate::cli::registry::{
@@ -24,18 +25,23 @@ pub(super) static COMMAND: Command = Command {
             title are listed and left out. A folder that ORAS packed stays an archive, named TITLE with .tar, .tar.gz or \
             .tar.zst.",
     definitions: &[],
-    groups: &[&PLATFORM, &REGISTRY, &TRUST, &CLOCK, &VERIFY, &TRANSFER, &BLOB_LIMITS],
+    groups: &[&PLATFORM, &REGISTRY, &TRUST, &CLOCK, &VERIFY, &POLICY, &ADMISSION, &VERSIONS, &TRANSFER, &BLOB_LIMITS],
     notes: &[SETTINGS_NOTE, NAME_NOTE],
     run,
 };
 
 fn run(line: &CommandLine, common: &Common, reporter: &Reporter) -> Result<(), Failure> {
-    let registry = RegistryOptions::parse(line, common)?;
+    let mut registry = RegistryOptions::parse(line, common)?;
     let [word, target] = line.operands()?;
     let (name, target) = (name(word)?, Path::new(target));
+    let store = common.store()?;
+    let mut sandbox = Sandbox::new().output(target);
+    if registry.keep_versions_in(&store) {
+        sandbox = sandbox.store(&store);
+    }
     let client = registry.client()?;
     client.find_credentials(&name, reporter);
-    sandbox::enter(&Sandbox::new().output(target), reporter);
+    sandbox::enter(&sandbox, reporter);
     let fetched = client.artifact(&name, target, reporter)?;
     for file in &fetched.files {
         reporter.note(&format!("{}: {}", file.blob.digest.short(), file.name));

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use pullet::BootParameters;
 
+use crate::cli::admission::{ADMISSION, POLICY};
 use crate::cli::command::{Command, CommandLine, Definitions};
 use crate::cli::common::Common;
 use crate::cli::options::{Group, Opt};
@@ -35,6 +36,7 @@ pub(super) static COMMAND: Command = Command {
                 "a public key that must have signed the image, in addition to --verify-key; may be given several times, and \
                  all of them count",
             ),
+            ("pullet.policy=FILE", "replaces --policy"),
             (
                 "pullet.root=WHERE",
                 "`tmpfs` (the default), `tmpfs:SIZE` such as tmpfs:256m or tmpfs:50%, a block device in /dev/, or a folder \
@@ -60,6 +62,8 @@ pub(super) static COMMAND: Command = Command {
         &TRUST,
         &CLOCK,
         &VERIFY,
+        &POLICY,
+        &ADMISSION,
         &FOREIGN_LAYERS,
         &JOBS,
         &TRANSFER,
@@ -104,6 +108,9 @@ fn run(line: &CommandLine, common: &Common, reporter: &Reporter) -> Result<(), F
     registry.clock_floor = registry.clock_floor.or(Some(cfg!(feature = "tls")));
     if let Some(ca_file) = parameters.ca_file() {
         registry.ca_file = Some(ca_file.into());
+    }
+    if let Some(policy) = parameters.policy_file() {
+        registry.admission.policy = Some(policy.into());
     }
     registry.signatures.keys.extend(parameters.key_files().iter().cloned());
     let client = registry.client()?;

@@ -2,6 +2,7 @@
 
 use pullet::{Escaped, Sandbox};
 
+use crate::cli::admission::POLICY;
 use crate::cli::command::{Command, CommandLine};
 use crate::cli::common::Common;
 use crate::cli::registry::{NAME_NOTE, PLATFORM, REGISTRY, RegistryOptions, SETTINGS_NOTE, TRUST};
@@ -18,7 +19,7 @@ pub(super) static COMMAND: Command = Command {
             credentials, and which file, variable or option says so. Sends no request, runs no credential helper, and shows \
             no secret.",
     definitions: &[],
-    groups: &[&PLATFORM, &REGISTRY, &TRUST],
+    groups: &[&PLATFORM, &REGISTRY, &TRUST, &POLICY],
     notes: &[SETTINGS_NOTE, NAME_NOTE],
     run,
 };

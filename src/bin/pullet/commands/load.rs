@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use pullet::{Escaped, Image, Reference, Sandbox};
 
+use crate::cli::admission::{ADMISSION, POLICY};
 use crate::cli::command::{Command, CommandLine};
 use crate::cli::common::Common;
 use crate::cli::options::{Group, Opt};
@@ -23,7 +24,7 @@ pub(super) static COMMAND: Command = Command {
             in it is verified: digests, sizes and the diff_ids of all layers. Images get their names when all of it is in \
             the store.",
     definitions: &[],
-    groups: &[&OPTIONS, &PLATFORM, &VERIFY, &BLOB_LIMITS, &WINDOW_LIMIT],
+    groups: &[&OPTIONS, &PLATFORM, &VERIFY, &POLICY, &ADMISSION, &BLOB_LIMITS, &WINDOW_LIMIT],
     notes: &[],
     run,
 };
@@ -44,7 +45,9 @@ static OPTIONS: Group<Options> = Group {
 fn run(line: &CommandLine, common: &Common, reporter: &Reporter) -> Result<(), Failure> {
     let [] = line.operands()?;
     let options: Options = line.options()?;
-    let registry = RegistryOptions::parse(line, common)?;
+    let mut registry = RegistryOptions::parse(line, common)?;
+    registry.admission.archive =
+        options.input.as_ref().map(|path| path.canonicalize().unwrap_or_else(|_| path.clone()));
     let store = common.store()?;
     let client = registry.client()?;
     let mut input = Input::open(options.input.as_ref().map(|path| path.as_os_str()), &common.cancel)?;

@@ -8,6 +8,8 @@ mod boot;
 mod cat;
 #[cfg(feature = "manage")]
 mod config;
+#[cfg(feature = "policy")]
+mod confirm;
 #[cfg(feature = "manage")]
 mod diff;
 #[cfg(feature = "manage")]
@@ -106,6 +108,8 @@ pub(crate) static TABLE: Table = Table {
                 &diff::COMMAND,
                 #[cfg(feature = "manage")]
                 &verify::COMMAND,
+                #[cfg(feature = "policy")]
+                &confirm::COMMAND,
             ],
         },
         Section {
@@ -151,6 +155,7 @@ pub(crate) static TABLE: Table = Table {
     storeless: &["artifact", "boot", "digest", "login", "logout", "manifest", "tags"],
     features: &[
         Feature { name: "boot", commands: &["boot"] },
+        Feature { name: "policy", commands: &["confirm"] },
         Feature {
             name: "manage",
             commands: &[
@@ -208,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    #[cfg(all(feature = "boot", feature = "manage"))]
+    #[cfg(all(feature = "boot", feature = "manage", feature = "policy"))]
     fn every_command_of_a_feature_exists() {
         let all: BTreeSet<&str> =
             TABLE.sections.iter().flat_map(|section| section.commands).map(|command| command.name).collect();

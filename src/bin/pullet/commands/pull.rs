@@ -2,6 +2,7 @@
 
 use pullet::{Client, Pulled, Reference, Sandbox};
 
+use crate::cli::admission::{ADMISSION, POLICY, VERSIONS};
 use crate::cli::command::{Command, CommandLine};
 use crate::cli::common::Common;
 use crate::cli::options::{Group, Opt};
@@ -22,7 +23,21 @@ pub(super) static COMMAND: Command = Command {
     about: "Fetch and verify images into the store. Content that the store has is not fetched again. Several names are pulled \
             one after the other; the first failure ends the command. With -q, print only the full name of each image.",
     definitions: &[],
-    groups: &[&OPTIONS, &PLATFORM, &REGISTRY, &TRUST, &CLOCK, &VERIFY, &FOREIGN_LAYERS, &JOBS, &TRANSFER, &BLOB_LIMITS],
+    groups: &[
+        &OPTIONS,
+        &PLATFORM,
+        &REGISTRY,
+        &TRUST,
+        &CLOCK,
+        &VERIFY,
+        &POLICY,
+        &ADMISSION,
+        &VERSIONS,
+        &FOREIGN_LAYERS,
+        &JOBS,
+        &TRANSFER,
+        &BLOB_LIMITS,
+    ],
     notes: &[SETTINGS_NOTE, NAME_NOTE],
     run,
 };

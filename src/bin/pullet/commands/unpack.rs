@@ -6,6 +6,7 @@ use pullet::{AdmittedImage, Digest, Error, ErrorKind, Image, Reference, Sandbox,
 
 #[cfg(feature = "manage")]
 use super::replace::{REPLACE, ReplaceOptions};
+use crate::cli::admission::{ADMISSION, POLICY, VERSIONS};
 use crate::cli::command::{Command, CommandLine};
 use crate::cli::common::{Common, STORE_OPTION};
 use crate::cli::options::{AnyGroup, Group, Opt, Spec, specs};
@@ -35,6 +36,9 @@ pub(super) static COMMAND: Command = Command {
         &TRUST,
         &CLOCK,
         &VERIFY,
+        &POLICY,
+        &ADMISSION,
+        &VERSIONS,
         &FOREIGN_LAYERS,
         &JOBS,
         &TRANSFER,
@@ -129,6 +133,8 @@ struct Unpack {
     replace: ReplaceOptions,
     name: Reference,
     target: PathBuf,
+    /// Whether versions are kept in the store, also if the image is not.
+    keeps_versions: bool,
 }
 
 /// A tree that was unpacked.
@@ -170,6 +176,7 @@ impl Unpack {
             replace,
             name: name(word)?,
             target: target.into(),
+            keeps_versions: false,
         })
     }
 }
@@ -181,8 +188,9 @@ fn registry_option(line: &CommandLine) -> Option<&'static str> {
 }
 
 fn run(line: &CommandLine, common: &Common, reporter: &Reporter) -> Result<(), Failure> {
-    let unpack = Unpack::parse(line, common)?;
+    let mut unpack = Unpack::parse(line, common)?;
     let store = common.store()?;
+    unpack.keeps_versions = unpack.registry.keep_versions_in(&store);
     #[cfg(feature = "manage")]
     if unpack.options.is_layered {
         return unpack.unpack_layered(&store, reporter);
@@ -272,7 +280,7 @@ impl Unpack {
             return Ok(None);
         }
         let client = self.registry.local_client()?;
-        let error = match self.usable_image(store).and_then(|image| client.admit(image, reporter)) {
+        let error = match self.usable_image(store).and_then(|image| client.admit(&self.name, image, reporter)) {
             Ok(image) => {
                 #[cfg(feature = "manage")]
                 self.report_platform(&image, reporter);
@@ -324,6 +332,7 @@ impl Unpack {
         client.find_credentials(&self.name, reporter);
         let sandbox = self.sandbox();
         if self.options.is_streamed {
+            let sandbox = if self.keeps_versions { sandbox.store(store) } else { sandbox };
             sandbox::enter(&sandbox, reporter);
             let streamed = client.stream(&self.name, tree, options, reporter)?;
             return Ok(Unpacked { tally: streamed.tally, digest: streamed.digest });

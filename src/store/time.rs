@@ -1,5 +1,4 @@
-//! Stamps: small facts that later runs rely on, next to the images and outside of every tree. Each is a private file that is
-//! replaced atomically, so that a crash leaves the old one or the new one.
+//! The time of the last success, for machines whose clock is not set: a private file that is replaced atomically.
 
 use std::path::Path;
 
@@ -11,9 +10,9 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// The file with the time at which a certificate was accepted last, in seconds since 1970.
 const TIME: &str = "time";
-/// The most bytes of a stamp.
-const STAMP_LIMIT: usize = 4 << 10;
-/// The stamp of the time is renewed only if it is older than this many seconds, because each write wears out flash.
+/// The most bytes of the file.
+const TIME_LIMIT: usize = 64;
+/// The time is renewed only if it is older than this many seconds, because each write wears out flash.
 const TIME_STEP: u64 = 3600;
 
 impl Store {
@@ -39,7 +38,7 @@ impl Store {
 }
 
 fn read_time(path: &Path) -> Result<Option<u64>> {
-    let Some(bytes) = read_small(path, STAMP_LIMIT)? else { return Ok(None) };
+    let Some(bytes) = read_small(path, TIME_LIMIT)? else { return Ok(None) };
     let text = std::str::from_utf8(&bytes).ok();
     match text.and_then(|text| text.trim_end().parse().ok()) {
         Some(seconds) => Ok(Some(seconds)),
