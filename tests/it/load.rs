@@ -334,8 +334,8 @@ fn signatures_of_cosign_save_stay_with_their_image() {
     load(&home, &tar).exits(0).prints("Loaded image: ghcr.io/a/b:1\n");
     let index = home.index();
     assert_eq!(index.len(), 2, "{index:?}");
-    assert_eq!(index[1]["annotations"], json!({ "pullet.subject": image.digest() }));
-    assert_eq!((index[1]["digest"].as_str(), count_blobs(&home)), (Some(sha256(&signature).as_str()), 7));
+    assert_eq!(index[0]["annotations"], json!({ "pullet.subject": image.digest() }));
+    assert_eq!((index[0]["digest"].as_str(), count_blobs(&home)), (Some(sha256(&signature).as_str()), 7));
     home.run(&["prune", "-f"]).exits(0);
     assert_eq!(count_blobs(&home), 7);
     // What is saved as OCI keeps the signature, and so does what is loaded from that.
