@@ -12,6 +12,16 @@ use serde_json::Value;
 fn a_debian_in_one_layer() {
     let image = images::debian();
     compare_with_umoci(image);
+    if is_root() {
+        // GNU tar needs root for what this image has.
+        let home = Home::new();
+        home.run(&["pull", "-q", &image.name]).exits(0);
+        kit::bench::export(image.tag, &home, &image.name);
+        let exported = read_and_remove(&home, "exported");
+        let umoci = images::unpacked_by_umoci(&image.layout, image.tag);
+        assert_same_as_umoci(&umoci, &exported, &format!("{}: umoci and pullet export", image.name));
+        expected(image).assert_same(&exported, &format!("{}: the model and pullet export", image.name));
+    }
 }
 
 #[test]

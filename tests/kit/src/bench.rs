@@ -105,21 +105,24 @@ pub fn check_tree(case: &str, layers: &[&[Entry]], expected: &str) {
 #[track_caller]
 pub fn check_export(case: &str, unpacked: &Unpacked) {
     let (home, registry) = (&unpacked.bench.home, &unpacked.bench.registry);
+    let exported = export(case, home, &registry.name("app:latest"));
+    Tree::read(&unpacked.root).assert_same(&Tree::read(&exported), &format!("{case}: export"));
+}
+
+/// Exports an image of the store, unpacks that with GNU tar, and returns the folder.
+#[track_caller]
+pub fn export(case: &str, home: &Home, name: &str) -> PathBuf {
     let (tar, exported) = (home.path("export.tar"), home.path("exported"));
-    let name = format!("{}/app:latest", registry.address());
-    home.run(&["export", "-o", &home.arg("export.tar"), &name]).exits_in(case, 0).prints("");
+    home.run(&["export", "-o", &home.arg("export.tar"), name]).exits_in(case, 0).prints("");
     fs::create_dir(&exported).unwrap();
     // A layer may add to a directory that GNU tar has finished by then.
-    let options = [
-        "--extract",
-        "--delay-directory-restore",
-        "--preserve-permissions",
-        "--numeric-owner",
-        "--xattrs",
-        "--xattrs-include=*",
-    ];
-    run(command("tar").args(options).arg("--file").arg(&tar).arg("--directory").arg(&exported)).expect(0);
-    Tree::read(&unpacked.root).assert_same(&Tree::read(&exported), &format!("{case}: export"));
+    let times = ["--delay-directory-restore", "--preserve-permissions", "--numeric-owner"];
+    let xattrs = ["--xattrs", "--xattrs-include=*"];
+    let mut extract = command("tar");
+    extract.arg("--extract").args(times).args(xattrs).arg("--file").arg(&tar).arg("--directory").arg(&exported);
+    run(&mut extract).expect(0);
+    fs::remove_file(&tar).unwrap();
+    exported
 }
 
 /// Asserts that these layers are refused with this exit code, and that nothing of them is left anywhere.
