@@ -17,6 +17,8 @@ use crate::progress::Progress;
 
 /// The folder with the versions that were accepted, one file for each repository and key.
 const VERSIONS: &str = "versions";
+/// The ending of a version that was accepted.
+const ACCEPTED: &str = "version";
 /// The ending of a version that was installed and is not confirmed yet.
 const PROPOSED: &str = "proposed";
 
@@ -79,16 +81,20 @@ impl Store {
         let (mut proposed, mut confirmed) = (Vec::new(), Vec::new());
         let held = if folder.is_dir() { Some(lock::index(&self.root, wait)?) } else { None };
         for path in files(&folder)? {
+            let is_proposed = path.extension().is_some_and(|ending| ending == PROPOSED);
+            // Other files are temporary ones of processes that died.
+            if !is_proposed && path.extension().is_none_or(|ending| ending != ACCEPTED) {
+                continue;
+            }
             let Some(stamp) = read_stamp(&path)? else { continue };
             let is_meant = name.digest().is_none_or(|digest| stamp.digest == *digest);
             if stamp.repository != name.repository() || !is_meant {
                 continue;
             }
-            match path.extension() {
-                None => confirmed.push(stamp.version),
-                Some(ending) if ending == PROPOSED => proposed.push((path, stamp)),
-                // A temporary file of a process that died.
-                Some(_) => {}
+            if is_proposed {
+                proposed.push((path, stamp));
+            } else {
+                confirmed.push(stamp.version);
             }
         }
         for (path, stamp) in &proposed {
@@ -118,6 +124,6 @@ impl Store {
 
     fn version_path(&self, repository: &str, key: &Digest) -> PathBuf {
         let name = Digest::sha256(format!("{repository}\n{key}").as_bytes());
-        self.root.join(VERSIONS).join(name.hex())
+        self.root.join(VERSIONS).join(name.hex()).with_extension(ACCEPTED)
     }
 }

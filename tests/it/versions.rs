@@ -72,7 +72,7 @@ impl Scene {
         let folder = self.home.store().join("versions");
         let entries = fs::read_dir(&folder).into_iter().flatten().flatten();
         let read = |path: std::path::PathBuf| {
-            let mark = if path.extension().is_some() { "?" } else { "" };
+            let mark = if path.extension().unwrap() == "proposed" { "?" } else { "" };
             format!("{}{mark}", fs::read_to_string(path).unwrap().lines().next().unwrap())
         };
         let mut kept: Vec<String> = entries.map(|entry| read(entry.path())).collect();
@@ -165,10 +165,13 @@ fn an_unconfirmed_version_counts_after_its_confirmation() {
     scene.pull("3", &["--unconfirmed"]).exits(0);
     assert_eq!(scene.kept(), ["2", "3?"]);
     scene.pull("2", &[]).exits_in("the way back", 0);
+    // A temporary file of a process that died is no version.
+    fs::write(scene.home.store().join("versions/0.version.new"), "3").unwrap();
     scene.home.run(&["confirm", &scene.registry.name("tool")]).exits_in("another repository", 3);
     let other = Image::small("other").digest();
     scene.home.run(&["confirm", &format!("{name}@{other}")]).exits_in("another image", 3);
     scene.home.run(&["confirm", &format!("{name}@{}", newer.digest())]).exits(0).prints("3\n");
+    fs::remove_file(scene.home.store().join("versions/0.version.new")).unwrap();
     assert_eq!(scene.kept(), ["3"]);
     scene.pull("2", &[]).exits(8).says("2 is older than 3");
     scene.home.run(&["confirm", &name]).exits_in("again", 0).prints("3\n");

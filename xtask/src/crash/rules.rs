@@ -114,7 +114,7 @@ pub const FINALS: &[Final] = &[
     Final { path: "store/*.damaged", needs: &[] },
     Final { path: "store/blobs/*/*", needs: &[] },
     Final { path: "store/time", needs: &[] },
-    Final { path: "store/versions/*", needs: &[] },
+    Final { path: "store/versions/*.version", needs: &[] },
     Final { path: "home/.docker/config.json", needs: &[] },
     Final { path: "targets/root", needs: &[] },
     Final { path: "store/layers/*/sha256-*", needs: &[] },
@@ -126,7 +126,7 @@ pub const REMOVALS: &[Removal] = &[
     Removal { path: "store/blobs/*/*", needs: &["store/index.json"] },
     // A tree that loses files must have lost its name before.
     Removal { path: "store/layers/*/removed-*/**", needs: &["store/layers/*/removed-*"] },
-    Removal { path: "store/versions/*.proposed", needs: &["store/versions/*"] },
+    Removal { path: "store/versions/*.proposed", needs: &["store/versions/*.version"] },
 ];
 
 /// Folders with trees that get their final names later and are synced then, or whose trees have lost them.
