@@ -61,7 +61,8 @@ impl Client {
             if let Some(store) = known {
                 search.search_store(store, &mut |subject| subjects.contains(subject))?;
             }
-            Lookup { client: self, repository: &mut *repository, progress, search: &mut search }.search(subjects)?;
+            Lookup { client: self, known, repository: &mut *repository, progress, search: &mut search }
+                .search(subjects)?;
             evidence.merge(search.conclude()?);
         }
         self.report_proof(&evidence.proven, progress);
@@ -169,6 +170,8 @@ fn subjects(resolved: &Resolved<'_>) -> Vec<Digest> {
 /// Looks for signatures at a registry.
 struct Lookup<'l, 'r, 'v> {
     client: &'l Client,
+    /// Documents in this store are not requested again, such as those of a pull that was interrupted.
+    known: Option<&'l Store>,
     repository: &'l mut Repository<'r>,
     progress: &'l dyn Progress,
     search: &'l mut SignatureSearch<'v>,
@@ -280,6 +283,11 @@ impl Lookup<'_, '_, '_> {
     /// Gets the manifest of a referrer; `None` if the registry does not have it, or has another one.
     fn referrer(&mut self, descriptor: &Descriptor) -> Result<Option<Vec<u8>>> {
         let client = self.client;
+        if let Some(bytes) =
+            self.known.and_then(|store| store.document(descriptor, client.options.limits.document).ok())
+        {
+            return Ok(Some(bytes));
+        }
         let fetched = client.with_retries(self.repository, self.progress, |repository| {
             let response = repository.manifest(&descriptor.digest.to_string())?;
             client.verify(descriptor, response.bytes.as_slice())
@@ -306,7 +314,8 @@ impl Lookup<'_, '_, '_> {
     }
 
     fn examine(&mut self, subject: &Digest, manifest: &StoredDocument) -> Result<()> {
-        let mut blobs = FromRegistry { client: self.client, repository: self.repository, progress: self.progress };
+        let (client, known, progress) = (self.client, self.known, self.progress);
+        let mut blobs = FromRegistry { client, known, repository: self.repository, progress };
         self.search.examine(subject, manifest, &mut blobs)
     }
 
@@ -356,6 +365,7 @@ fn referrers_tag(digest: &Digest) -> String {
 /// The blobs of a registry.
 struct FromRegistry<'f, 'r> {
     client: &'f Client,
+    known: Option<&'f Store>,
     repository: &'f mut Repository<'r>,
     progress: &'f dyn Progress,
 }
@@ -363,6 +373,9 @@ struct FromRegistry<'f, 'r> {
 impl SignatureBlobs for FromRegistry<'_, '_> {
     fn blob(&mut self, blob: &Descriptor) -> Result<Vec<u8>> {
         let client = self.client;
+        if let Some(bytes) = self.known.and_then(|store| store.document(blob, client.options.limits.document).ok()) {
+            return Ok(bytes);
+        }
         client.with_retries(self.repository, self.progress, |repository| {
             let (body, _) = repository.blob(blob, 0)?;
             client.verify(blob, body)
