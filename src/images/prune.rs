@@ -53,7 +53,7 @@ impl PruneOptions {
 
 impl Store {
     /// Removes the images that have no name, and those that the options add; with `filter`, only those that it accepts. Then
-    /// removes all blobs that no image needs. Signatures go with what they sign. Waits while another process fetches into
+    /// removes all blobs that no image needs, and what killed loads and imports left. Signatures go with what they sign. Waits while another process fetches into
     /// the store or reads from it. If a document in the store cannot be read, no blob is removed. A store that does not
     /// exist has nothing to remove.
     ///
@@ -84,6 +84,10 @@ impl Store {
             remove_unused_trees(self, &options.cancel).map_err(context)?;
         }
         let mut removed = report.removed(self, swept).map_err(context)?;
+        #[cfg(feature = "manage")]
+        {
+            removed.bytes += removal.remove_arrivals().map_err(context)?;
+        }
         if options.all {
             removed.bytes += removal.remove_partial_blobs().map_err(context)?;
         }

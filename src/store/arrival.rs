@@ -15,6 +15,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::oci::descriptor::Descriptor;
 use crate::verify::{Proof, Size, Verified, VerifyState, filled};
 
+/// How the names of temporary files begin.
+const PREFIX: &str = "arrival-";
 /// The number of the next temporary file of this process.
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
@@ -96,11 +98,17 @@ impl Drop for Arrival {
     }
 }
 
+/// Whether a file in the folder of partial blobs is from a process that was killed. Only true while no other process relies
+/// on unnamed blobs.
+pub(super) fn is_leftover(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(PREFIX.as_bytes()))
+}
+
 /// Creates a private file with a name that no other process uses.
 fn create(folder: &Path) -> Result<(PathBuf, File)> {
     loop {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = folder.join(format!("arrival-{}-{number}.partial", std::process::id()));
+        let path = folder.join(format!("{PREFIX}{}-{number}.partial", std::process::id()));
         match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
             // A process with the same number may have died, or be in another PID namespace.
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}

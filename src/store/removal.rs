@@ -4,6 +4,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+#[cfg(feature = "manage")]
+use super::arrival;
 use super::index::ImageEntry;
 use super::lock::{self, LockWait, PruneGuard};
 use super::marks::Marks;
@@ -90,8 +92,20 @@ impl<'a> Removal<'a> {
 
     /// Removes all partial downloads. Returns their sizes in bytes.
     pub(crate) fn remove_partial_blobs(&self) -> Result<u64> {
+        self.remove_ingests(|_| true)
+    }
+
+    /// Removes the temporary files of loads and imports that were killed, because nothing resumes from them. Returns their
+    /// sizes in bytes.
+    #[cfg(feature = "manage")]
+    pub(crate) fn remove_arrivals(&self) -> Result<u64> {
+        self.remove_ingests(arrival::is_leftover)
+    }
+
+    fn remove_ingests(&self, is_unneeded: fn(&Path) -> bool) -> Result<u64> {
         let mut bytes = 0;
-        for path in disk::files(&self.root.join("ingest"))? {
+        let paths = disk::files(&self.root.join("ingest"))?;
+        for path in paths.into_iter().filter(|path| is_unneeded(path)) {
             bytes += fs::symlink_metadata(&path).map_or(0, |metadata| metadata.len());
             disk::remove(&path)?;
         }
