@@ -58,12 +58,13 @@ impl Worker {
     }
 
     /// The run after the fault must have the result of a run without one. If the target exists, it must be refused and
-    /// left as it is.
+    /// left as it is, unless the command replaces it.
     pub fn run_again(&self, prepared: &Prepared, place: &Place, state: &State) -> Result {
         let committed = check::committed(state);
         self.server.take();
         let output = shell::try_output(&mut self.pullet(prepared.scenario, place))?;
-        let expected = if state.target.is_some() { DISK } else { 0 };
+        let is_refused = state.target.is_some() && !prepared.scenario.replaces();
+        let expected = if is_refused { DISK } else { 0 };
         if output.status.code() != Some(expected) {
             let errors = String::from_utf8_lossy(&output.stderr);
             return Err(format!("expected exit code {expected}, got {}: {}", output.status, errors.trim_end()));
@@ -80,5 +81,10 @@ impl Worker {
 fn is_done(after: &State, now: &State) -> bool {
     let index = |state: &State| state.store.document(INDEX).map(<[u8]>::to_vec);
     let home = |state: &State| state.home.document(LOGIN).map(<[u8]>::to_vec);
-    index(after) == index(now) && home(after) == home(now) && after.target.is_some() == now.target.is_some()
+    let has_target = match (&after.target, &now.target) {
+        (Some(expected), Some(target)) => expected.difference(target).is_none(),
+        (None, None) => true,
+        _ => false,
+    };
+    index(after) == index(now) && home(after) == home(now) && has_target
 }

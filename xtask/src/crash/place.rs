@@ -9,6 +9,7 @@ use crate::{Result, disk, shell};
 pub const INDEX: &str = "index.json";
 pub const LAYOUT: &str = "oci-layout";
 pub const LOGIN: &str = ".docker/config.json";
+const TARGET: &str = "root";
 
 pub struct Place(PathBuf);
 
@@ -58,7 +59,16 @@ impl Place {
     }
 
     pub fn target(&self) -> PathBuf {
-        self.0.join("targets").join("root")
+        self.targets().join(TARGET)
+    }
+
+    fn targets(&self) -> PathBuf {
+        self.0.join("targets")
+    }
+
+    /// An archive that the command reads.
+    pub fn archive(&self) -> PathBuf {
+        self.0.join("archive")
     }
 
     /// The paths in the store, relative to the place.
@@ -78,12 +88,17 @@ impl Place {
     pub fn state(&self) -> Result<State> {
         let store = self.store();
         let target = self.target();
-        let beside = disk::list(&self.0.join("targets"))?;
+        let target = if target.is_dir() {
+            Some(Snapshot::exact(&target, &self.0))
+        } else {
+            target.exists().then(|| Snapshot::file(&self.targets(), TARGET))
+        };
+        let beside = disk::list(&self.targets())?;
         let beside = beside.iter().filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
         Ok(State {
             store: if store.exists() { Snapshot::plain(&store, &[INDEX, LAYOUT])? } else { Snapshot::default() },
             home: Snapshot::plain(&self.home(), &[LOGIN])?,
-            target: if target.exists() { Some(Snapshot::exact(&target, &self.0)) } else { None },
+            target,
             beside: beside.collect(),
         })
     }

@@ -296,9 +296,10 @@ fn top(path: &str) -> &str {
     path.split('/').next().unwrap_or(path)
 }
 
-/// The bits of a mode, such as `0700` or `S_IFCHR|0600`.
+/// The bits of a mode, such as `0700`, `0100644` or `S_IFCHR|0600`, without those of the file type.
 fn octal(text: &str) -> Option<u32> {
-    u32::from_str_radix(text.rsplit('|').next()?, 8).ok()
+    let mode = u32::from_str_radix(text.rsplit('|').next()?, 8).ok()?;
+    Some(mode & 0o7777)
 }
 
 #[cfg(test)]

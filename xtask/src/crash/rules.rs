@@ -79,6 +79,8 @@ pub const CREATIONS: &[Creation] = &[
     },
     file("store/lock", 0o600, NO_LINK, Later::Only(&[0o600])),
     file("store/prune.lock", 0o600, NO_LINK, Later::Only(&[0o600])),
+    // O_EXCL follows no link either.
+    file("store/ingest/arrival-*.partial", 0o600, &["O_EXCL"], Later::Only(&[0o600, 0o644])),
     // Its last mode is that of the blob.
     file("store/ingest/*.partial", 0o600, NO_LINK, Later::Only(&[0o600, 0o644])),
     file("store/*.new", 0o644, EXCLUSIVE, Later::Only(&[])),
@@ -87,6 +89,8 @@ pub const CREATIONS: &[Creation] = &[
     file("store/versions/*.new", 0o600, EXCLUSIVE, Later::Only(&[])),
     folder("home/.docker", 0o700, Later::Only(&[])),
     file("home/.docker/config.json.*.new", 0o600, &["O_EXCL"], Later::Only(&[0o600])),
+    // It keeps the mode of the file that it replaces.
+    file("targets/.*.pullet-new", 0o600, NO_LINK, Later::Only(&[0o644])),
     folder("targets/.*.pullet", 0o700, Later::Only(&[0o700])),
     file("targets/.*.pullet/partial", 0o600, NO_LINK, Later::Only(&[0o644])),
     folder("targets/.*.pullet/root", 0o700, Later::Any),

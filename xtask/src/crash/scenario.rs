@@ -14,8 +14,10 @@ pub struct Scenario {
     pub name: &'static str,
     /// The images to pull before: the repository, and the content that its tag names then.
     pub before: &'static [(&'static str, &'static str)],
+    /// The arguments of a command that writes the archive from a store with `IMAGE`; none for no archive.
+    pub archive: &'static [&'static str],
     /// The arguments. `@` is replaced by the registry, `GUARDED` by the one that requires a login, `KEY` by the
-    /// key that has signed the image, and `TARGET` by the target.
+    /// key that has signed the image, `TARGET` by the target, and `ARCHIVE` by the archive.
     pub words: &'static [&'static str],
     /// The arguments of one more command, if the next run does not finish all of the work.
     pub finish: &'static [&'static str],
@@ -31,6 +33,11 @@ impl Scenario {
     /// True if the command removes blobs.
     pub fn removes(&self) -> bool {
         matches!(self.words, ["rmi" | "prune", ..])
+    }
+
+    /// True if the command replaces a target that exists.
+    pub fn replaces(&self) -> bool {
+        matches!(self.words, ["save", ..])
     }
 }
 
@@ -129,6 +136,43 @@ pub const SCENARIOS: &[Scenario] = &[
         ..NOTHING
     },
     Scenario { name: "unpack to a bundle", words: &["unpack", "--bundle", "@/other", "TARGET"], ..NOTHING },
+    Scenario {
+        name: "load a docker-archive into an empty store",
+        archive: &["save", "-o", "ARCHIVE", "@/image"],
+        words: &["load", "-i", "ARCHIVE"],
+        finish: FINISH_ARRIVALS,
+        ..NOTHING
+    },
+    Scenario {
+        // Its lowest layer is in the store already.
+        name: "load an oci-archive in addition to another image",
+        before: &[(OTHER, OTHER)],
+        archive: &["save", "--format", "oci-archive", "-o", "ARCHIVE", "@/image"],
+        words: &["load", "-i", "ARCHIVE"],
+        finish: FINISH_ARRIVALS,
+        ..NOTHING
+    },
+    Scenario {
+        name: "import",
+        before: &[(OTHER, OTHER)],
+        archive: &["export", "-o", "ARCHIVE", "@/image"],
+        words: &["import", "ARCHIVE", "app:1"],
+        finish: FINISH_ARRIVALS,
+        ..NOTHING
+    },
+    Scenario {
+        name: "save to a new file",
+        before: &[(IMAGE, IMAGE)],
+        words: &["save", "-o", "TARGET", "@/image"],
+        ..NOTHING
+    },
+    Scenario {
+        name: "save over another file",
+        before: &[(IMAGE, IMAGE)],
+        words: &["save", "--format", "oci-archive", "-o", "TARGET", "@/image"],
+        arrange: write_target,
+        ..NOTHING
+    },
     Scenario { name: "artifact", words: &["artifact", "@/artifact", "TARGET"], ..NOTHING },
     Scenario { name: "confirm", words: &["confirm", "r.example/app"], arrange: propose_version, ..NOTHING },
     Scenario { name: "login", words: &["login", "-u", "me", "--password-stdin", "GUARDED"], ..NOTHING },
@@ -146,9 +190,13 @@ pub const SCENARIOS: &[Scenario] = &[
     },
 ];
 
+/// The temporary files of a load or import that was killed have names that the next one does not know.
+const FINISH_ARRIVALS: &[&str] = &["prune", "-f"];
+
 const NOTHING: Scenario = Scenario {
     name: "",
     before: &[],
+    archive: &[],
     words: &[],
     finish: &[],
     arrange: |_| Ok(()),
@@ -166,6 +214,11 @@ pub fn find(name: &str) -> Result<&'static Scenario> {
 fn empty_index(place: &Place) -> Result {
     let text = "{\"schemaVersion\":2,\"mediaType\":\"application/vnd.oci.image.index.v1+json\",\"manifests\":[]}";
     disk::write(&place.store().join(INDEX), text)
+}
+
+/// Writes a file that the command replaces.
+fn write_target(place: &Place) -> Result {
+    disk::write(&place.target(), "an older file")
 }
 
 /// Creates a tree of a layer that no image has.

@@ -33,6 +33,15 @@ impl Snapshot {
         Self { tree, documents: BTreeMap::new() }
     }
 
+    /// A snapshot of the content and the mode of a file in this folder. The times of archives differ.
+    pub fn file(folder: &Path, name: &str) -> Self {
+        let tree = Tree::read(folder).map(|path, node| {
+            node.mtime = None;
+            path == name.as_bytes()
+        });
+        Self { tree, documents: BTreeMap::new() }
+    }
+
     /// A snapshot of types, modes and content, so that stores filled at different times are equal. It has these
     /// documents if they exist.
     pub fn plain(folder: &Path, documents: &[&'static str]) -> Result<Self> {

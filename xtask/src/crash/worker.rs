@@ -99,6 +99,7 @@ impl Worker {
         words.extend([self.folder.join(PASSWORD), self.binary.clone()].map(|path| path.display().to_string()));
         words.extend(arguments.iter().map(|word| match *word {
             "TARGET" => place.target().display().to_string(),
+            "ARCHIVE" => place.archive().display().to_string(),
             "GUARDED" => self.server.guarded().to_string(),
             "KEY" => self.server.key(),
             word => word.replacen('@', &host, 1),
@@ -122,6 +123,9 @@ impl Worker {
             shell::run(Command::new(&self.binary).args(words).arg(name))?;
             self.server.tag(repository, repository);
         }
+        if !scenario.archive.is_empty() {
+            self.write_archive(scenario, &start)?;
+        }
         (scenario.arrange)(&start)?;
         let (before, names) = (start.state()?, start.names()?);
         // Runs differ, because data from a socket arrives in varying pieces. The shortest run has the calls that all
@@ -142,5 +146,14 @@ impl Worker {
             return Err("the run changed nothing".into());
         }
         Ok(Prepared { scenario, start, before, after, calls })
+    }
+
+    /// Writes the archive of a scenario, from an image in another store.
+    fn write_archive(&self, scenario: &Scenario, start: &Place) -> Result {
+        let source = Place::new(self.folder.join("source"), scenario.is_ordinary)?;
+        shell::run(&mut self.pullet_with(&["pull", "@/image"], scenario, &source))?;
+        shell::run(&mut self.pullet_with(scenario.archive, scenario, &source))?;
+        let archive = source.archive();
+        disk::named("rename", &archive, std::fs::rename(&archive, start.archive()))
     }
 }
