@@ -1,4 +1,4 @@
-//! `cargo xtask mem [PROFILE]`: measures the peak memory of pull, unpack and export: with a small layer, with one of 1 GiB over
+//! `cargo xtask mem [PROFILE]`: measures the peak memory of pull, unpack, export, save and load: with a small layer, with one of 1 GiB over
 //! plain HTTP and over TLS, with several jobs, and with the images of `cargo xtask bench` that exist. All must stay
 //! within the budget, and the big layer must not need more memory than the small one. The CPU seconds are shown to
 //! compare profiles; they have no budget.
@@ -52,12 +52,8 @@ struct Subject {
     size: u64,
 }
 
-/// Peak resident memory, in bytes.
-struct Peaks {
-    pull: u64,
-    unpack: u64,
-    export: u64,
-}
+/// Peak resident memory of each command, in bytes.
+type Peaks = Vec<(&'static str, u64)>;
 
 #[derive(Clone, Copy)]
 struct Budget {
@@ -190,6 +186,9 @@ impl<'a> Bench<'a> {
         let small = self.measure(&self.plain(&SMALL))?;
         let big = self.measure(&self.plain(&BIG))?;
         compare(&small, &big)?;
+        let small = self.measure_archive(&self.plain(&SMALL))?;
+        let big = self.measure_archive(&self.plain(&BIG))?;
+        compare(&small, &big)?;
         self.measure_many()?;
         let folder = self.folder.join("tls");
         let registry = Registry::start_tls(&folder, &self.folder.join(VERSION))?;
@@ -251,7 +250,20 @@ impl<'a> Bench<'a> {
         let unpack = self.peak([words("unpack"), unpack.to_vec()].concat(), work.path(), case)?;
         let export = ["-o".to_owned(), "/dev/null".into(), case.name.clone()];
         let export = self.peak([words("export"), export.to_vec()].concat(), work.path(), case)?;
-        Ok(Peaks { pull, unpack, export })
+        Ok(vec![("pull", pull), ("unpack", unpack), ("export", export)])
+    }
+
+    /// Saves an image as an archive, and loads it into a new store. The archive has the layer uncompressed.
+    fn measure_archive(&self, case: &Case) -> Result<Peaks> {
+        let work = Temporary::new(self.folder.join("work"))?;
+        let (store, archive) = (work.path().join("store"), work.path().join("archive").display().to_string());
+        let words = |command: &str| vec![command.to_owned(), "--store".into(), store.display().to_string()];
+        shell::run(std::process::Command::new(self.binary).args(words("pull")).arg("-q").arg(&case.name))?;
+        let save = ["-o".to_owned(), archive.clone(), case.name.clone()];
+        let save = self.peak([words("save"), save.to_vec()].concat(), work.path(), case)?;
+        disk::clear(&store)?;
+        let load = self.peak([words("load"), vec!["-i".to_owned(), archive]].concat(), work.path(), case)?;
+        Ok(vec![("save", save), ("load", load)])
     }
 
     /// Exports an image with many entries.
@@ -288,12 +300,11 @@ impl<'a> Bench<'a> {
     }
 }
 
-/// Fails if the big layer needs more memory than the small one.
+/// Fails if a command needs more memory for the big layer than for the small one.
 fn compare(small: &Peaks, big: &Peaks) -> Result {
-    let unpack = ("unpack", small.unpack, big.unpack);
-    for (step, small, big) in [("pull", small.pull, big.pull), unpack, ("export", small.export, big.export)] {
-        if big > small + GROWTH {
-            let (small, big) = (show::bytes(small), show::bytes(big));
+    for ((step, small), (_, big)) in small.iter().zip(big) {
+        if *big > small + GROWTH {
+            let (small, big) = (show::bytes(*small), show::bytes(*big));
             return Err(format!(
                 "{step}: memory grows with the layer: {small} for the small one, {big} for the big one"
             ));
@@ -308,7 +319,7 @@ mod tests {
 
     #[test]
     fn refuses_growth() {
-        let peaks = |pull, unpack| Peaks { pull: pull * MIB / 10, unpack: unpack * MIB / 10, export: 0 };
+        let peaks = |pull, unpack| vec![("pull", pull * MIB / 10), ("unpack", unpack * MIB / 10)];
         assert!(compare(&peaks(40, 40), &peaks(45, 45)).is_ok());
         assert!(compare(&peaks(40, 40), &peaks(40, 51)).unwrap_err().contains("unpack: memory grows"));
     }
