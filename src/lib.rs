@@ -173,6 +173,8 @@ pub mod fuzzing {
     pub use crate::host::{auth_json, helper_output, proxy_for};
     #[cfg(feature = "toml")]
     pub use crate::host::{daemon_json, hosts_toml, registries_conf};
+    #[cfg(feature = "manage")]
+    pub use crate::images::load;
     pub use crate::images::unpack;
     pub use crate::layer::{Format, archive, decode, numbers, pax, sparse_map};
     pub use crate::oci::fuzzing::{config, document, pretty, schema1};

@@ -31,6 +31,8 @@ mod unused_trees;
 #[cfg(feature = "manage")]
 mod view;
 
+#[cfg(all(fuzzing, feature = "manage"))]
+pub use self::archive::load;
 #[cfg(feature = "manage")]
 pub use self::archive::{ArchiveFormat, ImportOptions, SaveOptions};
 #[cfg(feature = "manage")]
