@@ -174,7 +174,7 @@ pub mod fuzzing {
     #[cfg(feature = "toml")]
     pub use crate::host::{daemon_json, hosts_toml, registries_conf};
     #[cfg(feature = "manage")]
-    pub use crate::images::load;
+    pub use crate::images::load_images;
     pub use crate::images::unpack;
     pub use crate::layer::{Format, archive, decode, numbers, pax, sparse_map};
     pub use crate::oci::fuzzing::{config, document, pretty, schema1};

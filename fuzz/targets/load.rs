@@ -13,7 +13,7 @@ use std::sync::LazyLock;
 use kit::digest::sha256;
 use libfuzzer_sys::fuzz_target;
 use pullet::Limits;
-use pullet::fuzzing::load;
+use pullet::fuzzing::load_images;
 use pullet_fuzz::Watched;
 
 static WATCHED: LazyLock<Watched> = LazyLock::new(Watched::new);
@@ -25,7 +25,7 @@ fuzz_target!(|script: &[u8]| {
     limits.zstd_window = 1 << 20;
     let store = WATCHED.target();
     pullet_fuzz::within((2 << 20) + 64 * archive.len(), || {
-        for image in load(&archive, &store, &limits).unwrap_or_default() {
+        for image in load_images(&archive, &store, &limits).unwrap_or_default() {
             assert!(image.is_complete().expect("the store can be read"), "{} lacks a layer", image.id());
         }
     });

@@ -14,12 +14,8 @@ fuzz_target!(|bytes: &[u8]| {
                 assert_eq!(fingerprint.len(), 71, "{fingerprint}");
             }
         }
-        b'd' => {
-            // One key has one encoding, so nothing may follow it.
-            if key_der(rest).is_some() {
-                assert!(key_der(&[rest, b"\0"].concat()).is_none());
-            }
-        }
+        // One key has one encoding, so nothing may follow it.
+        b'd' if key_der(rest).is_some() => assert!(key_der(&[rest, b"\0"].concat()).is_none()),
         b's' => drop(signed_content(rest)),
         b'b' => drop(bundle_outline(rest)),
         b'm' => drop(signature_manifest(rest)),

@@ -32,7 +32,7 @@ mod unused_trees;
 mod view;
 
 #[cfg(all(fuzzing, feature = "manage"))]
-pub use self::archive::load;
+pub use self::archive::load_images;
 #[cfg(feature = "manage")]
 pub use self::archive::{ArchiveFormat, ImportOptions, SaveOptions};
 #[cfg(feature = "manage")]

@@ -13,7 +13,7 @@ use crate::progress::Silent;
 use crate::store::{LockWait, Store};
 
 /// Loads an archive into a store and names its images, without verifying signatures. Returns the images.
-pub fn load(mut archive: &[u8], store: &Path, limits: &Limits) -> Result<Vec<Image>> {
+pub fn load_images(mut archive: &[u8], store: &Path, limits: &Limits) -> Result<Vec<Image>> {
     let (store, cancel) = (Store::open(store), Cancel::default());
     let wait = LockWait { cancel: &cancel, progress: &Silent };
     let _guard = store.create(wait)?;

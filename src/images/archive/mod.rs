@@ -11,7 +11,7 @@ mod reader;
 mod save;
 
 #[cfg(fuzzing)]
-pub use self::fuzzing::load;
+pub use self::fuzzing::load_images;
 pub use self::import::ImportOptions;
 pub(crate) use self::load::load_archive;
 pub(crate) use self::reader::{ArchiveReader, LoadedImage, ReceivedImages};
