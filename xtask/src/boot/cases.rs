@@ -73,7 +73,7 @@ pub const CASES: &[Case] = &[
         clock: Some("1970-01-01T00:00:00"),
         modules: NET,
         parameters: "ip=dhcp",
-        console: &["eth0 has an address by DHCP", "pullet: ", "clock is behind", "init: pullet boot: exit code 7"],
+        console: &["eth0 has an address by DHCP", "clock is behind", "hint: ", "init: pullet boot: exit code 7"],
     },
     Case {
         name: "1970",
@@ -106,7 +106,7 @@ pub const CASES: &[Case] = &[
         clock: Some("2100-01-01T00:00:00"),
         modules: NET,
         parameters: PINNED,
-        console: &[ADDRESS, "the time is taken to be 2100-01-01", "init: pullet boot: exit code 7"],
+        console: &[ADDRESS, "the certificate expired at", "init: pullet boot: exit code 7"],
     },
     Case {
         name: "small",
