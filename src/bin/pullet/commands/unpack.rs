@@ -25,7 +25,7 @@ pub(super) static COMMAND: Command = Command {
     arguments: "NAME DIR",
     summary: "unpack the root filesystem of an image into a folder",
     about: "Unpack the root filesystem of an image: merge its layers, apply their whiteouts, and verify the diff_id of each. \
-            DIR must not exist or be an empty folder, unless --replace is given; it appears complete, by one rename.",
+            DIR must not exist or be an empty folder, unless it is replaced; it appears complete, by one rename.",
     definitions: &[],
     groups: &[
         &OPTIONS,
