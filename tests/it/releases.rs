@@ -174,34 +174,41 @@ fn a_filesystem_that_cannot_exchange_is_refused_before_the_first_request() {
     assert_eq!(version(&bench.home), "one");
 }
 
-/// Kills a command at each call that changes a name or syncs, and checks what is left.
+/// The calls that change names, and those that make changes durable.
+const CALLS: [&str; 7] = ["mkdirat", "symlinkat", "renameat", "renameat2", "fsync", "syncfs", "unlinkat"];
+
+/// Kills a command at each of these calls, and checks what is left.
 fn kill_everywhere(words: &[&str], prepare: &dyn Fn(&Bench) -> Vec<String>) {
     debian::command("strace");
-    for call in 1.. {
-        let bench = Bench::new();
-        let arguments = prepare(&bench);
-        let inject =
-            format!("inject=mkdirat,symlinkat,renameat,renameat2,fsync,syncfs,unlinkat:signal=KILL:when={call}");
-        let under = ["strace", "-o", "/dev/null", "-e", &inject];
-        let arguments: Vec<&str> = words.iter().copied().chain(arguments.iter().map(String::as_str)).collect();
-        let is_complete = bench.home.pullet(&arguments).under(&under).run().code == 0;
-        let left = version(&bench.home);
-        assert!(["one", "two"].contains(&left.as_str()), "call {call}");
-        // Whatever is left, the tree can be replaced, and put back.
-        replace(&bench, "three", &["--keep", "9"]).exits(0);
-        assert_eq!(version(&bench.home), "three", "call {call}");
-        let out = bench.home.run(&["releases", "root"]).exits(0).stdout;
-        let count = out.lines().count();
-        assert!(count == 3 || (count == 2 && left == "one"), "call {call}: {out}");
-        bench.home.run(&["rollback", "root"]).exits(0);
-        assert_eq!(version(&bench.home), left, "call {call}");
-        let folders = fs::read_dir(kept(&bench.home)).unwrap().count();
-        assert_eq!(folders, count, "call {call}");
-        if is_complete {
-            assert!(call > 5, "only {call} calls");
-            return;
-        }
+    let mut kills = 0;
+    for name in CALLS {
+        let count = (1..).take_while(|call| is_killed(words, prepare, name, *call)).count();
+        kills += count;
     }
+    assert!(kills > 5, "only {kills} calls");
+}
+
+/// Kills the command at this call, if it comes so far.
+fn is_killed(words: &[&str], prepare: &dyn Fn(&Bench) -> Vec<String>, name: &str, call: usize) -> bool {
+    let bench = Bench::new();
+    let arguments = prepare(&bench);
+    let inject = format!("inject={name}:signal=KILL:when={call}");
+    let under = ["strace", "-o", "/dev/null", "-e", &inject];
+    let arguments: Vec<&str> = words.iter().copied().chain(arguments.iter().map(String::as_str)).collect();
+    let is_complete = bench.home.pullet(&arguments).under(&under).run().code == 0;
+    let left = version(&bench.home);
+    assert!(["one", "two"].contains(&left.as_str()), "{name} {call}");
+    // Whatever is left, the tree can be replaced, and put back.
+    replace(&bench, "three", &["--keep", "9"]).exits(0);
+    assert_eq!(version(&bench.home), "three", "{name} {call}");
+    let out = bench.home.run(&["releases", "root"]).exits(0).stdout;
+    let count = out.lines().count();
+    assert!(count == 3 || (count == 2 && left == "one"), "{name} {call}: {out}");
+    bench.home.run(&["rollback", "root"]).exits(0);
+    assert_eq!(version(&bench.home), left, "{name} {call}");
+    let folders = fs::read_dir(kept(&bench.home)).unwrap().count();
+    assert_eq!(folders, count, "{name} {call}");
+    !is_complete
 }
 
 #[test]

@@ -63,14 +63,14 @@ fn loads_what_skopeo_writes() {
 fn skopeo_and_umoci_read_what_save_writes() {
     let home = Home::new();
     let (small, second) = (images::small("real/saved:latest"), images::zstd());
-    for image in [&small, &second] {
+    for image in [&small, second] {
         pulled(&home, image);
     }
     let docker = home.arg("docker.tar");
     home.run(&["save", "-o", &docker, &small.name, &second.name]).exits(0);
     let oci = home.arg("oci.tar");
     home.run(&["save", "--format", "oci-archive", "-o", &oci, &small.name, &second.name]).exits(0);
-    for image in [&small, &second] {
+    for image in [&small, second] {
         let config = |from: String| run(skopeo("inspect").args(["--config", "--raw"]).arg(from)).expect(0).stdout;
         let stored = config(format!("oci:{}:{}", home.store().display(), image.name));
         assert_eq!(config(format!("docker-archive:{docker}:{}", image.name)), stored);

@@ -44,10 +44,10 @@ fn a_docker_schema_2_manifest() {
 #[test]
 fn layers_compressed_with_zstd() {
     let image = images::zstd();
-    for layer in document(&image)["layers"].as_array().unwrap() {
+    for layer in document(image)["layers"].as_array().unwrap() {
         assert_eq!(layer["mediaType"], "application/vnd.oci.image.layer.v1.tar+zstd");
     }
-    compare(&image);
+    compare(image);
 }
 
 /// Many frames in each layer, and skippable ones with a table of contents.

@@ -112,11 +112,14 @@ pub(crate) fn schema2() -> Pushed {
 /// The same layers compressed with zstd.
 ///
 /// They are compressed into a separate layout first: if the registry has the gzip layers, skopeo would reuse those.
-pub(crate) fn zstd() -> Pushed {
-    let layout = folder("zstd").join("layout");
-    let [from, to] = [&layered().layout, &layout].map(|layout| format!("oci:{}:layered", layout.display()));
-    run(skopeo("copy").arg("--dest-compress-format=zstd").args([from, to])).expect(0);
-    push(&layout, "layered", "real/layered:zstd", &["--preserve-digests"])
+pub(crate) fn zstd() -> &'static Pushed {
+    static IMAGE: OnceLock<Pushed> = OnceLock::new();
+    IMAGE.get_or_init(|| {
+        let layout = folder("zstd").join("layout");
+        let [from, to] = [&layered().layout, &layout].map(|layout| format!("oci:{}:layered", layout.display()));
+        run(skopeo("copy").arg("--dest-compress-format=zstd").args([from, to])).expect(0);
+        push(&layout, "layered", "real/layered:zstd", &["--preserve-digests"])
+    })
 }
 
 /// A layer compressed as zstd:chunked. It is a simple one: skopeo 1.9.3 changes the bytes of others when it splits them, so that
