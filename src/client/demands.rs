@@ -95,7 +95,7 @@ impl Client {
         Ok(())
     }
 
-    /// Returns the policy of this machine, and its file. `None` if there is none.
+    /// Returns the policy of this machine, and its file. `None` if this machine has no policy.
     fn policy(&self) -> Result<Option<(Policy, String)>> {
         // Such a build has refused policies before: `check_features`.
         if !cfg!(feature = "policy") {

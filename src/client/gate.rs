@@ -12,7 +12,7 @@ use crate::oci::reference::Reference;
 use crate::progress::Progress;
 use crate::store::Store;
 
-/// A resolved name whose content may be fetched. Only [`Client::admit`] creates one.
+/// A resolved name whose content may be fetched. Only [`Client::admit_resolved`] creates one.
 pub(crate) struct Admitted<'a> {
     resolved: Resolved<'a>,
 }
@@ -31,9 +31,9 @@ impl<'a> Admitted<'a> {
 }
 
 impl Client {
-    /// Admits an image in the store that was asked for by this name: if signatures are demanded ([`Options::verify_key`](crate::Options::verify_key)), the
-    /// store must have those that a pull kept. Sends no request. Fails with
-    /// [`ErrorKind::Mismatch`](crate::ErrorKind::Mismatch) if there is not enough proof.
+    /// Admits an image in the store that was asked for by this name: if signatures are demanded
+    /// ([`Options::verify_key`](crate::Options::verify_key)), the store must have those that a pull kept. Sends no request.
+    /// Fails with [`ErrorKind::Mismatch`](crate::ErrorKind::Mismatch) if there is not enough proof.
     pub fn admit(&self, name: &Reference, image: Image, progress: &dyn Progress) -> Result<AdmittedImage> {
         self.check_features()?;
         self.prove_stored(&image, name, progress).map_err(|e| e.context(image.name()))?;
@@ -47,9 +47,9 @@ impl Client {
         self.prove_loaded(&loaded.image, is_layout, progress).map_err(|e| e.context(loaded.image.name()))
     }
 
-    /// Decides whether this client may fetch what a name resolved to: not without the signatures that it demands, which
-    /// `known` may have already. Layers from the URLs in their manifest only if foreign layers are allowed, because its
-    /// author would choose which servers receive requests (CVE-2020-15157).
+    /// Decides whether this client may fetch what a name resolved to. It may not without the signatures that it demands; if
+    /// the store `known` has them, they are not requested. Layers are fetched from the URLs in their manifest only if foreign
+    /// layers are allowed, because the author of the manifest would choose which servers receive requests (CVE-2020-15157).
     pub(crate) fn admit_resolved<'a>(&self, mut resolved: Resolved<'a>, known: Option<&Store>) -> Result<Admitted<'a>> {
         self.check_features()?;
         self.prove(&mut resolved, known)?;

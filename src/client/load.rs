@@ -19,8 +19,9 @@ pub struct Loaded {
 impl Client {
     /// Loads the images of an archive into `store`: one of `docker save`, or an OCI image layout in a tar, uncompressed or
     /// compressed with gzip or zstd. The archive is read once. Everything is verified as for a pull, and the diff_ids of all
-    /// layers too. If the client demands signatures, the archive or the store must have them. An index is kept, and the image for the client's platform is chosen from it. An image appears once for
-    /// each of its names, and once if it has none. Images get their names after everything in the archive was verified.
+    /// layers too. If the client demands signatures, the archive or the store must have them. An index is kept, and the image
+    /// for the client's platform is chosen from it. An image appears once for each of its names, and once if it has none.
+    /// Images get their names after everything in the archive was verified.
     ///
     /// Fails with [`ErrorKind::Mismatch`](crate::ErrorKind::Mismatch) if content has another digest or diff_id than the
     /// archive says, with [`ErrorKind::Unsafe`](crate::ErrorKind::Unsafe) if it is malformed or exceeds the limits, and with
@@ -63,6 +64,7 @@ impl Client {
             self.admit_loaded(loaded, received.is_layout, progress)?;
         }
         let mut all = Vec::new();
+        // One after the other, because an archive may give two images the same name. The last one keeps it.
         for LoadedImage { entry, image } in received.images {
             store.name_all(&[entry], wait)?;
             all.push(Loaded { image });

@@ -53,8 +53,8 @@ impl Sandbox {
         self
     }
 
-    /// Adds the trees of layers in a store, as [`AdmittedImage::unpack_layered`](crate::AdmittedImage::unpack_layered) makes them. Entries of
-    /// all kinds can be created there.
+    /// Adds the trees of layers in a store, as [`AdmittedImage::unpack_layered`](crate::AdmittedImage::unpack_layered) makes
+    /// them. Entries of all kinds can be created there.
     #[cfg(feature = "manage")]
     pub fn layers(self, store: &Store) -> Self {
         self.add(&store.layers(), FolderUse::Tree)

@@ -36,8 +36,7 @@ pub(super) fn restrict(rights: &Rights) -> Result<(), RulesetError> {
     Ok(())
 }
 
-/// Returns what may be done below a folder. A device that is there may be neither created nor controlled, unless the folder
-/// is for a tree with devices, in which they may be created.
+/// Returns what may be done below a folder. Device nodes may be created only in a tree with devices, and controlled nowhere.
 fn allowed(usage: FolderUse, has_devices: bool) -> BitFlags<AccessFs> {
     let devices = AccessFs::MakeChar | AccessFs::MakeBlock;
     let all = AccessFs::from_write(ABI::V3);

@@ -14,7 +14,7 @@ pub(crate) struct PolicyFile {
     pub(crate) text: Vec<u8>,
 }
 
-/// Reads the policy of this machine, or the one that the caller names. `None` if there is none.
+/// Reads the policy of this machine, or the one that the caller names. `None` if neither exists.
 pub(crate) fn find_policy(given: Option<&Path>) -> Result<Option<PolicyFile>> {
     match given {
         Some(path) => read_named(path).map(Some),

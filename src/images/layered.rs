@@ -50,7 +50,7 @@ pub struct Layered {
 }
 
 impl AdmittedImage {
-    /// Unpacks each layer into a tree of its own in the store, unless it is there already, and fills `target` with links to
+    /// Unpacks each layer into a separate tree in the store, unless the store has it, and fills `target` with links to
     /// the trees. `target` must not exist or be an empty folder; it appears by one rename, complete, or not at all. The trees
     /// are shared between images, and [`Store::prune`](crate::Store::prune) keeps them as long as an image uses them. Needs
     /// no privileges, but mounting does.

@@ -128,7 +128,7 @@ impl Store {
 }
 
 /// Whether an entry has this name, with the digest in it if there is one. An entry whose manifest is missing or damaged still
-/// has the names in its annotations, and the digest of its own descriptor.
+/// has the names in its annotations, and the digest of its descriptor.
 pub(super) fn has_name(store: &Store, entry: &ImageEntry, name: &Reference) -> bool {
     if !may_be_named(entry, name) {
         return false;

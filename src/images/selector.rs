@@ -81,7 +81,7 @@ impl Selector {
 
 impl Store {
     /// Finds the image that a user means. A name means the image for this machine's platform, as with
-    /// [`image`](Self::image). Fails with [`ErrorKind::NotFound`] if there is none, and with [`ErrorKind::Usage`] if several
+    /// [`image`](Self::image). Fails with [`ErrorKind::NotFound`] if no image matches, and with [`ErrorKind::Usage`] if several
     /// IDs begin like this.
     pub fn select(&self, selector: &Selector) -> Result<Image> {
         if let Some(name) = &selector.name {

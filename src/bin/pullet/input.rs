@@ -21,7 +21,7 @@ pub(crate) struct Input {
 }
 
 impl Input {
-    /// Opens a file, or standard input if there is none. Refuses a terminal.
+    /// Opens a file, or standard input if no file is named. Refuses a terminal.
     pub(crate) fn open(path: Option<&OsStr>, cancel: &Cancel) -> Result<Self, Failure> {
         let file = match path {
             // A FIFO blocks until another process opens it for writing.

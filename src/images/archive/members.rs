@@ -43,7 +43,7 @@ pub(super) struct Members {
 /// A member, by its name.
 #[derive(PartialEq)]
 enum Member {
-    /// A small file with a meaning of its own: `manifest.json`, `index.json`, `oci-layout`.
+    /// A small file that the format defines by its name: `manifest.json`, `index.json`, `oci-layout`.
     Document(Vec<u8>),
     /// Any other file, which may be a blob.
     Blob(Digest),

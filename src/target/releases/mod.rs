@@ -172,7 +172,7 @@ impl Releases {
         self.folder.target(&self.parent, &self.name)
     }
 
-    /// The number of the release at the target. A tree that is none becomes one, without a source.
+    /// The number of the release at the target. A tree that something else made becomes a release without a source.
     fn current_or_adopted(&self) -> Result<Option<u64>> {
         let at = self.at()?;
         let slots = self.folder.slots()?;
