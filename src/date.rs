@@ -1,5 +1,7 @@
-//! Civil dates: RFC 3339 and HTTP dates, to and from seconds since the Unix epoch. Reads no clock and knows no time
-//! zones beyond a numeric offset.
+//! Civil dates: RFC 3339 and HTTP dates, to and from seconds since the Unix epoch; and durations as people write them. Reads
+//! no clock and knows no time zones beyond a numeric offset.
+
+use std::time::Duration;
 
 const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 /// Days from 0000-03-01 to 1970-01-01.
@@ -46,6 +48,28 @@ pub fn parse_rfc_3339(text: &str) -> Option<i64> {
         _ => return None,
     };
     Some(time.seconds()? - offset_minutes * 60)
+}
+
+/// Parses a duration: seconds, or a number of another unit with its suffix `s`, `m` or `h`. Takes no less than one second, and
+/// no more than 32 bits of seconds, because an `Instant` overflows if a larger number is added to it.
+///
+/// ```
+/// # use std::time::Duration;
+/// assert_eq!(pullet::parse_duration("5m"), Some(Duration::from_secs(300)));
+/// ```
+pub fn parse_duration(text: &str) -> Option<Duration> {
+    let digits = text.strip_suffix(['s', 'm', 'h']).unwrap_or(text);
+    let unit = match text.as_bytes().last() {
+        Some(b'm') => 60,
+        Some(b'h') => 3600,
+        _ => 1,
+    };
+    // `parse` would also accept a plus sign.
+    if !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let seconds = digits.parse::<u32>().ok()?.checked_mul(unit)?;
+    (seconds > 0).then(|| Duration::from_secs(seconds.into()))
 }
 
 /// Parses an HTTP date, such as `Sun, 06 Nov 1994 08:49:37 GMT`, to seconds since the epoch. Ignores the name of the

@@ -117,15 +117,15 @@ pub use client::Loaded;
 pub use client::{
     Artifact, ArtifactFile, Client, Configuration, Options, Pulled, RawDocument, Resolved, Sandbox, Streamed,
 };
-pub use date::{GO_ZERO_TIME, format_rfc_3339, parse_rfc_3339};
+pub use date::{GO_ZERO_TIME, format_rfc_3339, parse_duration, parse_rfc_3339};
 pub use digest::Digest;
 pub use error::{Error, ErrorKind, Result};
 pub use escape::Escaped;
 pub use images::{AdmittedImage, Image, PruneOptions, RemoveOptions, Removed, Selector, UnpackOptions};
 #[cfg(feature = "manage")]
-pub use images::{ArchiveFormat, ImportOptions, Layered, SaveOptions};
-#[cfg(feature = "manage")]
-pub use images::{Change, ChangeKind, FileType, ListedFile, ReadOptions};
+pub use images::{
+    ArchiveFormat, Change, ChangeKind, FileType, ImportOptions, Layered, ListedFile, ReadOptions, SaveOptions,
+};
 pub use limits::Limits;
 pub use oci::credentials::Credentials;
 pub use oci::descriptor::Descriptor;

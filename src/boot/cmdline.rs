@@ -8,14 +8,15 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::advice::Advice;
+use crate::date::parse_duration;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::read_capped;
 
 /// Maximum size of the command line in bytes; kernels for common machines have at most 4 KiB.
 const LINE_LIMIT: usize = 64 << 10;
-/// The default of `pullet.wait` in seconds.
-const WAIT: u32 = 60;
+/// The default of `pullet.wait`.
+const WAIT: Duration = Duration::from_secs(60);
 /// The parameters that begin with `pullet.`.
 const KNOWN: [&str; 8] = [
     "pullet.image",
@@ -109,7 +110,7 @@ impl Parameters {
             policy: value_of(line, "pullet.policy")?.map(PathBuf::from),
             root,
             overlay,
-            wait: Duration::from_secs(wait.into()),
+            wait,
             init: parse_init(line)?,
         })
     }
@@ -160,20 +161,9 @@ fn parse_tmpfs(name: &str, text: &str) -> Result<Option<Tmpfs>> {
     Err(malformed(&format!("{name}={text}: \"{size}\" is not a size such as 64m or 50%")))
 }
 
-/// Returns seconds, at least one. The number may be of another unit, with its suffix `s`, `m` or `h`.
-fn parse_wait(text: &str) -> Result<u32> {
-    let digits = text.strip_suffix(['s', 'm', 'h']).unwrap_or(text);
-    let unit = match text.as_bytes().last() {
-        Some(b'm') => 60,
-        Some(b'h') => 3600,
-        _ => 1,
-    };
-    let is_number = digits.bytes().all(|b| b.is_ascii_digit());
-    // 32 bits, because an `Instant` overflows if a larger number is added to it.
-    match digits.parse::<u32>().ok().and_then(|count| count.checked_mul(unit)) {
-        Some(seconds) if seconds > 0 && is_number => Ok(seconds),
-        _ => Err(malformed(&format!("pullet.wait={text} is not a time such as 30, 30s, 5m or 1h"))),
-    }
+fn parse_wait(text: &str) -> Result<Duration> {
+    let error = || malformed(&format!("pullet.wait={text} is not a time such as 30, 30s, 5m or 1h"));
+    parse_duration(text).ok_or_else(error)
 }
 
 /// The program is printed as one word for a shell, so its path must have no spaces or control characters.
@@ -360,7 +350,7 @@ mod tests {
     fn parses_waits_with_their_units() {
         for (text, seconds) in [("1", 1), ("30", 30), ("30s", 30), ("5m", 300), ("1h", 3600), ("4294967295s", u32::MAX)]
         {
-            assert_eq!(parse_wait(text).ok(), Some(seconds), "{text}");
+            assert_eq!(parse_wait(text).ok(), Some(Duration::from_secs(seconds.into())), "{text}");
         }
     }
 

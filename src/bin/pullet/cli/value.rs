@@ -57,20 +57,7 @@ impl Value<'_> {
 
     /// A number of seconds, or of another unit with its suffix `s`, `m` or `h`. At least one second.
     pub(crate) fn duration(&self) -> Result<Duration, Failure> {
-        let text = self.text()?;
-        let (digits, unit) = match text.as_bytes().last() {
-            Some(b's') => (text.trim_end_matches('s'), 1),
-            Some(b'm') => (text.trim_end_matches('m'), 60),
-            Some(b'h') => (text.trim_end_matches('h'), 3600),
-            _ => (text, 1),
-        };
-        // 32 bits, because an `Instant` overflows if a larger number is added to it.
-        let seconds = digits.parse::<u32>().ok().and_then(|count| count.checked_mul(unit)).filter(|count| *count > 0);
-        let is_number = text.len() - digits.len() <= 1 && digits.bytes().all(|b| b.is_ascii_digit());
-        let seconds = seconds.filter(|_| is_number);
-        seconds
-            .map(|seconds| Duration::from_secs(seconds.into()))
-            .ok_or_else(|| self.invalid("a time such as 30, 30s, 5m or 1h"))
+        pullet::parse_duration(self.text()?).ok_or_else(|| self.invalid("a time such as 30, 30s, 5m or 1h"))
     }
 
     /// A number of bytes, at least one. The suffixes `k`, `m`, `g` and `t` are powers of 1024, as with curl.
