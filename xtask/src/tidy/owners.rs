@@ -39,9 +39,9 @@ const OWNERS: &[Owner] = &[
     standard("std::env::consts", &["src/oci/platform.rs"]),
     // It panics after 2038 on 32-bit musl.
     standard("std::time::SystemTime", &[]),
-    standard("std::thread", &["src/workers.rs"]),
+    standard("std::thread", &["src/workers/mod.rs"]),
     standard("std::thread::available_parallelism", &["src/bin/pullet/cli/value.rs"]),
-    standard("thread", &["src/workers.rs"]),
+    standard("thread", &["src/workers/mod.rs"]),
 ];
 
 /// HTTP.
@@ -136,7 +136,7 @@ mod tests {
         check("src/registry/http/client.rs", "use ureq::{Agent, unversioned::transport::Connector};", &[]);
         check("src/registry/tls/connector.rs", "use ureq::unversioned::transport::Connector; use rustls::A;", &[]);
         check("src/store/lock.rs", "fn a() { rustix::fs::flock() }", &[]);
-        check("src/workers.rs", "use std::thread; fn f() { thread::scope(g) }", &[]);
+        check("src/workers/mod.rs", "use std::thread; fn f() { thread::scope(g) }", &[]);
         check("src/pull.rs", "#[cfg(test)]\nmod tests {\n    use sha2::A;\n}\n", &[]);
         check("tests/it/main.rs", "use sha2::A; use std::thread;", &[]);
     }
@@ -157,7 +157,7 @@ mod tests {
             "use webpki::A;",
             &["src/registry/tls/connector.rs:1: webpki belongs to no file"],
         );
-        check("src/pull.rs", "use std::{io, thread};", &["src/pull.rs:1: std::thread belongs to src/workers.rs"]);
+        check("src/pull.rs", "use std::{io, thread};", &["src/pull.rs:1: std::thread belongs to src/workers/mod.rs"]);
         check(
             "src/pull.rs",
             "fn a() { std::env::var(x) }",
