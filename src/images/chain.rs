@@ -4,7 +4,11 @@
 
 use std::collections::HashSet;
 
+#[cfg(feature = "manage")]
+use crate::cancel::Cancel;
 use crate::digest::Digest;
+#[cfg(feature = "manage")]
+use crate::error::Result;
 use crate::limits::Limits;
 use crate::oci::config::ImageConfig;
 use crate::oci::descriptor::Descriptor;
@@ -12,6 +16,8 @@ use crate::oci::document::Document;
 use crate::oci::manifest::Manifest;
 use crate::oci::schema1::{self, Schema1};
 use crate::store::Store;
+#[cfg(feature = "manage")]
+use crate::store::linked_blobs;
 
 /// Returns true if `digest` leads to `manifest`, whose content is `parsed`. A missing or damaged document on the way means
 /// false.
@@ -70,4 +76,35 @@ pub(super) fn read_document(store: &Store, digest: &Digest, limits: &Limits) -> 
     let size = store.size(digest).ok()??;
     let descriptor = Descriptor { media_type: String::new(), digest: *digest, size };
     store.document(&descriptor, limits.document).ok()
+}
+
+/// Lists the document with this digest and the indexes below it, as deep as the limit allows. Each is read and listed once,
+/// however often the indexes name it. `read` returns a verified document, and `None` for one to leave out.
+#[cfg(feature = "manage")]
+pub(super) fn documents_below(
+    digest: &Digest,
+    limits: &Limits,
+    cancel: &Cancel,
+    read: &dyn Fn(&Digest) -> Result<Option<Vec<u8>>>,
+) -> Result<Vec<Descriptor>> {
+    let mut found = Vec::new();
+    let mut seen = HashSet::new();
+    let mut level = vec![*digest];
+    for depth in 0..=limits.index_depth {
+        let mut next = Vec::new();
+        for digest in level {
+            cancel.check()?;
+            if !seen.insert(digest) {
+                continue;
+            }
+            let Some(bytes) = read(&digest)? else { continue };
+            let manifests = linked_blobs(&bytes).and_then(|links| links.manifests);
+            if manifests.is_some() || depth == 0 {
+                found.push(Descriptor { media_type: String::new(), digest, size: bytes.len() as u64 });
+                next.extend(manifests.unwrap_or_default());
+            }
+        }
+        level = next;
+    }
+    Ok(found)
 }

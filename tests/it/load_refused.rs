@@ -3,10 +3,10 @@
 use kit::archive::{Entry, archive, dir, file, symlink};
 use kit::digest::sha256;
 use kit::home::Home;
-use kit::image::{Image, Layer, OCI_INDEX, gzip, index};
+use kit::image::{Image, Layer, OCI_INDEX, architecture, gzip, index};
 use serde_json::{Value, json};
 
-use super::load::{NAME, count_blobs, docker, hex, image, layer_name, load, oci};
+use super::load::{NAME, blobs, count_blobs, docker, hex, image, layer_name, layout, load, oci};
 
 #[track_caller]
 fn refuses(case: &str, tar: &[u8], code: i32) {
@@ -150,4 +150,26 @@ fn limits_hold_while_loading() {
     let many: Vec<Entry> = (0..20_001).map(|n| dir(n.to_string())).collect();
     refuses("20,001 members", &archive(&many), 11);
     assert_eq!((home.index().len(), count_blobs(&home)), (0, 0));
+}
+
+/// Followed along every path, these indexes would take a thousand million reads.
+#[test]
+fn indexes_that_name_each_other_many_times_are_read_once() {
+    let image = image(false);
+    let mut document = image.manifest_bytes();
+    let mut indexes = Vec::new();
+    for _ in 0..4 {
+        let entry = json!({ "digest": sha256(&document), "size": document.len() });
+        document = index(&vec![entry; 1000]).to_string().into_bytes();
+        indexes.push(document.clone());
+    }
+    let mut entry = image.entry(&format!("linux/{}", architecture()));
+    entry["annotations"] = json!({ NAME: "app:1", "pullet.source.digest": sha256(&document) });
+    let blobs = [blobs(&image), indexes].concat();
+    let tar = archive(&layout(&[entry], &blobs.iter().map(Vec::as_slice).collect::<Vec<_>>()));
+    let home = Home::new();
+    load(&home, &tar).exits(0);
+    // Two layers, config, manifest and the indexes.
+    assert_eq!(count_blobs(&home), 8);
+    home.run(&["save", "--format", "oci-archive", "-o", &home.arg("saved.tar"), "app:1"]).exits(0);
 }

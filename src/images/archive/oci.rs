@@ -9,6 +9,7 @@ use super::reader::{ArchiveReader, LoadedImage, ReceivedImages};
 use crate::advice::Advice;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
+use crate::images::chain::documents_below;
 use crate::images::choice::{Chosen, ChosenContent, DocumentSource, SourceDocument, StoredDocument, choose};
 use crate::images::layers::image_layers;
 use crate::layer::Decoder;
@@ -19,7 +20,7 @@ use crate::oci::document::Document;
 use crate::oci::manifest::Manifest;
 use crate::oci::media_type::{Compression, OCI_MANIFEST};
 use crate::oci::reference::Reference;
-use crate::store::{Arrival, ForeignEntry, ImageEntry, foreign_entries, linked_blobs};
+use crate::store::{ForeignEntry, ImageEntry, foreign_entries, linked_blobs};
 use crate::verify::{Size, Verified};
 
 const BUFFER: usize = 64 << 10;
@@ -166,7 +167,10 @@ impl Loader<'_> {
         store.put(&found.descriptor, &found.bytes, wait)?;
         // What the index of our own archives claims is proven with these documents. Without them it is dropped.
         for claimed in [entry.resolved, entry.source] {
-            self.commit_chain(&claimed, self.reader.limits.index_depth)?;
+            let read = |digest: &Digest| self.document(digest);
+            for document in documents_below(&claimed, self.reader.limits, self.reader.cancel, &read)? {
+                self.members.commit(&document.digest)?;
+            }
         }
         if found.descriptor.media_type == OCI_MANIFEST {
             return Ok(found.descriptor.clone());
@@ -176,27 +180,13 @@ impl Loader<'_> {
         Ok(descriptor)
     }
 
-    /// Commits a document, and the indexes below it that the archive has.
-    fn commit_chain(&mut self, digest: &Digest, depth: usize) -> Result<()> {
-        let Some(arrival) = self.members.blob(digest) else { return Ok(()) };
-        if arrival.descriptor().size > self.reader.limits.document as u64 {
-            return Ok(());
+    /// Reads a document of the archive; `None` if the archive lacks it, or it is too large for one.
+    fn document(&self, digest: &Digest) -> Result<Option<Vec<u8>>> {
+        let limit = self.reader.limits.document;
+        match self.members.blob(digest) {
+            Some(arrival) if arrival.descriptor().size <= limit as u64 => arrival.document(limit).map(Some),
+            _ => Ok(None),
         }
-        let bytes = arrival.document(self.reader.limits.document)?;
-        self.members.commit(digest)?;
-        let children = linked_blobs(&bytes).and_then(|links| links.manifests).unwrap_or_default();
-        for child in children {
-            let is_index = |arrival: &Arrival| {
-                arrival.descriptor().size <= self.reader.limits.document as u64
-                    && arrival
-                        .document(self.reader.limits.document)
-                        .is_ok_and(|bytes| linked_blobs(&bytes).is_some_and(|links| links.manifests.is_some()))
-            };
-            if depth > 0 && self.members.blob(&child).is_some_and(is_index) {
-                self.commit_chain(&child, depth - 1)?;
-            }
-        }
-        Ok(())
     }
 
     /// Commits what is attached to one of the images: signatures and attestations. `None` for any other document.

@@ -10,7 +10,7 @@ use crate::cancel::Cancel;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::images::assembly::explain;
-use crate::images::chain::read_document;
+use crate::images::chain::{documents_below, read_document};
 use crate::images::image::Image;
 use crate::images::layers::{ImageLayer, image_layers};
 use crate::images::selector::Selector;
@@ -258,28 +258,13 @@ impl Source<'_> {
             platform: image.platform().clone(),
         }));
         for claimed in [image.digest(), &source] {
-            self.plan_documents(claimed, self.limits.index_depth, plan)?;
+            let read = |digest: &Digest| Ok(read_document(self.store, digest, &self.limits));
+            documents_below(claimed, &self.limits, self.cancel, &read)?.iter().for_each(|document| plan.add(document));
         }
         plan.add(manifest);
         plan.add(&image.manifest().config);
         image.manifest().layers.iter().for_each(|layer| plan.add(&layer.blob));
         self.plan_signatures(&[*image.digest(), manifest.digest, source], plan)
-    }
-
-    /// Adds a document, and the indexes below it that the store has.
-    fn plan_documents(&self, digest: &Digest, depth: usize, plan: &mut Plan) -> Result<()> {
-        self.cancel.check()?;
-        let Some(bytes) = read_document(self.store, digest, &self.limits) else { return Ok(()) };
-        let children = linked_blobs(&bytes).and_then(|links| links.manifests).unwrap_or_default();
-        plan.add(&Descriptor { media_type: String::new(), digest: *digest, size: bytes.len() as u64 });
-        for child in children {
-            let bytes = read_document(self.store, &child, &self.limits);
-            let is_index = bytes.and_then(|bytes| linked_blobs(&bytes)).is_some_and(|links| links.manifests.is_some());
-            if is_index && depth > 0 {
-                self.plan_documents(&child, depth - 1, plan)?;
-            }
-        }
-        Ok(())
     }
 
     /// Adds the signatures in the store of documents with these digests.
