@@ -129,8 +129,8 @@ impl Bench {
     /// True if the test notices the mutation.
     fn try_out(&self, mutation: &Mutation) -> Result<bool> {
         let changed = self.tree.change(mutation)?;
-        let binary = self.tree.build()?;
-        let outcome = self.check(mutation.noticed_by, &binary);
+        let outcome = self.tree.build().and_then(|binary| self.check(mutation.noticed_by, &binary));
+        // Also if it does not build, because the next mutation would not build either.
         changed.restore()?;
         Ok(outcome?.is_err())
     }
