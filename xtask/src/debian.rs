@@ -3,24 +3,13 @@
 use crate::Result;
 use crate::shell::{self, find};
 
-/// The programs that the tests need, each with its package.
-pub const FOR_TESTS: &[(&str, &str)] = &[
-    ("debootstrap", "debootstrap"),
-    ("docker-registry", "docker-registry"),
-    ("nginx", "nginx-light"),
+/// The programs that the checks around the tests need, each with its package. The tests themselves need more: [`kit::debian::PACKAGES`].
+const FOR_CHECKS: &[(&str, &str)] = &[
     ("ip", "iproute2"),
     ("mkfs.ext4", "e2fsprogs"),
-    ("mount", "mount"),
-    ("runc", "runc"),
-    ("script", "bsdutils"),
     ("setcap", "libcap2-bin"),
-    ("setfattr", "attr"),
     ("shellcheck", "shellcheck"),
-    ("skopeo", "skopeo"),
-    ("strace", "strace"),
     ("time", "time"),
-    ("umoci", "umoci"),
-    ("zstd", "zstd"),
 ];
 
 /// The registry for the tasks that pull.
@@ -31,6 +20,11 @@ pub fn need(programs: &[(&str, &str)]) -> Result {
     install(&missing(programs))?;
     let missing = missing(programs);
     if missing.is_empty() { Ok(()) } else { Err(format!("still missing after installation: {}", missing.join(", "))) }
+}
+
+/// Makes sure that all programs are installed that the tests need.
+pub fn need_for_tests() -> Result {
+    need(&[kit::debian::PACKAGES, FOR_CHECKS].concat())
 }
 
 /// Makes sure that packages are installed.

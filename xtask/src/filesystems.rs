@@ -50,8 +50,7 @@ pub fn run() -> Result {
     if !debian::is_root()? {
         return Err("only root can mount file systems".into());
     }
-    debian::need(debian::FOR_TESTS)?;
-    debian::need(&[("mkfs.ext4", "e2fsprogs"), ("setpriv", "util-linux")])?;
+    debian::need_for_tests()?;
     let build = ["test", "--quiet", "--all-features", "--test", "it", "--no-run", "--message-format=json"];
     let tests = cargo::executable(&shell::read(&mut cargo::command(&build))?, "it-")?;
     let folder = disk::Temporary::new(std::env::temp_dir().join(format!("pullet-filesystems-{}", std::process::id())))?;

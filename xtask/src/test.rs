@@ -26,7 +26,7 @@ const STEPS: &[Step] = &[
 ];
 
 pub fn run() -> Result {
-    debian::need(debian::FOR_TESTS)?;
+    debian::need_for_tests()?;
     let start = Instant::now();
     for (index, step) in STEPS.iter().enumerate() {
         println!("{}", show::bold(format!("[{}/{}] {}", index + 1, STEPS.len(), step.name)));

@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// The programs that tests run, and the packages that have them.
-const PACKAGES: [(&str, &str); 21] = [
+pub const PACKAGES: &[(&str, &str)] = &[
     ("cp", "coreutils"),
     ("debootstrap", "debootstrap"),
     ("docker-registry", "docker-registry"),
@@ -29,6 +29,7 @@ const PACKAGES: [(&str, &str); 21] = [
     ("setpriv", "util-linux"),
     ("sh", "dash"),
     ("skopeo", "skopeo"),
+    ("strace", "strace"),
     ("tar", "tar"),
     ("umoci", "umoci"),
     ("umount", "mount"),

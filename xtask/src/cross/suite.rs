@@ -75,7 +75,7 @@ const LATER: &str = "/usr/bin/env DONT_FAKE_MONOTONIC=1 NO_FAKE_STAT=1 faketime 
 const DATED: &str = "tls::";
 
 pub fn run(target: &Target, flavour: &Flavour, binary: &Path) -> Result {
-    debian::need(debian::FOR_TESTS)?;
+    debian::need_for_tests()?;
     println!("{}", show::bold(format!("tests with {}", cargo::shown(binary))));
     if flavour.features == ["cli"] {
         drive(target, binary, "", &["--no-default-features", "--features=cli", "--test", "without", "--"])?;

@@ -34,7 +34,7 @@ exec \"$@\"";
 
 pub fn run(words: &[&str]) -> Result {
     let chosen = choose(words)?;
-    debian::need(debian::FOR_TESTS)?;
+    debian::need_for_tests()?;
     let start = Instant::now();
     let bench = Bench::new()?;
     bench.check_unchanged(&chosen)?;
