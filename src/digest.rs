@@ -60,7 +60,7 @@ impl Digest {
     /// A hasher of this digest's algorithm.
     pub(crate) fn hasher(&self) -> Hasher {
         match self.0 {
-            Value::Sha256(_) => Hasher::Sha256(sha2::Sha256::new()),
+            Value::Sha256(_) => Hasher::sha256(),
             Value::Sha512(_) => Hasher::Sha512(sha2::Sha512::new()),
         }
     }
@@ -81,6 +81,10 @@ pub(crate) enum Hasher {
 }
 
 impl Hasher {
+    pub(crate) fn sha256() -> Self {
+        Self::Sha256(sha2::Sha256::new())
+    }
+
     pub(crate) fn update(&mut self, bytes: &[u8]) {
         match self {
             Self::Sha256(hasher) => hasher.update(bytes),

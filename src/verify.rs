@@ -50,7 +50,7 @@ impl VerifyState {
     /// The state before the first byte of content whose digest is unknown. The proof will be for its sha256.
     #[cfg(feature = "manage")]
     pub(crate) fn unknown(size: Size) -> Self {
-        Self { hasher: Digest::sha256(b"").hasher(), expected: None, size, count: 0, ended: false }
+        Self { hasher: Hasher::sha256(), expected: None, size, count: 0, ended: false }
     }
 
     /// The number of bytes that were read so far.

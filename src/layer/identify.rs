@@ -7,7 +7,7 @@ use super::decoder::Decoder;
 use super::records::malformed;
 use crate::advice::Limit;
 use crate::cancel::Cancel;
-use crate::digest::Digest;
+use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Result};
 use crate::limits::Limits;
 use crate::oci::media_type::Compression;
@@ -57,7 +57,7 @@ pub(crate) fn identify(
     let Sniffed { compression, mut stream } = sniff(blob)?;
     let blob: &mut (dyn Read + Send) = &mut stream;
     let mut decoder = Decoder::new(blob, compression, limits, cancel)?;
-    let mut hasher = Digest::sha256(b"").hasher();
+    let mut hasher = Hasher::sha256();
     let mut buffer = vec![0; BUFFER];
     let mut size = 0;
     loop {

@@ -6,7 +6,7 @@ use super::options::ReadOptions;
 use super::table::NONE;
 use super::tree::{Attributes, NodeKind, ROOT};
 use super::view::{Content, View, copy_content, entry_name};
-use crate::digest::{Digest, Hasher};
+use crate::digest::Hasher;
 use crate::error::{Error, ErrorKind, Result};
 use crate::images::image::Image;
 use crate::layer::{EntryKind, TarEntry};
@@ -239,7 +239,7 @@ fn read_fingerprints(view: &View<'_>, wanted: &[bool], take: &mut Take<'_>) -> R
     let mut kept = Vec::new();
     view.visit(&view.select(&is_wanted)?, &mut |Content { nodes, entry, archive }| {
         let name = entry_name(&entry)?;
-        let mut hasher = Digest::sha256(b"").hasher();
+        let mut hasher = Hasher::sha256();
         copy_content(&entry, archive, &mut |bytes| {
             hasher.update(bytes);
             Ok(())
@@ -296,7 +296,7 @@ fn fingerprint_of_entry(entry: &TarEntry, content: Hasher) -> Fingerprint {
 }
 
 fn fingerprint_of_directory(attributes: &Attributes) -> Fingerprint {
-    let mut hasher = Digest::sha256(b"").hasher();
+    let mut hasher = Hasher::sha256();
     for number in [attributes.mode, attributes.uid, attributes.gid] {
         hasher.update(&number.to_le_bytes());
     }
