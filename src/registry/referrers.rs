@@ -23,23 +23,23 @@ impl Repository<'_> {
         self.send_to(endpoint, |session| session.manifest(tag))
     }
 
-    /// Passes the pages of the list of referrers of `digest` to `add`, from one endpoint. Returns false if the endpoint does
-    /// not have this part of the API.
-    pub(crate) fn referrers_at(&mut self, endpoint: usize, digest: &Digest, add: &mut AddPage<'_>) -> Result<bool> {
+    /// Passes the pages of the list of referrers of `digest` to `add`, from one endpoint: none if the endpoint does not have
+    /// this part of the API.
+    pub(crate) fn referrers_at(&mut self, endpoint: usize, digest: &Digest, add: &mut AddPage<'_>) -> Result<()> {
         self.send_to(endpoint, |session| session.referrers(digest, add))
     }
 }
 
 impl Session<'_> {
     /// The list is not filtered, because not all registries filter, and the types in it are often wrong.
-    fn referrers(&mut self, digest: &Digest, add: &mut AddPage<'_>) -> Result<bool> {
+    fn referrers(&mut self, digest: &Digest, add: &mut AddPage<'_>) -> Result<()> {
         let limit = self.connections.config.limits.document;
         let mut next = Some(self.repository_path(&format!("referrers/{digest}")));
         let mut pages = 0;
         while let Some(target) = next {
             let Some(response) = self.get_if_supported(&target)? else {
                 if pages == 0 {
-                    return Ok(false);
+                    return Ok(());
                 }
                 return Err(Error::new(ErrorKind::Network, "a page of the list of referrers is missing"));
             };
@@ -51,7 +51,7 @@ impl Session<'_> {
                 return Err(Limits::exceeded("pages of a list of referrers", PAGES));
             }
         }
-        Ok(true)
+        Ok(())
     }
 
     /// `None` if the server says that it does not have this part of the API. Which status it uses differs: GHCR has 404, ECR
