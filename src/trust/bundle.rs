@@ -102,8 +102,7 @@ pub(super) fn parse_statement(payload: &[u8], subject: &Digest) -> Result<Signed
     let found = find_subject(&statement, subject).map_err(Refusal::Malformed)?;
     let mut signed = Signed::default();
     if found.contains_key("annotations") {
-        let annotations = object(found, "annotations").map_err(Refusal::Malformed)?;
-        signed.annotations.extend(strings(annotations).map(|(key, value)| (key.to_owned(), value.to_owned())));
+        signed.annotations = strings(object(found, "annotations").map_err(Refusal::Malformed)?);
     }
     signed.identity = signed.annotations.get(IDENTITY).cloned();
     Ok(signed)

@@ -1,6 +1,8 @@
 //! Typed access to the members of a strict JSON object. A missing member and a member of another type are different errors,
 //! and neither is ever taken for a default.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value};
 
 /// A JSON object.
@@ -36,8 +38,8 @@ pub(super) fn exactly(members: &Members, names: &[&str]) -> Result<(), String> {
 }
 
 /// The members whose values are strings.
-pub(super) fn strings(members: &Members) -> impl Iterator<Item = (&str, &str)> {
-    members.iter().filter_map(|(name, value)| Some((name.as_str(), value.as_str()?)))
+pub(super) fn strings(members: &Members) -> BTreeMap<String, String> {
+    members.iter().filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned()))).collect()
 }
 
 fn required<'a>(members: &'a Members, name: &str) -> Result<&'a Value, String> {

@@ -1,6 +1,8 @@
 //! The payload of a simple signature (containers-signature(5), and cosign's SIGNATURE_SPEC.md): which manifest is signed,
 //! and under which name. Parsed only after the signature over its bytes is proven.
 
+use serde_json::Value;
+
 use super::encoding::parse_object;
 use super::members::{exactly, object, string, strings};
 use super::signed::Signed;
@@ -34,19 +36,17 @@ pub(super) fn parse(payload: &[u8], subject: &Digest) -> Result<Signed, String> 
         return Err(format!("it signs {digest}"));
     }
     let mut signed = Signed { identity: Some(name.to_owned()), ..Signed::default() };
-    match members.get("optional") {
-        Some(serde_json::Value::Null) => {}
-        _ => {
-            let optional = object(&members, "optional")?;
-            if optional.get("timestamp").is_some_and(|timestamp| !timestamp.is_i64()) {
-                return Err("member \"timestamp\" is not an integer".to_owned());
-            }
-            if optional.get("creator").is_some_and(|creator| !creator.is_string()) {
-                return Err("member \"creator\" is not a string".to_owned());
-            }
-            signed.annotations.extend(strings(optional).map(|(key, value)| (key.to_owned(), value.to_owned())));
-        }
+    if members.get("optional").is_some_and(Value::is_null) {
+        return Ok(signed);
     }
+    let optional = object(&members, "optional")?;
+    if optional.get("timestamp").is_some_and(|timestamp| !timestamp.is_i64()) {
+        return Err("member \"timestamp\" is not an integer".to_owned());
+    }
+    if optional.get("creator").is_some_and(|creator| !creator.is_string()) {
+        return Err("member \"creator\" is not a string".to_owned());
+    }
+    signed.annotations = strings(optional);
     Ok(signed)
 }
 
