@@ -1,11 +1,14 @@
-//! Entry points for the fuzz targets: keys, payloads, bundles, statements, manifests and lists of referrers.
+//! Entry points for the fuzz targets: keys, payloads, bundles, statements, manifests, lists of referrers and policies.
 
 use super::bundle::{Envelope, parse_statement};
+use super::identity::IdentityDemand;
 use super::key::PublicKey;
 use super::manifest::{Referrers, SignatureManifest};
 use super::payload;
+use super::policy::{Policy, Requirement};
 use super::signature::{Candidate, prove};
 use crate::digest::Digest;
+use crate::oci::reference::Reference;
 
 /// Parses a key file. Returns its fingerprint.
 pub fn key_file(pem: &[u8]) -> Option<String> {
@@ -43,4 +46,19 @@ pub fn signature_manifest(bytes: &[u8]) -> Option<usize> {
 pub fn referrers(bytes: &[u8]) -> Option<usize> {
     let mut referrers = Referrers::default();
     referrers.add_page(bytes).ok().map(|()| referrers.candidates.len())
+}
+
+/// Parses a policy, and returns the requirements for a name. Every name has one.
+pub fn policy_rule(text: &[u8], name: &Reference) -> Result<Vec<String>, String> {
+    let policy = Policy::parse(text)?;
+    let rule = policy.rule_for(name);
+    assert!(!rule.requirements.is_empty(), "{}", rule.place);
+    for requirement in rule.requirements {
+        if let Requirement::Signed(signed) = requirement {
+            assert!(!signed.keys.is_empty());
+            let demand = IdentityDemand { kind: signed.identity.clone(), intended: Some(name.clone()) };
+            let _ = demand.objection(Some(&name.to_string()));
+        }
+    }
+    Ok(rule.requirements.iter().map(Requirement::word).collect())
 }

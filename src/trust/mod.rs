@@ -22,12 +22,12 @@ mod verification;
 
 pub(crate) use self::bundle::BUNDLE_LIMIT;
 #[cfg(fuzzing)]
-pub use self::fuzzing::{bundle_outline, key_der, key_file, referrers, signature_manifest, signed_content};
+pub use self::fuzzing::{
+    bundle_outline, key_der, key_file, policy_rule, referrers, signature_manifest, signed_content,
+};
 pub(crate) use self::identity::IdentityDemand;
 pub(crate) use self::manifest::{Referrer, Referrers, SignatureForm, SignatureLayer, SignatureManifest};
 pub(crate) use self::payload::PAYLOAD_LIMIT;
-#[cfg(fuzzing)]
-pub use self::policy::policy_rule;
 pub(crate) use self::policy::{KeySource, Policy, Requirement, SignedRequirement, Transport};
 pub(crate) use self::signature::{Candidate, ProvenSignature, may_be_prehashed, prove};
 pub(crate) use self::signed::Refusal;

@@ -8,8 +8,6 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use super::encoding::{decode_base64, parse_object};
-#[cfg(fuzzing)]
-use super::identity::IdentityDemand;
 use super::identity::IdentityMatch;
 use super::members::{Members, exactly, list, object, string};
 use crate::oci::reference::Reference;
@@ -239,27 +237,28 @@ fn parse_sigstore_signed(members: &Members) -> Result<Requirement, String> {
     let others = ["type", "fulcio", "pki", "signedIdentity"];
     allow_only(members, &[&KEYS[..], &REKOR, &others].concat())?;
     let identity = parse_identity(members)?;
-    let given = |names: &[&'static str]| names.iter().find(|name| members.contains_key(**name)).copied();
-    let sources = KEYS.iter().chain(&["fulcio", "pki"]).filter(|name| members.contains_key(**name)).count();
+    let is_given = |name: &&str| members.contains_key(*name);
+    let sources = KEYS.into_iter().chain(["fulcio", "pki"]).filter(is_given).count();
     if sources != 1 {
         return Err(format!("it has {sources} of {}, fulcio and pki, and must have one", KEYS.join(", ")));
     }
-    let has_log = given(&REKOR).is_some();
+    let has_log = REKOR.iter().any(is_given);
     if has_log {
         parse_key_sources(members, "rekorPublicKey")?;
     }
-    for (name, needs_log) in [("fulcio", true), ("pki", false)] {
-        if members.contains_key(name) {
-            object(members, name)?;
-            if needs_log != has_log {
-                return Err(format!("{name} must {} a rekorPublicKey", if needs_log { "have" } else { "not have" }));
-            }
-            return Ok(Requirement::Unsupported(if needs_log {
-                "sigstoreSigned with fulcio"
-            } else {
-                "sigstoreSigned with pki"
-            }));
+    if is_given(&"fulcio") {
+        object(members, "fulcio")?;
+        if !has_log {
+            return Err("fulcio must have a rekorPublicKey".to_owned());
         }
+        return Ok(Requirement::Unsupported("sigstoreSigned with fulcio"));
+    }
+    if is_given(&"pki") {
+        object(members, "pki")?;
+        if has_log {
+            return Err("pki must not have a rekorPublicKey".to_owned());
+        }
+        return Ok(Requirement::Unsupported("sigstoreSigned with pki"));
     }
     let keys = parse_key_sources(members, "key")?;
     if has_log {
@@ -310,22 +309,6 @@ fn allow_only(members: &Members, names: &[&str]) -> Result<(), String> {
         Some(unknown) => Err(format!("member \"{unknown}\" is unknown")),
         None => Ok(()),
     }
-}
-
-/// Entry point for the fuzz target: parses a policy, and returns the requirements for a name. Every name has one.
-#[cfg(fuzzing)]
-pub fn policy_rule(text: &[u8], name: &Reference) -> Result<Vec<String>, String> {
-    let policy = Policy::parse(text)?;
-    let rule = policy.rule_for(name);
-    assert!(!rule.requirements.is_empty(), "{}", rule.place);
-    for requirement in rule.requirements {
-        if let Requirement::Signed(signed) = requirement {
-            assert!(!signed.keys.is_empty());
-            let demand = IdentityDemand { kind: signed.identity.clone(), intended: Some(name.clone()) };
-            let _ = demand.objection(Some(&name.to_string()));
-        }
-    }
-    Ok(rule.requirements.iter().map(Requirement::word).collect())
 }
 
 #[cfg(test)]
