@@ -65,10 +65,18 @@ struct Refused {
 }
 
 impl Evidence {
-    /// Adds what else was proven.
+    /// Adds what else was proven. A manifest that proves two demands is kept once, with the blobs of both.
     pub(crate) fn merge(&mut self, other: Self) {
         self.proven.extend(other.proven);
-        self.documents.extend(other.documents);
+        for document in other.documents {
+            let (subject, manifest) = (document.subject, &document.manifest.descriptor);
+            let is_same =
+                |known: &&mut SignatureDocument| known.subject == subject && known.manifest.descriptor == *manifest;
+            match self.documents.iter_mut().find(is_same) {
+                Some(known) => known.blobs.extend(document.blobs),
+                None => self.documents.push(document),
+            }
+        }
     }
 }
 

@@ -112,6 +112,18 @@ fn demands_a_signature_for_the_right_name() {
 }
 
 #[test]
+fn a_manifest_that_proves_two_requirements_is_kept_once() {
+    let scene = Scene::new();
+    sign_simply(&scene.bench.registry, "app", &scene.image.digest(), &[signer(), stranger()]);
+    let both = scene.policy(json!([signed_by(signer(), "matchRepository"), signed_by(stranger(), "matchRepository")]));
+    scene.pull(&[&both]).exits(0);
+    let index = fs::read_to_string(scene.bench.home.store().join("index.json")).unwrap();
+    assert_eq!(index.matches("pullet.subject").count(), 1, "{index}");
+    let target = scene.bench.home.arg("target");
+    scene.bench.home.run(&["unpack", "--pull", "never", &both, &scene.name, &target]).exits(0);
+}
+
+#[test]
 fn a_signature_of_another_name_or_with_a_tag_is_told_apart() {
     let scene = Scene::new();
     let registry = &scene.bench.registry;
