@@ -1,27 +1,19 @@
 //! Gets the config of an image and checks it against the manifest and the platform.
 
 use super::client::Client;
+use super::document::ContentSource;
 use super::resolved::Resolved;
 use crate::error::{Error, ErrorKind, Result};
 use crate::oci::config::ImageConfig;
 use crate::oci::manifest::Manifest;
 use crate::oci::platform::Platform;
-use crate::progress::{Event, Progress};
-use crate::registry::Repository;
+use crate::progress::Event;
 use crate::store::Store;
 
 /// A config as the registry has it, and what it says.
 pub(crate) struct FetchedConfig {
     pub(crate) bytes: Vec<u8>,
     pub(crate) parsed: ImageConfig,
-}
-
-/// Where a config comes from.
-pub(super) struct ConfigSource<'a, 'r> {
-    pub(super) repository: &'a mut Repository<'r>,
-    /// A config in this store is not requested.
-    pub(super) known: Option<&'a Store>,
-    pub(super) progress: &'a dyn Progress,
 }
 
 impl Client {
@@ -32,26 +24,19 @@ impl Client {
         manifest: &Manifest,
         known: Option<&Store>,
     ) -> Result<FetchedConfig> {
-        let source = ConfigSource { repository: &mut resolved.repository, known, progress: resolved.progress };
-        let config = self.fetch_config(manifest, source)?;
+        let mut source = ContentSource { repository: &mut resolved.repository, known, progress: resolved.progress };
+        let config = self.fetch_config(manifest, &mut source)?;
         self.check_platform(&config.parsed.platform, resolved)?;
         Ok(config)
     }
 
     /// Gets the config of a manifest, for any platform.
-    pub(super) fn fetch_config(&self, manifest: &Manifest, source: ConfigSource<'_, '_>) -> Result<FetchedConfig> {
-        let ConfigSource { repository, known, progress } = source;
-        let descriptor = &manifest.config;
-        let stored = known.and_then(|store| store.document(descriptor, self.options.limits.document).ok());
-        let bytes = match stored {
-            Some(bytes) => bytes,
-            None => self
-                .with_retries(repository, progress, |repository| {
-                    let (body, _) = repository.blob(descriptor, 0)?;
-                    self.verify(descriptor, body)
-                })
-                .map_err(|e| e.context("config"))?,
-        };
+    pub(super) fn fetch_config(
+        &self,
+        manifest: &Manifest,
+        source: &mut ContentSource<'_, '_>,
+    ) -> Result<FetchedConfig> {
+        let bytes = self.small_blob(&manifest.config, source).map_err(|e| e.context("config"))?;
         let parsed = ImageConfig::parse(&bytes, manifest)?;
         Ok(FetchedConfig { bytes, parsed })
     }

@@ -1,12 +1,16 @@
-//! Gets manifests and indexes from the registry, byte for byte. Nothing is stored.
+//! Gets manifests, indexes and other small documents, byte for byte. Nothing is stored.
 
 use super::client::Client;
 use super::resolved::{Resolved, verified_digest};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
+use crate::images::SourceDocument;
+use crate::oci::descriptor::Descriptor;
 use crate::oci::json;
 use crate::oci::reference::Reference;
 use crate::progress::Progress;
+use crate::registry::Repository;
+use crate::store::Store;
 
 /// A manifest or index as a registry has it.
 #[derive(Clone, Debug)]
@@ -18,7 +22,49 @@ pub struct RawDocument {
     pub bytes: Vec<u8>,
 }
 
+/// Where the documents of an image come from.
+pub(super) struct ContentSource<'a, 'r> {
+    pub(super) repository: &'a mut Repository<'r>,
+    /// Documents in this store are not requested.
+    pub(super) known: Option<&'a Store>,
+    pub(super) progress: &'a dyn Progress,
+}
+
+impl ContentSource<'_, '_> {
+    /// Returns a document of the store.
+    fn stored(&self, descriptor: &Descriptor, limit: usize) -> Option<Vec<u8>> {
+        self.known?.document(descriptor, limit).ok()
+    }
+}
+
 impl Client {
+    /// Gets a manifest or index by digest from the store or the registry, verified.
+    pub(super) fn manifest(
+        &self,
+        descriptor: &Descriptor,
+        source: &mut ContentSource<'_, '_>,
+    ) -> Result<SourceDocument> {
+        if let Some(bytes) = source.stored(descriptor, self.options.limits.document) {
+            return Ok(SourceDocument { bytes, content_type: String::new() });
+        }
+        self.with_retries(source.repository, source.progress, |repository| {
+            let response = repository.manifest(&descriptor.digest.to_string())?;
+            let bytes = self.verify(descriptor, response.bytes.as_slice())?;
+            Ok(SourceDocument { bytes, content_type: response.content_type })
+        })
+    }
+
+    /// Gets a small blob, such as a config, from the store or the registry, verified.
+    pub(super) fn small_blob(&self, blob: &Descriptor, source: &mut ContentSource<'_, '_>) -> Result<Vec<u8>> {
+        if let Some(bytes) = source.stored(blob, self.options.limits.document) {
+            return Ok(bytes);
+        }
+        self.with_retries(source.repository, source.progress, |repository| {
+            let (body, _) = repository.blob(blob, 0)?;
+            self.verify(blob, body)
+        })
+    }
+
     /// Returns the digest that `name` points to. Sends one HEAD request, and a GET request if the registry does not
     /// answer that with a digest. For a tag, the digest is the registry's claim until the content is fetched. A digest in
     /// the name must exist in the registry.

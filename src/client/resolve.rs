@@ -2,7 +2,7 @@
 //! written.
 
 use super::client::Client;
-use super::config::ConfigSource;
+use super::document::ContentSource;
 #[cfg(not(feature = "trust"))]
 use super::no_trust::Evidence;
 use super::resolved::{ImageManifest, Resolved, ResolvedContent, verified_digest};
@@ -82,6 +82,10 @@ impl<'c, 'n> Resolver<'c, 'n> {
         Ok(Self { client, name, known, repository, progress, documents: Vec::new(), evidence: None })
     }
 
+    fn source(&mut self) -> ContentSource<'_, 'c> {
+        ContentSource { repository: &mut self.repository, known: self.known, progress: self.progress }
+    }
+
     fn resolve(mut self) -> Result<Resolved<'c>> {
         let name = self.name;
         let (response, digest) = self.client.with_retries(&mut self.repository, self.progress, |repository| {
@@ -159,16 +163,7 @@ impl<'c, 'n> Resolver<'c, 'n> {
 impl DocumentSource for Resolver<'_, '_> {
     /// Gets a manifest or index by digest from the store or the registry, verified.
     fn document(&mut self, descriptor: &Descriptor) -> Result<SourceDocument> {
-        let client = self.client;
-        let limit = client.options.limits.document;
-        if let Some(bytes) = self.known.and_then(|store| store.document(descriptor, limit).ok()) {
-            return Ok(SourceDocument { bytes, content_type: String::new() });
-        }
-        client.with_retries(&mut self.repository, self.progress, |repository| {
-            let response = repository.manifest(&descriptor.digest.to_string())?;
-            let bytes = client.verify(descriptor, response.bytes.as_slice())?;
-            Ok(SourceDocument { bytes, content_type: response.content_type })
-        })
+        self.client.manifest(descriptor, &mut self.source())
     }
 
     /// An index that names no platforms must be proven before a config is read, because nothing but manifests may be
@@ -178,10 +173,8 @@ impl DocumentSource for Resolver<'_, '_> {
             && self.evidence.is_none()
         {
             let digest = index.descriptor.digest;
-            let (client, known) = (self.client, self.known);
-            self.evidence = client.prove_index(self.name, &digest, known, &mut self.repository, self.progress)?;
+            self.evidence = self.client.prove_index(self.name, &digest, self.source())?;
         }
-        let source = ConfigSource { repository: &mut self.repository, known: self.known, progress: self.progress };
-        Ok(self.client.fetch_config(manifest, source)?.parsed)
+        Ok(self.client.fetch_config(manifest, &mut self.source())?.parsed)
     }
 }

@@ -3,6 +3,7 @@
 
 use super::client::Client;
 use super::demands::Origin;
+use super::document::ContentSource;
 use super::resolved::{ImageManifest, Resolved, ResolvedContent};
 use crate::advice::Advice;
 use crate::digest::Digest;
@@ -38,11 +39,11 @@ impl Client {
             return self.check_unsigned_version(resolved);
         }
         let subjects = subjects(resolved);
-        let place = Place { known, repository: &mut resolved.repository, progress };
+        let source = ContentSource { repository: &mut resolved.repository, known, progress };
         // Only a digest of a manifest in the name hides whether there is an index that is signed.
         let is_pinned_manifest = resolved.name.digest().is_some() && resolved.documents.is_empty();
         let evidence =
-            self.search(&demands, &subjects, place).map_err(|error| match (error.hint(), error.advice()) {
+            self.search(&demands, &subjects, source).map_err(|error| match (error.hint(), error.advice()) {
                 (None, None) if is_pinned_manifest && error.kind() == ErrorKind::Mismatch => {
                     error.with_advice(Advice::SignImagesOfIndex)
                 }
@@ -53,19 +54,22 @@ impl Client {
     }
 
     /// Searches signatures of the subjects that meet each of the demands, first in the store, then at the registry.
-    fn search(&self, demands: &[Verification], subjects: &[Digest], place: Place<'_, '_>) -> Result<Evidence> {
-        let Place { known, repository, progress } = place;
+    fn search(
+        &self,
+        demands: &[Verification],
+        subjects: &[Digest],
+        mut source: ContentSource<'_, '_>,
+    ) -> Result<Evidence> {
         let mut evidence = Evidence::default();
         for demand in demands {
             let mut search = SignatureSearch::new(demand);
-            if let Some(store) = known {
+            if let Some(store) = source.known {
                 search.search_store(store, &mut |subject| subjects.contains(subject))?;
             }
-            Lookup { client: self, known, repository: &mut *repository, progress, search: &mut search }
-                .search(subjects)?;
+            Lookup { client: self, source: &mut source, search: &mut search }.search(subjects)?;
             evidence.merge(search.conclude()?);
         }
-        self.report_proof(&evidence.proven, progress);
+        self.report_proof(&evidence.proven, source.progress);
         Ok(evidence)
     }
 
@@ -74,16 +78,13 @@ impl Client {
         &self,
         name: &Reference,
         index: &Digest,
-        known: Option<&Store>,
-        repository: &mut Repository<'_>,
-        progress: &dyn Progress,
+        source: ContentSource<'_, '_>,
     ) -> Result<Option<Evidence>> {
-        let demands = self.demands(&Origin::Registry(name), known, progress)?;
+        let demands = self.demands(&Origin::Registry(name), source.known, source.progress)?;
         if demands.is_empty() {
             return Ok(None);
         }
-        let place = Place { known, repository, progress };
-        self.search(&demands, std::slice::from_ref(index), place).map(Some)
+        self.search(&demands, std::slice::from_ref(index), source).map(Some)
     }
 
     /// Keeps the documents that prove an image, so that the proof needs no network later. Returns their entries for the index.
@@ -141,13 +142,6 @@ impl Client {
     }
 }
 
-/// Where signatures are searched.
-struct Place<'p, 'r> {
-    known: Option<&'p Store>,
-    repository: &'p mut Repository<'r>,
-    progress: &'p dyn Progress,
-}
-
 /// The digests whose signatures count, the one of the name first. A manifest of schema 1 has only one, because pullet made the
 /// other itself.
 fn subjects(resolved: &Resolved<'_>) -> Vec<Digest> {
@@ -168,16 +162,14 @@ fn subjects(resolved: &Resolved<'_>) -> Vec<Digest> {
 }
 
 /// Looks for signatures at a registry.
-struct Lookup<'l, 'r, 'v> {
+struct Lookup<'l, 's, 'r, 'v> {
     client: &'l Client,
-    /// Documents in this store are not requested again, such as those of a pull that was interrupted.
-    known: Option<&'l Store>,
-    repository: &'l mut Repository<'r>,
-    progress: &'l dyn Progress,
+    /// Its store may have documents of a pull that was interrupted.
+    source: &'l mut ContentSource<'s, 'r>,
     search: &'l mut SignatureSearch<'v>,
 }
 
-impl Lookup<'_, '_, '_> {
+impl Lookup<'_, '_, '_, '_> {
     /// Looks for the signatures of each subject in turn, until enough is proven.
     fn search(&mut self, subjects: &[Digest]) -> Result<()> {
         for subject in subjects {
@@ -198,7 +190,7 @@ impl Lookup<'_, '_, '_> {
         if tag.len() > TAG_LIMIT {
             return Ok(());
         }
-        for endpoint in self.repository.lookup_endpoints() {
+        for endpoint in self.source.repository.lookup_endpoints() {
             if self.search.is_over() {
                 break;
             }
@@ -223,7 +215,7 @@ impl Lookup<'_, '_, '_> {
     /// not count, because some registries send one although they do not support it.
     fn search_referrers(&mut self, subject: &Digest) -> Result<()> {
         let (tag, cancel) = (referrers_tag(subject), &self.client.options.cancel);
-        for endpoint in self.repository.lookup_endpoints() {
+        for endpoint in self.source.repository.lookup_endpoints() {
             if self.search.is_over() {
                 break;
             }
@@ -282,18 +274,8 @@ impl Lookup<'_, '_, '_> {
 
     /// Gets the manifest of a referrer; `None` if the registry does not have it, or has another one.
     fn referrer(&mut self, descriptor: &Descriptor) -> Result<Option<Vec<u8>>> {
-        let client = self.client;
-        if let Some(bytes) =
-            self.known.and_then(|store| store.document(descriptor, client.options.limits.document).ok())
-        {
-            return Ok(Some(bytes));
-        }
-        let fetched = client.with_retries(self.repository, self.progress, |repository| {
-            let response = repository.manifest(&descriptor.digest.to_string())?;
-            client.verify(descriptor, response.bytes.as_slice())
-        });
-        match fetched {
-            Ok(bytes) => Ok(Some(bytes)),
+        match self.client.manifest(descriptor, self.source) {
+            Ok(document) => Ok(Some(document.bytes)),
             Err(error) if is_about_content(&error) => {
                 self.search.refuse(format!("a referrer cannot be read: {error}"));
                 Ok(None)
@@ -305,17 +287,16 @@ impl Lookup<'_, '_, '_> {
     /// Attestations that cosign pushed under their tag prove nothing, but explain why an image seems to be signed.
     fn search_attestations(&mut self, subject: &Digest) {
         let tag = cosign_tag(subject, "att");
-        let endpoint = self.repository.lookup_endpoints().pop();
+        let endpoint = self.source.repository.lookup_endpoints().pop();
         if let Some(endpoint) = endpoint.filter(|_| tag.len() <= TAG_LIMIT)
-            && self.repository.manifest_at(endpoint, &tag).is_ok()
+            && self.source.repository.manifest_at(endpoint, &tag).is_ok()
         {
             self.search.add_attestation();
         }
     }
 
     fn examine(&mut self, subject: &Digest, manifest: &StoredDocument) -> Result<()> {
-        let (client, known, progress) = (self.client, self.known, self.progress);
-        let mut blobs = FromRegistry { client, known, repository: self.repository, progress };
+        let mut blobs = FromRegistry { client: self.client, source: self.source };
         self.search.examine(subject, manifest, &mut blobs)
     }
 
@@ -327,18 +308,18 @@ impl Lookup<'_, '_, '_> {
         endpoint: usize,
         request: &mut dyn FnMut(&mut Repository<'_>) -> Result<T>,
     ) -> Result<Option<T>> {
-        let is_last = self.repository.lookup_endpoints().last() == Some(&endpoint);
+        let is_last = self.source.repository.lookup_endpoints().last() == Some(&endpoint);
         let response = if is_last {
-            self.client.retry(self.progress).run(|| request(self.repository))
+            self.client.retry(self.source.progress).run(|| request(self.source.repository))
         } else {
-            request(self.repository)
+            request(self.source.repository)
         };
         match response {
             Ok(response) => Ok(Some(response)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) if is_last || !may_be_skipped(&error) => Err(error),
             Err(error) => {
-                self.progress.report(Event::Note(&format!("skipping a mirror: {error}")));
+                self.source.progress.report(Event::Note(&format!("skipping a mirror: {error}")));
                 Ok(None)
             }
         }
@@ -363,22 +344,13 @@ fn referrers_tag(digest: &Digest) -> String {
 }
 
 /// The blobs of a registry.
-struct FromRegistry<'f, 'r> {
+struct FromRegistry<'f, 's, 'r> {
     client: &'f Client,
-    known: Option<&'f Store>,
-    repository: &'f mut Repository<'r>,
-    progress: &'f dyn Progress,
+    source: &'f mut ContentSource<'s, 'r>,
 }
 
-impl SignatureBlobs for FromRegistry<'_, '_> {
+impl SignatureBlobs for FromRegistry<'_, '_, '_> {
     fn blob(&mut self, blob: &Descriptor) -> Result<Vec<u8>> {
-        let client = self.client;
-        if let Some(bytes) = self.known.and_then(|store| store.document(blob, client.options.limits.document).ok()) {
-            return Ok(bytes);
-        }
-        client.with_retries(self.repository, self.progress, |repository| {
-            let (body, _) = repository.blob(blob, 0)?;
-            client.verify(blob, body)
-        })
+        self.client.small_blob(blob, self.source)
     }
 }
