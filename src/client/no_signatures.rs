@@ -1,6 +1,7 @@
 //! Replaces the search for signatures in a build without the feature `trust`, where none can be demanded.
 
 use super::client::Client;
+use super::document::ContentSource;
 use super::no_trust::{Evidence, unsupported};
 use super::resolved::Resolved;
 use crate::digest::Digest;
@@ -8,7 +9,6 @@ use crate::error::Result;
 use crate::images::Image;
 use crate::oci::reference::Reference;
 use crate::progress::Progress;
-use crate::registry::Repository;
 use crate::store::{ImageEntry, LockWait, Store};
 
 impl Client {
@@ -16,14 +16,7 @@ impl Client {
         self.refuse_requirement()
     }
 
-    pub(super) fn prove_index(
-        &self,
-        _: &Reference,
-        _: &Digest,
-        _: Option<&Store>,
-        _: &mut Repository<'_>,
-        _: &dyn Progress,
-    ) -> Result<Option<Evidence>> {
+    pub(super) fn prove_index(&self, _: &Reference, _: &Digest, _: ContentSource<'_, '_>) -> Result<Option<Evidence>> {
         Ok(None)
     }
 
