@@ -14,6 +14,7 @@ mod fuzz;
 mod image;
 mod mem;
 mod mutants;
+mod package;
 mod packages;
 mod push;
 mod registry;
@@ -115,6 +116,12 @@ const COMMANDS: &[Command] = &[
             "--test: also run the core of the tests with each binary, under qemu-user",
         ],
         run: Run::With(cross::run),
+    },
+    Command {
+        name: "package",
+        arguments: "[--out FOLDER] [TARGET...]",
+        about: &["build the targets of cross.toml and make their packages in target/package"],
+        run: Run::With(package::run),
     },
     Command {
         name: "filesystems",

@@ -52,10 +52,11 @@ fn clippy() -> Result {
     shell::watch(&mut fuzz::lint()?)
 }
 
-/// Runs shellcheck on the scripts of examples/initramfs.
+/// Runs shellcheck on the scripts of examples/initramfs and of the packages.
 fn scripts() -> Result {
     let mut shellcheck = shell::program("shellcheck");
     add_scripts(&cargo::root().join("examples/initramfs"), &mut shellcheck)?;
+    shellcheck.arg(cargo::root().join("packaging/deb/postinst"));
     shell::watch(&mut shellcheck)
 }
 

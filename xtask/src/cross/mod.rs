@@ -35,12 +35,15 @@ struct Options<'a> {
 pub fn run(words: &[&str]) -> Result {
     let options = parse(words)?;
     let list = targets::read()?;
-    let chosen = if options.targets.is_empty() {
-        list.targets.iter().collect()
-    } else {
-        options.targets.iter().map(|word| list.target(word)).collect::<Result<Vec<_>>>()?
-    };
-    build_and_test(&list, &chosen, &options)
+    build_and_test(&list, &choose(&list, &options.targets)?, &options)
+}
+
+/// The targets with these names, or all if there are none.
+fn choose<'a>(list: &'a Targets, words: &[&str]) -> Result<Vec<&'a Target>> {
+    if words.is_empty() {
+        return Ok(list.targets.iter().collect());
+    }
+    words.iter().map(|word| list.target(word)).collect()
 }
 
 /// Builds and tests the first tier, as CI does.
@@ -56,14 +59,55 @@ impl Default for Options<'_> {
     }
 }
 
+/// A finished binary of the full flavour.
+pub struct Binary {
+    pub triple: String,
+    pub path: PathBuf,
+    pub features: Vec<String>,
+    /// The version of the compiler, and so of the standard library.
+    pub compiler: String,
+    is_emulated: bool,
+}
+
+impl Binary {
+    fn of(built: &Built, flavour: &Flavour) -> Result<Self> {
+        let Built { target, way, path, .. } = built;
+        Ok(Self {
+            triple: target.triple.clone(),
+            path: path.clone(),
+            features: target.features(flavour).into_iter().map(str::to_owned).collect(),
+            compiler: way.compiler()?,
+            is_emulated: target.emulation().is_some(),
+        })
+    }
+}
+
+/// The first binary that this machine runs without an emulator.
+pub fn runs_here(binaries: &[Binary]) -> Option<&Path> {
+    binaries.iter().find(|binary| !binary.is_emulated).map(|binary| binary.path.as_path())
+}
+
 /// Builds the full flavour for one target and returns the path of the binary.
 pub fn one(word: &str) -> Result<PathBuf> {
+    let mut binaries = full(&[word])?;
+    Ok(binaries.remove(0).path)
+}
+
+/// Builds the full flavour for these targets, or for all if there are none.
+pub fn full(words: &[&str]) -> Result<Vec<Binary>> {
     let list = targets::read()?;
-    let target = list.target(word)?;
-    prepare(&[target])?;
-    let built = build(target, list.flavour("full")?, None)?;
+    let chosen = choose(&list, words)?;
+    prepare(&chosen)?;
+    let flavour = list.flavour("full")?;
+    let built = chosen.iter().map(|target| build(target, flavour, None)).collect::<Result<Vec<_>>>()?;
     write_sums()?;
-    Ok(built.path)
+    built.iter().map(|built| Binary::of(built, flavour)).collect()
+}
+
+/// The triples of all targets.
+#[cfg(test)]
+pub fn triples() -> Result<Vec<String>> {
+    Ok(targets::read()?.targets.into_iter().map(|target| target.triple).collect())
 }
 
 fn parse<'a>(words: &[&'a str]) -> Result<Options<'a>> {

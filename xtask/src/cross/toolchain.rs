@@ -43,6 +43,16 @@ impl Way {
     }
 }
 
+impl Way {
+    /// The version of the compiler.
+    pub fn compiler(self) -> Result<String> {
+        let mut rustc = if self == Self::Debian { Command::new("/usr/bin/rustc") } else { shell::program("rustc") };
+        let text = shell::read(rustc.arg("--version"))?;
+        let version = text.split(' ').nth(1);
+        version.map(str::to_owned).ok_or_else(|| format!("rustc --version: unexpected output {text:?}"))
+    }
+}
+
 /// Debian's Rust for building browsers, which is newer than its default one, with the source of the standard library.
 const DEBIAN: &[&str] = &["rustc-web", "cargo-web", "rust-web-src", "libstd-rust-web-dev"];
 /// Packages of PyPI: the compiler and linker, and the cargo subcommand that uses them.
@@ -145,8 +155,19 @@ fn rustflags(target: &Target, flavour: &Flavour) -> String {
     // zig provides the C library and its start files.
     let mut flags = vec!["-Clink-self-contained=no".to_owned(), format!("-Clink-arg=-Wl,-T,{}", script.display())];
     flags.push("-Cforce-unwind-tables=no".to_owned());
+    flags.extend(remapped().map(|(path, name)| format!("--remap-path-prefix={}={name}", path.display())));
     flags.extend(target.rustflags.iter().chain(&flavour.rustflags).cloned());
     flags.join(" ")
+}
+
+/// Folders of this machine, and the names that binaries have for them, so that the same source gives the same binary
+/// wherever it is built.
+fn remapped() -> impl Iterator<Item = (PathBuf, &'static str)> {
+    let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo"));
+    let cargo = std::env::var_os("CARGO_HOME").map(PathBuf::from).or_else(home);
+    let registry = cargo.map(|cargo| (cargo.join("registry/src"), "/registry"));
+    let library = rustup_library().map(|library| (library.join("src/rust"), "/rust"));
+    [Some((cargo::root(), "/pullet")), registry, library].into_iter().flatten()
 }
 
 fn cflags(target: &Target, flavour: &Flavour) -> String {
