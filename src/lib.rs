@@ -112,11 +112,11 @@ pub use advice::{Advice, Limit};
 #[cfg(feature = "boot")]
 pub use boot::{BootParameters, Booted};
 pub use cancel::Cancel;
-#[cfg(feature = "manage")]
-pub use client::Loaded;
 pub use client::{
     Artifact, ArtifactFile, Client, Configuration, Options, Pulled, RawDocument, Resolved, Sandbox, Streamed,
 };
+#[cfg(feature = "manage")]
+pub use client::{Loaded, WatchOptions, WatchOutcome};
 pub use date::{GO_ZERO_TIME, format_rfc_3339, parse_duration, parse_rfc_3339};
 pub use digest::Digest;
 pub use error::{Error, ErrorKind, Result};
@@ -132,7 +132,7 @@ pub use oci::descriptor::Descriptor;
 pub use oci::platform::Platform;
 pub use oci::reference::Reference;
 pub use oci::version::Version;
-pub use progress::{Event, Layer, LayerState, Progress, Silent};
+pub use progress::{Event, Layer, LayerState, Progress, Silent, WatchState};
 pub use store::{Check, Store};
 #[cfg(feature = "manage")]
 pub use target::{Release, ReleaseSource, Releases, Swap};

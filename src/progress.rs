@@ -72,8 +72,34 @@ pub enum Event<'a> {
         /// The file, variable or option.
         from: &'a str,
     },
+    /// A watch polled a digest, or its handler has ended.
+    #[non_exhaustive]
+    Watch {
+        /// The digest that the name points to.
+        digest: Digest,
+        /// What that means.
+        state: WatchState,
+    },
     /// A warning for the user. The work continues.
     Note(&'a str),
+}
+
+/// What a watch did about a digest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WatchState {
+    /// The digest was handled before.
+    Unchanged,
+    /// The digest failed before, so it is not handled again.
+    Skipped,
+    /// The digest is new, and its handler is called now.
+    Changed,
+    /// The handler succeeded.
+    Handled,
+    /// The handler failed, and is never called with this digest again.
+    Failed,
+    /// The handler is called again after the next poll.
+    Postponed,
 }
 
 /// A layer and its place in the image.

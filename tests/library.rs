@@ -2,13 +2,16 @@
 
 use std::process::Command;
 use std::sync::Mutex;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use kit::digest::base64;
 use kit::home::Home;
 use kit::image::Image;
 use kit::registry::Registry;
-use pullet::{Cancel, Client, Credentials, ErrorKind, Event, LayerState, Options, Reference, Silent, Store};
+use pullet::{
+    Cancel, Client, Credentials, ErrorKind, Event, LayerState, Options, Reference, Silent, Store, WatchOptions,
+    WatchOutcome,
+};
 
 const LOGIN: &str = "robot:s3cret";
 
@@ -106,6 +109,33 @@ fn one_call_is_cancelled_and_the_next_is_not() {
     let late = client.with_cancel(&late).pull(&name, &store, &Silent);
     assert_eq!(late.map(|pulled| pulled.is_new).map_err(|e| e.kind()), Err(ErrorKind::Network));
     assert_eq!(client.pull(&name, &store, &Silent).map(|pulled| pulled.is_new).map_err(|e| e.kind()), Ok(true));
+}
+
+#[test]
+fn a_watch_calls_a_function_until_it_is_cancelled() {
+    let registry = Registry::plain();
+    Image::small("first").push(&registry, "app", "latest");
+    let home = Home::new();
+    let cancel = Cancel::default();
+    let client = Client::new(Options::new().cancel(cancel.clone())).unwrap();
+    let name: Reference = registry.name("app:latest").parse().unwrap();
+    let store = Store::open(home.store());
+    let options = WatchOptions::in_store(&store, &name).interval(Duration::from_millis(1));
+    let mut digests = Vec::new();
+    let end = client.watch(&name, &options, &Silent, &mut |digest| {
+        digests.push(*digest);
+        if digests.len() == 2 {
+            cancel.cancel();
+        } else {
+            Image::small("second").push(&registry, "app", "latest");
+        }
+        WatchOutcome::Done
+    });
+    assert_eq!(end.map_err(|e| e.kind()), Err(ErrorKind::Interrupted));
+    assert_eq!(digests.len(), 2);
+    let once = Client::new(Options::new()).unwrap();
+    let end = once.watch(&name, &options.once(true), &Silent, &mut |_| WatchOutcome::Failed);
+    assert_eq!(end.unwrap(), None, "it was recorded as done before the cancellation");
 }
 
 #[test]

@@ -71,7 +71,7 @@ impl Client {
     pub fn digest(&self, name: &Reference, progress: &dyn Progress) -> Result<Digest> {
         let digest = self.open(name, progress).and_then(|mut repository| {
             self.with_retries(&mut repository, progress, |repository| {
-                let claimed = repository.digest(&name.selector())?;
+                let claimed = repository.digest(&name.selector(), None)?;
                 if let Some(digest) = claimed
                     && name.digest().is_none_or(|pinned| *pinned == digest)
                 {

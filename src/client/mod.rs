@@ -31,6 +31,8 @@ mod sandbox;
 mod signatures;
 mod stream;
 mod system;
+#[cfg(feature = "manage")]
+mod watch;
 
 pub use self::artifact::{Artifact, ArtifactFile};
 pub use self::client::Client;
@@ -45,3 +47,5 @@ pub(crate) use self::pull::report_pulling;
 pub use self::resolved::Resolved;
 pub use self::sandbox::Sandbox;
 pub use self::stream::Streamed;
+#[cfg(feature = "manage")]
+pub use self::watch::{WatchOptions, WatchOutcome};

@@ -111,9 +111,19 @@ impl<'a> Repository<'a> {
     }
 
     /// Returns the digest that a tag or digest points to, or `None` if the endpoint says it only with the manifest. The
-    /// digest is a claim of the endpoint.
-    pub(crate) fn digest(&mut self, selector: &str) -> Result<Option<Digest>> {
-        self.send(selector, selector.contains(':'), |session| session.digest(selector))
+    /// digest is a claim of the endpoint. With `known`, the request is conditional.
+    pub(crate) fn digest(&mut self, selector: &str, known: Option<Digest>) -> Result<Option<Digest>> {
+        self.send(selector, selector.contains(':'), |session| session.digest(selector, known))
+    }
+
+    /// Returns the manifest or index of a tag, unverified, or `None` if its digest is still the `known` one.
+    #[cfg(feature = "manage")]
+    pub(crate) fn changed_manifest(
+        &mut self,
+        selector: &str,
+        known: Option<Digest>,
+    ) -> Result<Option<ManifestResponse>> {
+        self.send(selector, selector.contains(':'), |session| session.changed_manifest(selector, known))
     }
 
     /// Returns the body of a blob, unverified, and the offset of its first byte, which is `offset` or 0.

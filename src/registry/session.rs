@@ -131,6 +131,10 @@ impl<'a> Session<'a> {
     pub(super) fn manifest(&mut self, selector: &str) -> Result<ManifestResponse> {
         let target = self.repository_path(&format!("manifests/{selector}"));
         let response = self.get(&target, Some(&media_type::accepted()))?;
+        self.read_manifest(response)
+    }
+
+    fn read_manifest(&self, response: Response) -> Result<ManifestResponse> {
         let content_type = response.header("content-type").unwrap_or_default().to_owned();
         let limit = self.connections.config.limits.document;
         let bytes = within(response.read(limit)?, "bytes of manifest", limit)?;
@@ -138,17 +142,18 @@ impl<'a> Session<'a> {
     }
 
     /// Returns the digest that a tag or digest points to, according to a HEAD request. Docker Hub does not count it
-    /// against the limit of pulls. Returns `None` if HEAD is refused, or if there is no digest in the response for a
-    /// tag.
-    pub(super) fn digest(&mut self, selector: &str) -> Result<Option<Digest>> {
+    /// against the limit of pulls. With `known`, the request is conditional (If-None-Match). Returns `None` if HEAD is
+    /// refused, or if there is no digest in the response for a tag.
+    pub(super) fn digest(&mut self, selector: &str, known: Option<Digest>) -> Result<Option<Digest>> {
         let target = self.repository_path(&format!("manifests/{selector}"));
         let accepted = media_type::accepted();
         let request = Request { target: &target, accept: Some(&accepted), range: None, is_head: true };
-        let response = self.send_authenticated(request)?;
+        let response = self.conditionally(known, |session| session.send_authenticated(request))?;
         match response.status() {
             200 => self.is_registry = true,
-            // Another request would extend the block.
-            429 => return Err(self.refusal(response)),
+            304 if known.is_some() => return Ok(known),
+            // Another request would extend the block, or add to the load.
+            429 | 503 => return Err(self.refusal(response)),
             _ => return Ok(None),
         }
         let digest = response.header("docker-content-digest").and_then(|digest| digest.trim().parse().ok());
@@ -156,6 +161,37 @@ impl<'a> Session<'a> {
         let content_type = media_type::essence(response.header("content-type").unwrap_or_default());
         let digest = digest.filter(|_| !media_type::is_schema_1(&content_type));
         Ok(digest.or_else(|| selector.parse().ok()))
+    }
+
+    /// Returns the manifest or index of a tag, unverified, or `None` if its digest is still the `known` one.
+    #[cfg(feature = "manage")]
+    pub(super) fn changed_manifest(
+        &mut self,
+        selector: &str,
+        known: Option<Digest>,
+    ) -> Result<Option<ManifestResponse>> {
+        let target = self.repository_path(&format!("manifests/{selector}"));
+        let accepted = media_type::accepted();
+        let request = Request { target: &target, accept: Some(&accepted), range: None, is_head: false };
+        let response = self.conditionally(known, |session| session.send(request))?;
+        match response.status() {
+            200 => self.read_manifest(response).map(Some),
+            304 if known.is_some() => Ok(None),
+            404 if !self.is_registry => {
+                let response = self.explain_not_found(response, &target, Some(&accepted))?;
+                self.read_manifest(response).map(Some)
+            }
+            _ => Err(self.refusal(response)),
+        }
+    }
+
+    /// Sends a request that the registry may answer with 304 if the content has the digest `known`.
+    fn conditionally<T>(&mut self, known: Option<Digest>, send: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        let count = self.endpoint.headers.len();
+        self.endpoint.headers.extend(known.map(|known| ("if-none-match".to_owned(), format!("\"{known}\""))));
+        let sent = send(self);
+        self.endpoint.headers.truncate(count);
+        sent
     }
 
     /// Returns the body of a blob, unverified, and the offset of its first byte, which is `offset` or 0.

@@ -22,6 +22,8 @@ mod stamp;
 mod time;
 #[cfg(feature = "trust")]
 mod versions;
+#[cfg(feature = "manage")]
+mod watch;
 
 use std::fs::File;
 #[cfg(feature = "manage")]
@@ -44,6 +46,8 @@ pub(crate) use self::removal::{Removal, Sweep, Swept};
 pub(crate) use self::signatures::SignatureEntry;
 #[cfg(feature = "trust")]
 pub(crate) use self::stamp::{AcceptedImage, SignedVersion};
+#[cfg(feature = "manage")]
+pub(crate) use self::watch::WatchRecord;
 
 use self::disk::{create_folder, create_private_folder, open_regular};
 use self::owner::check_owner;

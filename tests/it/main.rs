@@ -80,4 +80,5 @@ mod user;
 mod verify;
 mod versions;
 mod view;
+mod watch;
 mod whiteout;

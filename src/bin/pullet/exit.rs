@@ -21,6 +21,9 @@ enum Cause {
     Terminated,
     /// The reader of standard output has closed it. That is not reported.
     BrokenPipe,
+    /// A command that pullet has run ended with this exit status, which is passed on.
+    #[cfg(feature = "manage")]
+    Command(u8),
 }
 
 impl Failure {
@@ -50,6 +53,12 @@ impl Failure {
         Self::caused_by(Cause::BrokenPipe, String::new())
     }
 
+    /// The failure of a command that pullet has run.
+    #[cfg(feature = "manage")]
+    pub(crate) fn of_command(status: u8) -> Self {
+        Self::caused_by(Cause::Command(status), format!("the command ended with exit status {status}"))
+    }
+
     /// Adds a way out.
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.0.hint = Some(hint.into());
@@ -77,22 +86,35 @@ impl Failure {
             Cause::Error(kind) => kind.exit_code(),
             Cause::Terminated => 143,
             Cause::BrokenPipe => 0,
+            #[cfg(feature = "manage")]
+            Cause::Command(status) => status,
         }
     }
 
     /// The stable word for the code.
     pub(crate) fn word(&self) -> &'static str {
+        #[cfg(feature = "manage")]
+        if let Cause::Command(_) = self.0.cause {
+            return "command";
+        }
         self.kind().map_or("ok", ErrorKind::word)
     }
 
     /// Whether the same command may succeed later although nothing was changed here.
     pub(crate) fn is_transient(&self) -> bool {
+        #[cfg(feature = "manage")]
+        if let Cause::Command(status) = self.0.cause {
+            return matches!(status, 5 | 6 | 75);
+        }
         self.kind().is_some_and(|kind| kind.is_transient() || kind == ErrorKind::Interrupted)
     }
 
     /// The error and, where there is a way out, the hint; `None` if nothing is to be reported.
     pub(crate) fn lines(&self) -> Option<(&str, Option<&str>)> {
-        self.kind().map(|_| (self.0.text.as_str(), self.0.hint.as_deref()))
+        if let Cause::BrokenPipe = self.0.cause {
+            return None;
+        }
+        Some((self.0.text.as_str(), self.0.hint.as_deref()))
     }
 
     fn kind(&self) -> Option<ErrorKind> {
@@ -100,6 +122,8 @@ impl Failure {
             Cause::Error(kind) => Some(kind),
             Cause::Terminated => Some(ErrorKind::Interrupted),
             Cause::BrokenPipe => None,
+            #[cfg(feature = "manage")]
+            Cause::Command(_) => None,
         }
     }
 }

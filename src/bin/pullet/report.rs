@@ -6,6 +6,8 @@ use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+#[cfg(feature = "manage")]
+use pullet::WatchState;
 use pullet::{Escaped, Event, Layer, LayerState, Progress};
 use serde_json::{Value, json};
 
@@ -115,6 +117,15 @@ impl Reporter {
             Event::Unpacking { layer, read, .. } if read < layer.size => self.live(layer, "Extracting", read),
             Event::Unpacking { layer, .. } => self.note_layer(layer, "Unpacked"),
             Event::Note(text) => self.note(text),
+            #[cfg(feature = "manage")]
+            Event::Watch { digest, state, .. } => {
+                let text = format!("{digest}: {}", watch_text(state));
+                if matches!(state, WatchState::Unchanged | WatchState::Skipped) {
+                    self.note_verbosely(&text);
+                } else {
+                    self.note(&text);
+                }
+            }
             Event::Retry { reason, wait, attempt, retries, .. } => {
                 self.note(&format!("{reason}; retrying in {:.1} s ({attempt} of {retries})", wait.as_secs_f64()));
             }
@@ -172,10 +183,40 @@ fn object(event: Event<'_>) -> Value {
         Event::Unpacking { layer, read, .. } => merged(json!({ "event": "unpack", "current": read }), place(layer)),
         Event::Configured { what, from, .. } => json!({ "event": "configured", "what": what, "from": from }),
         Event::Note(text) => json!({ "event": "note", "text": text }),
+        #[cfg(feature = "manage")]
+        Event::Watch { digest, state, .. } => {
+            json!({ "event": "watch", "digest": digest.to_string(), "state": watch_word(state) })
+        }
         Event::Retry { reason, wait, attempt, retries, .. } => json!({
             "event": "retry", "reason": reason, "wait": wait.as_secs_f64(), "attempt": attempt, "retries": retries,
         }),
         _ => json!({ "event": "other" }),
+    }
+}
+
+#[cfg(feature = "manage")]
+fn watch_word(state: WatchState) -> &'static str {
+    match state {
+        WatchState::Unchanged => "unchanged",
+        WatchState::Skipped => "skipped",
+        WatchState::Changed => "changed",
+        WatchState::Handled => "handled",
+        WatchState::Failed => "failed",
+        WatchState::Postponed => "postponed",
+        _ => "other",
+    }
+}
+
+#[cfg(feature = "manage")]
+fn watch_text(state: WatchState) -> &'static str {
+    match state {
+        WatchState::Unchanged => "unchanged",
+        WatchState::Skipped => "has failed before",
+        WatchState::Changed => "new: running the command",
+        WatchState::Handled => "the command succeeded",
+        WatchState::Failed => "the command failed, and is not run for this digest again",
+        WatchState::Postponed => "the command did not succeed yet, and is run again later",
+        _ => "",
     }
 }
 

@@ -361,6 +361,9 @@ impl State {
         if let Some((repository, reference)) = rest.split_once("/manifests/") {
             return match self.manifests.get(&(repository.to_string(), reference.to_string())) {
                 None => error(404, "MANIFEST_UNKNOWN"),
+                Some((_, bytes)) if request.header("if-none-match") == Some(&format!("\"{}\"", sha256(bytes))) => {
+                    Response::new(304, "")
+                }
                 Some((media_type, bytes)) => Response::new(200, bytes.clone())
                     .with("Content-Type", media_type.clone())
                     .with("Docker-Content-Digest", sha256(bytes)),

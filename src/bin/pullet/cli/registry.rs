@@ -403,6 +403,12 @@ impl RegistryOptions {
         Err(error.into())
     }
 
+    /// Retries only if the command line says so.
+    #[cfg(feature = "manage")]
+    pub(crate) fn never_retry(&mut self) {
+        self.retries.get_or_insert(0);
+    }
+
     /// A client that sends no requests: it admits images in the store.
     pub(crate) fn local_client(&self) -> Result<Client, Failure> {
         let options = Options::new().cancel(self.cancel.clone()).limits(self.limits.clone());

@@ -54,6 +54,8 @@ mod tags;
 mod unpack;
 #[cfg(feature = "manage")]
 mod verify;
+#[cfg(feature = "manage")]
+mod watch;
 
 #[cfg(feature = "manage")]
 use crate::cli::command::Family;
@@ -122,6 +124,8 @@ pub(crate) static TABLE: Table = Table {
                 #[cfg(feature = "manage")]
                 &manifest::COMMAND,
                 #[cfg(feature = "manage")]
+                &watch::COMMAND,
+                #[cfg(feature = "manage")]
                 &login::COMMAND,
                 #[cfg(feature = "manage")]
                 &logout::COMMAND,
@@ -161,7 +165,7 @@ pub(crate) static TABLE: Table = Table {
             commands: &[
                 "artifact", "cat", "config", "diff", "digest", "export", "history", "image", "images", "import",
                 "inspect", "load", "login", "logout", "ls", "manifest", "prune", "releases", "rmi", "rollback", "save",
-                "tag", "tags", "verify",
+                "tag", "tags", "verify", "watch",
             ],
         },
     ],
