@@ -2,16 +2,17 @@
 
 use std::process::Command;
 use std::sync::Mutex;
-use std::time::{Duration, Instant};
+#[cfg(feature = "manage")]
+use std::time::Duration;
+use std::time::Instant;
 
 use kit::digest::base64;
 use kit::home::Home;
 use kit::image::Image;
 use kit::registry::Registry;
-use pullet::{
-    Cancel, Client, Credentials, ErrorKind, Event, LayerState, Options, Reference, Silent, Store, WatchOptions,
-    WatchOutcome,
-};
+use pullet::{Cancel, Client, Credentials, ErrorKind, Event, LayerState, Options, Reference, Silent, Store};
+#[cfg(feature = "manage")]
+use pullet::{WatchOptions, WatchOutcome};
 
 const LOGIN: &str = "robot:s3cret";
 
@@ -112,6 +113,7 @@ fn one_call_is_cancelled_and_the_next_is_not() {
 }
 
 #[test]
+#[cfg(feature = "manage")]
 fn a_watch_calls_a_function_until_it_is_cancelled() {
     let registry = Registry::plain();
     Image::small("first").push(&registry, "app", "latest");
