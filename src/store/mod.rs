@@ -55,6 +55,8 @@ use crate::cancel::Cancel;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::oci::descriptor::Descriptor;
+#[cfg(feature = "manage")]
+use crate::oci::reference::Reference;
 use crate::progress::Progress;
 use crate::verify::{Size, Verified};
 
@@ -160,6 +162,12 @@ impl Store {
     #[cfg(feature = "manage")]
     pub(crate) fn layer_subfolders(&self) -> Result<Vec<PathBuf>> {
         disk::files(&self.layers())
+    }
+
+    /// The file for the record of a watch of `name`.
+    #[cfg(feature = "manage")]
+    pub(crate) fn watch_file(&self, name: &Reference) -> PathBuf {
+        watch::file(&self.root, name)
     }
 
     /// Waits until no other process makes trees of layers.

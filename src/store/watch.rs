@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-use super::Store;
 use super::disk::{create_folder, create_private_folder, open_private, read_small, replace};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
@@ -39,13 +38,11 @@ pub(crate) struct WatchRecord {
     failed: Vec<Digest>,
 }
 
-impl Store {
-    /// The file for the record of a watch of `name`.
-    pub(crate) fn watch_file(&self, name: &Reference) -> PathBuf {
-        let digest = Digest::sha256(name.to_string().as_bytes()).to_string();
-        let hex = digest.rsplit(':').next().unwrap_or_default();
-        self.folder().join(FOLDER).join(format!("{hex}.json"))
-    }
+/// The file in the store at `root` for the record of a watch of `name`.
+pub(super) fn file(root: &Path, name: &Reference) -> PathBuf {
+    let digest = Digest::sha256(name.to_string().as_bytes()).to_string();
+    let hex = digest.rsplit(':').next().unwrap_or_default();
+    root.join(FOLDER).join(format!("{hex}.json"))
 }
 
 impl WatchRecord {
