@@ -134,6 +134,8 @@ pub use oci::reference::Reference;
 pub use oci::version::Version;
 pub use progress::{Event, Layer, LayerState, Progress, Silent, WatchState};
 pub use store::{Check, Store};
+#[cfg(feature = "device")]
+pub use target::{Decompression, RawTarget, Readback, WriteOptions, Written};
 #[cfg(feature = "manage")]
 pub use target::{Release, ReleaseSource, Releases, Swap};
 pub use unpack::Tally;

@@ -53,6 +53,13 @@ impl VerifyState {
         Self { hasher: Hasher::sha256(), expected: None, size, count: 0, ended: false }
     }
 
+    /// Takes the next bytes of the content from another place. They count as read, so the proof covers them.
+    #[cfg(feature = "device")]
+    pub(crate) fn take(&mut self, bytes: &[u8]) {
+        self.hasher.update(bytes);
+        self.count += bytes.len() as u64;
+    }
+
     /// The number of bytes that were read so far.
     pub(crate) fn count(&self) -> u64 {
         self.count

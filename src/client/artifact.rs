@@ -106,7 +106,7 @@ impl Client {
 fn describe(manifest: &ArtifactManifest) -> Artifact {
     let mut files = Vec::new();
     let mut untitled = Vec::new();
-    for ArtifactBlob { blob, title, is_packed } in &manifest.blobs {
+    for ArtifactBlob { blob, title, is_packed, .. } in &manifest.blobs {
         let Some(title) = title else {
             untitled.push(blob.clone());
             continue;

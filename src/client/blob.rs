@@ -30,22 +30,9 @@ impl BlobFetcher<'_, '_> {
         self.fetch_blob(layer, BlobSource::layer(descriptor), None)
     }
 
-    /// Fetches a layer of which only the digest is known, and returns its size. The size comes from `Content-Length`; a
-    /// body without it is read twice.
+    /// Fetches a layer of which only the digest is known, and returns its size. A body without `Content-Length` is read twice.
     pub(crate) fn fetch_unmeasured(&mut self, layer: Layer) -> Result<u64> {
-        let limit = self.client.options.limits.unpacked;
-        let unmeasured = Descriptor { media_type: String::new(), digest: layer.digest, size: 0 };
-        let cancel = self.cancel;
-        let (size, body) = self.client.with_retries(self.repository, self.progress, |repository| {
-            let (body, _) = repository.blob(&unmeasured, 0)?;
-            match body.length() {
-                Some(size) if size > limit => {
-                    Err(Limits::exceeded_adjustable(Limit::Unpacked, "bytes of layers", limit))
-                }
-                Some(size) => Ok((size, Some(body))),
-                None => count(body, layer.digest, limit, cancel).map(|size| (size, None)),
-            }
-        })?;
+        let (size, body) = self.client.measure(self.repository, layer.digest, self.cancel, self.progress)?;
         let blob = Descriptor { media_type: String::new(), digest: layer.digest, size };
         self.fetch_blob(Layer { size, ..layer }, BlobSource::registry_only(&blob), body)?;
         Ok(size)
@@ -90,6 +77,31 @@ impl BlobFetcher<'_, '_> {
             .with_response(response);
         ingest.append(body, self.cancel, &mut |count| {
             progress.report(Event::Layer { layer, state: LayerState::Downloading(count) });
+        })
+    }
+}
+
+impl Client {
+    /// Requests a blob of which only the digest is known, and returns its size with the response. The size comes from
+    /// `Content-Length`; a body without it is read to its end and counted.
+    pub(crate) fn measure(
+        &self,
+        repository: &mut Repository<'_>,
+        digest: Digest,
+        cancel: &Cancel,
+        progress: &dyn Progress,
+    ) -> Result<(u64, Option<Body>)> {
+        let limit = self.options.limits.unpacked;
+        let unmeasured = Descriptor { media_type: String::new(), digest, size: 0 };
+        self.with_retries(repository, progress, |repository| {
+            let (body, _) = repository.blob(&unmeasured, 0)?;
+            match body.length() {
+                Some(size) if size > limit => {
+                    Err(Limits::exceeded_adjustable(Limit::Unpacked, "bytes of layers", limit))
+                }
+                Some(size) => Ok((size, Some(body))),
+                None => count(body, digest, limit, cancel).map(|size| (size, None)),
+            }
         })
     }
 }

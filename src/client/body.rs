@@ -99,6 +99,12 @@ impl<'f, 'r> ResumingBody<'f, 'r> {
         self
     }
 
+    /// Goes on at `offset`, because the caller has the bytes up to there.
+    #[cfg(feature = "device")]
+    pub(crate) fn jump_to(&mut self, offset: u64) {
+        (self.at, self.begun, self.body) = (offset, offset, None);
+    }
+
     fn read_once(&mut self, buf: &mut [u8]) -> Result<usize> {
         if self.body.is_none() && self.at == self.source.blob.size {
             return Ok(0);

@@ -1,10 +1,14 @@
 //! The gate between resolving a name and fetching what it names. Every flow that requests a config, a layer or a file
-//! passes it: pull, unpack, stream, boot and artifact. The decision is made from the manifest and its signatures alone.
+//! passes it: pull, unpack, stream, boot, artifact and blob. The decision is made from the manifest and its signatures alone.
 //! Images in the store pass it before they are unpacked.
 
 use super::client::Client;
 use super::resolved::{ImageManifest, Resolved, ResolvedContent};
+#[cfg(feature = "device")]
+use crate::digest::Digest;
 use crate::error::Result;
+#[cfg(feature = "device")]
+use crate::error::{Error, ErrorKind};
 #[cfg(feature = "manage")]
 use crate::images::LoadedImage;
 use crate::images::{AdmittedImage, Image};
@@ -45,6 +49,17 @@ impl Client {
     pub(crate) fn admit_loaded(&self, loaded: &LoadedImage, is_layout: bool, progress: &dyn Progress) -> Result<()> {
         self.check_features()?;
         self.prove_loaded(&loaded.image, is_layout, progress).map_err(|e| e.context(loaded.image.name()))
+    }
+
+    /// Decides whether this client may fetch a blob that was asked for by its digest, without a manifest. It may not if
+    /// signatures or versions are demanded, because only manifests have them.
+    #[cfg(feature = "device")]
+    pub(crate) fn admit_blob(&self, name: &Reference, progress: &dyn Progress) -> Result<Digest> {
+        self.check_features()?;
+        self.prove_blob(name, progress)?;
+        self.check_clock(name)?;
+        let missing = || Error::new(ErrorKind::Usage, "a blob is named by its digest").with_hint("write NAME@DIGEST");
+        name.digest().copied().ok_or_else(missing)
     }
 
     /// Decides whether this client may fetch what a name resolved to. It may not without the signatures that it demands; if

@@ -23,6 +23,8 @@ mod no_signatures;
 mod no_trust;
 mod options;
 mod pull;
+#[cfg(feature = "device")]
+mod raw;
 mod resolve;
 mod resolved;
 mod retry;

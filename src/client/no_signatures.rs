@@ -24,6 +24,11 @@ impl Client {
         self.refuse_requirement()
     }
 
+    #[cfg(feature = "device")]
+    pub(super) fn prove_blob(&self, _: &Reference, _: &dyn Progress) -> Result<()> {
+        self.refuse_requirement()
+    }
+
     #[cfg(feature = "manage")]
     pub(super) fn prove_loaded(&self, _: &Image, _: bool, _: &dyn Progress) -> Result<()> {
         self.refuse_requirement()

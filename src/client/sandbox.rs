@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use crate::error::Result;
 use crate::host::{self, FolderUse, Rights, WritableFolder};
 use crate::store::Store;
+#[cfg(feature = "device")]
+use crate::target::RawTarget;
 
 /// The rights that a program keeps when it gives up all others: the folders in which it may write, and what it may create
 /// there.
@@ -94,6 +96,12 @@ impl Sandbox {
         let owner = |path: &Path| path.metadata().map(|metadata| metadata.uid()).ok();
         let is_of_another = owner(path).is_some_and(|uid| Some(uid) != owner(&parent));
         self.add(&parent, if is_of_another { FolderUse::PlainOfOthers } else { FolderUse::Plain })
+    }
+
+    /// Adds the folder of a new file, if the target is one. Devices and files that are written in place are open already.
+    #[cfg(feature = "device")]
+    pub fn raw_target(self, target: &RawTarget) -> Self {
+        if target.is_new() { self.output(target.path()) } else { self }
     }
 
     /// Adds a folder for regular files and folders. If it does not exist, its deepest existing parent is added.

@@ -53,6 +53,17 @@ impl Client {
         Ok(())
     }
 
+    /// Fails if a blob of this name would have to be signed.
+    #[cfg(feature = "device")]
+    pub(super) fn prove_blob(&self, name: &Reference, progress: &dyn Progress) -> Result<()> {
+        if self.demands(&Origin::Registry(name), None, progress)?.is_empty() && self.options.min_version.is_none() {
+            return Ok(());
+        }
+        let text = "verify signatures: a blob alone has neither a signature nor a version";
+        let error = Error::new(ErrorKind::Mismatch, text);
+        Err(error.with_hint("fetch it as a file of an artifact, whose manifest can be signed"))
+    }
+
     /// Searches signatures of the subjects that meet each of the demands, first in the store, then at the registry.
     fn search(
         &self,

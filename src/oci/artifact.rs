@@ -5,6 +5,8 @@ use serde_json::Value;
 
 use super::descriptor::{Descriptor, RawAnnotations, RawDescriptor, check_total_size, malformed, unsupported};
 use crate::advice::Advice;
+#[cfg(feature = "device")]
+use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::limits::Limits;
 
@@ -24,6 +26,18 @@ pub(crate) struct ArtifactBlob {
     pub(crate) title: Option<String>,
     /// True if the blob is an archive of a folder, made by ORAS.
     pub(crate) is_packed: bool,
+    /// What the annotations say about the unpacked content.
+    #[cfg(feature = "device")]
+    pub(crate) unpacked: UnpackedFacts,
+}
+
+/// Claims about the unpacked content of a blob.
+#[cfg(feature = "device")]
+#[derive(Clone, Debug, Default)]
+pub(crate) struct UnpackedFacts {
+    pub(crate) digest: Option<Digest>,
+    /// In bytes.
+    pub(crate) size: Option<u64>,
 }
 
 impl ArtifactManifest {
@@ -57,13 +71,42 @@ impl ArtifactBlob {
     /// Ignores `urls`: only the registry is asked, because the author of a manifest must not choose which servers receive
     /// requests (CVE-2020-15157).
     fn parse(mut raw: RawDescriptor) -> Result<Self> {
-        let RawAnnotations { title, unpack } = raw.annotations.take().unwrap_or_default();
+        let annotations = raw.annotations.take().unwrap_or_default();
+        #[cfg(feature = "device")]
+        let unpacked = UnpackedFacts::parse(&annotations)?;
+        let RawAnnotations { title, unpack, .. } = annotations;
         let title = match title {
             None => None,
             Some(Value::String(title)) => Some(title),
             Some(_) => return Err(malformed("a title is not a string")),
         };
         let is_packed = unpack == Some(Value::String("true".to_owned()));
-        Ok(Self { blob: raw.check("blob")?, title, is_packed })
+        Ok(Self {
+            blob: raw.check("blob")?,
+            title,
+            is_packed,
+            #[cfg(feature = "device")]
+            unpacked,
+        })
+    }
+}
+
+#[cfg(feature = "device")]
+impl UnpackedFacts {
+    /// An annotation that says nothing that can be checked is an error, because it would be taken for a proof.
+    fn parse(annotations: &RawAnnotations) -> Result<Self> {
+        let digest = match &annotations.unpacked_digest {
+            None => None,
+            Some(Value::String(text)) => Some(text.parse().map_err(malformed)?),
+            Some(_) => return Err(malformed("a digest of unpacked content is not a string")),
+        };
+        let size = match &annotations.unpacked_size {
+            None => None,
+            Some(Value::String(text)) => {
+                Some(text.parse().map_err(|_| malformed("a size of unpacked content is no number"))?)
+            }
+            Some(_) => return Err(malformed("a size of unpacked content is not a string")),
+        };
+        Ok(Self { digest, size })
     }
 }

@@ -53,7 +53,7 @@ pub(super) struct RawPlatform {
     pub(super) os_features: Vec<String>,
 }
 
-/// The two annotations that artifacts use. Values of any type are accepted here, because a manifest that does not use
+/// The annotations that artifacts use. Values of any type are accepted here, because a manifest that does not use
 /// them must not fail on them.
 #[derive(Default, Deserialize)]
 pub(super) struct RawAnnotations {
@@ -61,6 +61,14 @@ pub(super) struct RawAnnotations {
     pub(super) title: Option<serde_json::Value>,
     #[serde(rename = "io.deis.oras.content.unpack")]
     pub(super) unpack: Option<serde_json::Value>,
+    /// The digest of the unpacked content, as containerd annotates it.
+    #[cfg(feature = "device")]
+    #[serde(rename = "containerd.io/uncompressed")]
+    pub(super) unpacked_digest: Option<serde_json::Value>,
+    /// The size of the unpacked content in decimal digits, as eStargz annotates it.
+    #[cfg(feature = "device")]
+    #[serde(rename = "io.containers.estargz.uncompressed-size")]
+    pub(super) unpacked_size: Option<serde_json::Value>,
 }
 
 impl RawDescriptor {

@@ -90,6 +90,17 @@ pub(crate) fn layer(media_type: &str) -> Option<Compression> {
     }
 }
 
+/// The compression of a blob of any media type: its suffix says it, or it is the type of the compression itself.
+#[cfg(feature = "device")]
+pub(crate) fn compression(media_type: &str) -> Compression {
+    let media_type = essence(media_type);
+    let ends = |words: [&str; 3]| words.iter().any(|word| media_type.ends_with(word));
+    if ends(["+gzip", ".gzip", "/gzip"]) || media_type == "application/x-gzip" {
+        return Compression::Gzip;
+    }
+    if ends(["+zstd", ".zstd", "/zstd"]) { Compression::Zstd } else { Compression::None }
+}
+
 /// The name of the filesystem that a layer of this media type is an image of; `None` if it is none that pullet knows. There is
 /// no registered type, so tools use several: `application/vnd.erofs.layer.v1`, `…layer.squashfs+zstd`.
 pub(crate) fn filesystem_image(media_type: &str) -> Option<&'static str> {
@@ -139,6 +150,24 @@ mod tests {
             ("text/plain", None),
         ] {
             assert_eq!(layer(media_type), compression, "{media_type}");
+        }
+    }
+
+    #[test]
+    #[cfg(feature = "device")]
+    fn the_suffix_says_the_compression_of_any_blob() {
+        for (media_type, expected) in [
+            ("application/vnd.example.rootfs.v1+gzip", Compression::Gzip),
+            ("application/vnd.oci.image.layer.v1.tar+zstd", Compression::Zstd),
+            ("application/vnd.docker.image.rootfs.diff.tar.gzip", Compression::Gzip),
+            ("Application/GZIP; a=b", Compression::Gzip),
+            ("application/x-gzip", Compression::Gzip),
+            ("application/zstd", Compression::Zstd),
+            ("application/octet-stream", Compression::None),
+            ("application/vnd.gzip.list", Compression::None),
+            ("", Compression::None),
+        ] {
+            assert_eq!(compression(media_type), expected, "{media_type}");
         }
     }
 

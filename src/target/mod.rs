@@ -10,8 +10,11 @@
 //!   before that, the next `begin` for the same target removes it.
 //!
 //! [`Staging`] is a directory tree, [`Files`] a set of verified files, and `NewFile` one file. Each appears by one rename.
-//! [`Releases`] keeps several published trees and exchanges them.
+//! [`Releases`] keeps several published trees and exchanges them. `device/` writes one image to a device, where no rename helps:
+//! the order of writes makes it valid at once.
 
+#[cfg(feature = "device")]
+mod device;
 mod files;
 #[cfg(feature = "manage")]
 mod new_file;
@@ -19,6 +22,10 @@ mod new_file;
 mod releases;
 mod staging;
 
+#[cfg(feature = "device")]
+pub use self::device::{Decompression, RawTarget, Readback, WriteOptions, Written};
+#[cfg(feature = "device")]
+pub(crate) use self::device::{HEAD, Writer};
 pub(crate) use self::files::Files;
 #[cfg(feature = "manage")]
 pub(crate) use self::new_file::NewFile;

@@ -60,6 +60,12 @@ impl NewFile {
         Ok(Self { target, file, temporary: Some(temporary) })
     }
 
+    /// Another descriptor of the file.
+    #[cfg(feature = "device")]
+    pub(crate) fn try_clone(&self) -> Result<File> {
+        self.file.try_clone().map_err(|e| Error::disk("open", &self.target, e))
+    }
+
     /// Makes the file durable and visible at its target.
     pub(crate) fn publish(mut self) -> Result<()> {
         let Some(temporary) = &self.temporary else { return Ok(()) };
@@ -99,7 +105,7 @@ impl Drop for NewFile {
 fn lock_new(temporary: &Path, target: &Path) -> Result<File> {
     loop {
         let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(false).mode(0o600);
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
         options.custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed());
         let file = options.open(temporary).map_err(|e| Error::disk("create", temporary, e))?;
         match file.try_lock() {

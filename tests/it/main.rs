@@ -27,6 +27,7 @@ mod contact;
 mod credential_forms;
 mod credentials;
 mod disk;
+mod device;
 mod documents;
 mod early;
 mod foreign;

@@ -19,6 +19,7 @@ pub const PACKAGES: &[(&str, &str)] = &[
     ("gpg", "gpg"),
     ("gzip", "gzip"),
     ("ldd", "libc-bin"),
+    ("losetup", "mount"),
     ("mount", "mount"),
     ("nginx", "nginx-light"),
     ("openssl", "openssl"),

@@ -22,6 +22,7 @@ pub mod authority;
 pub mod bench;
 pub mod canned;
 pub mod debian;
+pub mod device;
 pub mod digest;
 pub mod fault;
 pub mod home;

@@ -37,25 +37,28 @@ pub(crate) static POLICY: Group<AdmissionOptions> = Group {
     )],
 };
 
+/// What the environment demands.
+pub(crate) static CONTENT_TRUST: Group<AdmissionOptions> = Group {
+    heading: "Trust",
+    options: &[Opt::flag(
+        "--disable-content-trust",
+        "ignore $DOCKER_CONTENT_TRUST, which otherwise refuses images without a key or policy for them; policies still count",
+        |admission| admission.disable_content_trust = true,
+    )],
+};
+
 /// What commands that admit an image demand in addition.
 pub(crate) static ADMISSION: Group<AdmissionOptions> = Group {
     heading: "Trust",
-    options: &[
-        Opt::flag(
-            "--disable-content-trust",
-            "ignore $DOCKER_CONTENT_TRUST, which otherwise refuses images without a key or policy for them; policies still count",
-            |admission| admission.disable_content_trust = true,
-        ),
-        Opt::value(
-            "--min-version VERSION",
-            "refuse an image that is older: its signature's annotation org.opencontainers.image.version, or the manifest's if no \
+    options: &[Opt::value(
+        "--min-version VERSION",
+        "refuse an image that is older: its signature's annotation org.opencontainers.image.version, or the manifest's if no \
              signature is demanded, is a semantic version or a counter",
-            |admission, value| {
-                admission.min_version = Some(value.text()?.parse()?);
-                Ok(())
-            },
-        ),
-    ],
+        |admission, value| {
+            admission.min_version = Some(value.text()?.parse()?);
+            Ok(())
+        },
+    )],
 };
 
 /// What commands with a store do about versions that they have accepted before.

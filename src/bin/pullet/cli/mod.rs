@@ -10,6 +10,8 @@ pub(crate) mod common;
 pub(crate) mod help;
 pub(crate) mod options;
 mod pem;
+#[cfg(feature = "device")]
+pub(crate) mod raw;
 pub(crate) mod registry;
 pub(crate) mod signatures;
 pub(crate) mod value;

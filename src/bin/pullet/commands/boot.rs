@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use pullet::BootParameters;
 
-use crate::cli::admission::{ADMISSION, POLICY};
+use crate::cli::admission::{ADMISSION, CONTENT_TRUST, POLICY};
 use crate::cli::command::{Command, CommandLine, Definitions};
 use crate::cli::common::Common;
 use crate::cli::options::{Group, Opt};
@@ -63,6 +63,7 @@ pub(super) static COMMAND: Command = Command {
         &CLOCK,
         &VERIFY,
         &POLICY,
+        &CONTENT_TRUST,
         &ADMISSION,
         &FOREIGN_LAYERS,
         &JOBS,

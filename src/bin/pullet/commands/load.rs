@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use pullet::{Escaped, Image, Reference, Sandbox};
 
-use crate::cli::admission::{ADMISSION, POLICY};
+use crate::cli::admission::{ADMISSION, CONTENT_TRUST, POLICY};
 use crate::cli::command::{Command, CommandLine};
 use crate::cli::common::Common;
 use crate::cli::options::{Group, Opt};
@@ -24,7 +24,7 @@ pub(super) static COMMAND: Command = Command {
             in it is verified: digests, sizes and the diff_ids of all layers. Images get their names when all of it is in \
             the store.",
     definitions: &[],
-    groups: &[&OPTIONS, &PLATFORM, &VERIFY, &POLICY, &ADMISSION, &BLOB_LIMITS, &WINDOW_LIMIT],
+    groups: &[&OPTIONS, &PLATFORM, &VERIFY, &POLICY, &CONTENT_TRUST, &ADMISSION, &BLOB_LIMITS, &WINDOW_LIMIT],
     notes: &[],
     run,
 };

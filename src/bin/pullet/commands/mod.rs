@@ -2,6 +2,8 @@
 
 #[cfg(feature = "manage")]
 mod artifact;
+#[cfg(feature = "device")]
+mod blob;
 #[cfg(feature = "boot")]
 mod boot;
 #[cfg(feature = "manage")]
@@ -77,6 +79,8 @@ pub(crate) static TABLE: Table = Table {
                 &boot::COMMAND,
                 #[cfg(feature = "manage")]
                 &artifact::COMMAND,
+                #[cfg(feature = "device")]
+                &blob::COMMAND,
             ],
         },
         Section {
@@ -156,9 +160,10 @@ pub(crate) static TABLE: Table = Table {
         #[cfg(feature = "manage")]
         (&["compose", "network", "service", "stack", "swarm", "volume"], "pullet has no containers: use podman"),
     ],
-    storeless: &["artifact", "boot", "digest", "login", "logout", "manifest", "tags"],
+    storeless: &["artifact", "blob", "boot", "digest", "login", "logout", "manifest", "tags"],
     features: &[
         Feature { name: "boot", commands: &["boot"] },
+        Feature { name: "device", commands: &["blob"] },
         Feature { name: "policy", commands: &["confirm"] },
         Feature {
             name: "manage",
@@ -217,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    #[cfg(all(feature = "boot", feature = "manage", feature = "policy"))]
+    #[cfg(all(feature = "boot", feature = "device", feature = "policy"))]
     fn every_command_of_a_feature_exists() {
         let all: BTreeSet<&str> =
             TABLE.sections.iter().flat_map(|section| section.commands).map(|command| command.name).collect();

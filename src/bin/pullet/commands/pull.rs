@@ -2,7 +2,7 @@
 
 use pullet::{Client, Pulled, Reference, Sandbox};
 
-use crate::cli::admission::{ADMISSION, POLICY, VERSIONS};
+use crate::cli::admission::{ADMISSION, CONTENT_TRUST, POLICY, VERSIONS};
 use crate::cli::command::{Command, CommandLine};
 use crate::cli::common::Common;
 use crate::cli::options::{Group, Opt};
@@ -31,6 +31,7 @@ pub(super) static COMMAND: Command = Command {
         &CLOCK,
         &VERIFY,
         &POLICY,
+        &CONTENT_TRUST,
         &ADMISSION,
         &VERSIONS,
         &FOREIGN_LAYERS,

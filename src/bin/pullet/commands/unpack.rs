@@ -6,7 +6,7 @@ use pullet::{AdmittedImage, Digest, Error, ErrorKind, Image, Reference, Sandbox,
 
 #[cfg(feature = "manage")]
 use super::replace::{REPLACE, ReplaceOptions};
-use crate::cli::admission::{ADMISSION, POLICY, VERSIONS};
+use crate::cli::admission::{ADMISSION, CONTENT_TRUST, POLICY, VERSIONS};
 use crate::cli::command::{Command, CommandLine};
 use crate::cli::common::{Common, STORE_OPTION};
 use crate::cli::options::{AnyGroup, Group, Opt, Spec, specs};
@@ -37,6 +37,7 @@ pub(super) static COMMAND: Command = Command {
         &CLOCK,
         &VERIFY,
         &POLICY,
+        &CONTENT_TRUST,
         &ADMISSION,
         &VERSIONS,
         &FOREIGN_LAYERS,

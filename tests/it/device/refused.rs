@@ -1,0 +1,116 @@
+//! Targets that are refused before anything is fetched.
+
+use std::fs;
+
+use super::{Slot, artifact, image, push};
+use kit::bench::Bench;
+use kit::debian::{command, run};
+use kit::device::LoopDevice;
+use kit::digest::sha256;
+use kit::process::is_root;
+
+/// Asserts that the target is refused with this code and text, and that the registry is not asked.
+#[track_caller]
+fn refused(bench: &Bench, target: &str, options: &[&str], code: i32, text: &str) {
+    let digest = sha256(b"x");
+    let name = format!("{}@{digest}", bench.registry.name("fw"));
+    bench.home.run(&[&["blob", &name, "-o", target], options].concat()).exits_in(text, code).says(text).fails_in_one_line();
+    assert!(bench.registry.log().is_empty(), "{text}");
+}
+
+#[test]
+fn a_mistyped_device_never_becomes_a_file() {
+    let bench = Bench::new();
+    let name = format!("/dev/pullet-no-such-device-{}", std::process::id());
+    refused(&bench, &name, &[], 9, "there is no such device");
+    refused(&bench, &format!("/dev/shm/../{}", &name[5..]), &[], 9, "there is no such device");
+    std::os::unix::fs::symlink("/dev", bench.home.path("dev")).unwrap();
+    refused(&bench, &name.replacen("/dev", &bench.home.arg("dev"), 1), &[], 9, "there is no such device");
+    assert!(!fs::exists(&name).unwrap());
+    if is_root() {
+        fs::write(&name, "left by dd").unwrap();
+        refused(&bench, &name, &[], 9, "it is a file in /dev");
+        assert_eq!(fs::read_to_string(&name).unwrap(), "left by dd");
+        fs::remove_file(&name).unwrap();
+    }
+}
+
+#[test]
+fn other_kinds_of_files_are_refused() {
+    let bench = Bench::new();
+    refused(&bench, "/dev/null", &[], 2, "a character device");
+    refused(&bench, "/dev/stdout", &[], 2, "neither a file nor a block device");
+    refused(&bench, &bench.home.arg(""), &[], 2, "neither a file nor a block device");
+    refused(&bench, &bench.home.arg("missing/file"), &[], 9, "missing");
+    refused(&bench, &bench.home.write("file", "x"), &["--expect-partlabel", "root_b"], 2, "it is no partition");
+    refused(&bench, &bench.home.arg("file"), &["--readback", "--no-readback"], 2, "exclude each other");
+    assert_eq!(fs::read_to_string(bench.home.path("file")).unwrap(), "x");
+}
+
+#[test]
+fn raw_flash_is_refused_with_the_tool_that_writes_it() {
+    if !is_root() {
+        return;
+    }
+    let bench = Bench::new();
+    run(command("mknod").arg(bench.home.path("mtd0")).args(["c", "90", "0"])).expect(0);
+    refused(&bench, &bench.home.arg("mtd0"), &[], 2, "nandwrite");
+}
+
+#[test]
+fn devices_in_use_are_refused_with_what_uses_them() {
+    if !is_root() {
+        return;
+    }
+    let bench = Bench::new();
+    let device = LoopDevice::new(&bench.home.path("disk"), 8 << 20, 512);
+    run(command("mkfs.ext4").args(["-q", device.arg()])).expect(0);
+    let before = device.content();
+    fs::create_dir(bench.home.path("mount")).unwrap();
+    run(command("mount").arg(device.arg()).arg(bench.home.path("mount"))).expect(0);
+    refused(&bench, device.arg(), &[], 9, &format!("mounted at {}", bench.home.arg("mount")));
+    run(command("umount").arg(bench.home.path("mount"))).expect(0);
+    // Mounted where pullet cannot see it.
+    let script = format!("mount {} {} && exec sleep 100", device.arg(), bench.home.arg("mount"));
+    let mut elsewhere = command("unshare").args(["--mount", "sh", "-c", &script]).spawn().unwrap();
+    while fs::read_to_string(format!("/proc/{}/mounts", elsewhere.id())).is_ok_and(|mounts| !mounts.contains(device.arg())) {
+        std::thread::yield_now();
+    }
+    refused(&bench, device.arg(), &[], 9, "the kernel says that it is busy");
+    elsewhere.kill().unwrap();
+    elsewhere.wait().unwrap();
+    assert!(device.content().len() == before.len());
+    let lock = fs::File::open(&device.path).unwrap();
+    lock.lock().unwrap();
+    refused(&bench, device.arg(), &[], 9, "another process has locked");
+    drop(lock);
+    refused(&bench, device.arg(), &["--expect-partlabel", "root_b"], 2, "it has no partition label");
+    run(command("blockdev").args(["--setro", device.arg()])).expect(0);
+    refused(&bench, device.arg(), &[], 9, "it is read-only");
+}
+
+#[test]
+fn a_target_and_a_file_of_the_artifact_must_be_named() {
+    let bench = Bench::new();
+    let (a, b) = (image(1, 10), image(2, 10));
+    let name = push(&bench, &artifact(&[("a", "x/y", &a), ("b", "x/y", &b)]), &[&a, &b]);
+    let slot = Slot::new(&bench, 1 << 20, 512, &[1; 1 << 20]);
+    let run = |words: &[&str]| bench.home.run(&[words, slot.options()].concat());
+    let target = slot.arg();
+    run(&["artifact", &name, "-o", &target]).exits(2).says("2 files").says("it has a, b");
+    run(&["artifact", &format!("{name}:c"), "-o", &target]).exits(3).says("no file \"c\"").says("it has a, b");
+    assert_eq!(bench.registry.requests_to("/blobs/"), 0);
+    run(&["artifact", &format!("{name}:b"), "-o", &target]).exits(0);
+    assert!(slot.content().starts_with(&b));
+    let digest = sha256(&a);
+    for (args, text) in [
+        (&["blob", &name, "-o", "x"][..], "named by its digest"),
+        (&["blob", &format!("{name}@{digest}")], "-o FILE"),
+        (&["blob", "-o", "x"], "missing argument"),
+        (&["artifact", &name, "dir", "-o", "x"], "unexpected argument"),
+        (&["artifact", &name, "dir", "--skip-same"], "--skip-same needs -o"),
+        (&["artifact", &name, "dir", "--max-zstd-window", "1m"], "--max-zstd-window needs -o"),
+    ] {
+        bench.home.run(args).exits_in(text, 2).says(text);
+    }
+}
