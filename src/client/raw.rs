@@ -140,7 +140,7 @@ impl Client {
         };
         let digest = transfer.write_body(reads_back)?;
         let size = opened.writer.size();
-        let readback = match (reads_back, opened.writer.is_direct()) {
+        let readback = match (reads_back, opened.writer.reads_directly()) {
             (false, _) => Readback::Skipped,
             (true, true) => Readback::Direct,
             (true, false) => Readback::Cached,

@@ -38,7 +38,7 @@ pub(super) trait Medium {
     fn drop_cache(&mut self);
 
     /// Returns true if the reads of whole blocks bypass the page cache.
-    fn is_direct(&self) -> bool;
+    fn reads_directly(&self) -> bool;
 }
 
 /// A file or a block device.
@@ -168,7 +168,7 @@ impl Medium for Disk {
         let _ = fadvise(&self.file, 0, None, Advice::DontNeed);
     }
 
-    fn is_direct(&self) -> bool {
+    fn reads_directly(&self) -> bool {
         self.can_be_direct
     }
 }

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{OFlags, ioctl_blksszget};
 use rustix::io::Errno;
 
+use super::super::new_file::NewFile;
 use super::force_ro::ForceRo;
 use super::medium::Disk;
 use super::options::WriteOptions;
@@ -16,7 +17,6 @@ use super::sysfs::{BlockDevice, is_ubi};
 use super::writer::{Counts, Place, Writer, too_small};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
-use crate::target::NewFile;
 
 /// The sector in bytes of a device that does not say it.
 const SECTOR: usize = 512;

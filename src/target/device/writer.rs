@@ -229,8 +229,8 @@ impl Writer {
     }
 
     /// Returns true if reads bypass the page cache.
-    pub(crate) fn is_direct(&self) -> bool {
-        self.medium.is_direct()
+    pub(crate) fn reads_directly(&self) -> bool {
+        self.medium.reads_directly()
     }
 
     fn window_length(&self) -> usize {

@@ -14,7 +14,12 @@ use kit::process::is_root;
 fn refused(bench: &Bench, target: &str, options: &[&str], code: i32, text: &str) {
     let digest = sha256(b"x");
     let name = format!("{}@{digest}", bench.registry.name("fw"));
-    bench.home.run(&[&["blob", &name, "-o", target], options].concat()).exits_in(text, code).says(text).fails_in_one_line();
+    bench
+        .home
+        .run(&[&["blob", &name, "-o", target], options].concat())
+        .exits_in(text, code)
+        .says(text)
+        .fails_in_one_line();
     assert!(bench.registry.log().is_empty(), "{text}");
 }
 
@@ -73,7 +78,9 @@ fn devices_in_use_are_refused_with_what_uses_them() {
     // Mounted where pullet cannot see it.
     let script = format!("mount {} {} && exec sleep 100", device.arg(), bench.home.arg("mount"));
     let mut elsewhere = command("unshare").args(["--mount", "sh", "-c", &script]).spawn().unwrap();
-    while fs::read_to_string(format!("/proc/{}/mounts", elsewhere.id())).is_ok_and(|mounts| !mounts.contains(device.arg())) {
+    while fs::read_to_string(format!("/proc/{}/mounts", elsewhere.id()))
+        .is_ok_and(|mounts| !mounts.contains(device.arg()))
+    {
         std::thread::yield_now();
     }
     refused(&bench, device.arg(), &[], 9, "the kernel says that it is busy");

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 /// The programs that tests run, and the packages that have them.
 pub const PACKAGES: &[(&str, &str)] = &[
+    ("blockdev", "util-linux"),
     ("cp", "coreutils"),
     ("debootstrap", "debootstrap"),
     ("docker-registry", "docker-registry"),
@@ -20,6 +21,8 @@ pub const PACKAGES: &[(&str, &str)] = &[
     ("gzip", "gzip"),
     ("ldd", "libc-bin"),
     ("losetup", "mount"),
+    ("mkfs.ext4", "e2fsprogs"),
+    ("mknod", "coreutils"),
     ("mount", "mount"),
     ("nginx", "nginx-light"),
     ("openssl", "openssl"),

@@ -58,6 +58,8 @@ impl LoopDevice {
 
 impl Drop for LoopDevice {
     fn drop(&mut self) {
+        // A device that a test has made read-only would stay so for the next one.
+        let _ = Command::new("blockdev").arg("--setrw").arg(&self.path).status();
         let _ = Command::new("losetup").arg("--detach").arg(&self.path).status();
     }
 }
