@@ -30,6 +30,8 @@ pub enum Advice {
     ForceRemoval,
     /// Give the certificate of the authority that issued the server's: [`Options::ca_pem`](crate::Options::ca_pem).
     GiveAuthority,
+    /// Repeat the call with another client, which fetches the rest: [`Options::max_bytes`](crate::Options).
+    FetchTheRest,
     /// Name the file for credentials: [`Options::authfile`](crate::Options::authfile).
     GiveAuthFile,
     /// Give a client certificate: [`Options::client_certificate_pem`](crate::Options::client_certificate_pem).

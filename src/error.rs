@@ -53,7 +53,7 @@ pub enum ErrorKind {
     Network,
     /// The repository, tag, manifest, blob or local image does not exist.
     NotFound,
-    /// The registry limits the rate of requests (status 429).
+    /// The registry limits the rate of requests (status 429), or the bytes that the caller allows are used up.
     RateLimited,
     /// TLS failed: the certificate, its name or its validity period.
     Tls,

@@ -15,7 +15,7 @@ use crate::oci::credentials::Credentials;
 use crate::oci::platform::Platform;
 use crate::oci::version::Version;
 use crate::registry;
-use crate::registry::{PaceLimits, RateLimit, System, TlsConfig};
+use crate::registry::{Budget, PaceLimits, RateLimit, System, TlsConfig};
 use crate::store::Store;
 #[cfg(feature = "trust")]
 use crate::trust::Verification;
@@ -40,6 +40,8 @@ pub struct Options {
     pub(crate) limits: Limits,
     stall: Duration,
     rate: Option<u64>,
+    #[cfg(feature = "manage")]
+    max_bytes: Option<u64>,
     pub(crate) retries: u32,
     /// How long to wait for a network that stops working, after the retries.
     #[cfg(feature = "boot")]
@@ -74,6 +76,8 @@ impl Default for Options {
             limits: Limits::default(),
             stall: Duration::from_secs(60),
             rate: None,
+            #[cfg(feature = "manage")]
+            max_bytes: None,
             retries: 5,
             #[cfg(feature = "boot")]
             outage: Duration::ZERO,
@@ -279,6 +283,15 @@ impl Options {
         Self { rate: Some(rate), ..self }
     }
 
+    /// The most bytes that the client receives in the bodies of all responses together: documents, tokens and blobs. The
+    /// headers, TLS and TCP are some more. A blob is requested only as far as the bytes suffice. When they are used up, a call
+    /// fails with [`ErrorKind::RateLimited`](crate::ErrorKind::RateLimited), and what arrived of a blob stays in the store:
+    /// a later client goes on there. Default: no limit.
+    #[cfg(feature = "manage")]
+    pub fn max_bytes(self, bytes: u64) -> Self {
+        Self { max_bytes: Some(bytes), ..self }
+    }
+
     /// Whether to use the configuration of this machine: environment variables, credentials, mirrors, proxies and
     /// certificates of other tools. If it is off, only what these options contain is used, and the root certificates are
     /// the built-in ones (feature `webpki-roots`) and [`ca_pem`](Self::ca_pem). Default: on.
@@ -303,7 +316,14 @@ impl Options {
             mirrors_only: self.mirrors_only,
             tls: std::mem::take(&mut self.tls),
             limits: self.limits.clone(),
-            pace: PaceLimits { stall: self.stall, rate: self.rate.map(|rate| Arc::new(RateLimit::new(rate))) },
+            pace: PaceLimits {
+                stall: self.stall,
+                rate: self.rate.map(|rate| Arc::new(RateLimit::new(rate))),
+                #[cfg(feature = "manage")]
+                budget: self.max_bytes.map_or_else(Budget::default, Budget::new),
+                #[cfg(not(feature = "manage"))]
+                budget: Budget::default(),
+            },
             cancel: self.cancel.clone(),
             system,
         }

@@ -28,7 +28,7 @@ mod url;
 pub(crate) use self::connections::{ConnectionConfig, Connections};
 #[cfg(fuzzing)]
 pub use self::fuzzing::{challenges, joined, refusal, retry_after, token_answer};
-pub(crate) use self::http::{Body, PaceLimits, RateLimit};
+pub(crate) use self::http::{Body, Budget, PaceLimits, RateLimit};
 pub(crate) use self::plan::Planned;
 pub(crate) use self::repository::Repository;
 pub(crate) use self::retry::{Verdict, is_progress, verdict};

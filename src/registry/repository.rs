@@ -126,6 +126,11 @@ impl<'a> Repository<'a> {
         self.send(selector, selector.contains(':'), |session| session.changed_manifest(selector, known))
     }
 
+    /// Returns true if no more bytes may be received.
+    pub(crate) fn has_used_up_budget(&self) -> bool {
+        self.connections.config.pace.budget.is_used_up()
+    }
+
     /// Returns the body of a blob, unverified, and the offset of its first byte, which is `offset` or 0.
     pub(crate) fn blob(&mut self, blob: &Descriptor, offset: u64) -> Result<(Body, u64)> {
         self.send(&blob.digest.to_string(), true, |session| session.blob(blob, offset))

@@ -200,10 +200,17 @@ impl<'a> Session<'a> {
     /// because most registries do not send it.
     pub(super) fn blob(&mut self, blob: &Descriptor, offset: u64) -> Result<(Body, u64)> {
         let target = self.repository_path(&format!("blobs/{}", blob.digest));
-        if offset > 0 && offset < blob.size {
-            let range = ByteRange { first: offset, last: blob.size - 1 };
+        let last = self.connections.config.pace.budget.last(offset, blob.size);
+        if offset < blob.size && (offset > 0 || last < blob.size - 1) {
+            let range = ByteRange { first: offset, last };
             let response = self.send(Request { target: &target, accept: None, range: Some(range), is_head: false })?;
             match response.into_range(range, blob.size) {
+                #[cfg(feature = "manage")]
+                RangeResponse::Body(body, start) => {
+                    let is_bounded = start == offset && last < blob.size - 1;
+                    return Ok((body.bounded(is_bounded), start));
+                }
+                #[cfg(not(feature = "manage"))]
                 RangeResponse::Body(body, start) => return Ok((*body, start)),
                 RangeResponse::Unsatisfied => {}
                 RangeResponse::Refused(response) => return Err(self.refusal(*response)),

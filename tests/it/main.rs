@@ -18,6 +18,7 @@ mod artifact;
 mod auth;
 mod boot;
 mod bounds;
+mod budget;
 mod bundle;
 mod cli;
 mod clock;

@@ -31,6 +31,7 @@ fn describe(advice: &Advice) -> Option<String> {
         }
         Advice::FetchAsArtifact(name) => return Some(format!("pullet artifact {name} DIR fetches its files")),
         Advice::FetchAsImage => "use pullet pull to fetch an image, or pullet unpack to unpack its root filesystem",
+        Advice::FetchTheRest => "run the command again, then or later: it goes on where this run ended (--max-bytes)",
         Advice::ForceRemoval => "-f removes the image with all its names",
         Advice::GiveAuthFile => "name the file with --authfile FILE",
         Advice::GiveAuthority => {

@@ -81,6 +81,7 @@ impl HttpClient {
 
     fn send(&self, method: &'static str, url: &Url, headers: Headers<'_>) -> Result<Response> {
         self.config.cancel.check()?;
+        self.config.pace.budget.check()?;
         let proxy = self.proxy(url)?;
         let agent = self.agent(proxy.as_ref())?;
         let address = url.unredacted();
@@ -108,6 +109,7 @@ impl HttpClient {
     /// Sends one form with POST, to a token endpoint. The form is a secret and appears in no error.
     pub(crate) fn post_form(&self, url: &Url, form: &str) -> Result<Response> {
         self.config.cancel.check()?;
+        self.config.pace.budget.check()?;
         let proxy = self.proxy(url)?;
         let agent = self.agent(proxy.as_ref())?;
         let request = agent.post(url.unredacted()).config().timeout_global(self.config.cancel.remaining()).build();

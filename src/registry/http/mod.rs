@@ -1,6 +1,7 @@
 //! HTTP/1.1 through ureq: sockets, name lookups, proxies, and one exchange at a time. Redirects, authentication and the
 //! meaning of a status are the caller's.
 
+mod budget;
 mod client;
 mod error;
 mod head;
@@ -11,6 +12,7 @@ mod socket;
 #[cfg(feature = "socks")]
 mod socks;
 
+pub(crate) use self::budget::Budget;
 pub(super) use self::client::{Headers, HttpClient, HttpConfig, TOKEN_LIMIT};
 pub(crate) use self::pace::{PaceLimits, RateLimit};
 pub(crate) use self::response::Body;

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::budget::Budget;
 use crate::advice::Advice;
 use crate::cancel::Cancel;
 use crate::error::{Error, ErrorKind, Result};
@@ -21,6 +22,8 @@ pub(crate) struct PaceLimits {
     pub(crate) stall: Duration,
     /// The rate limit, which all bodies share.
     pub(crate) rate: Option<Arc<RateLimit>>,
+    /// The bytes that all bodies together may still have.
+    pub(crate) budget: Budget,
 }
 
 /// A limit on the rate of all bodies of one client together, whatever the number of connections.
@@ -65,10 +68,16 @@ impl Pace {
         Self { limits, cancel, waited: Duration::ZERO, received: 0 }
     }
 
-    /// Returns how many bytes to read at once. A rate limit allows a tenth of a second's worth, which avoids bursts.
-    pub(crate) fn share(&self, wanted: usize) -> usize {
+    /// Returns how many bytes to read at once, and takes them out of the budget. A rate limit allows a tenth of a second's
+    /// worth, which avoids bursts.
+    pub(crate) fn share(&self, wanted: usize) -> Result<usize> {
         let share = self.limits.rate.as_ref().map_or(u64::MAX, |limit| (limit.rate / 10).max(1));
-        wanted.min(usize::try_from(share).unwrap_or(usize::MAX))
+        self.limits.budget.take(wanted.min(usize::try_from(share).unwrap_or(usize::MAX)))
+    }
+
+    /// Puts back what a read did not use of its share.
+    pub(crate) fn put_back(&self, unused: usize) {
+        self.limits.budget.put_back(unused);
     }
 
     /// Records a read that took `time` and returned `bytes`. Waits if that exceeds the rate limit; fails if the body
@@ -99,7 +108,10 @@ mod tests {
     use super::*;
 
     fn pace() -> Pace {
-        Pace::new(PaceLimits { stall: Duration::from_secs(60), rate: None }, Cancel::default())
+        Pace::new(
+            PaceLimits { stall: Duration::from_secs(60), rate: None, budget: Budget::default() },
+            Cancel::default(),
+        )
     }
 
     #[test]
@@ -121,7 +133,7 @@ mod tests {
     #[test]
     fn a_rate_limit_causes_small_reads_and_waits() {
         let limit = Arc::new(RateLimit::new(1000));
-        assert_eq!((limited(&limit).share(65536), pace().share(65536)), (100, 65536));
+        assert_eq!((limited(&limit).share(65536).ok(), pace().share(65536).ok()), (Some(100), Some(65536)));
         let seconds = Duration::from_secs_f64;
         for (bytes, elapsed, expected) in [
             (1000, 0.0, 1.0),

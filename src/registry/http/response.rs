@@ -111,7 +111,14 @@ impl Response {
 
     pub(crate) fn into_body(self) -> Body {
         let length = self.header("content-length").and_then(|length| length.trim().parse().ok());
-        Body { reader: self.response.into_body().into_reader(), url: self.url, length, pace: self.pace }
+        Body {
+            reader: self.response.into_body().into_reader(),
+            url: self.url,
+            length,
+            pace: self.pace,
+            #[cfg(feature = "manage")]
+            is_bounded: false,
+        }
     }
 
     /// Reads the whole body, or returns `None` if it has more than `limit` bytes.
@@ -124,7 +131,14 @@ impl Response {
     /// `limit` bytes is replaced by an empty one.
     pub(crate) fn peek(self, limit: usize) -> Result<(Self, Vec<u8>)> {
         let (parts, body) = self.response.into_parts();
-        let body = Body { reader: body.into_reader(), url: self.url.clone(), pace: self.pace.clone(), length: None };
+        let body = Body {
+            reader: body.into_reader(),
+            url: self.url.clone(),
+            pace: self.pace.clone(),
+            length: None,
+            #[cfg(feature = "manage")]
+            is_bounded: false,
+        };
         let read = read_capped(body, limit).map_err(|e| Error::through_read(e, |e| body_error(&self.url, e)))?;
         let bytes = read.unwrap_or_default();
         let body = ureq::Body::builder().data(bytes.clone());
@@ -159,9 +173,24 @@ pub(crate) struct Body {
     url: Url,
     pace: Pace,
     length: Option<u64>,
+    /// True if it was requested up to the end of the budget only.
+    #[cfg(feature = "manage")]
+    is_bounded: bool,
 }
 
 impl Body {
+    /// Marks a body that was requested up to the end of the budget only.
+    #[cfg(feature = "manage")]
+    pub(crate) fn bounded(self, is_bounded: bool) -> Self {
+        Self { is_bounded, ..self }
+    }
+
+    /// Returns true if the blob goes on after this body.
+    #[cfg(feature = "manage")]
+    pub(crate) fn is_bounded(&self) -> bool {
+        self.is_bounded
+    }
+
     /// The value of `Content-Length`, if the response has one.
     pub(crate) fn length(&self) -> Option<u64> {
         self.length
@@ -170,9 +199,11 @@ impl Body {
 
 impl Read for Body {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let share = self.pace.share(buf.len());
+        let share = self.pace.share(buf.len())?;
         let start = Instant::now();
-        let n = match self.reader.by_ref().take(share as u64).read(buf) {
+        let read = self.reader.by_ref().take(share as u64).read(buf);
+        self.pace.put_back(share - read.as_ref().map_or(0, |n| (*n).min(share)));
+        let n = match read {
             Ok(n) => n,
             Err(e) if e.kind() == io::ErrorKind::Interrupted => return Err(e),
             Err(e) => return Err(body_error(&self.url, e).into()),

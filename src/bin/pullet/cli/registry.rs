@@ -46,6 +46,8 @@ pub(crate) struct RegistryOptions {
     stall_timeout: Option<Duration>,
     timeout: Option<Duration>,
     rate_limit: Option<u64>,
+    #[cfg(feature = "manage")]
+    max_bytes: Option<u64>,
     allow_foreign_layers: bool,
     /// Whether certificates may be verified at a later time than the clock's. `None` if the command decides.
     pub(crate) clock_floor: Option<bool>,
@@ -211,6 +213,20 @@ pub(crate) static TRANSFER: Group<RegistryOptions> = Group {
     ],
 };
 
+/// How much a command that keeps partial blobs transfers.
+#[cfg(feature = "manage")]
+pub(crate) static MAX_BYTES: Group<RegistryOptions> = Group {
+    heading: "Transfer",
+    options: &[Opt::value(
+        "--max-bytes BYTES[k|m|g|t]",
+        "receive at most this many bytes in one run, then end with exit code 6; the next run goes on there (default: no limit)",
+        |registry, value| {
+            registry.max_bytes = Some(value.bytes()?);
+            Ok(())
+        },
+    )],
+};
+
 /// Layers from other servers.
 pub(crate) static FOREIGN_LAYERS: Group<RegistryOptions> = Group {
     heading: "Trust",
@@ -351,6 +367,10 @@ impl RegistryOptions {
         }
         if let Some(rate) = self.rate_limit {
             options = options.rate_limit(rate);
+        }
+        #[cfg(feature = "manage")]
+        if let Some(bytes) = self.max_bytes {
+            options = options.max_bytes(bytes);
         }
         if let Some(platform) = self.platform() {
             options = options.platform(platform.clone());

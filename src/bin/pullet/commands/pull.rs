@@ -6,6 +6,8 @@ use crate::cli::admission::{ADMISSION, CONTENT_TRUST, POLICY, VERSIONS};
 use crate::cli::command::{Command, CommandLine};
 use crate::cli::common::Common;
 use crate::cli::options::{Group, Opt};
+#[cfg(feature = "manage")]
+use crate::cli::registry::MAX_BYTES;
 use crate::cli::registry::{
     BLOB_LIMITS, CLOCK, FOREIGN_LAYERS, JOBS, NAME_NOTE, PLATFORM, REGISTRY, RegistryOptions, SETTINGS_NOTE, TRANSFER,
     TRUST,
@@ -37,6 +39,8 @@ pub(super) static COMMAND: Command = Command {
         &FOREIGN_LAYERS,
         &JOBS,
         &TRANSFER,
+        #[cfg(feature = "manage")]
+        &MAX_BYTES,
         &BLOB_LIMITS,
     ],
     notes: &[SETTINGS_NOTE, NAME_NOTE],

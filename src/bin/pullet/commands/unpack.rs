@@ -10,6 +10,8 @@ use crate::cli::admission::{ADMISSION, CONTENT_TRUST, POLICY, VERSIONS};
 use crate::cli::command::{Command, CommandLine};
 use crate::cli::common::{Common, STORE_OPTION};
 use crate::cli::options::{AnyGroup, Group, Opt, Spec, specs};
+#[cfg(feature = "manage")]
+use crate::cli::registry::MAX_BYTES;
 use crate::cli::registry::{
     BLOB_LIMITS, CLOCK, FOREIGN_LAYERS, JOBS, NAME_NOTE, PLATFORM, REGISTRY, RegistryOptions, SETTINGS_NOTE, TRANSFER,
     TREE_LIMITS, TRUST, WINDOW_LIMIT,
@@ -43,6 +45,8 @@ pub(super) static COMMAND: Command = Command {
         &FOREIGN_LAYERS,
         &JOBS,
         &TRANSFER,
+        #[cfg(feature = "manage")]
+        &MAX_BYTES,
         &BLOB_LIMITS,
         &TREE_LIMITS,
         &WINDOW_LIMIT,
@@ -165,6 +169,10 @@ impl Unpack {
         #[cfg(feature = "manage")]
         options.check(line)?;
         #[cfg(feature = "manage")]
+        if options.is_streamed && line.is_given("--max-bytes") {
+            return Err(line.misused("--stream keeps nothing for the next run, so it excludes --max-bytes"));
+        }
+        #[cfg(feature = "manage")]
         let replace = ReplaceOptions::parse(line)?;
         #[cfg(feature = "manage")]
         if replace.is_replacing() && options.is_layered {
@@ -184,8 +192,16 @@ impl Unpack {
 
 /// The first option that was given and is for requests only. `--timeout` is for the whole command.
 fn registry_option(line: &CommandLine) -> Option<&'static str> {
-    let groups: [&dyn AnyGroup; 5] = [&REGISTRY, &TRUST, &FOREIGN_LAYERS, &CLOCK, &TRANSFER];
-    groups.into_iter().flat_map(specs).map(Spec::long).find(|name| *name != "--timeout" && line.is_given(name))
+    let groups: &[&dyn AnyGroup] = &[
+        &REGISTRY,
+        &TRUST,
+        &FOREIGN_LAYERS,
+        &CLOCK,
+        &TRANSFER,
+        #[cfg(feature = "manage")]
+        &MAX_BYTES,
+    ];
+    groups.iter().copied().flat_map(specs).map(Spec::long).find(|name| *name != "--timeout" && line.is_given(name))
 }
 
 fn run(line: &CommandLine, common: &Common, reporter: &Reporter) -> Result<(), Failure> {
