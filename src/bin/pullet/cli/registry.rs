@@ -47,7 +47,7 @@ pub(crate) struct RegistryOptions {
     timeout: Option<Duration>,
     rate_limit: Option<u64>,
     #[cfg(feature = "manage")]
-    max_bytes: Option<u64>,
+    pub(super) max_bytes: Option<u64>,
     allow_foreign_layers: bool,
     /// Whether certificates may be verified at a later time than the clock's. `None` if the command decides.
     pub(crate) clock_floor: Option<bool>,
@@ -213,20 +213,6 @@ pub(crate) static TRANSFER: Group<RegistryOptions> = Group {
     ],
 };
 
-/// How much a command that keeps partial blobs transfers.
-#[cfg(feature = "manage")]
-pub(crate) static MAX_BYTES: Group<RegistryOptions> = Group {
-    heading: "Transfer",
-    options: &[Opt::value(
-        "--max-bytes BYTES[k|m|g|t]",
-        "receive at most this many bytes in one run, then end with exit code 6; the next run goes on there (default: no limit)",
-        |registry, value| {
-            registry.max_bytes = Some(value.bytes()?);
-            Ok(())
-        },
-    )],
-};
-
 /// Layers from other servers.
 pub(crate) static FOREIGN_LAYERS: Group<RegistryOptions> = Group {
     heading: "Trust",
@@ -248,55 +234,6 @@ pub(crate) static CLOCK: Group<RegistryOptions> = Group {
          certificates; if that is later than the clock, NAME needs a digest (default: strict, and floor for boot)",
         |registry, value| {
             registry.clock_floor = Some(value.choice(&[("strict", false), ("floor", true)])?);
-            Ok(())
-        },
-    )],
-};
-
-/// Limits of commands that fetch blobs.
-pub(crate) static BLOB_LIMITS: Group<RegistryOptions> = Group {
-    heading: "Limits",
-    options: &[Opt::value(
-        "--max-unpacked BYTES[k|m|g|t]",
-        "refuse content with more bytes than this, in its blobs or unpacked, holes included (default: 256g)",
-        |registry, value| {
-            registry.limits.unpacked = value.bytes()?;
-            Ok(())
-        },
-    )],
-};
-
-/// Limits of commands that unpack layers.
-pub(crate) static TREE_LIMITS: Group<RegistryOptions> = Group {
-    heading: "Limits",
-    options: &[
-        Opt::value(
-            "--max-entries N",
-            "refuse an image with more archive entries (default: 10000000)",
-            |registry, value| {
-                registry.limits.entries = value.number()?;
-                Ok(())
-            },
-        ),
-        Opt::value(
-            "--max-depth N",
-            "refuse an image with more components in a path (default: 1024)",
-            |registry, value| {
-                registry.limits.depth = value.number()?;
-                Ok(())
-            },
-        ),
-    ],
-};
-
-/// The limit of commands that decompress layers.
-pub(crate) static WINDOW_LIMIT: Group<RegistryOptions> = Group {
-    heading: "Limits",
-    options: &[Opt::value(
-        "--max-zstd-window BYTES[k|m|g|t]",
-        "refuse layers whose zstd frames refer further back (default: 8m)",
-        |registry, value| {
-            registry.limits.zstd_window = value.bytes()?;
             Ok(())
         },
     )],

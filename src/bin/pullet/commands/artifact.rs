@@ -7,13 +7,12 @@ use pullet::Sandbox;
 use crate::cli::admission::{ADMISSION, CONTENT_TRUST, POLICY, VERSIONS};
 use crate::cli::command::{Command, CommandLine};
 use crate::cli::common::Common;
+use crate::cli::limits::BLOB_LIMITS;
+#[cfg(feature = "device")]
+use crate::cli::limits::WINDOW_LIMIT;
 #[cfg(feature = "device")]
 use crate::cli::raw::{self, DEVICE_NOTE, RAW, RawOptions};
-#[cfg(feature = "device")]
-use crate::cli::registry::WINDOW_LIMIT;
-use crate::cli::registry::{
-    BLOB_LIMITS, CLOCK, NAME_NOTE, PLATFORM, REGISTRY, RegistryOptions, SETTINGS_NOTE, TRANSFER, TRUST,
-};
+use crate::cli::registry::{CLOCK, NAME_NOTE, PLATFORM, REGISTRY, RegistryOptions, SETTINGS_NOTE, TRANSFER, TRUST};
 use crate::cli::signatures::VERIFY;
 use crate::cli::value::name;
 use crate::exit::Failure;

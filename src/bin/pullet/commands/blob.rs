@@ -5,10 +5,9 @@ use pullet::Sandbox;
 use crate::cli::admission::{CONTENT_TRUST, POLICY};
 use crate::cli::command::{Command, CommandLine};
 use crate::cli::common::Common;
+use crate::cli::limits::{BLOB_LIMITS, WINDOW_LIMIT};
 use crate::cli::raw::{DEVICE_NOTE, RAW, RawOptions, report};
-use crate::cli::registry::{
-    BLOB_LIMITS, CLOCK, NAME_NOTE, REGISTRY, RegistryOptions, SETTINGS_NOTE, TRANSFER, TRUST, WINDOW_LIMIT,
-};
+use crate::cli::registry::{CLOCK, NAME_NOTE, REGISTRY, RegistryOptions, SETTINGS_NOTE, TRANSFER, TRUST};
 use crate::cli::value::name;
 use crate::exit::Failure;
 use crate::report::Reporter;

@@ -7,10 +7,10 @@ use pullet::BootParameters;
 use crate::cli::admission::{ADMISSION, CONTENT_TRUST, POLICY};
 use crate::cli::command::{Command, CommandLine, Definitions};
 use crate::cli::common::Common;
+use crate::cli::limits::{BLOB_LIMITS, TREE_LIMITS, WINDOW_LIMIT};
 use crate::cli::options::{Group, Opt};
 use crate::cli::registry::{
-    BLOB_LIMITS, CLOCK, FOREIGN_LAYERS, JOBS, PLATFORM, REGISTRY, RegistryOptions, SETTINGS_NOTE, TRANSFER,
-    TREE_LIMITS, TRUST, WINDOW_LIMIT,
+    CLOCK, FOREIGN_LAYERS, JOBS, PLATFORM, REGISTRY, RegistryOptions, SETTINGS_NOTE, TRANSFER, TRUST,
 };
 use crate::cli::signatures::VERIFY;
 use crate::cli::value::name;

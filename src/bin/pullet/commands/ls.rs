@@ -6,8 +6,9 @@ use pullet::{FileType, ListedFile, Sandbox};
 
 use crate::cli::command::{Command, CommandLine};
 use crate::cli::common::Common;
+use crate::cli::limits::{BLOB_LIMITS, TREE_LIMITS, WINDOW_LIMIT};
 use crate::cli::options::{Group, Opt};
-use crate::cli::registry::{BLOB_LIMITS, NAME_NOTE, RegistryOptions, TREE_LIMITS, WINDOW_LIMIT};
+use crate::cli::registry::{NAME_NOTE, RegistryOptions};
 use crate::cli::value::selector;
 use crate::exit::Failure;
 use crate::report::Reporter;

@@ -5,12 +5,12 @@ use pullet::{Client, Pulled, Reference, Sandbox};
 use crate::cli::admission::{ADMISSION, CONTENT_TRUST, POLICY, VERSIONS};
 use crate::cli::command::{Command, CommandLine};
 use crate::cli::common::Common;
-use crate::cli::options::{Group, Opt};
+use crate::cli::limits::BLOB_LIMITS;
 #[cfg(feature = "manage")]
-use crate::cli::registry::MAX_BYTES;
+use crate::cli::limits::MAX_BYTES;
+use crate::cli::options::{Group, Opt};
 use crate::cli::registry::{
-    BLOB_LIMITS, CLOCK, FOREIGN_LAYERS, JOBS, NAME_NOTE, PLATFORM, REGISTRY, RegistryOptions, SETTINGS_NOTE, TRANSFER,
-    TRUST,
+    CLOCK, FOREIGN_LAYERS, JOBS, NAME_NOTE, PLATFORM, REGISTRY, RegistryOptions, SETTINGS_NOTE, TRANSFER, TRUST,
 };
 use crate::cli::signatures::VERIFY;
 use crate::cli::value::{name, repository};

@@ -9,12 +9,12 @@ use super::replace::{REPLACE, ReplaceOptions};
 use crate::cli::admission::{ADMISSION, CONTENT_TRUST, POLICY, VERSIONS};
 use crate::cli::command::{Command, CommandLine};
 use crate::cli::common::{Common, STORE_OPTION};
-use crate::cli::options::{AnyGroup, Group, Opt, Spec, specs};
 #[cfg(feature = "manage")]
-use crate::cli::registry::MAX_BYTES;
+use crate::cli::limits::MAX_BYTES;
+use crate::cli::limits::{BLOB_LIMITS, TREE_LIMITS, WINDOW_LIMIT};
+use crate::cli::options::{AnyGroup, Group, Opt, Spec, specs};
 use crate::cli::registry::{
-    BLOB_LIMITS, CLOCK, FOREIGN_LAYERS, JOBS, NAME_NOTE, PLATFORM, REGISTRY, RegistryOptions, SETTINGS_NOTE, TRANSFER,
-    TREE_LIMITS, TRUST, WINDOW_LIMIT,
+    CLOCK, FOREIGN_LAYERS, JOBS, NAME_NOTE, PLATFORM, REGISTRY, RegistryOptions, SETTINGS_NOTE, TRANSFER, TRUST,
 };
 use crate::cli::signatures::VERIFY;
 use crate::cli::value::name;
