@@ -82,6 +82,12 @@ impl Sandbox {
         self.add(&parent(target), FolderUse::Tree)
     }
 
+    /// Adds an unpacking target that is filled in place.
+    #[cfg(feature = "manage")]
+    pub fn target_in_place(self, target: &Path) -> Self {
+        self.add(target, FolderUse::Tree)
+    }
+
     /// Denies device nodes in unpacking targets. They are allowed by default.
     pub fn devices(mut self, devices: bool) -> Self {
         self.rights.has_devices = devices;

@@ -34,7 +34,7 @@ pub(crate) struct Assembly<'a> {
 impl<'a> Assembly<'a> {
     /// Begins a tree for `target`, which must not exist or be an empty folder.
     pub(crate) fn begin(target: &Path, options: &'a UnpackOptions, progress: &'a dyn Progress) -> Result<Self> {
-        let staging = Staging::begin(target, &options.cancel)?;
+        let staging = begin_staging(target, options)?;
         let tree = Tree::new(staging.open_tree()?, options.config())?;
         Ok(Self { staging, tree, options, progress })
     }
@@ -47,7 +47,7 @@ impl<'a> Assembly<'a> {
         options: &'a UnpackOptions,
         progress: &'a dyn Progress,
     ) -> Result<Self> {
-        let staging = Staging::begin(target, &options.cancel)?;
+        let staging = begin_staging(target, options)?;
         let tree = Tree::new(staging.create_inside(folder)?, options.config())?;
         Ok(Self { staging, tree, options, progress })
     }
@@ -105,10 +105,23 @@ impl<'a> Assembly<'a> {
     /// Publishes the tree at its target.
     pub(crate) fn publish_silently(self) -> Result<Tally> {
         let finished = self.tree.finish()?;
+        #[cfg(feature = "manage")]
+        if self.staging.is_in_place() {
+            self.staging.publish_in_place(finished.root_mode())?;
+            return Ok(finished.tally);
+        }
         self.staging.publish()?;
         finished.set_root_mode()?;
         Ok(finished.tally)
     }
+}
+
+fn begin_staging(target: &Path, options: &UnpackOptions) -> Result<Staging> {
+    #[cfg(feature = "manage")]
+    if options.is_in_place {
+        return Staging::begin_in_place(target, &options.cancel);
+    }
+    Staging::begin(target, &options.cancel)
 }
 
 /// Reports what was left out of a tree.

@@ -12,6 +12,8 @@ use crate::unpack::{Overlay, UnpackConfig};
 pub struct UnpackOptions {
     devices: bool,
     pub(super) jobs: usize,
+    #[cfg(feature = "manage")]
+    pub(super) is_in_place: bool,
     overlay: Option<Overlay>,
     pub(super) limits: Limits,
     pub(super) cancel: Cancel,
@@ -19,7 +21,15 @@ pub struct UnpackOptions {
 
 impl Default for UnpackOptions {
     fn default() -> Self {
-        Self { devices: true, jobs: 1, overlay: None, limits: Limits::default(), cancel: Cancel::default() }
+        Self {
+            devices: true,
+            jobs: 1,
+            #[cfg(feature = "manage")]
+            is_in_place: false,
+            overlay: None,
+            limits: Limits::default(),
+            cancel: Cancel::default(),
+        }
     }
 }
 
@@ -50,6 +60,15 @@ impl UnpackOptions {
         Self { jobs: jobs.get(), ..self }
     }
 
+    /// Whether to fill the target, which must be an empty folder, or a mount point with nothing but an empty `lost+found`, in
+    /// place of making it appear by a rename. The tree is verified before its first entry is moved to the target, but the moves
+    /// are not one step: until all of it is durable, the target has an entry whose name begins with `.pullet-incomplete`. The
+    /// next such call removes what a killed one left. Not for trees in layers. Default: no.
+    #[cfg(feature = "manage")]
+    pub fn in_place(self, enabled: bool) -> Self {
+        Self { is_in_place: enabled, ..self }
+    }
+
     /// The options that the unpack module needs.
     pub(super) fn config(&self) -> UnpackConfig {
         let (limits, cancel) = (self.limits.clone(), self.cancel.clone());
@@ -60,7 +79,7 @@ impl UnpackOptions {
     /// shared.
     #[cfg(feature = "manage")]
     pub(super) fn for_overlay(&self, overlay: Overlay) -> Self {
-        Self { overlay: Some(overlay), devices: true, ..self.clone() }
+        Self { overlay: Some(overlay), devices: true, is_in_place: false, ..self.clone() }
     }
 
     /// The options for one of several threads, which can be cancelled alone and starts no thread itself.

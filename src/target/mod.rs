@@ -10,12 +10,15 @@
 //!   before that, the next `begin` for the same target removes it.
 //!
 //! [`Staging`] is a directory tree, [`Files`] a set of verified files, and `NewFile` one file. Each appears by one rename.
-//! [`Releases`] keeps several published trees and exchanges them. `device/` writes one image to a device, where no rename helps:
+//! [`Releases`] keeps several published trees and exchanges them. A target that no rename can replace, such as a mount point,
+//! is filled in place: it is marked as incomplete meanwhile. `device/` writes one image to a device, where no rename helps:
 //! the order of writes makes it valid at once.
 
 #[cfg(feature = "device")]
 mod device;
 mod files;
+#[cfg(feature = "manage")]
+mod in_place;
 #[cfg(feature = "manage")]
 mod new_file;
 #[cfg(feature = "manage")]

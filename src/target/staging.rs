@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 use rustix::fs::{self, AtFlags, FlockOperation, Mode, OFlags};
 use rustix::io::{Errno, retry_on_intr};
 
+#[cfg(feature = "manage")]
+use super::in_place::{self, InPlace};
 use crate::cancel::Cancel;
 use crate::error::{Error, ErrorKind, Result};
 use crate::unpack::{DIRECTORY_FLAGS, remove_acls, remove_tree};
@@ -38,6 +40,9 @@ pub(crate) struct Staging {
     staging_name: OsString,
     /// Locked. The lock ends with the process, so an unlocked staging directory is a leftover.
     staging: OwnedFd,
+    /// True if `parent` is the target itself, which is filled.
+    #[cfg(feature = "manage")]
+    is_in_place: bool,
     cancel: Cancel,
 }
 
@@ -60,10 +65,33 @@ impl Staging {
             return Err(error);
         }
         let staging = Self::claim(target, parent, name, staging_name, cancel)?;
-        remove_tree(&staging.staging, TREE, cancel)
-            .and_then(|()| create_private(&staging.staging, TREE))
-            .map_err(|e| Error::through_read(e, |e| Error::disk("create a tree next to", &staging.target, e)))?;
+        staging.create_tree()?;
         Ok(staging)
+    }
+
+    /// Starts a tree in `target`, which must be an empty folder. What a killed process left there is removed.
+    #[cfg(feature = "manage")]
+    pub(crate) fn begin_in_place(target: &Path, cancel: &Cancel) -> Result<Self> {
+        let parent = in_place::open(target)?;
+        let staging_name = OsString::from(in_place::STAGING);
+        let staging =
+            lock_staging(&parent, &staging_name).map_err(|e| e.context(format!("unpack to {}", target.display())))?;
+        let (target, name, cancel) = (target.to_owned(), OsString::new(), cancel.clone());
+        let staging = Self { target, name, parent, staging_name, staging, is_in_place: true, cancel };
+        staging.in_place().clear()?;
+        staging.create_tree()?;
+        Ok(staging)
+    }
+
+    #[cfg(feature = "manage")]
+    fn in_place(&self) -> InPlace<'_> {
+        InPlace { target: &self.parent, staging: &self.staging, path: &self.target, cancel: &self.cancel }
+    }
+
+    fn create_tree(&self) -> Result<()> {
+        remove_tree(&self.staging, TREE, &self.cancel)
+            .and_then(|()| create_private(&self.staging, TREE))
+            .map_err(|e| Error::through_read(e, |e| Error::disk("create a tree next to", &self.target, e)))
     }
 
     /// Removes the staging directories that killed processes left in `parent`. `is_target` returns true for the names
@@ -89,7 +117,16 @@ impl Staging {
         let staging =
             lock_staging(&parent, &staging_name).map_err(|e| e.context(format!("unpack to {}", target.display())))?;
         let (target, name, cancel) = (target.to_owned(), name.to_owned(), cancel.clone());
-        Ok(Self { target, name, parent, staging_name, staging, cancel })
+        Ok(Self {
+            target,
+            name,
+            parent,
+            staging_name,
+            staging,
+            #[cfg(feature = "manage")]
+            is_in_place: false,
+            cancel,
+        })
     }
 
     /// Opens the tree.
@@ -136,6 +173,23 @@ impl Staging {
     /// Moves the partial file to `name` in a directory of the tree.
     pub(super) fn move_partial(&self, directory: impl AsFd, name: &[u8]) -> io::Result<()> {
         Ok(fs::renameat(&self.staging, PARTIAL, directory, name)?)
+    }
+
+    /// Returns true if the target itself is filled. Then [`publish_in_place`](Self::publish_in_place) publishes it.
+    #[cfg(feature = "manage")]
+    pub(crate) fn is_in_place(&self) -> bool {
+        self.is_in_place
+    }
+
+    /// Syncs the tree to disk, moves its entries to the target, and removes the marks of an incomplete target. `mode` is that
+    /// of the root, if the tree does not have it yet.
+    #[cfg(feature = "manage")]
+    pub(crate) fn publish_in_place(self, mode: Option<Mode>) -> Result<()> {
+        let tree = self.open_tree()?;
+        self.in_place().publish(&tree, mode, &|| {
+            remove_tree(&self.staging, TREE, &self.cancel)?;
+            Ok(fs::unlinkat(&self.parent, &self.staging_name, AtFlags::REMOVEDIR)?)
+        })
     }
 
     /// Syncs the tree to disk, then renames it to the target.

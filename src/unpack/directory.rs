@@ -135,7 +135,7 @@ pub(crate) fn open_directory(path: &std::path::Path) -> crate::error::Result<Own
 
 /// Returns the access and modification time.
 #[allow(clippy::unnecessary_cast, reason = "the fields have other types on 32-bit targets")]
-pub(super) fn times_of(stat: &Stat) -> Timestamps {
+pub(crate) fn times_of(stat: &Stat) -> Timestamps {
     let time = |seconds: i64, nanoseconds: u64| fs::Timespec { tv_sec: seconds, tv_nsec: nanoseconds as fs::Nsecs };
     Timestamps {
         last_access: time(stat.st_atime as i64, stat.st_atime_nsec as u64),

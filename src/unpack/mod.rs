@@ -27,7 +27,7 @@ pub(crate) use self::acl::remove_acls;
 pub(crate) use self::create::check_symlink;
 pub(crate) use self::directory::DIRECTORY_FLAGS;
 #[cfg(feature = "manage")]
-pub(crate) use self::directory::open_directory;
+pub(crate) use self::directory::{open_directory, times_of};
 #[cfg(feature = "manage")]
 pub(crate) use self::metadata::is_allowed;
 pub(crate) use self::overlay::Overlay;
@@ -188,6 +188,12 @@ impl Tree {
 }
 
 impl FinishedTree {
+    /// The mode that the root itself has to get.
+    #[cfg(feature = "manage")]
+    pub(crate) fn root_mode(&self) -> Option<Mode> {
+        self.root_mode
+    }
+
     /// Sets the mode of the root itself. It has to wait for the publishing rename, because moving a directory to
     /// another parent requires write permission on it.
     pub(crate) fn set_root_mode(&self) -> Result<()> {

@@ -184,7 +184,7 @@ pub(crate) fn copy_metadata(from: Option<&OwnedFd>, to: &OwnedFd) -> io::Result<
         fs::fchown(to, Some(fs::Uid::from_raw(stat.st_uid)), Some(fs::Gid::from_raw(stat.st_gid)))?;
     }
     for name in attribute_names(from)?.split(|b| *b == 0).filter(|name| is_allowed(name)) {
-        let mut value = vec![0; fs::fgetxattr(from, name, &mut [0_u8; 0][..])?];
+        let mut value = vec![0; fs::fgetxattr_query(from, name)?];
         let length = fs::fgetxattr(from, name, value.as_mut_slice())?;
         value.truncate(length);
         match fs::fsetxattr(to, name, &value, XattrFlags::empty()) {
@@ -198,7 +198,7 @@ pub(crate) fn copy_metadata(from: Option<&OwnedFd>, to: &OwnedFd) -> io::Result<
 }
 
 fn attribute_names(fd: &OwnedFd) -> io::Result<Vec<u8>> {
-    let mut names = match fs::flistxattr(fd, &mut [0_u8; 0][..]) {
+    let mut names = match fs::flistxattr_query(fd) {
         Ok(length) => vec![0; length],
         Err(Errno::OPNOTSUPP) => return Ok(Vec::new()),
         Err(e) => return Err(e.into()),

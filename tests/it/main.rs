@@ -37,6 +37,7 @@ mod headers;
 mod hostile;
 mod ignored;
 mod import;
+mod in_place;
 mod jobs;
 mod large;
 mod layered;

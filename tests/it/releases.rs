@@ -159,6 +159,32 @@ fn a_mount_point_is_not_replaced() {
 }
 
 #[test]
+fn a_folder_that_cannot_be_moved_is_refused_before_the_first_request() {
+    let bench = Bench::new();
+    let name = push(&bench, "one");
+    let (home, root) = (bench.home.arg("m"), bench.home.arg("m/o/root"));
+    fs::create_dir(bench.home.path("m")).unwrap();
+    let overlay = format!(
+        "mount -t tmpfs none {home} && cd {home} && mkdir -p low/root/old up work o && \
+         mount -t overlay overlay -o lowerdir=low,upperdir=up,workdir=work,redirect_dir=off o"
+    );
+    let bind = format!("mkdir -p {root} && mount --bind {root} {root}");
+    for (prepare, code, text) in [(&overlay, 10, "of a lower layer"), (&bind, 9, "it is a mount point")] {
+        for options in [&[][..], &["--symlink"]] {
+            let args = [&["unpack", "--stream", "--replace"], options, &[&name, &root]].concat();
+            let run = bench.home.pullet(&args).in_mount_namespace(&format!("{prepare} && \"$@\"")).run();
+            run.exits(code).says(text).fails_in_one_line();
+            assert!(bench.registry.log().is_empty());
+        }
+    }
+    // As the hint says, a copy can be replaced.
+    let copied =
+        format!("{overlay} && cp -a o/root o/copy && rm -r o/root && mv o/copy o/root && \"$@\" && cat o/root/version");
+    let args = ["unpack", "--stream", "--replace", &name, &root];
+    bench.home.pullet(&args).in_mount_namespace(&copied).run().exits(0).prints("one");
+}
+
+#[test]
 fn a_filesystem_that_cannot_exchange_is_refused_before_the_first_request() {
     debian::command("strace");
     let bench = Bench::new();

@@ -24,7 +24,7 @@ const RECORD: &str = "release.json";
 const PENDING: &str = "pending.json";
 /// The ending of the name of a release that is being removed.
 const REMOVED: &str = ".removed";
-/// The names of the folders that are exchanged to see whether the filesystem can.
+/// The names of the folders with which it is tried what the filesystem can.
 const PROBES: [&str; 2] = ["probe.0", "probe.1"];
 /// The most bytes of a record.
 const RECORD_LIMIT: u64 = 64 << 10;
@@ -288,6 +288,22 @@ impl Folder {
             let _ = fs::unlinkat(&self.fd, probe, AtFlags::REMOVEDIR);
         }
         Ok(exchanged?)
+    }
+
+    /// Asks the filesystem to move a folder to the place of another one that is not empty, which always fails: with `EXDEV` or
+    /// `EBUSY` if the folder cannot be moved at all.
+    pub(super) fn probe_move(&self, parent: &OwnedFd, name: &OsStr) -> std::result::Result<(), Errno> {
+        let [first, second] = PROBES;
+        let inside = format!("{first}/{second}");
+        let probe = || {
+            fs::mkdirat(&self.fd, first, Mode::RWXU)?;
+            fs::mkdirat(&self.fd, &inside, Mode::RWXU)?;
+            fs::renameat(parent, name, &self.fd, first)
+        };
+        let probed = probe();
+        let _ = fs::unlinkat(&self.fd, &inside, AtFlags::REMOVEDIR);
+        let _ = fs::unlinkat(&self.fd, first, AtFlags::REMOVEDIR);
+        probed
     }
 
     fn names(&self) -> Result<Vec<Vec<u8>>> {

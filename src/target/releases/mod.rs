@@ -102,15 +102,12 @@ impl Releases {
     /// something that cannot be replaced.
     pub fn begin(&mut self, swap: Swap) -> Result<PathBuf> {
         let at = self.at()?;
-        let swap = match at {
-            // A link of ours stays a link.
-            At::Release(_) => Swap::Symlink,
-            At::Other => return Err(self.refused("it exists and is no folder, and no link to a release")),
-            At::MountPoint => return Err(self.refused("it is a mount point, which a rename cannot replace")),
-            At::Nothing | At::Tree(_) => swap,
-        };
+        let swap = self.possible_swap(&at, swap)?;
         if swap == Swap::Exchange || matches!(at, At::Tree(_)) {
             self.folder.probe_exchange().map_err(|e| self.cannot_exchange(e, swap))?;
+        }
+        if matches!(at, At::Tree(_)) {
+            self.probe_move()?;
         }
         let slots = self.folder.slots()?;
         let number = slots.iter().map(|slot| slot.number).max().unwrap_or(0).saturating_add(1);
@@ -143,12 +140,7 @@ impl Releases {
         let wanted = number.or_else(|| previous(current?, &slots));
         let kept = slots.iter().find(|slot| Some(slot.number) == wanted && slot.root.is_some() && !slot.is_at(&at));
         let slot = kept.ok_or_else(|| self.not_kept(number))?;
-        let swap = match at {
-            At::Release(_) => Swap::Symlink,
-            At::Nothing | At::Tree(_) => Swap::Exchange,
-            At::Other => return Err(self.refused("it exists and is no folder, and no link to a release")),
-            At::MountPoint => return Err(self.refused("it is a mount point, which a rename cannot replace")),
-        };
+        let swap = self.possible_swap(&at, Swap::Exchange)?;
         if matches!(at, At::Tree(_)) && current.is_none() {
             self.current_or_adopted()?;
         }
@@ -170,6 +162,32 @@ impl Releases {
 
     fn at(&self) -> Result<At> {
         self.folder.target(&self.parent, &self.name)
+    }
+
+    /// How to replace what is at the target; `wanted` if there is a choice.
+    fn possible_swap(&self, at: &At, wanted: Swap) -> Result<Swap> {
+        match at {
+            // A link of ours stays a link.
+            At::Release(_) => Ok(Swap::Symlink),
+            At::Nothing | At::Tree(_) => Ok(wanted),
+            At::Other => Err(self.refused("it exists and is no folder, and no link to a release")),
+            At::MountPoint => Err(self.mount_point()),
+        }
+    }
+
+    /// Checks that the folder at the target can be moved: overlayfs cannot move a folder of a lower layer.
+    fn probe_move(&self) -> Result<()> {
+        match self.folder.probe_move(&self.parent, &self.name) {
+            Err(Errno::XDEV) => {
+                let text =
+                    format!("replace {}: overlayfs cannot move a folder of a lower layer", self.target.display());
+                let hint = "a copy of the folder (cp -a) can be replaced, also under the same name";
+                Err(Error::new(ErrorKind::Unsupported, text).with_hint(hint))
+            }
+            Err(Errno::BUSY) => Err(self.mount_point()),
+            // Other obstacles are of the probe, or are removed before the swap.
+            _ => Ok(()),
+        }
     }
 
     /// The number of the release at the target. A tree that something else made becomes a release without a source.
@@ -287,6 +305,10 @@ impl Releases {
             self.folder.remove_slot(number, &self.cancel)?;
         }
         Ok(())
+    }
+
+    fn mount_point(&self) -> Error {
+        self.refused("it is a mount point, which a rename cannot replace")
     }
 
     fn refused(&self, why: &str) -> Error {

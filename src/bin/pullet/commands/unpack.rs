@@ -64,6 +64,8 @@ struct Options {
     is_bundle: bool,
     #[cfg(feature = "manage")]
     is_layered: bool,
+    #[cfg(feature = "manage")]
+    is_in_place: bool,
 }
 
 #[cfg(feature = "manage")]
@@ -74,6 +76,7 @@ impl Options {
             (true, true) => "--bundle and --layered exclude each other",
             (true, false) if self.is_streamed => "--stream and --bundle exclude each other",
             (false, true) if self.is_streamed => "--stream and --layered exclude each other",
+            (_, true) if self.is_in_place => "--in-place and --layered exclude each other",
             (false, true) if self.no_devices => "--layered shares its trees, so it cannot leave out device nodes",
             _ => return Ok(()),
         };
@@ -123,6 +126,13 @@ static OPTIONS: Group<Options> = Group {
             "keep one tree for each layer in the store, shared between images; fill DIR with links to them, and print the \
              options with which `mount -t overlay` mounts the image",
             |options| options.is_layered = true,
+        ),
+        #[cfg(feature = "manage")]
+        Opt::flag(
+            "--in-place",
+            "fill DIR, an empty folder or a mount point that a rename cannot replace; until it is complete, it has an entry \
+             .pullet-incomplete, and the next run with this option clears what is left",
+            |options| options.is_in_place = true,
         ),
     ],
 };
@@ -177,6 +187,10 @@ impl Unpack {
         #[cfg(feature = "manage")]
         if replace.is_replacing() && options.is_layered {
             return Err(line.misused("--replace and --layered exclude each other"));
+        }
+        #[cfg(feature = "manage")]
+        if replace.is_replacing() && options.is_in_place {
+            return Err(line.misused("--replace and --in-place exclude each other"));
         }
         Ok(Self {
             registry,
@@ -242,7 +256,10 @@ impl Unpack {
     }
 
     fn unpack_options(&self) -> UnpackOptions {
-        self.registry.unpack_options().devices(!self.options.no_devices)
+        let options = self.registry.unpack_options().devices(!self.options.no_devices);
+        #[cfg(feature = "manage")]
+        let options = options.in_place(self.options.is_in_place);
+        options
     }
 
     fn report(&self, tally: &Tally, reporter: &Reporter) {
@@ -335,6 +352,10 @@ impl Unpack {
     /// Ordinary users cannot create device nodes.
     fn sandbox(&self) -> Sandbox {
         let has_devices = !self.options.no_devices && rustix::process::geteuid().is_root();
+        #[cfg(feature = "manage")]
+        if self.options.is_in_place {
+            return Sandbox::new().target_in_place(&self.target).devices(has_devices);
+        }
         Sandbox::new().target(&self.target).devices(has_devices)
     }
 
