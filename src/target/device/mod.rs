@@ -9,6 +9,8 @@ mod open;
 mod options;
 mod record;
 mod sysfs;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 pub use self::open::RawTarget;

@@ -294,17 +294,21 @@ impl Writer {
         if self.is_invalid || self.place.is_new {
             return Ok(());
         }
-        let length = self.head_length.min(HEAD);
-        self.clear_backup_table(length)?;
+        let length = self.head_length;
+        let first = length.min(BLOCK);
         let mut head = AlignedBuffer::new(HEAD);
         if length == HEAD {
             let text = Record { blob: self.blob, done: self.recorded }.text();
             head.part_mut(0..text.len())?.copy_from_slice(text.as_bytes());
         }
-        let cleared = self.medium.write(head.part(0..length)?, 0);
-        cleared.map_err(|e| self.failed("write", e))?;
-        self.counts.written += blocks(length);
+        // The first block alone, because a cut could leave it valid and the rest of the head cleared.
+        self.medium.write(head.part(0..first)?, 0).map_err(|e| self.failed("write", e))?;
         self.flush()?;
+        self.clear_backup_table(length)?;
+        let cleared = self.medium.write(head.part(first..length)?, first as u64);
+        cleared.map_err(|e| self.failed("write", e))?;
+        self.flush()?;
+        self.counts.written += blocks(length);
         self.is_invalid = true;
         Ok(())
     }
