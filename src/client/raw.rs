@@ -208,6 +208,10 @@ impl Transfer<'_, '_> {
             };
             let was_resumed = self.resumed_until > 0 && error.kind() == ErrorKind::Mismatch;
             if !was_resumed && !mismatches.should_repeat(&error, self.repository) {
+                if matches!(error.kind(), ErrorKind::Network | ErrorKind::Interrupted) {
+                    // The next run can do without it, so a failure is not reported.
+                    let _ = self.writer.keep_record();
+                }
                 return Err(error);
             }
             self.progress.report(Event::Note(&format!("starting over: {error}")));

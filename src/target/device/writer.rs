@@ -25,7 +25,7 @@ pub(super) const BLOCK: usize = 4096;
 /// Differing blocks that are fewer bytes apart than this are written together, because flash has larger pages.
 const GAP: usize = 16 << 10;
 /// Bytes between two records of how far the image is.
-const RECORD_INTERVAL: u64 = 64 << 20;
+const RECORD_INTERVAL: u64 = 16 << 20;
 
 /// What the writer knows about its medium.
 pub(super) struct Place {
@@ -249,11 +249,16 @@ impl Writer {
         self.check_capacity(end)?;
         self.write_window(length)?;
         self.position = end;
-        if self.is_invalid && end - self.recorded >= RECORD_INTERVAL {
-            self.flush()?;
-            self.write_record(end)?;
+        if end - self.recorded >= RECORD_INTERVAL { self.keep_record() } else { Ok(()) }
+    }
+
+    /// Records how far the image is, once that is durable.
+    pub(crate) fn keep_record(&mut self) -> Result<()> {
+        if !self.is_invalid || self.position == self.recorded {
+            return Ok(());
         }
-        Ok(())
+        self.flush()?;
+        self.write_record(self.position)
     }
 
     fn write_window(&mut self, length: usize) -> Result<()> {
@@ -339,6 +344,7 @@ impl Writer {
         block.part_mut(0..text.len())?.copy_from_slice(text.as_bytes());
         let written = self.medium.write(block.part(0..BLOCK)?, 0);
         self.recorded = done;
+        self.counts.written += 1;
         written.map_err(|e| self.failed("write", e))
     }
 

@@ -1,7 +1,9 @@
 //! `blob -o` and `artifact -o`: images that are written to files and block devices.
 
 mod files;
+mod killed;
 mod refused;
+mod repeated;
 mod written;
 
 use std::fs;

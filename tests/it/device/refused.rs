@@ -1,5 +1,6 @@
 //! Targets that are refused before anything is fetched.
 
+use std::fmt::Write as _;
 use std::fs;
 
 use super::{Slot, artifact, image, push};
@@ -7,7 +8,8 @@ use kit::bench::Bench;
 use kit::debian::{command, run};
 use kit::device::LoopDevice;
 use kit::digest::sha256;
-use kit::process::is_root;
+use kit::process::{Finished, is_root};
+use kit::signature::{Signer, sign_simply};
 
 /// Asserts that the target is refused with this code and text, and that the registry is not asked.
 #[track_caller]
@@ -120,4 +122,95 @@ fn a_target_and_a_file_of_the_artifact_must_be_named() {
     ] {
         bench.home.run(args).exits_in(text, 2).says(text);
     }
+}
+
+/// Runs a command whose device has this name in sysfs, with these files.
+fn with_sysfs(bench: &Bench, device: &LoopDevice, name: &str, files: &[(&str, &str)], args: &[&str]) -> Finished {
+    let number = fs::read_to_string(format!("/sys/block/{}/dev", device.path.file_name().unwrap().display())).unwrap();
+    let mut script = "mount -t tmpfs none /sys/dev/block && cd /sys/dev/block".to_owned();
+    write!(script, " && mkdir {name} && ln -s {name} {}", number.trim()).unwrap();
+    for (file, text) in files {
+        write!(script, " && echo {text} > {name}/{file}").unwrap();
+    }
+    let protection = format!("cat /sys/dev/block/{name}/force_ro 2>/dev/null");
+    write!(script, " && cd - >/dev/null && \"$@\"; code=$?; {protection}; exit $code").unwrap();
+    bench.home.pullet(args).in_mount_namespace(&script).run()
+}
+
+#[test]
+fn only_the_partition_with_the_expected_label_is_written() {
+    if !is_root() {
+        return;
+    }
+    let bench = Bench::new();
+    let device = LoopDevice::new(&bench.home.path("disk"), 1 << 20, 512);
+    let digest = bench.registry.put_blob("fw", b"image");
+    let name = format!("{}@{digest}", bench.registry.name("fw"));
+    let files = [("partition", "2"), ("uevent", "PARTNAME=root_b")];
+    let write = |label: &str| {
+        let args = ["blob", &name, "-o", device.arg(), "--expect-partlabel", label];
+        with_sysfs(&bench, &device, "sda2", &files, &args)
+    };
+    write("root_a").exits(2).says("its partition label is \"root_b\", not \"root_a\"").fails_in_one_line();
+    assert!(device.content().iter().all(|byte| *byte == 0) && bench.registry.log().is_empty());
+    write("root_b").exits(0);
+    assert!(device.content().starts_with(b"image"));
+}
+
+#[test]
+fn the_boot_partition_of_an_emmc_is_protected_again_on_every_way_out() {
+    if !is_root() {
+        return;
+    }
+    let bench = Bench::new();
+    let device = LoopDevice::new(&bench.home.path("disk"), 2 << 20, 512);
+    let good = bench.registry.put_blob("fw", &image(1, 2 << 20));
+    let large = bench.registry.put_blob("fw", &image(1, (2 << 20) + 1));
+    for (digest, code) in [(&good, 0), (&large, 9), (&sha256(b"missing"), 3)] {
+        for state in ["0", "1"] {
+            let name = format!("{}@{digest}", bench.registry.name("fw"));
+            let files = [("force_ro", state)];
+            let args = ["blob", &name, "-o", device.arg()];
+            with_sysfs(&bench, &device, "mmcblk0boot1", &files, &args).exits(code).prints(&format!("{state}\n"));
+        }
+    }
+}
+
+#[test]
+fn a_blob_is_refused_where_a_signature_is_demanded() {
+    let bench = Bench::new();
+    let digest = bench.registry.put_blob("fw", b"image");
+    let name = format!("{}@{digest}", bench.registry.name("fw"));
+    let target = bench.home.arg("image");
+    let policy = |default: &str| {
+        let text = format!("{{\"default\":[{default}]}}");
+        bench.home.write("policy.json", text)
+    };
+    let args = |policy: &str| ["blob", &name, "-o", &target, "--policy", policy].map(str::to_owned);
+    let signer = Signer::new("p256");
+    let key = signer.key();
+    bench.home.run(&args(&policy("{\"type\":\"reject\"}"))).exits(8).says("rejects");
+    let signed = format!("{{\"type\":\"sigstoreSigned\",\"keyPath\":\"{key}\"}}");
+    bench.home.run(&args(&policy(&signed))).exits(8).says("a blob alone has neither").says("artifact");
+    let required = bench.home.pullet(&args(&policy("{\"type\":\"insecureAcceptAnything\"}")));
+    required.env("DOCKER_CONTENT_TRUST", "1").run().exits(8).says("a signature is required");
+    assert!(bench.registry.log().is_empty() && !bench.home.path("image").exists());
+    bench.home.run(&args(&policy("{\"type\":\"insecureAcceptAnything\"}"))).exits(0);
+    assert_eq!(fs::read(bench.home.path("image")).unwrap(), b"image");
+}
+
+#[test]
+fn an_artifact_must_be_signed_if_a_key_is_given() {
+    let bench = Bench::new();
+    let (signer, content) = (Signer::new("p256"), image(1, 100_000));
+    let manifest = artifact(&[("rootfs", "x/y", &content)]);
+    let name = push(&bench, &manifest, &[&content]);
+    let target = bench.home.arg("image");
+    let key = signer.key();
+    let args = ["artifact", &name, "--verify-key", &key, "-o", &target];
+    bench.home.run(&args).exits(8).fails_in_one_line();
+    assert!(bench.registry.requests_to("/blobs/") == 0 && !bench.home.path("image").exists());
+    sign_simply(&bench.registry, "fw", &sha256(manifest.to_string().as_bytes()), &[&signer]);
+    bench.home.run(&args).exits(0);
+    assert!(fs::read(bench.home.path("image")).unwrap() == content);
 }
