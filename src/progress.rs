@@ -26,15 +26,22 @@ pub enum Event<'a> {
         /// The path of the repository, such as `library/alpine`.
         path: &'a str,
     },
-    /// It is decided what to fetch. No byte of a layer has been requested yet.
+    /// It is decided what to fetch, and no byte of a layer has been requested yet; or an image is about to be unpacked from
+    /// the store, and nothing is missing.
     #[non_exhaustive]
     Plan {
         /// The number of layers of the image.
         layers: usize,
+        /// The size of all layers in bytes.
+        size: u64,
         /// The layers that will be fetched.
         missing: usize,
         /// The size of those layers in bytes.
         bytes: u64,
+        /// How many of these bytes an interrupted run has left in the store. They are not verified yet.
+        kept: u64,
+        /// True if the bytes that arrive are kept when this run is interrupted, so that the next run continues there.
+        is_resumable: bool,
     },
     /// The state of a layer in the store changed.
     #[non_exhaustive]
@@ -80,8 +87,10 @@ pub enum Event<'a> {
         /// What that means.
         state: WatchState,
     },
-    /// A warning for the user. The work continues.
+    /// Information for the user: a wait, or what was done.
     Note(&'a str),
+    /// A warning for the user: something is not as it should be. The work continues.
+    Warning(&'a str),
 }
 
 /// What a watch did about a digest.
@@ -114,6 +123,15 @@ pub struct Layer {
     pub digest: Digest,
     /// The size of the blob in bytes.
     pub size: u64,
+}
+
+impl<'a> Event<'a> {
+    /// The plan to unpack these layers from the store.
+    pub(crate) fn unpack_plan(layers: impl ExactSizeIterator<Item = Layer>) -> Self {
+        let count = layers.len();
+        let size = layers.fold(0, |sum: u64, layer| sum.saturating_add(layer.size));
+        Event::Plan { layers: count, size, missing: 0, bytes: 0, kept: 0, is_resumable: true }
+    }
 }
 
 impl Layer {

@@ -82,7 +82,7 @@ impl Progress for FirstResponseProgress<'_> {
             self.has_response.store(true, Ordering::Relaxed);
         }
         let is_repeated = self.is_repeated.load(Ordering::Relaxed) && !self.has_response();
-        if is_repeated && matches!(event, Event::Note(_)) {
+        if is_repeated && matches!(event, Event::Note(_) | Event::Warning(_)) {
             return;
         }
         self.progress.report(event);

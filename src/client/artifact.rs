@@ -73,6 +73,14 @@ impl Client {
         let bytes = artifact.files.iter().fold(0, |sum: u64, file| sum.saturating_add(file.blob.size));
         check_space(&[Need { path: target, bytes, files: total as u64 }])?;
         let progress = resolved.progress;
+        progress.report(Event::Plan {
+            layers: total,
+            size: bytes,
+            missing: total,
+            bytes,
+            kept: 0,
+            is_resumable: false,
+        });
         let cancel = &self.options.cancel;
         for (index, file) in artifact.files.iter().enumerate() {
             cancel.check()?;

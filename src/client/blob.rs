@@ -55,7 +55,7 @@ impl BlobFetcher<'_, '_> {
             if !mismatches.should_repeat(&error, self.repository) {
                 return Err(error);
             }
-            self.progress.report(Event::Note(&format!("{}: starting over: {error}", layer.digest.short())));
+            self.progress.report(Event::Warning(&format!("{}: starting over: {error}", layer.digest.short())));
         }
         ingest.commit()?;
         self.progress.report(Event::Layer { layer, state: LayerState::Complete });
@@ -72,6 +72,8 @@ impl BlobFetcher<'_, '_> {
     ) -> Result<()> {
         self.cancel.check()?;
         let progress = self.progress;
+        // Shows before the first response where this continues.
+        progress.report(Event::Layer { layer, state: LayerState::Downloading(ingest.offset()) });
         let body = ResumingBody::new(self.client, self.repository, source, self.cancel, progress)
             .starting_at(ingest.offset(), ingest.known_bytes())
             .with_response(response);

@@ -51,7 +51,7 @@ impl Client {
         if self.options.platform.is_some() {
             return Err(Error::new(ErrorKind::Unsupported, text));
         }
-        resolved.progress.report(Event::Note(&text));
+        resolved.progress.report(Event::Warning(&text));
         Ok(())
     }
 }

@@ -168,7 +168,7 @@ impl Client {
         if let Some(why) = floor.objection(&version) {
             return refuse(why);
         }
-        progress.report(Event::Note(&format!("version {version} is at least {minimum}, but no key has signed it")));
+        progress.report(Event::Warning(&format!("version {version} is at least {minimum}, but no key has signed it")));
         Ok(())
     }
 

@@ -35,7 +35,7 @@ impl Client {
         apply: &mut Apply<'_>,
     ) -> Result<usize> {
         let steps = plan(layers, store)?;
-        report_plan(&steps, resolved.progress);
+        report_plan(&steps, store, resolved.progress)?;
         for step in &steps {
             let state = if step.is_missing { LayerState::Waiting } else { LayerState::Exists };
             resolved.progress.report(Event::Layer { layer: step.layer.layer, state });
@@ -125,10 +125,20 @@ fn plan<'m>(layers: &'m [ImageLayer<'m>], store: &Store) -> Result<Vec<Step<'m>>
 }
 
 /// Reports what will be fetched.
-fn report_plan(steps: &[Step<'_>], progress: &dyn Progress) {
-    let missing = steps.iter().filter(|step| step.is_missing);
-    let bytes = missing.clone().fold(0, |sum: u64, step| sum.saturating_add(step.layer.descriptor.blob.size));
-    progress.report(Event::Plan { layers: steps.len(), missing: missing.count(), bytes });
+fn report_plan(steps: &[Step<'_>], store: &Store, progress: &dyn Progress) -> Result<()> {
+    let (mut size, mut missing, mut bytes, mut lacking) = (0_u64, 0, 0_u64, 0_u64);
+    for step in steps {
+        let blob = &step.layer.descriptor.blob;
+        size = size.saturating_add(blob.size);
+        if step.is_missing {
+            missing += 1;
+            bytes = bytes.saturating_add(blob.size);
+            lacking = lacking.saturating_add(store.lacks(blob)?);
+        }
+    }
+    let kept = bytes.saturating_sub(lacking);
+    progress.report(Event::Plan { layers: steps.len(), size, missing, bytes, kept, is_resumable: true });
+    Ok(())
 }
 
 /// The layers that the store has lost since they were planned: a tool that removes blobs without taking the lock may have

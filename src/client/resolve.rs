@@ -144,7 +144,7 @@ impl<'c, 'n> Resolver<'c, 'n> {
     fn convert_schema1(&mut self, response: ManifestResponse, digest: Digest) -> Result<Found> {
         let limits = &self.client.options.limits;
         let payload = schema1::payload(&response.bytes)?;
-        self.progress.report(Event::Note(
+        self.progress.report(Event::Warning(
             "this image has a manifest of Docker's schema 1, which is deprecated: push it again with a current tool",
         ));
         let schema1 = Schema1::parse(&payload, limits)?;

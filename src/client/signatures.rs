@@ -330,7 +330,7 @@ impl Lookup<'_, '_, '_, '_> {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) if is_last || !may_be_skipped(&error) => Err(error),
             Err(error) => {
-                self.source.progress.report(Event::Note(&format!("skipping a mirror: {error}")));
+                self.source.progress.report(Event::Warning(&format!("skipping a mirror: {error}")));
                 Ok(None)
             }
         }

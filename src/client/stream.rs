@@ -64,7 +64,9 @@ impl Client {
         let layers = image_layers(&manifest, &config.parsed);
         check_space(&[Need { path: target, bytes: least_tree(&layers), files: 0 }])?;
         let bytes = layers.iter().fold(0, |sum: u64, layer| sum.saturating_add(layer.descriptor.blob.size));
-        resolved.progress.report(Event::Plan { layers: layers.len(), missing: layers.len(), bytes });
+        let count = layers.len();
+        let plan = Event::Plan { layers: count, size: bytes, missing: count, bytes, kept: 0, is_resumable: false };
+        resolved.progress.report(plan);
         let mut mismatches = MismatchRetry::default();
         loop {
             match self.stream_tree(&mut resolved, &layers, target, options) {
@@ -73,7 +75,7 @@ impl Client {
                     return Ok(Streamed { digest: resolved.digest, tally });
                 }
                 Err(error) if mismatches.should_repeat(&error, &mut resolved.repository) => {
-                    resolved.progress.report(Event::Note(&format!("starting over: {error}")));
+                    resolved.progress.report(Event::Warning(&format!("starting over: {error}")));
                 }
                 Err(error) => return Err(error),
             }

@@ -51,7 +51,7 @@ impl System for HostSystem {
     fn roots(&self, take: &mut dyn FnMut(&mut dyn Read) -> usize) -> Vec<Notice> {
         let found = root_certificates(take);
         let configured = |from| Notice::Configured { what: "TLS roots".to_owned(), from };
-        found.notes.into_iter().map(Notice::Note).chain(found.path.map(configured)).collect()
+        found.notes.into_iter().map(Notice::Warning).chain(found.path.map(configured)).collect()
     }
 
     #[cfg(feature = "tls")]
@@ -65,7 +65,7 @@ impl System for HostSystem {
                 (count, None) => format!("{count} CA files"),
                 (count, Some(_)) => format!("{count} CA files and a client certificate"),
             };
-            notices.extend(found.notes.into_iter().map(Notice::Note));
+            notices.extend(found.notes.into_iter().map(Notice::Warning));
             notices.push(Notice::Configured { what, from: found.from });
             certificates.authorities.extend(found.authorities.into_iter().map(named));
             let client = found.client.map(|client| [named(client.certificate), named(client.key)]);

@@ -133,7 +133,7 @@ pub(super) fn report_left_out(tally: &Tally, progress: &dyn Progress) {
     ];
     for (count, what) in left_out {
         if count > 0 {
-            progress.report(Event::Note(&format!("{count} {what}")));
+            progress.report(Event::Warning(&format!("{count} {what}")));
         }
     }
 }
@@ -166,7 +166,8 @@ struct ReportingReader<'a> {
 
 impl Read for ReportingReader<'_> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        if self.read >= self.reported {
+        // The end is reported after the diff_id is verified.
+        if self.read >= self.reported && self.read < self.layer.size {
             self.progress.report(Event::Unpacking { layer: self.layer, read: self.read });
             self.reported = self.read + REPORT_INTERVAL;
         }

@@ -48,6 +48,7 @@ impl AdmittedImage {
         let config = RuntimeConfig::parse(&self.store().document(&self.manifest().config, options.limits.document)?)?;
         let layers = image_layers(self.manifest(), self.config());
         check_space(&[Need { path: target, bytes: least_tree(&layers), files: 0 }])?;
+        progress.report(Event::unpack_plan(layers.iter().map(|layer| layer.layer)));
         let mut assembly = Assembly::begin_inside(target, ROOTFS, options, progress)?;
         for layer in &layers {
             assembly.apply_stored(self.store(), layer)?;
@@ -58,7 +59,7 @@ impl AdmittedImage {
             let (uid, gid) = (user.uid, user.gid);
             let text =
                 format!("the image runs as {uid}:{gid}, for which {CONFIG} needs more uidMappings and gidMappings");
-            progress.report(Event::Note(&text));
+            progress.report(Event::Warning(&text));
         }
         let text = config.to_bundle(&user, rootless)?;
         assembly.add_file(CONFIG, text.as_bytes())?;

@@ -19,7 +19,7 @@ use crate::oci::descriptor::Descriptor;
 use crate::oci::document::Document;
 use crate::oci::manifest::Manifest;
 use crate::oci::platform::Platform;
-use crate::progress::Progress;
+use crate::progress::{Event, Progress};
 use crate::store::{ImageEntry, Store};
 use crate::unpack::Tally;
 
@@ -206,6 +206,7 @@ impl AdmittedImage {
         let layers = image_layers(&self.image.manifest, &self.image.config);
         let need = Need { path: target, bytes: least_tree(&layers), files: 0 };
         check_space(&[need]).map_err(context)?;
+        progress.report(Event::unpack_plan(layers.iter().map(|layer| layer.layer)));
         let mut assembly = Assembly::begin(target, options, progress).map_err(context)?;
         for layer in &layers {
             assembly.apply_stored(&self.image.store, layer).map_err(context)?;

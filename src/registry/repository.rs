@@ -165,7 +165,7 @@ impl<'a> Repository<'a> {
             }
             if error.kind() != ErrorKind::NotFound {
                 let text = format!("skipping mirror {}: {error}", state.endpoint.display_url());
-                self.progress.report(Event::Note(&text));
+                self.progress.report(Event::Warning(&text));
             }
         }
         true

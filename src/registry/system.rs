@@ -80,7 +80,7 @@ pub(crate) struct Moment {
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) enum Notice {
     Configured { what: String, from: String },
-    Note(String),
+    Warning(String),
 }
 
 /// Collects notices until they can be reported, each once per client. Notices arise inside ureq's connectors, which are
@@ -115,7 +115,7 @@ impl Notices {
         for notice in &self.take() {
             progress.report(match notice {
                 Notice::Configured { what, from } => Event::Configured { what, from },
-                Notice::Note(text) => Event::Note(text),
+                Notice::Warning(text) => Event::Warning(text),
             });
         }
     }

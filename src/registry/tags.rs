@@ -44,7 +44,7 @@ impl Session<'_> {
             }
         }
         if let Some(text) = list.note() {
-            self.progress.report(Event::Note(&text));
+            self.progress.report(Event::Warning(&text));
         }
         Ok(list.tags.iter().map(|tag| tag.as_ref().to_owned()).collect())
     }

@@ -179,7 +179,7 @@ fn set_aside(path: &Path, text: &[u8], wait: LockWait<'_>) -> Result<()> {
 fn move_aside(path: &Path, wait: LockWait<'_>) -> Result<()> {
     let kind = fs::symlink_metadata(path).map_err(|e| Error::disk("read", path, e))?.file_type();
     if !kind.is_file() && !kind.is_dir() {
-        wait.progress.report(Event::Note(&format!("{} is not a file: replacing it", path.display())));
+        wait.progress.report(Event::Warning(&format!("{} is not a file: replacing it", path.display())));
         return disk::remove(path);
     }
     let aside = damaged_path(path);
@@ -192,7 +192,7 @@ fn move_aside(path: &Path, wait: LockWait<'_>) -> Result<()> {
 fn report_set_aside(path: &Path, wait: LockWait<'_>) {
     let (path, aside) = (path.display(), damaged_path(path));
     let text = format!("{path} is damaged: rebuilding it from what is good; the old file is {}", aside.display());
-    wait.progress.report(Event::Note(&text));
+    wait.progress.report(Event::Warning(&text));
 }
 
 fn damaged_path(path: &Path) -> PathBuf {

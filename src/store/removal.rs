@@ -72,7 +72,7 @@ impl<'a> Removal<'a> {
         let mut swept = Swept::default();
         if let Some(obstacle) = &needed.obstacle {
             let text = format!("no blob was removed, because it is unknown which are needed: {obstacle}");
-            self.wait.progress.report(Event::Note(&text));
+            self.wait.progress.report(Event::Warning(&text));
             swept.has_obstacle = true;
             return Ok(swept);
         }

@@ -67,7 +67,7 @@ impl WatchRecord {
         let Some(text) = read_small(path, RECORD_LIMIT)? else { return Ok(record) };
         if !record.read(&text) {
             let text = format!("{} is damaged: beginning a new record", path.display());
-            progress.report(Event::Note(&text));
+            progress.report(Event::Warning(&text));
             return Ok(record);
         }
         if record.name != name.to_string() {

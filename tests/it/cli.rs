@@ -312,9 +312,10 @@ fn json_progress_reports_usage_errors() {
             for args in [[option, args].concat(), [args, option].concat()] {
                 let outcome = bench.home.run(&args).exits_in(&format!("{args:?}"), 2).prints("");
                 let all = objects(&outcome);
-                assert_eq!(all.len(), 1, "{outcome}");
+                assert_eq!(all.len(), 2, "{outcome}");
+                assert_eq!(all[0]["event"], "start", "{outcome}");
                 assert_eq!(
-                    (&all[0]["event"], &all[0]["code"], &all[0]["word"], &all[0]["retry"]),
+                    (&all[1]["event"], &all[1]["code"], &all[1]["word"], &all[1]["retry"]),
                     (&"end".into(), &2.into(), &"usage".into(), &false.into()),
                     "{outcome}"
                 );

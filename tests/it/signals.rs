@@ -292,7 +292,7 @@ fn run_in_terminal(home: &Home, command: &str, answer: &mut dyn FnMut(&str) -> O
 
 #[test]
 fn restores_the_terminal() {
-    // A pull: the progress line is cleared, and the error has a separate line.
+    // A pull: the progress block is removed, and the error has a separate line.
     let (bench, image) = (Bench::new(), image());
     let name = image.push(&bench.registry, "app", "latest");
     bench.registry.fault(on(image.layers[0].digest()).stall(1000));
@@ -302,8 +302,9 @@ fn restores_the_terminal() {
         let now = screen.contains("Downloading") && !std::mem::replace(&mut is_typed, screen.contains("Downloading"));
         now.then(|| vec![3])
     });
-    let end = screen.rsplit("\r\u{1b}[K").next().unwrap();
-    assert!(end.starts_with("pullet: pull ") && end.ends_with("interrupted\r\ncode 130\r\n"), "{screen:?}");
+    let end = screen.rsplit("\r\u{1b}[1A\u{1b}[J").next().unwrap();
+    assert!(end.starts_with("\u{1b}[31mpullet:\u{1b}[m pull ") && end.ends_with("\r\ncode 130\r\n"), "{screen:?}");
+    assert!(end.contains("interrupted\r\n"), "{screen:?}");
     // A password prompt: the echo is restored after a key and after a signal.
     for (case, code) in [("key", 130), ("TERM", 143), ("INT", 130)] {
         let login = format!("{} login -u robot {}", program().display(), bench.registry.host());

@@ -74,7 +74,7 @@ impl Failure {
 
     /// The same failure, if SIGTERM was the signal that interrupted the work.
     pub(crate) fn by_sigterm(mut self) -> Self {
-        if self.kind() == Some(ErrorKind::Interrupted) {
+        if self.is_interruption() {
             self.0.cause = Cause::Terminated;
         }
         self
@@ -106,7 +106,12 @@ impl Failure {
         if let Cause::Command(status) = self.0.cause {
             return matches!(status, 5 | 6 | 75);
         }
-        self.kind().is_some_and(|kind| kind.is_transient() || kind == ErrorKind::Interrupted)
+        self.is_interruption() || self.kind().is_some_and(ErrorKind::is_transient)
+    }
+
+    /// Whether a signal stopped the work.
+    pub(crate) fn is_interruption(&self) -> bool {
+        self.kind() == Some(ErrorKind::Interrupted)
     }
 
     /// The error and, where there is a way out, the hint; `None` if nothing is to be reported.

@@ -40,8 +40,8 @@ fn main() -> ExitCode {
     let (line, parsed) = CommandLine::parse(std::env::args_os().skip(1), &commands::TABLE);
     let mut common = Common::new(interrupt.cancel.clone());
     let stored = line.store(&mut common);
-    let reporter = Reporter::new(&common);
-    let outcome = parsed.and(stored).and_then(|()| run(&line, &common, &reporter));
+    let (reporter, opened) = Reporter::new(&common, line.command_name());
+    let outcome = parsed.and(stored).and(opened).and_then(|()| run(&line, &common, &reporter));
     reporter.end(outcome.map_err(|failure| interrupt.name_signal(failure)))
 }
 

@@ -123,7 +123,7 @@ impl CredentialStore {
         }
         file.insert(domain, credentials);
         private_file::replace(&path, &file.to_bytes()?)?;
-        progress.report(Event::Note(&format!("the credentials are stored unencrypted in {}", path.display())));
+        progress.report(Event::Warning(&format!("the credentials are stored unencrypted in {}", path.display())));
         Ok(())
     }
 
@@ -308,7 +308,7 @@ impl CredentialSource {
     fn read_or_skip(&self, progress: &dyn Progress) -> Result<Option<AuthFile>> {
         match self.read() {
             Err(error) if !self.is_required() => {
-                progress.report(Event::Note(&format!("credentials left out: {error}")));
+                progress.report(Event::Warning(&format!("credentials left out: {error}")));
                 Ok(None)
             }
             other => other,
@@ -349,7 +349,7 @@ impl CredentialSource {
             }
             Ok(None) => None,
             Err(what) => {
-                progress.report(Event::Note(&format!("credentials left out: {what} ({self})")));
+                progress.report(Event::Warning(&format!("credentials left out: {what} ({self})")));
                 None
             }
         }
@@ -371,7 +371,7 @@ impl CredentialSource {
             Ok(None) => Ok(None),
             Err(error) if self.is_required() => Err(error.context(format!("{self}: entry for {domain}"))),
             Err(error) => {
-                progress.report(Event::Note(&format!("credentials left out: {self}: entry for {domain}: {error}")));
+                progress.report(Event::Warning(&format!("credentials left out: {self}: entry for {domain}: {error}")));
                 Ok(None)
             }
         }

@@ -41,7 +41,7 @@ impl ArchiveReader<'_> {
     pub(super) fn note_platform(&self, platform: &Platform) {
         if !platform.os().is_empty() && self.platform.rank(platform).is_none() {
             let text = format!("the image is for {platform} and not for {}", self.platform);
-            self.progress.report(Event::Note(&text));
+            self.progress.report(Event::Warning(&text));
         }
     }
 

@@ -57,7 +57,7 @@ impl InsecureRegistries {
                     "the insecure registry {authority} is no endpoint of {}, so it matters only for redirects",
                     name.repository()
                 );
-                self.notices.add(Notice::Note(text));
+                self.notices.add(Notice::Warning(text));
             }
         }
     }

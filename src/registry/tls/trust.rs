@@ -92,7 +92,7 @@ impl Trust {
     fn add_built_in_roots(&self, _: &mut Roots) {
         if self.extra.authorities.is_empty() {
             let text = "this machine has no root certificates: install them or give a CA file";
-            self.notices.add(Notice::Note(text.to_owned()));
+            self.notices.add(Notice::Warning(text.to_owned()));
         }
     }
 }

@@ -11,6 +11,7 @@
 //! - [`home`] and [`process`] run pullet and check how it ended;
 //! - [`listing`] and [`tree`] look at what it unpacked, the first as short text, the second with all metadata;
 //! - [`bench`](mod@bench) has the checks that need both sides;
+//! - [`schema`] checks the JSON that it prints;
 //! - [`debian`] runs other programs for comparison.
 //!
 //! pullet is a black box here: the kit does not use its library. Failed assertions panic, and so does everything that
@@ -34,6 +35,7 @@ pub mod noise;
 pub mod process;
 pub mod proxy;
 pub mod registry;
+pub mod schema;
 pub mod schema1;
 pub mod signature;
 pub mod sparse;

@@ -279,7 +279,8 @@ impl CommandLine {
         Failure::misused(self.command_name(), text)
     }
 
-    fn command_name(&self) -> Option<&'static str> {
+    /// The command, or the word before one.
+    pub(crate) fn command_name(&self) -> Option<&'static str> {
         match self.selected {
             Selected::Command(command) => Some(command.name),
             Selected::Family(family) => Some(family.name),

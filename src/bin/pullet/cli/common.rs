@@ -12,6 +12,8 @@ use crate::exit::Failure;
 pub(crate) struct Common {
     store: Option<PathBuf>,
     pub(crate) progress: ProgressMode,
+    #[cfg(feature = "manage")]
+    pub(crate) progress_fd: Option<u32>,
     pub(crate) is_quiet: bool,
     pub(crate) is_verbose: bool,
     pub(crate) help: bool,
@@ -51,6 +53,16 @@ pub(crate) static COMMON: Group<Common> = Group {
             "how to show progress on standard error; json prints one object a line",
             |common, value| {
                 common.progress = value.choice(&PROGRESS_MODES)?;
+                Ok(())
+            },
+        ),
+        #[cfg(feature = "manage")]
+        Opt::value(
+            "--progress-fd N",
+            "write progress to this open descriptor, as json unless --progress names another form; standard error gets only \
+             errors",
+            |common, value| {
+                common.progress_fd = Some(value.number()?);
                 Ok(())
             },
         ),

@@ -16,7 +16,7 @@ use crate::cli::registry::{CLOCK, NAME_NOTE, PLATFORM, REGISTRY, RegistryOptions
 use crate::cli::signatures::VERIFY;
 use crate::cli::value::name;
 use crate::exit::Failure;
-use crate::report::Reporter;
+use crate::report::{Outcome, Reporter};
 use crate::sandbox;
 
 pub(super) static COMMAND: Command = Command {
@@ -79,9 +79,15 @@ fn run(line: &CommandLine, common: &Common, reporter: &Reporter) -> Result<(), F
         reporter.note(&format!("{}: {}", file.blob.digest.short(), file.name));
     }
     for blob in &fetched.untitled {
-        reporter.note(&format!("{}: left out: it has no title ({})", blob.digest, blob.media_type));
+        reporter.warn(&format!("{}: left out: it has no title ({})", blob.digest, blob.media_type));
     }
     let count = fetched.files.len();
+    reporter.result(&Outcome {
+        name: Some(&name.to_string()),
+        path: Some(target),
+        bytes: Some(fetched.files.iter().map(|file| file.blob.size).sum()),
+        ..Outcome::default()
+    });
     reporter.note(&format!("Placed {count} files of {name} ({}) in {}", fetched.kind, target.display()));
     Ok(())
 }

@@ -15,7 +15,7 @@ use crate::cli::registry::{
 use crate::cli::signatures::VERIFY;
 use crate::cli::value::name;
 use crate::exit::Failure;
-use crate::report::Reporter;
+use crate::report::{Outcome, Reporter};
 use crate::{sandbox, text};
 
 pub(super) static COMMAND: Command = Command {
@@ -119,6 +119,14 @@ fn run(line: &CommandLine, common: &Common, reporter: &Reporter) -> Result<(), F
     let confine = |allowed: &_| sandbox::enter(allowed, reporter);
     let options = registry.unpack_options();
     let booted = client.boot(&name, &parameters, target, &options, &confine, reporter)?;
+    reporter.result(&Outcome {
+        name: Some(&name.to_string()),
+        digest: name.digest(),
+        is_new: Some(booted.tally.is_some()),
+        path: Some(&absolute),
+        bytes: booted.tally.as_ref().map(|tally| tally.bytes),
+        ..Outcome::default()
+    });
     if let Some(tally) = &booted.tally {
         reporter.note(&format!("Unpacked {name}: {} entries, {}", tally.entries, text::bytes(tally.bytes)));
     }

@@ -7,7 +7,7 @@ use crate::cli::common::Common;
 use crate::cli::registry::{NAME_NOTE, PLATFORM, REGISTRY, RegistryOptions, SETTINGS_NOTE, TRANSFER, TRUST};
 use crate::cli::value::name;
 use crate::exit::Failure;
-use crate::report::Reporter;
+use crate::report::{Outcome, Reporter};
 use crate::{sandbox, text};
 
 pub(super) static COMMAND: Command = Command {
@@ -34,5 +34,7 @@ fn run(line: &CommandLine, common: &Common, reporter: &Reporter) -> Result<(), F
         None => client.digest(&name, reporter)?,
         Some(_) => client.resolve(&name, None, reporter)?.manifest().digest,
     };
+    let outcome = Outcome { name: Some(&name.to_string()), digest: Some(&digest), ..Outcome::default() };
+    reporter.result(&outcome);
     text::print(format!("{digest}\n"))
 }

@@ -12,7 +12,7 @@ use crate::cli::registry::{NAME_NOTE, PLATFORM, RegistryOptions};
 use crate::cli::value::name;
 use crate::exit::Failure;
 use crate::input::Input;
-use crate::report::Reporter;
+use crate::report::{Outcome, Reporter};
 use crate::{sandbox, text};
 
 pub(super) static COMMAND: Command = Command {
@@ -72,6 +72,7 @@ fn run(line: &CommandLine, common: &Common, reporter: &Reporter) -> Result<(), F
     let mut input = Input::open((file != "-").then_some(file), &common.cancel)?;
     sandbox::enter(&Sandbox::new().store(&store).offline(), reporter);
     let image = store.import(&mut input, name.as_ref(), &options, reporter)?;
+    reporter.result(&Outcome::of_image(&image));
     text::print(format!("{}\n", image.id()))
 }
 

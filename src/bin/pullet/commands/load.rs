@@ -13,7 +13,7 @@ use crate::cli::registry::{PLATFORM, RegistryOptions};
 use crate::cli::signatures::VERIFY;
 use crate::exit::Failure;
 use crate::input::Input;
-use crate::report::Reporter;
+use crate::report::{Outcome, Reporter};
 use crate::{sandbox, text};
 
 pub(super) static COMMAND: Command = Command {
@@ -54,6 +54,9 @@ fn run(line: &CommandLine, common: &Common, reporter: &Reporter) -> Result<(), F
     let mut input = Input::open(options.input.as_ref().map(|path| path.as_os_str()), &common.cancel)?;
     sandbox::enter(&Sandbox::new().store(&store).offline(), reporter);
     let loaded = client.load(&mut input, &store, reporter)?;
+    for loaded in &loaded {
+        reporter.result(&Outcome::of_image(&loaded.image));
+    }
     text::print(loaded.iter().map(|loaded| describe(&loaded.image)).collect::<String>())
 }
 

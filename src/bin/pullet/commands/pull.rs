@@ -15,7 +15,7 @@ use crate::cli::registry::{
 use crate::cli::signatures::VERIFY;
 use crate::cli::value::{name, repository};
 use crate::exit::Failure;
-use crate::report::Reporter;
+use crate::report::{Outcome, Reporter};
 use crate::{sandbox, text};
 
 pub(super) static COMMAND: Command = Command {
@@ -93,6 +93,7 @@ fn run(line: &CommandLine, common: &Common, reporter: &Reporter) -> Result<(), F
         let names = if pull.all_tags { tagged(&client, name, reporter)? } else { vec![name.clone()] };
         for name in &names {
             let pulled = client.pull(name, &store, reporter)?;
+            reporter.result(&Outcome { is_new: Some(pulled.is_new), ..Outcome::of_image(&pulled.image) });
             print_pulled(name, &pulled, common.is_quiet)?;
         }
     }

@@ -19,7 +19,7 @@ use crate::cli::registry::{
 use crate::cli::signatures::VERIFY;
 use crate::cli::value::name;
 use crate::exit::Failure;
-use crate::report::Reporter;
+use crate::report::{Outcome, Reporter};
 use crate::{sandbox, text};
 
 pub(super) static COMMAND: Command = Command {
@@ -156,8 +156,15 @@ struct Unpack {
 struct Unpacked {
     tally: Tally,
     /// The digest that the name resolved to.
-    #[cfg_attr(not(feature = "manage"), expect(dead_code, reason = "only a replacement records it"))]
     digest: Digest,
+    /// The image ID, unless the image was streamed.
+    image_id: Option<Digest>,
+}
+
+impl Unpacked {
+    fn of_image(image: &Image, tally: Tally) -> Self {
+        Self { tally, digest: *image.digest(), image_id: Some(*image.id()) }
+    }
 }
 
 impl Unpack {
@@ -230,11 +237,11 @@ fn run(line: &CommandLine, common: &Common, reporter: &Reporter) -> Result<(), F
     if let Some(replacement) = unpack.replace.begin(&unpack.target, &common.cancel)? {
         let unpacked = unpack.make(&store, &replacement.tree, reporter)?;
         replacement.publish(&unpack.name, unpacked.digest)?;
-        unpack.report(&unpacked.tally, reporter);
+        unpack.report(&unpacked, reporter);
         return Ok(());
     }
     let unpacked = unpack.make(&store, &unpack.target, reporter)?;
-    unpack.report(&unpacked.tally, reporter);
+    unpack.report(&unpacked, reporter);
     Ok(())
 }
 
@@ -247,12 +254,12 @@ impl Unpack {
         if self.options.is_bundle {
             let image = self.fetch_unless_stored(stored, store, reporter)?;
             let tally = image.unpack_bundle(tree, &options, reporter)?;
-            return Ok(Unpacked { tally, digest: *image.digest() });
+            return Ok(Unpacked::of_image(&image, tally));
         }
         let Some(image) = stored else { return self.fetch_and_unpack(store, tree, &options, reporter) };
         sandbox::enter(&self.sandbox().stored(store).offline(), reporter);
         let tally = image.unpack(tree, &options, reporter)?;
-        Ok(Unpacked { tally, digest: *image.digest() })
+        Ok(Unpacked::of_image(&image, tally))
     }
 
     fn unpack_options(&self) -> UnpackOptions {
@@ -262,7 +269,16 @@ impl Unpack {
         options
     }
 
-    fn report(&self, tally: &Tally, reporter: &Reporter) {
+    fn report(&self, unpacked: &Unpacked, reporter: &Reporter) {
+        let tally = &unpacked.tally;
+        reporter.result(&Outcome {
+            name: Some(&self.name.to_string()),
+            digest: Some(&unpacked.digest),
+            image_id: unpacked.image_id.as_ref(),
+            path: Some(&self.target),
+            bytes: Some(tally.bytes),
+            ..Outcome::default()
+        });
         let (bytes, target) = (text::bytes(tally.bytes), self.target.display());
         reporter.note(&format!("Unpacked {} into {target}: {} entries, {bytes}", self.name, tally.entries));
     }
@@ -273,6 +289,8 @@ impl Unpack {
         let layered = image.unpack_layered(&self.target, &self.unpack_options(), reporter)?;
         let (entries, bytes) = (layered.tally.entries, text::bytes(layered.tally.bytes));
         let (name, trees) = (&self.name, layered.unpacked);
+        let (path, bytes_unpacked) = (Some(self.target.as_path()), Some(layered.tally.bytes));
+        reporter.result(&Outcome { path, bytes: bytes_unpacked, ..Outcome::of_image(&image) });
         reporter.note(&format!("Unpacked {name} in layers: {trees} new trees, {entries} entries, {bytes}"));
         if layered.is_relative {
             reporter.note(
@@ -332,7 +350,7 @@ impl Unpack {
     #[cfg(feature = "manage")]
     fn report_platform(&self, image: &Image, reporter: &Reporter) {
         if self.registry.platform().is_none() && !image.runs_here() {
-            reporter.note(&format!("{} is for {}, which this machine does not run", self.name, image.platform()));
+            reporter.warn(&format!("{} is for {}, which this machine does not run", self.name, image.platform()));
         }
     }
 
@@ -373,11 +391,11 @@ impl Unpack {
             let sandbox = if self.keeps_versions { sandbox.store(store) } else { sandbox };
             sandbox::enter(&sandbox, reporter);
             let streamed = client.stream(&self.name, tree, options, reporter)?;
-            return Ok(Unpacked { tally: streamed.tally, digest: streamed.digest });
+            return Ok(Unpacked { tally: streamed.tally, digest: streamed.digest, image_id: None });
         }
         sandbox::enter(&sandbox.store(store), reporter);
         let (pulled, tally) = client.unpack(&self.name, store, tree, options, reporter)?;
-        Ok(Unpacked { tally, digest: *pulled.image.digest() })
+        Ok(Unpacked::of_image(&pulled.image, tally))
     }
 }
 
