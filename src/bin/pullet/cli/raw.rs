@@ -9,7 +9,7 @@ use super::command::CommandLine;
 use super::options::{Group, Opt};
 use super::value::name;
 use crate::exit::Failure;
-use crate::report::Reporter;
+use crate::report::{Outcome, Reporter};
 
 /// Where an image is written, and how.
 #[derive(Default)]
@@ -132,6 +132,7 @@ pub(crate) fn name_and_title(word: &OsString) -> Result<(Reference, Option<Strin
 /// Reports what was written.
 pub(crate) fn report(written: &Written, path: &Path, reporter: &Reporter) {
     let Written { digest, size, blocks, written: count, punched, readback, .. } = written;
+    reporter.result(&Outcome { path: Some(path), bytes: Some(*size), ..Outcome::default() });
     reporter.note(&format!("Wrote {size} bytes ({digest}) to {}", path.display()));
     let zeroed = if *punched > 0 { format!(", and {punched} made zero") } else { String::new() };
     reporter.note(&format!("Blocks of 4 KiB: {count} written{zeroed}, of an image of {blocks}"));

@@ -111,8 +111,8 @@ fn time_left(total: &Total) -> Option<String> {
     let seconds = total.bytes?.saturating_sub(total.bytes_done).div_ceil(rate);
     Some(match seconds {
         ..60 => format!("{seconds}s"),
-        ..3600 => format!("{}m{:02}s", seconds / 60, seconds % 60),
-        ..360_000 => format!("{}h{:02}m", seconds / 3600, seconds / 60 % 60),
+        60..3600 => format!("{}m{:02}s", seconds / 60, seconds % 60),
+        3600..360_000 => format!("{}h{:02}m", seconds / 3600, seconds / 60 % 60),
         _ => return None,
     })
 }
