@@ -165,6 +165,11 @@ pub fn qualified(name: &str) -> Result<String> {
     }
 }
 
+/// The examples of the manual's page about the library, compiled as doc tests.
+#[cfg(all(doctest, feature = "manage", feature = "trust"))]
+#[doc = include_str!("../docs/library.md")]
+pub struct Manual;
+
 /// Entry points for the fuzz targets: parsers of untrusted input that are not public. Compiled with `--cfg fuzzing`
 /// only, so they are not part of the API.
 #[cfg(fuzzing)]

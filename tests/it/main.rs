@@ -59,6 +59,7 @@ mod names;
 mod odd_layers;
 mod openat2;
 mod owner;
+mod pages;
 mod ping;
 mod platform;
 mod policy;

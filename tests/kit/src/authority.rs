@@ -12,7 +12,7 @@ use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
 
 use crate::http::Connection;
-use crate::registry::Registry;
+use crate::registry::{Handshake, Registry};
 
 /// A root certificate with its key, which no machine trusts by itself.
 pub struct Authority {
@@ -136,11 +136,17 @@ impl Registry {
 
     /// Starts a registry over HTTPS at another address of loopback, as a URL has it.
     pub fn tls_at(host: &str, config: Arc<ServerConfig>) -> Registry {
-        let handshake = move |stream| -> Box<dyn Connection> {
-            Box::new(StreamOwned::new(ServerConnection::new(Arc::clone(&config)).unwrap(), stream))
-        };
-        Registry::with_handshake(host, "https", Box::new(handshake))
+        Registry::with_handshake(host, "https", handshake(config))
     }
+
+    /// Starts a registry over HTTPS at an address and port, with a certificate for these names.
+    pub fn tls_on(address: &str, authority: &Authority, names: &[&str]) -> Registry {
+        Registry::listen(address, "https", handshake(authority.server(names)))
+    }
+}
+
+fn handshake(config: Arc<ServerConfig>) -> Handshake {
+    Box::new(move |stream| Box::new(StreamOwned::new(ServerConnection::new(Arc::clone(&config)).unwrap(), stream)))
 }
 
 impl Connection for StreamOwned<ServerConnection, TcpStream> {

@@ -13,12 +13,14 @@ use std::time::{Duration, Instant};
 
 /// The programs that tests run, and the packages that have them.
 pub const PACKAGES: &[(&str, &str)] = &[
+    ("bash", "bash"),
     ("blockdev", "util-linux"),
     ("cp", "coreutils"),
     ("debootstrap", "debootstrap"),
     ("docker-registry", "docker-registry"),
     ("gpg", "gpg"),
     ("gzip", "gzip"),
+    ("ip", "iproute2"),
     ("ldd", "libc-bin"),
     ("losetup", "mount"),
     ("mkfs.ext4", "e2fsprogs"),

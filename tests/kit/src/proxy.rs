@@ -1,6 +1,7 @@
 //! A proxy on loopback: HTTP CONNECT or SOCKS5, with or without a login.
 //!
-//! It connects to the requested port of loopback whatever the requested host is, as if it alone could resolve the name.
+//! It connects to the requested port of loopback whatever the requested host is, as if it alone could resolve the name,
+//! or to the address that it is given for a host.
 //! It logs the requests.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -18,12 +19,15 @@ pub struct Proxy {
     acceptor: Option<JoinHandle<()>>,
 }
 
+#[derive(Default)]
 struct Shared {
     is_socks: bool,
     /// The required value of `Proxy-Authorization`, or for SOCKS `USER:PASSWORD`.
     login: Option<String>,
     /// The status line with which every CONNECT is refused.
     refusal: Option<&'static str>,
+    /// Hosts that are not at 127.0.0.1, and their addresses.
+    routes: Vec<(String, String)>,
     closing: AtomicBool,
     log: Mutex<Vec<String>>,
     open: Mutex<Vec<TcpStream>>,
@@ -33,6 +37,12 @@ impl Proxy {
     /// Starts a proxy for CONNECT.
     pub fn connect() -> Proxy {
         Proxy::start(false, None, None)
+    }
+
+    /// Starts a proxy for CONNECT at an address and port. `routes` has hosts and their addresses.
+    pub fn connect_on(address: &str, routes: Vec<(String, String)>) -> Proxy {
+        let listener = TcpListener::bind(address).expect("a loopback address to listen on");
+        Proxy::serve(listener, routes, Shared::default())
     }
 
     /// Starts a proxy for CONNECT that requires this value of `Proxy-Authorization`.
@@ -62,15 +72,12 @@ impl Proxy {
 
     fn start(is_socks: bool, login: Option<String>, refusal: Option<&'static str>) -> Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a loopback address to listen on");
+        Proxy::serve(listener, Vec::new(), Shared { is_socks, login, refusal, ..Shared::default() })
+    }
+
+    fn serve(listener: TcpListener, routes: Vec<(String, String)>, shared: Shared) -> Proxy {
         let address = listener.local_addr().unwrap();
-        let shared = Arc::new(Shared {
-            is_socks,
-            login,
-            refusal,
-            closing: AtomicBool::new(false),
-            log: Mutex::default(),
-            open: Mutex::default(),
-        });
+        let shared = Arc::new(Shared { routes, ..shared });
         let ours = Arc::clone(&shared);
         let acceptor = std::thread::spawn(move || accept(&listener, &ours));
         Proxy { shared, address, acceptor: Some(acceptor) }
@@ -103,15 +110,15 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
 
 /// Serves one connection. Errors are ignored, because a client may go away at any time.
 fn serve(client: TcpStream, shared: &Shared) {
-    let port = if shared.is_socks { accept_socks(&client, shared) } else { accept_connect(&client, shared) };
-    if let Ok(Some(port)) = port {
-        let _ = tunnel(&client, port, shared);
+    let target = if shared.is_socks { accept_socks(&client, shared) } else { accept_connect(&client, shared) };
+    if let Ok(Some(target)) = target {
+        let _ = tunnel(&client, &target, shared);
     }
     let _ = client.shutdown(Shutdown::Both);
 }
 
-/// Reads one CONNECT and responds to it. Returns the port to connect to unless it was refused.
-fn accept_connect(mut client: &TcpStream, shared: &Shared) -> io::Result<Option<u16>> {
+/// Reads one CONNECT and responds to it. Returns the address to connect to unless it was refused.
+fn accept_connect(mut client: &TcpStream, shared: &Shared) -> io::Result<Option<String>> {
     let mut lines = Vec::new();
     // The client waits for the response before it sends more, so no byte is lost in the reader.
     for line in BufReader::new(client).lines() {
@@ -136,11 +143,11 @@ fn accept_connect(mut client: &TcpStream, shared: &Shared) -> io::Result<Option<
         return Ok(None);
     }
     client.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n")?;
-    Ok(target.rsplit_once(':').and_then(|(_, port)| port.parse().ok()))
+    Ok(target.rsplit_once(':').map(|(host, port)| shared.address(host, port)))
 }
 
-/// Does the handshake of SOCKS5 (RFC 1928 and 1929), whose target must be a host name. Returns the port to connect to.
-fn accept_socks(mut client: &TcpStream, shared: &Shared) -> io::Result<Option<u16>> {
+/// Does the handshake of SOCKS5 (RFC 1928 and 1929), whose target must be a host name. Returns the address to connect to.
+fn accept_socks(mut client: &TcpStream, shared: &Shared) -> io::Result<Option<String>> {
     let take = |mut client: &TcpStream, count: usize| {
         let mut bytes = vec![0; count];
         client.read_exact(&mut bytes).map(|()| bytes)
@@ -169,11 +176,18 @@ fn accept_socks(mut client: &TcpStream, shared: &Shared) -> io::Result<Option<u1
     let port = u16::from_be_bytes(take(client, 2)?.try_into().unwrap());
     shared.log.lock().unwrap().push(format!("{host}:{port}"));
     client.write_all(&[5, 0, 0, 1, 0, 0, 0, 0, 0, 0])?;
-    Ok(Some(port))
+    Ok(Some(shared.address(&host, &port.to_string())))
 }
 
-fn tunnel(client: &TcpStream, port: u16, shared: &Shared) -> io::Result<()> {
-    let server = TcpStream::connect(("127.0.0.1", port))?;
+impl Shared {
+    fn address(&self, host: &str, port: &str) -> String {
+        let route = self.routes.iter().find(|(name, _)| name == host);
+        format!("{}:{port}", route.map_or("127.0.0.1", |(_, address)| address))
+    }
+}
+
+fn tunnel(client: &TcpStream, address: &str, shared: &Shared) -> io::Result<()> {
+    let server = TcpStream::connect(address)?;
     shared.open.lock().unwrap().push(server.try_clone()?);
     relay(client, &server)
 }

@@ -73,7 +73,12 @@ impl Registry {
 
     /// Starts a registry at an address of loopback, as a URL has it: `127.0.0.1` or `[::1]`.
     pub fn with_handshake(host: &str, scheme: &'static str, handshake: Handshake) -> Registry {
-        let listener = TcpListener::bind(format!("{host}:0")).expect("a loopback address to listen on");
+        Registry::listen(&format!("{host}:0"), scheme, handshake)
+    }
+
+    /// Starts a registry at an address and port.
+    pub fn listen(address: &str, scheme: &'static str, handshake: Handshake) -> Registry {
+        let listener = TcpListener::bind(address).expect("a loopback address to listen on");
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
             handshake,
