@@ -119,8 +119,11 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         name: "package",
-        arguments: "[--out FOLDER] [TARGET...]",
-        about: &["build the targets of cross.toml and make their packages in target/package"],
+        arguments: "[--out FOLDER] [--test] [TARGET...]",
+        about: &[
+            "build the targets of cross.toml and make their packages in target/package",
+            "--test: also make them again and compare, and install, use and remove them in clean roots",
+        ],
         run: Run::With(package::run),
     },
     Command {

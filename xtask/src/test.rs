@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-use crate::{Result, cargo, crash, cross, debian, disk, fuzz, mem, mutants, shell, show, size, tidy};
+use crate::{Result, cargo, crash, cross, debian, disk, fuzz, mem, mutants, package, shell, show, size, tidy};
 
 struct Step {
     name: &'static str,
@@ -22,6 +22,7 @@ const STEPS: &[Step] = &[
     Step { name: "crash", run: crash::sample },
     Step { name: "mutants", run: mutants::sample },
     Step { name: "cross", run: cross::first_tier },
+    Step { name: "package", run: package::sample },
     Step { name: "tests", run: tests },
 ];
 

@@ -83,8 +83,8 @@ impl Binary {
 }
 
 /// The first binary that this machine runs without an emulator.
-pub fn runs_here(binaries: &[Binary]) -> Option<&Path> {
-    binaries.iter().find(|binary| !binary.is_emulated).map(|binary| binary.path.as_path())
+pub fn runs_here(binaries: &[Binary]) -> Option<&Binary> {
+    binaries.iter().find(|binary| !binary.is_emulated)
 }
 
 /// Builds the full flavour for one target and returns the path of the binary.

@@ -1,4 +1,4 @@
-//! The archive for systems without a package: one folder in a tar, by GNU tar and gzip.
+//! The archive for systems without a package: one folder with the binary, the documentation and the licenses.
 
 use std::path::PathBuf;
 
@@ -6,18 +6,11 @@ use super::Target;
 use super::contents::Kind;
 use super::release::Release;
 use super::tree;
-use crate::{Result, disk, shell};
+use crate::Result;
 
 pub fn make(release: &Release, target: &Target) -> Result<PathBuf> {
     let name = format!("pullet-{}-{}", release.version, target.triple);
-    let root = release.work.join("archive");
-    disk::fresh(&root)?;
-    tree::lay(release, &target.items(release, Kind::Archive)?, &root.join(&name))?;
-    let plain = release.work.join("archive.tar");
-    let mut tar = release.command("tar");
-    tar.args(["--create", "--format=ustar", "--sort=name", "--owner=root:0", "--group=root:0"]);
-    shell::run(tar.arg("--file").arg(&plain).arg("--directory").arg(&root).arg(&name))?;
-    let file = release.out.join(name + ".tar.gz");
-    disk::write(&file, tree::compress(release, &["gzip", "-9nc"], &plain)?)?;
-    Ok(file)
+    let folder = release.work.join("archive").join(&name);
+    tree::lay(release, &target.items(release, Kind::Archive)?, &folder)?;
+    tree::archive(release, &folder, &(name + ".tar.gz"))
 }

@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use super::Target;
-use super::contents::Item;
+use super::contents::{Item, Names};
 use super::release::Release;
 use super::tree;
 use crate::{Result, disk, shell};
@@ -31,14 +31,18 @@ pub fn make(release: &Release, target: &Target, pullet: &Path) -> Result<PathBuf
     let changes = changes(release);
     import.args(changes.iter().flat_map(|change| ["--change", change])).arg(&layer).arg(&name);
     shell::run(&mut import)?;
-    let architecture = platform.trim_start_matches("linux/").replace('/', "-");
-    let file = release.out.join(format!("pullet-{}-image-{architecture}.tar", release.version));
+    let file = release.out.join(format!("pullet-{}{}", release.version, ending(target.names)));
     let mut save = release.command(&pullet.display().to_string());
     save.args(["save", "--quiet", "--format", "oci-archive", "--store"]).arg(&store).arg("--output").arg(&file);
     shell::run(save.arg(&name))?;
     // pullet saves images for their owner only. This one is public.
     disk::named("chmod", &file, std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)))?;
     Ok(file)
+}
+
+/// The end of the name of the archive.
+pub fn ending(names: &Names) -> String {
+    format!("-image-{}.tar", names.oci.trim_start_matches("linux/").replace('/', "-"))
 }
 
 /// The name of the image in its archive.

@@ -8,10 +8,13 @@ mod image;
 mod release;
 mod rpm;
 mod sbom;
+mod source;
 mod tree;
+mod trial;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Instant;
 
 use crate::disk::Temporary;
 use crate::{Result, cargo, cross, debian, disk, shell, show};
@@ -47,6 +50,8 @@ struct Options<'a> {
     targets: Vec<&'a str>,
     /// The folder for the packages, if not target/package.
     out: Option<&'a str>,
+    /// Try the packages of the first target that this machine runs.
+    is_test: bool,
 }
 
 pub fn run(words: &[&str]) -> Result {
@@ -62,6 +67,60 @@ pub fn run(words: &[&str]) -> Result {
         println!("{:>9}  {}", disk::size(file)?, cargo::shown(file));
     }
     println!("{} in {}", show::count(files.len(), "file"), cargo::shown(&out));
+    if options.is_test {
+        test(&binaries, &out, &[trial::QUICK, trial::LONG].concat())?;
+    }
+    Ok(())
+}
+
+/// Makes and tries the packages of one target, as CI does.
+pub fn sample() -> Result {
+    debian::need(PROGRAMS)?;
+    let out = cargo::target()?.join("package");
+    let binaries = cross::full(&["x86_64"])?;
+    make(&binaries, &out)?;
+    test(&binaries, &out, trial::QUICK)
+}
+
+/// Makes the packages again in another folder, compares them, and tries those of the first binary that runs here.
+fn test(binaries: &[cross::Binary], out: &Path, trials: &[trial::Trial]) -> Result {
+    let start = Instant::now();
+    let work = Temporary::new(out.with_extension("test"))?;
+    let again = work.path().join("again");
+    make(binaries, &again)?;
+    expect_same(out, &again)?;
+    println!("{} made again in another folder: the same bytes ({})", show::green("ok"), show::seconds(start.elapsed()));
+    let release = Release::new(out.to_owned(), work.path().to_owned())?;
+    let contents = contents::read(&release.root)?;
+    let binary = cross::runs_here(binaries).ok_or("this machine runs none of the targets")?;
+    let subject = trial::Subject {
+        out,
+        binary: &binary.path,
+        names: contents.names(&binary.triple)?,
+        triple: &binary.triple,
+        version: &release.version,
+        homepage: &release.homepage,
+        image: &image::name(&release),
+        work: work.path(),
+    };
+    trial::run(&subject, trials)
+}
+
+/// Fails if two folders do not have the same files.
+fn expect_same(one: &Path, other: &Path) -> Result {
+    let names = |folder: &Path| -> Result<Vec<String>> {
+        let name = |path: &PathBuf| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Ok(disk::list(folder)?.iter().map(name).collect())
+    };
+    let (here, there) = (names(one)?, names(other)?);
+    if here != there {
+        return Err(format!("two builds made different files: {here:?}, {there:?}"));
+    }
+    for name in here {
+        if disk::read_bytes(&one.join(&name))? != disk::read_bytes(&other.join(&name))? {
+            return Err(format!("two builds made different bytes of {name}"));
+        }
+    }
     Ok(())
 }
 
@@ -70,6 +129,7 @@ fn parse<'a>(words: &[&'a str]) -> Result<Options<'a>> {
     let mut words = words.iter();
     while let Some(word) = words.next() {
         match *word {
+            "--test" => options.is_test = true,
             "--out" => options.out = Some(words.next().ok_or("--out: missing folder")?),
             option if option.starts_with('-') => return Err(format!("unknown option {option}")),
             target => options.targets.push(target),
@@ -84,8 +144,8 @@ fn make(binaries: &[cross::Binary], out: &Path) -> Result<Vec<PathBuf>> {
     let work = Temporary::new(out.with_extension("work"))?;
     let release = Release::new(out.to_owned(), work.path().to_owned())?;
     let contents = contents::read(&release.root)?;
-    let pullet = cross::runs_here(binaries).map_or_else(|| cargo::build("dev"), |path| Ok(path.to_owned()))?;
-    let mut files = Vec::new();
+    let pullet = cross::runs_here(binaries).map_or_else(|| cargo::build("dev"), |binary| Ok(binary.path.clone()))?;
+    let mut files = source::make(&release)?;
     for binary in binaries {
         let names = contents.names(&binary.triple)?;
         let target = Target {
@@ -125,8 +185,8 @@ mod tests {
     #[test]
     fn parses_options() {
         assert_eq!(parse(&[]), Ok(Options::default()));
-        let some = Options { targets: vec!["x86_64", "armv7"], out: Some("p") };
-        assert_eq!(parse(&["x86_64", "--out", "p", "armv7"]), Ok(some));
+        let some = Options { targets: vec!["x86_64", "armv7"], out: Some("p"), is_test: true };
+        assert_eq!(parse(&["x86_64", "--out", "p", "--test", "armv7"]), Ok(some));
         assert!(parse(&["--out"]).is_err());
         assert!(parse(&["--tets"]).is_err());
     }

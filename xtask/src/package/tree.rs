@@ -2,12 +2,12 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::contents::Item;
 use super::release::Release;
-use crate::{Result, disk};
+use crate::{Result, disk, shell};
 
 /// Copies the items into an empty folder.
 pub fn lay(release: &Release, items: &[Item], root: &Path) -> Result {
@@ -17,6 +17,19 @@ pub fn lay(release: &Release, items: &[Item], root: &Path) -> Result {
         put(root, &item.path, &bytes, item.mode)?;
     }
     settle(root, release.time())
+}
+
+/// Packs a folder with GNU tar and gzip, sorted and owned by root, and returns the path of the archive.
+pub fn archive(release: &Release, folder: &Path, name: &str) -> Result<PathBuf> {
+    let (above, own) = (folder.parent(), folder.file_name());
+    let (above, own) = above.zip(own).ok_or_else(|| format!("{}: no name", folder.display()))?;
+    let plain = folder.with_extension("tar");
+    let mut tar = release.command("tar");
+    tar.args(["--create", "--format=ustar", "--sort=name", "--owner=root:0", "--group=root:0"]);
+    shell::run(tar.arg("--file").arg(&plain).arg("--directory").arg(above).arg(own))?;
+    let file = release.out.join(name);
+    disk::write(&file, compress(release, &["gzip", "-9nc"], &plain)?)?;
+    Ok(file)
 }
 
 /// Writes one file, and the folders above it.
@@ -53,7 +66,7 @@ fn gzip(release: &Release, path: &Path) -> Result<Vec<u8>> {
 /// The output of a compressor for the file.
 pub fn compress(release: &Release, words: &[&str], path: &Path) -> Result<Vec<u8>> {
     let (program, options) = words.split_first().ok_or("no compressor")?;
-    let output = crate::shell::try_output(release.command(program).args(options).arg(path))?;
+    let output = shell::try_output(release.command(program).args(options).arg(path))?;
     if output.status.success() {
         Ok(output.stdout)
     } else {
