@@ -1,4 +1,4 @@
-//! `cargo xtask mem [PROFILE]`: measures the peak memory of pull, unpack, export, save and load: with a small layer, with one of 1 GiB over
+//! `cargo xtask mem [PROFILE]`: measures the peak memory of pull, unpack, export, save, load and blob: with a small layer, with one of 1 GiB over
 //! plain HTTP and over TLS, with several jobs, and with the images of `cargo xtask bench` that exist. All must stay
 //! within the budget, and the big layer must not need more memory than the small one. The CPU seconds are shown to
 //! compare profiles; they have no budget.
@@ -19,6 +19,8 @@ const STATIC: Budget = Budget { plain: 3 * MIB, tls: 4 * MIB };
 const DYNAMIC: Budget = Budget { plain: 19 * MIB / 4, tls: 11 * MIB / 2 };
 /// Additional memory for a zstd layer: its window.
 const WINDOW: u64 = 8 * MIB;
+/// Additional memory for an image that is written to a file or a device: its head, its window, and what it is compared with.
+const RAW: u64 = 3 * MIB / 2;
 /// The memory limit of a small machine, including the page cache of the files that pullet writes.
 const CONFINED: u64 = 16 * MIB;
 /// The most that the big layer may need above the small one: noise of pages and allocators.
@@ -190,6 +192,9 @@ impl<'a> Bench<'a> {
         let small = self.measure_archive(&self.plain(&SMALL))?;
         let big = self.measure_archive(&self.plain(&BIG))?;
         compare(&small, &big)?;
+        let small = self.measure_raw(&self.plain(&SMALL))?;
+        let big = self.measure_raw(&self.plain(&BIG))?;
+        compare(&small, &big)?;
         self.measure_many()?;
         let folder = self.folder.join("tls");
         let registry = Registry::start_tls(&folder, &self.folder.join(VERSION))?;
@@ -265,6 +270,24 @@ impl<'a> Bench<'a> {
         disk::clear(&store)?;
         let load = self.peak([words("load"), vec!["-i".to_owned(), archive]].concat(), work.path(), case)?;
         Ok(vec![("save", save), ("load", load)])
+    }
+
+    /// Writes the layer of an image to a file, unpacked, and again in place, where it is compared and read back.
+    fn measure_raw(&self, case: &Case) -> Result<Peaks> {
+        let work = Temporary::new(self.folder.join("work"))?;
+        let file = work.path().join("file").display().to_string();
+        let manifest = shell::read(std::process::Command::new(self.binary).args(["manifest", "--raw", &case.name]))?;
+        let manifest: serde_json::Value =
+            serde_json::from_str(&manifest).map_err(|e| format!("parse manifest: {e}"))?;
+        let digest = manifest["layers"][0]["digest"].as_str().ok_or("a manifest without layers")?;
+        let (repository, _) = case.name.rsplit_once(':').ok_or("a name without a tag")?;
+        let name = format!("{repository}@{digest}");
+        let case = Case { about: case.about.clone(), name, options: Vec::new(), budget: case.budget + RAW };
+        let words = ["blob", &case.name, "--decompress", "gzip", "-o", &file].map(str::to_owned);
+        let new = self.peak(words.to_vec(), work.path(), &case)?;
+        let again = [&words[..], &["--skip-same", "--readback"].map(str::to_owned)].concat();
+        let again = self.peak(again, work.path(), &case)?;
+        Ok(vec![("blob", new), ("blob --skip-same", again)])
     }
 
     /// Exports an image with many entries.

@@ -19,7 +19,7 @@ use crate::error::{Error, ErrorKind, Result};
 /// headers of kernels, and the partition table.
 pub(crate) const HEAD: usize = 68 << 10;
 /// Bytes that are written at once.
-const WINDOW: usize = 1 << 20;
+const WINDOW: usize = 512 << 10;
 /// The unit in bytes in which images are compared and counted.
 pub(super) const BLOCK: usize = 4096;
 /// Differing blocks that are fewer bytes apart than this are written together, because flash has larger pages.

@@ -98,7 +98,7 @@ impl Place {
 /// Measures all tools at one task. First each runs once through the counting proxy, unmeasured; then they run in turn.
 fn compare(place: &Place, subject: &Subject, task: Task, tools: &[Tool], runs: usize) -> Result<Vec<Row>> {
     let capable = tools.iter().filter_map(|tool| Some((tool, tool.script(task, subject.is_zstd)?)));
-    let capable: Vec<(&Tool, &str)> = capable.collect();
+    let capable: Vec<(&Tool, String)> = capable.collect();
     let mut rows = Vec::new();
     for (tool, script) in &capable {
         let (requests, connections) = count(place, subject, task, tool, script)?;

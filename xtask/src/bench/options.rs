@@ -8,7 +8,8 @@ pub const HELP: &str = "\
 cargo xtask bench [--json] [--task TASK]... [--image IMAGE]... [--tool TOOL]... [--runs N]
 
   --task TASK    T1 (pull into a store), T2 (pull and unpack), repeat (pull again), far (T1 with a round trip of 50 ms:
-                 a proxy delays all bytes, and the handshake of each new connection); default: all
+                 a proxy delays all bytes, and the handshake of each new connection), device (write the layer of big or
+                 big-zstd to a loop device and prove what it has; needs root); default: all but device
   --image IMAGE  debian, app, many, wide, big, or one of them with -zstd; default: the five with gzip
   --tool TOOL    one of the installed tools; default: all
   --runs N       number of runs, each on a fresh file system; the figures are medians (default: 5)
@@ -44,7 +45,7 @@ impl Options {
             }
         }
         if options.tasks.is_empty() {
-            options.tasks = Task::ALL.to_vec();
+            options.tasks = Task::USUAL.to_vec();
         }
         if options.images.is_empty() {
             options.images = images::usual();

@@ -16,6 +16,8 @@ pub enum Task {
     Repeat,
     /// Pull it into a store over a link with a long round trip.
     Far,
+    /// Write its first layer, unpacked, to a block device, and prove what the device has.
+    Device,
 }
 
 /// A program that can do some of the tasks.
@@ -31,6 +33,8 @@ struct Peer {
     programs: &'static [&'static str],
     store: &'static str,
     tree: &'static str,
+    /// Runs after [`DEVICE`].
+    device: &'static str,
     repeats: bool,
     /// True if it can unpack zstd layers.
     takes_zstd: bool,
@@ -41,17 +45,28 @@ const PULLET: Peer = Peer {
     programs: &[],
     store: r#"exec "$1" pull --quiet --store store "$2""#,
     tree: r#"exec "$1" unpack --quiet --store store "$2" tree"#,
+    device: r#""$1" blob --quiet "${2%:*}@${6##*/}" --decompress "$format" --output "$device""#,
     repeats: true,
     takes_zstd: true,
 };
 
+/// Makes a loop device of 1.1 GiB, which is on the file system of the run.
+const DEVICE: &str = r#"truncate -s 1126M disk; device=$(losetup --find --show disk); trap 'losetup -d $device' EXIT
+    case $5 in zstd*) format=zstd ;; *) format=gzip ;; esac
+"#;
+
 /// Two jobs, for two processors.
-const TWO_JOBS: Peer =
-    Peer { store: "", tree: r#"exec "$1" unpack --quiet -j 2 --store store "$2" tree"#, repeats: false, ..PULLET };
+const TWO_JOBS: Peer = Peer {
+    store: "",
+    tree: r#"exec "$1" unpack --quiet -j 2 --store store "$2" tree"#,
+    device: "",
+    repeats: false,
+    ..PULLET
+};
 
 /// As many connections as the tool with the most connections uses.
 const SIX_JOBS: Peer =
-    Peer { store: r#"exec "$1" pull --quiet -j 6 --store store "$2""#, tree: "", repeats: false, ..PULLET };
+    Peer { store: r#"exec "$1" pull --quiet -j 6 --store store "$2""#, tree: "", device: "", repeats: false, ..PULLET };
 
 /// A build of pullet.
 struct Build {
@@ -82,6 +97,7 @@ const PEERS: &[Peer] = &[
         store: r#"exec "$1" --insecure-policy copy --quiet --src-tls-verify=false "docker://$2" "oci:layout:$3""#,
         tree: r#""$1" --insecure-policy copy --quiet --src-tls-verify=false "docker://$2" "oci:layout:$3"
             umoci unpack --image "layout:$3" bundle"#,
+        device: "",
         repeats: true,
         takes_zstd: false,
     },
@@ -92,6 +108,7 @@ const PEERS: &[Peer] = &[
         tree: r#"echo '{"default":[{"type":"insecureAcceptAnything"}]}' >policy
             exec "$1" --root="$PWD/root" --runroot="$PWD/run" --storage-driver=overlay \
                 pull --quiet --signature-policy=policy --tls-verify=false "$2""#,
+        device: "",
         repeats: true,
         takes_zstd: true,
     },
@@ -100,6 +117,7 @@ const PEERS: &[Peer] = &[
         programs: &["crane"],
         store: r#"exec "$1" pull --insecure --format=oci "$2" layout"#,
         tree: r#"mkdir tree; "$1" export --insecure "$2" - | tar -xp --numeric-owner -C tree"#,
+        device: "",
         repeats: true,
         takes_zstd: true,
     },
@@ -109,6 +127,7 @@ const PEERS: &[Peer] = &[
         store: r#"echo "{\"hosts\":{\"$4\":{\"tls\":\"disabled\",\"hostname\":\"$4\"}}}" >regctl.json
             REGCTL_CONFIG=regctl.json exec "$1" image copy "$2" "ocidir://layout:$3""#,
         tree: "",
+        device: "",
         repeats: true,
         takes_zstd: true,
     },
@@ -117,6 +136,7 @@ const PEERS: &[Peer] = &[
         programs: &["oras"],
         store: r#"exec "$1" copy --from-plain-http "$2" --to-oci-layout "layout:$3""#,
         tree: "",
+        device: "",
         repeats: true,
         takes_zstd: true,
     },
@@ -126,17 +146,20 @@ const PEERS: &[Peer] = &[
         store: r#"program=$1; shift 5; "$program" -sS --remote-name-all "$@"; exec sha256sum sha256:*"#,
         tree: r#"program=$1; unpack=$5; shift 5; mkdir tree
             for url; do "$program" -sS "$url" | $unpack | tar -xp --numeric-owner -C tree; done"#,
+        device: r#"size=$("$1" -sS "$6" | $5 | dd of="$device" bs=1M iflag=fullblock conv=fsync 2>&1 | sed -n 's/ bytes.*//p')
+            blockdev --flushbufs "$device"; head -c "$size" "$device" | sha256sum"#,
         repeats: false,
         takes_zstd: true,
     },
 ];
 
 impl Task {
-    pub const ALL: &[Self] = &[Self::Store, Self::Tree, Self::Repeat, Self::Far];
+    /// The tasks that are measured by default. They can be done with any image, and without root.
+    pub const USUAL: &[Self] = &[Self::Store, Self::Tree, Self::Repeat, Self::Far];
 
     pub fn parse(word: &str) -> Result<Self> {
-        let found = Self::ALL.iter().find(|task| task.name() == word);
-        found.copied().ok_or_else(|| format!("bench: no task {word:?}: expected T1, T2, repeat or far"))
+        let found = Self::USUAL.iter().chain([&Self::Device]).find(|task| task.name() == word);
+        found.copied().ok_or_else(|| format!("bench: no task {word:?}: expected T1, T2, repeat, far or device"))
     }
 
     pub fn name(self) -> &'static str {
@@ -145,15 +168,18 @@ impl Task {
             Self::Tree => "T2",
             Self::Repeat => "repeat",
             Self::Far => "far",
+            Self::Device => "device",
         }
     }
 }
 
 impl Tool {
     /// The script of the task, or `None` if the tool cannot do it.
-    pub fn script(&self, task: Task, is_zstd: bool) -> Option<&'static str> {
+    pub fn script(&self, task: Task, is_zstd: bool) -> Option<String> {
         let peer = self.peer;
         let script = match task {
+            Task::Device if peer.device.is_empty() => "",
+            Task::Device => return Some(format!("{DEVICE}{}", peer.device)),
             Task::Store | Task::Far => peer.store,
             Task::Tree if is_zstd && !peer.takes_zstd => "",
             Task::Tree => peer.tree,
@@ -161,7 +187,7 @@ impl Tool {
             // A tool without a store keeps what it unpacked.
             Task::Repeat => [peer.store, peer.tree].into_iter().find(|script| !script.is_empty())?,
         };
-        Some(script).filter(|script| !script.is_empty())
+        (!script.is_empty()).then(|| script.to_owned())
     }
 }
 

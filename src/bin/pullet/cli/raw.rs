@@ -81,7 +81,7 @@ const DECOMPRESSIONS: [(&str, Decompression); 4] = [
 ];
 
 /// What a user must know about devices.
-pub(crate) const DEVICE_NOTE: &str = "A device must exist and must not be in use. Its old image is lost as soon as the first megabyte has arrived. Until the new \
+pub(crate) const DEVICE_NOTE: &str = "A device must exist and must not be in use. Its old image is lost as soon as the first half megabyte has arrived. Until the new \
      image is complete and was read back, its first 68 KiB are invalid, so that nothing boots or mounts it. The same command \
      goes on where an earlier one was cut off.";
 
