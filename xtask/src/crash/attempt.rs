@@ -38,7 +38,7 @@ impl Worker {
     fn judge(&self, prepared: &Prepared, point: &Point, place: &Place, traced: &Traced) -> Result<Ending> {
         let Prepared { before, after, .. } = prepared;
         let state = place.state()?;
-        check::is_sound(before, after, &state)?;
+        check::is_sound(before, after, &state, prepared.scenario.is_in_place())?;
         if prepared.scenario.removes() {
             let verify = shell::run(&mut self.pullet_with(&["verify"], prepared.scenario, place));
             verify.map_err(|reason| format!("an image has lost a blob: {reason}"))?;

@@ -7,8 +7,9 @@ use crate::Result;
 /// Part of an index without images, which the first pull writes.
 const NO_IMAGES: &[u8] = br#""manifests":[]"#;
 /// Checks that every blob has the content of its digest, that every document is the old or the new one, and that the
-/// target and the trees of layers are complete or absent, or the target is as before.
-pub fn is_sound(before: &State, after: &State, now: &State) -> Result {
+/// target and the trees of layers are complete or absent, or the target is as before. A target that is written in place may
+/// be an image that no program takes for valid.
+pub fn is_sound(before: &State, after: &State, now: &State, is_in_place: bool) -> Result {
     for (name, sha256) in now.store.blobs() {
         if name != sha256 {
             return Err(format!("the blob {name} does not have the content of its digest"));
@@ -26,7 +27,7 @@ pub fn is_sound(before: &State, after: &State, now: &State) -> Result {
     document(LOGIN, [&before.home, &after.home, &now.home], |_| false)?;
     let is_old = |target: &Snapshot| before.target.as_ref().is_some_and(|old| old.difference(target).is_none());
     match (&after.target, &now.target) {
-        (_, Some(target)) if is_old(target) => Ok(()),
+        (_, Some(target)) if is_old(target) || (is_in_place && now.is_marked) => Ok(()),
         (Some(expected), Some(target)) => {
             expected.difference(target).map_or(Ok(()), |what| Err(format!("target: {what}")))
         }

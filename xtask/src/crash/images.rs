@@ -15,6 +15,7 @@ pub const OTHER: &str = "other";
 /// Its tag names the other image at first, and the image later.
 pub const MOVED: &str = "moved";
 const ARTIFACT: &str = "artifact";
+const FIRMWARE: &str = "firmware";
 
 /// The modification time of every entry.
 pub const TIME: i64 = 1_600_000_000;
@@ -34,6 +35,7 @@ pub fn serve() -> Server {
         (MOVED, image),
         (SIGNED, signed),
         (ARTIFACT, artifact()),
+        (FIRMWARE, firmware()),
     ]))
 }
 
@@ -106,12 +108,22 @@ fn top() -> Vec<Entry> {
 
 fn artifact() -> Image {
     let files = [("small", b"a file".to_vec()), ("in/folder", Noise::new(3).bytes(BODY))];
+    artifact_of("application/octet-stream", files.map(|(title, bytes)| (title, Layer::plain(&bytes))).to_vec())
+}
+
+/// One compressed image with a hole.
+fn firmware() -> Image {
+    let content = [Noise::new(4).bytes(BODY), vec![0; 1_200_000], Noise::new(5).bytes(BODY)].concat();
+    artifact_of("application/x-test+gzip", vec![("rootfs", Layer::gzip(&content))])
+}
+
+fn artifact_of(media_type: &str, files: Vec<(&str, Layer)>) -> Image {
     let (mut layers, mut descriptors) = (Vec::new(), Vec::new());
-    for (title, bytes) in files {
-        let mut described = descriptor("application/octet-stream", &bytes);
+    for (title, layer) in files {
+        let mut described = descriptor(media_type, &layer.blob);
         described["annotations"] = json!({ "org.opencontainers.image.title": title });
         descriptors.push(described);
-        layers.push(Layer::plain(&bytes));
+        layers.push(layer);
     }
     let image = Image::with_config_bytes(layers, Value::Null, b"{}".to_vec());
     image.edited(|manifest| {

@@ -71,7 +71,7 @@ fn unpack(worker: &Worker, noise: &mut Noise) -> Result {
         let pullet = worker.pullet(prepared.scenario, &place);
         trace::inject(&pullet, place.folder(), call, trace::Fault::Kill, &worker.log())?;
         let state = place.state()?;
-        check::is_sound(&prepared.before, &prepared.after, &state)?;
+        check::is_sound(&prepared.before, &prepared.after, &state, prepared.scenario.is_in_place())?;
         disk::clear(&place.target())?;
     }
     let outcome = worker.run_again(prepared, &place, &place.state()?);

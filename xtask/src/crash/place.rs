@@ -11,6 +11,9 @@ pub const LAYOUT: &str = "oci-layout";
 pub const LOGIN: &str = ".docker/config.json";
 const TARGET: &str = "root";
 
+/// How an image begins that is written in place and is not complete.
+const INCOMPLETE: &[u8] = b"pullet: an image is being written here, and is not complete\n";
+
 pub struct Place(PathBuf);
 
 /// The content of the folders.
@@ -18,6 +21,8 @@ pub struct State {
     pub store: Snapshot,
     pub home: Snapshot,
     pub target: Option<Snapshot>,
+    /// True if the target begins with the mark of an incomplete image.
+    pub is_marked: bool,
     /// The names in the target's folder, including the target.
     pub beside: Vec<String>,
 }
@@ -88,6 +93,7 @@ impl Place {
     pub fn state(&self) -> Result<State> {
         let store = self.store();
         let target = self.target();
+        let is_marked = target.is_file() && disk::read_bytes(&target)?.starts_with(INCOMPLETE);
         let target = if target.is_dir() {
             Some(Snapshot::exact(&target, &self.0))
         } else {
@@ -99,6 +105,7 @@ impl Place {
             store: if store.exists() { Snapshot::plain(&store, &[INDEX, LAYOUT])? } else { Snapshot::default() },
             home: Snapshot::plain(&self.home(), &[LOGIN])?,
             target,
+            is_marked,
             beside: beside.collect(),
         })
     }

@@ -37,7 +37,13 @@ impl Scenario {
 
     /// True if the command replaces a target that exists.
     pub fn replaces(&self) -> bool {
-        matches!(self.words, ["save", ..])
+        self.words.contains(&"-o") || matches!(self.words, ["save", ..])
+    }
+
+    /// True if the command changes a file in place, by the rules for devices. The tests of `src/target/device` check the order
+    /// of its writes.
+    pub fn is_in_place(&self) -> bool {
+        self.words.contains(&"--skip-same")
     }
 }
 
@@ -174,6 +180,17 @@ pub const SCENARIOS: &[Scenario] = &[
         ..NOTHING
     },
     Scenario { name: "artifact", words: &["artifact", "@/artifact", "TARGET"], ..NOTHING },
+    Scenario {
+        name: "artifact to a new file",
+        words: &["artifact", "@/firmware", "--readback", "-o", "TARGET"],
+        ..NOTHING
+    },
+    Scenario {
+        name: "artifact in place",
+        words: &["artifact", "@/firmware", "--readback", "--skip-same", "-o", "TARGET"],
+        arrange: write_firmware,
+        ..NOTHING
+    },
     Scenario { name: "confirm", words: &["confirm", "r.example/app"], arrange: propose_version, ..NOTHING },
     Scenario { name: "login", words: &["login", "-u", "me", "--password-stdin", "GUARDED"], ..NOTHING },
     Scenario {
@@ -219,6 +236,11 @@ fn empty_index(place: &Place) -> Result {
 /// Writes a file that the command replaces.
 fn write_target(place: &Place) -> Result {
     disk::write(&place.target(), "an older file")
+}
+
+/// Writes an older firmware, larger than the head of an image.
+fn write_firmware(place: &Place) -> Result {
+    disk::write(&place.target(), "an older firmware; ".repeat(30_000).as_str())
 }
 
 /// Creates a tree of a layer that no image has.
