@@ -122,12 +122,16 @@ impl Client {
         let (reads_back, skips_same) = (target.reads_back(), target.options().skip_same);
         let blob = &image.blob;
         let layer = Layer { index: 0, total: 1, digest: blob.digest, size: blob.size };
-        progress.report(Event::Layer { layer, state: LayerState::Waiting });
         let mut opened = target.begin(blob.digest)?;
         let known_until = match opened.writer.record()? {
             Some(record) if record.blob == blob.digest => record.done,
             _ => 0,
         };
+        let is_resumable = image.is_stored_plainly();
+        let resumed_until = if is_resumable { known_until.min(blob.size) } else { 0 };
+        let (size, bytes) = (blob.size, blob.size);
+        progress.report(Event::Plan { layers: 1, size, missing: 1, bytes, kept: resumed_until, is_resumable });
+        progress.report(Event::Layer { layer, state: LayerState::Waiting });
         let mut transfer = Transfer {
             client: self,
             repository,
@@ -135,7 +139,7 @@ impl Client {
             writer: &mut opened.writer,
             progress,
             response,
-            resumed_until: if image.is_stored_plainly() { known_until.min(blob.size) } else { 0 },
+            resumed_until,
             compared_until: if skips_same { u64::MAX } else { known_until },
         };
         let digest = transfer.write_body(reads_back)?;

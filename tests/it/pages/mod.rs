@@ -30,6 +30,7 @@ pages! {
     ci "docs/ci.md" hub_and_policy;
     clock "docs/clock.md" clock_of_systemd;
     configuration "docs/configuration.md" accounts;
+    devices "docs/devices.md" slots;
     events "docs/events.md" hub;
     exit_codes "docs/exit-codes.md" failures;
     from_scratch "docs/from-scratch.md" pullet_in_the_folder;

@@ -9,7 +9,8 @@ use kit::archive::{dir, file, symlink};
 use kit::debian::{command, program, run};
 use kit::digest::base64;
 use kit::fault::on;
-use kit::image::{Image, Layer, push_index};
+use kit::image::{Image, Layer, OCI_MANIFEST, descriptor, gzip, push_index};
+use kit::noise::noise;
 use kit::registry::Registry;
 use kit::signature::{Signer, payload, push_simply, sign_simply, simple_layer, simple_manifest};
 
@@ -96,6 +97,28 @@ pub fn attacks(world: &mut World) {
     world.write("digest", &image.digest());
     broken(world);
     hostile(world);
+}
+
+/// A registry with the image of a disk, in an artifact of two files.
+pub fn slots(world: &mut World) {
+    let registry = world.registry(&["registry.example.com"]);
+    let rootfs = gzip(&noise(3_000_000));
+    let files = [("rootfs.img", "application/vnd.example.rootfs+gzip", &rootfs[..]), ("notes", "text/plain", b"new")];
+    let mut layers = Vec::new();
+    for (title, media_type, bytes) in files {
+        registry.put_blob("os", bytes);
+        let mut layer = descriptor(media_type, bytes);
+        layer["annotations"] = json!({ "org.opencontainers.image.title": title });
+        layers.push(layer);
+    }
+    let manifest = json!({
+        "schemaVersion": 2,
+        "mediaType": OCI_MANIFEST,
+        "artifactType": "application/vnd.example.system",
+        "config": descriptor("application/vnd.oci.empty.v1+json", b"{}"),
+        "layers": layers,
+    });
+    registry.put_manifest("os", Some("2.1"), OCI_MANIFEST, manifest.to_string().as_bytes());
 }
 
 /// Three versions of a system, of which two are signed.
