@@ -20,6 +20,7 @@ mod boot;
 mod bounds;
 mod budget;
 mod bundle;
+mod cat;
 mod cli;
 mod clock;
 mod commands;

@@ -4,9 +4,10 @@ use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use super::options::ReadOptions;
+use super::probe::{Answer, Probe};
 use super::source::Archive;
 use super::tree::{Attributes, MergedTree, NodeKind, ROOT};
-use super::view::{Content, View, copy_content, display, entry_name};
+use super::view::{Content, View, copy_content, display, entry_name, no_directory, no_file, wants_directory};
 use crate::error::{Error, ErrorKind, Result};
 use crate::images::image::Image;
 use crate::layer::{EntryKind, FileContent, TarEntry, TarWriter};
@@ -44,7 +45,8 @@ impl Image {
     }
 
     /// Writes the content of one regular file of the merged root filesystem to `out`. Symlinks are followed by chroot rules,
-    /// from the image's root. Nothing is written unless all layers match their diff_ids.
+    /// from the image's root. The layers are read from
+    /// the top, and no more of them than it takes to be sure of the file. Nothing is written unless those match their diff_ids.
     ///
     /// Fails with [`ErrorKind::NotFound`] if the path leads nowhere, with [`ErrorKind::Usage`] if it leads to something
     /// other than a regular file, and with [`ErrorKind::Unsafe`] if it leads through too many links.
@@ -80,23 +82,37 @@ impl Image {
 
     fn write_file(&self, path: &[u8], options: &ReadOptions, out: &mut dyn Write) -> Result<()> {
         let _kept = self.store().keep();
-        let mut view = View::of(self, options)?;
-        let node = view.find(path)?;
-        if view.tree().kind(node)? == NodeKind::Directory {
-            return Err(Error::new(ErrorKind::Usage, format!("{}: it is a directory", display(path))));
-        }
-        let selected = view.select(&|other| other == node)?;
-        view.visit(&selected, &mut |Content { entry, archive, .. }| {
-            if !matches!(entry.kind, EntryKind::Regular(_)) {
-                return Err(Error::new(ErrorKind::Usage, format!("{}: it is not a regular file", display(path))));
+        let is_directory = || Error::new(ErrorKind::Usage, format!("{}: it is a directory", display(path)));
+        let mut write = |content: Content<'_, '_>| write_content(content, path, out);
+        let mut probe = Probe::new(self, options);
+        match probe.find(path)? {
+            Answer::File(_) if wants_directory(path) => return Err(no_directory(path)),
+            Answer::File(position) => probe.visit(position, &mut write)?,
+            Answer::Directory => return Err(is_directory()),
+            Answer::Absent => return Err(no_file(path)),
+            Answer::Unsure => {
+                drop(probe);
+                let mut view = View::of(self, options)?;
+                let node = view.find(path)?;
+                if view.tree().kind(node)? == NodeKind::Directory {
+                    return Err(is_directory());
+                }
+                view.visit(&view.select(&|other| other == node)?, &mut write)?;
             }
-            copy_content(&entry, archive, &mut |bytes| {
-                let failed = |e| Error::through_read(e, |e| Error::disk("write", "the file", e));
-                out.write_all(bytes).map_err(failed)
-            })
-        })?;
+        }
         out.flush().map_err(|e| Error::through_read(e, |e| Error::disk("write", "the file", e)))
     }
+}
+
+fn write_content(content: Content<'_, '_>, path: &[u8], out: &mut dyn Write) -> Result<()> {
+    let Content { entry, archive, .. } = content;
+    if !matches!(entry.kind, EntryKind::Regular(_)) {
+        return Err(Error::new(ErrorKind::Usage, format!("{}: it is not a regular file", display(path))));
+    }
+    copy_content(&entry, archive, &mut |bytes| {
+        let failed = |e| Error::through_read(e, |e| Error::disk("write", "the file", e));
+        out.write_all(bytes).map_err(failed)
+    })
 }
 
 struct Exporter<'a> {

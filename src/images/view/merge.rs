@@ -328,7 +328,7 @@ struct Walk<'a> {
 }
 
 /// Pushes the components of `path` on a stack, so that the first one is on top.
-fn push_components(stack: &mut Vec<Vec<u8>>, path: &[u8]) {
+pub(super) fn push_components(stack: &mut Vec<Vec<u8>>, path: &[u8]) {
     stack.extend(components(path).rev().map(<[u8]>::to_vec));
 }
 

@@ -1,7 +1,7 @@
 //! The merged root filesystem of an image without unpacking it: as one tar, a directory of it, one file of it, or what
 //! differs from that of another image.
 //!
-//! Each layer is read twice. The first time builds the names of the merged tree and verifies each diff_id, so nothing of a
+//! For one file, layers are read from the top until the file is certain. Otherwise each layer is read twice. The first time builds the names of the merged tree and verifies each diff_id, so nothing of a
 //! damaged store or of a hostile archive is ever written as if it were good. The second time supplies attributes and
 //! content, from those layers only that have something to supply.
 //!
@@ -14,6 +14,7 @@ mod export;
 mod list;
 mod merge;
 mod options;
+mod probe;
 mod source;
 mod table;
 mod text;

@@ -64,6 +64,11 @@ impl<'a> LayerSource<'a> {
         self.bytes = other.bytes;
     }
 
+    /// Counts from zero again.
+    pub(super) fn restart(&mut self) {
+        (self.entries, self.bytes) = (0, 0);
+    }
+
     /// Skips the entries of a layer that was read before.
     pub(super) fn skip(&mut self, numbers: &Range<u32>) {
         self.entries = numbers.end;

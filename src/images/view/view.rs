@@ -87,11 +87,9 @@ impl<'a> View<'a> {
 
     /// The node to which a path leads. Fails with [`ErrorKind::NotFound`] if it leads nowhere.
     pub(super) fn find(&mut self, path: &[u8]) -> Result<u32> {
-        let absent = || Error::new(ErrorKind::NotFound, format!("{}: no such file", display(path)));
-        let node = self.merger.find(path)?.ok_or_else(absent)?;
-        let wants_directory = path.ends_with(b"/") || path.ends_with(b"/.");
-        if wants_directory && self.tree().kind(node)? != NodeKind::Directory {
-            return Err(Error::new(ErrorKind::NotFound, format!("{}: not a directory", display(path))));
+        let node = self.merger.find(path)?.ok_or_else(|| no_file(path))?;
+        if wants_directory(path) && self.tree().kind(node)? != NodeKind::Directory {
+            return Err(no_directory(path));
         }
         Ok(node)
     }
@@ -136,6 +134,19 @@ impl<'a> View<'a> {
         }
         Ok(())
     }
+}
+
+/// Whether a path can only lead to a directory.
+pub(super) fn wants_directory(path: &[u8]) -> bool {
+    path.ends_with(b"/") || path.ends_with(b"/.")
+}
+
+pub(super) fn no_file(path: &[u8]) -> Error {
+    Error::new(ErrorKind::NotFound, format!("{}: no such file", display(path)))
+}
+
+pub(super) fn no_directory(path: &[u8]) -> Error {
+    Error::new(ErrorKind::NotFound, format!("{}: not a directory", display(path)))
 }
 
 /// The name of the node that an entry made.

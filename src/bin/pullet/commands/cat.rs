@@ -18,8 +18,8 @@ pub(super) static COMMAND: Command = Command {
     arguments: "NAME PATH",
     summary: "print one file of an image in the store",
     about: "Print one file of the merged root filesystem of an image in the store. Links lead to where they would lead a \
-            program that runs in the image. Nothing is printed unless every layer matches its diff_id. NAME may be the \
-            beginning of an image ID.",
+            program that runs in the image. Layers are read from the top, and no more of them than it takes to be sure of \
+            the file. Nothing is printed unless those match their diff_ids. NAME may be the beginning of an image ID.",
     definitions: &[],
     groups: &[&BLOB_LIMITS, &TREE_LIMITS, &WINDOW_LIMIT],
     notes: &[NAME_NOTE],
