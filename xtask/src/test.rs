@@ -53,10 +53,12 @@ fn clippy() -> Result {
     shell::watch(&mut fuzz::lint()?)
 }
 
-/// Runs shellcheck on the scripts of examples/initramfs and of the packages.
+/// Runs shellcheck on the scripts of examples and of the packages.
 fn scripts() -> Result {
     let mut shellcheck = shell::program("shellcheck");
-    add_scripts(&cargo::root().join("examples/initramfs"), &mut shellcheck)?;
+    for folder in ["initramfs", "agent"] {
+        add_scripts(&cargo::root().join("examples").join(folder), &mut shellcheck)?;
+    }
     shellcheck.arg(cargo::root().join("packaging/deb/postinst"));
     shell::watch(&mut shellcheck)
 }
@@ -65,7 +67,7 @@ fn add_scripts(folder: &Path, shellcheck: &mut Command) -> Result {
     for path in disk::list(folder)? {
         if path.is_dir() {
             add_scripts(&path, shellcheck)?;
-        } else if path.extension().is_none_or(|extension| extension != "md") {
+        } else if path.extension().is_none_or(|extension| extension != "md" && extension != "rs") {
             shellcheck.arg(path);
         }
     }
