@@ -27,6 +27,7 @@ macro_rules! pages {
 }
 
 pages! {
+    agent "docs/agent.md" signed_systems;
     ci "docs/ci.md" hub_and_policy;
     clock "docs/clock.md" clock_of_systemd;
     configuration "docs/configuration.md" accounts;
