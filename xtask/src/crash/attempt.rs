@@ -4,6 +4,7 @@ use std::os::unix::process::ExitStatusExt;
 
 use super::check;
 use super::place::{INDEX, LOGIN, Place, State};
+use super::scenario::DISK;
 use super::trace::{self, Fault, Point, Traced};
 use super::worker::{Prepared, Worker};
 use crate::{Result, shell};
@@ -16,8 +17,6 @@ pub enum Ending {
 
 /// The number of runs to try until the fault occurs. Runs differ, because data from a socket arrives in varying pieces.
 const TRIES: usize = 20;
-/// The exit code for errors of the disk.
-const DISK: i32 = 9;
 
 impl Worker {
     pub fn attempt(&self, point: &Point) -> Result<Ending> {
@@ -63,8 +62,8 @@ impl Worker {
         let committed = check::committed(state);
         self.server.take();
         let output = shell::try_output(&mut self.pullet(prepared.scenario, place))?;
-        let is_refused = state.target.is_some() && !prepared.scenario.replaces();
-        let expected = if is_refused { DISK } else { 0 };
+        let is_done = is_done(&prepared.after, state);
+        let expected = prepared.scenario.next_code(state.target.is_some(), is_done);
         if output.status.code() != Some(expected) {
             let errors = String::from_utf8_lossy(&output.stderr);
             return Err(format!("expected exit code {expected}, got {}: {}", output.status, errors.trim_end()));

@@ -11,6 +11,8 @@ pub const LAYOUT: &str = "oci-layout";
 pub const LOGIN: &str = ".docker/config.json";
 const TARGET: &str = "root";
 
+/// The beginning of the names in a target that is filled in place and is not complete.
+const MARK: &str = ".pullet-incomplete";
 /// How an image begins that is written in place and is not complete.
 const INCOMPLETE: &[u8] = b"pullet: an image is being written here, and is not complete\n";
 
@@ -21,7 +23,7 @@ pub struct State {
     pub store: Snapshot,
     pub home: Snapshot,
     pub target: Option<Snapshot>,
-    /// True if the target begins with the mark of an incomplete image.
+    /// True if the target begins with the mark of an incomplete image, or is a folder with such a mark or without an entry.
     pub is_marked: bool,
     /// The names in the target's folder, including the target.
     pub beside: Vec<String>,
@@ -93,7 +95,12 @@ impl Place {
     pub fn state(&self) -> Result<State> {
         let store = self.store();
         let target = self.target();
-        let is_marked = target.is_file() && disk::read_bytes(&target)?.starts_with(INCOMPLETE);
+        let is_marked = if target.is_dir() {
+            let names = disk::list(&target)?;
+            names.is_empty() || names.iter().any(|path| path.display().to_string().contains(MARK))
+        } else {
+            target.is_file() && disk::read_bytes(&target)?.starts_with(INCOMPLETE)
+        };
         let target = if target.is_dir() {
             Some(Snapshot::exact(&target, &self.0))
         } else {

@@ -142,7 +142,7 @@ impl Disk {
                 }
             }
             Operation::Link { path } => {
-                if !is_end && !is_below_staging(path) {
+                if !is_end && !is_below_staging(path) && !is_staging(path) {
                     self.complain(event, "a link outside of a tree");
                 }
                 self.names.insert(path.clone(), Unsynced { line, is_needed: false });

@@ -87,6 +87,9 @@ pub const CREATIONS: &[Creation] = &[
     file("store/time.new", 0o600, EXCLUSIVE, Later::Only(&[])),
     folder("store/versions", 0o700, Later::Only(&[])),
     file("store/versions/*.new", 0o600, EXCLUSIVE, Later::Only(&[])),
+    folder("store/watch", 0o700, Later::Only(&[0o700])),
+    file("store/watch/*.json.lock", 0o600, NO_LINK, Later::Only(&[0o600])),
+    file("store/watch/*.json.new", 0o644, EXCLUSIVE, Later::Only(&[])),
     folder("home/.docker", 0o700, Later::Only(&[])),
     file("home/.docker/config.json.*.new", 0o600, &["O_EXCL"], Later::Only(&[0o600])),
     // It keeps the mode of the file that it replaces.
@@ -95,6 +98,28 @@ pub const CREATIONS: &[Creation] = &[
     file("targets/.*.pullet/partial", 0o600, NO_LINK, Later::Only(&[0o644])),
     folder("targets/.*.pullet/root", 0o700, Later::Any),
     folder("targets/.*.pullet/root/**", 0o700, Later::Any),
+    // Others may pass through to a tree that the target is a link to.
+    folder("targets/.*.releases", 0o700, Later::Only(&[0o711])),
+    folder("targets/.*.releases/*", 0o700, Later::Only(&[0o711])),
+    folder("targets/.*.releases/probe.*/probe.*", 0o700, Later::Only(&[])),
+    file("targets/.*.releases/*/pending.json", 0o600, EXCLUSIVE, Later::Only(&[])),
+    folder("targets/.*.releases/*/.*.pullet", 0o700, Later::Only(&[0o700])),
+    folder("targets/.*.releases/*/.*.pullet/root", 0o700, Later::Any),
+    folder("targets/.*.releases/*/.*.pullet/root/**", 0o700, Later::Any),
+    Creation {
+        path: "targets/.*.releases/*/.*.pullet/root/**",
+        kind: Kind::File,
+        mode: Mode::Within(0o777),
+        flags: EXCLUSIVE,
+        later: Later::Any,
+    },
+    Creation {
+        path: "targets/.*.releases/*/.*.pullet/root/**",
+        kind: Kind::Device,
+        mode: Mode::Exactly(0o600),
+        flags: &[],
+        later: Later::Any,
+    },
     Creation {
         path: "targets/.*.pullet/root/**",
         kind: Kind::File,
@@ -120,7 +145,11 @@ pub const FINALS: &[Final] = &[
     Final { path: "store/time", needs: &[] },
     Final { path: "store/versions/*.version", needs: &[] },
     Final { path: "home/.docker/config.json", needs: &[] },
-    Final { path: "targets/root", needs: &[] },
+    Final { path: "store/watch/*.json", needs: &[] },
+    // The record says which tree it is.
+    Final { path: "targets/root", needs: &["targets/.*.releases/*/pending.json"] },
+    Final { path: "targets/.*.releases/*/root", needs: &[] },
+    Final { path: "targets/.*.releases/*/release.json", needs: &[] },
     Final { path: "store/layers/*/sha256-*", needs: &[] },
     Final { path: "store/layers/*/chain-*", needs: &[] },
 ];
@@ -134,7 +163,15 @@ pub const REMOVALS: &[Removal] = &[
 ];
 
 /// Folders with trees that get their final names later and are synced then, or whose trees have lost them.
-pub const STAGING: &[&str] = &["targets/.*.pullet", "store/layers/*/.*.pullet", "store/layers/*/removed-*"];
+pub const STAGING: &[&str] = &[
+    "targets/.*.pullet",
+    "targets/.*.releases/*/.*.pullet",
+    "targets/.*.releases/*.removed",
+    "targets/.*.releases/probe.*",
+    "targets/.*.releases/link",
+    "store/layers/*/.*.pullet",
+    "store/layers/*/removed-*",
+];
 
 /// True if the path is below a staging folder.
 pub fn is_below_staging(path: &str) -> bool {

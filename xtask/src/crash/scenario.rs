@@ -16,6 +16,9 @@ pub struct Scenario {
     pub before: &'static [(&'static str, &'static str)],
     /// The arguments of a command that writes the archive from a store with `IMAGE`; none for no archive.
     pub archive: &'static [&'static str],
+    /// The arguments of commands that are run in each new place, because a copy of what they make would not be the same: the
+    /// records of releases have inodes.
+    pub prepare: &'static [&'static [&'static str]],
     /// The arguments. `@` is replaced by the registry, `GUARDED` by the one that requires a login, `KEY` by the
     /// key that has signed the image, `TARGET` by the target, and `ARCHIVE` by the archive.
     pub words: &'static [&'static str],
@@ -35,15 +38,28 @@ impl Scenario {
         matches!(self.words, ["rmi" | "prune", ..])
     }
 
-    /// True if the command replaces a target that exists.
-    pub fn replaces(&self) -> bool {
-        self.words.contains(&"-o") || matches!(self.words, ["save", ..])
+    /// The exit code of the next run: it refuses a target that exists, unless it replaces it, and cannot go back twice.
+    pub fn next_code(&self, has_target: bool, is_done: bool) -> i32 {
+        match self.words {
+            ["rollback", ..] if is_done => NOT_FOUND,
+            ["rollback" | "save", ..] => 0,
+            words if words.contains(&"-o") || words.contains(&"--replace") => 0,
+            words if words.contains(&"--in-place") && !is_done => 0,
+            _ if has_target => DISK,
+            _ => 0,
+        }
     }
 
-    /// True if the command changes a file in place, by the rules for devices. The tests of `src/target/device` check the order
-    /// of its writes.
+    /// False for a call without which the result is taken for complete: a folder that is filled in place gets its own time last,
+    /// because removing the marks changes it.
+    pub fn is_judged(&self, line: &str) -> bool {
+        !self.words.contains(&"--in-place") || !line.contains("targets/root>, NULL, [{tv_sec")
+    }
+
+    /// True if the command changes a file in place, by the rules for devices, or fills a folder in place. The tests of
+    /// `src/target/device` check the order of its writes, and `tests/it/in_place.rs` breaks the other one at each call.
     pub fn is_in_place(&self) -> bool {
-        self.words.contains(&"--skip-same")
+        self.words.contains(&"--skip-same") || self.words.contains(&"--in-place")
     }
 }
 
@@ -191,6 +207,35 @@ pub const SCENARIOS: &[Scenario] = &[
         arrange: write_firmware,
         ..NOTHING
     },
+    Scenario {
+        name: "unpack to a folder in place",
+        before: &[(IMAGE, IMAGE)],
+        words: &["unpack", "--in-place", "@/image", "TARGET"],
+        arrange: create_target,
+        ..NOTHING
+    },
+    Scenario {
+        name: "unpack over another tree",
+        before: &[(OTHER, OTHER), (IMAGE, IMAGE)],
+        prepare: &[&["unpack", "--replace", "@/other", "TARGET"]],
+        words: &["unpack", "--replace", "@/image", "TARGET"],
+        ..NOTHING
+    },
+    Scenario {
+        name: "unpack over a link to another tree",
+        before: &[(OTHER, OTHER), (IMAGE, IMAGE)],
+        prepare: &[&["unpack", "--replace", "--symlink", "@/other", "TARGET"]],
+        words: &["unpack", "--replace", "@/image", "TARGET"],
+        ..NOTHING
+    },
+    Scenario {
+        name: "rollback",
+        before: &[(OTHER, OTHER), (IMAGE, IMAGE)],
+        prepare: &[&["unpack", "--replace", "@/other", "TARGET"], &["unpack", "--replace", "@/image", "TARGET"]],
+        words: &["rollback", "--to", "1", "TARGET"],
+        ..NOTHING
+    },
+    Scenario { name: "watch", words: &["watch", "--once", "--exec", "true", "@/image"], ..NOTHING },
     Scenario { name: "confirm", words: &["confirm", "r.example/app"], arrange: propose_version, ..NOTHING },
     Scenario { name: "login", words: &["login", "-u", "me", "--password-stdin", "GUARDED"], ..NOTHING },
     Scenario {
@@ -210,10 +255,15 @@ pub const SCENARIOS: &[Scenario] = &[
 /// The temporary files of a load or import that was killed have names that the next one does not know.
 const FINISH_ARRIVALS: &[&str] = &["prune", "-f"];
 
+/// The exit code for errors of the disk.
+pub const DISK: i32 = 9;
+const NOT_FOUND: i32 = 3;
+
 const NOTHING: Scenario = Scenario {
     name: "",
     before: &[],
     archive: &[],
+    prepare: &[],
     words: &[],
     finish: &[],
     arrange: |_| Ok(()),
@@ -231,6 +281,11 @@ pub fn find(name: &str) -> Result<&'static Scenario> {
 fn empty_index(place: &Place) -> Result {
     let text = "{\"schemaVersion\":2,\"mediaType\":\"application/vnd.oci.image.index.v1+json\",\"manifests\":[]}";
     disk::write(&place.store().join(INDEX), text)
+}
+
+/// Creates a folder that the command fills.
+fn create_target(place: &Place) -> Result {
+    disk::create_folder(&place.target())
 }
 
 /// Writes a file that the command replaces.

@@ -59,7 +59,9 @@ impl Worker {
     pub fn points(&self, only: Option<&str>) -> Vec<Point> {
         let mut points = Vec::new();
         for (scenario, prepared) in self.prepared.iter().enumerate() {
-            for call in prepared.calls.iter().filter(|call| only.is_none_or(|only| call.name == only)) {
+            let is_chosen =
+                |call: &&Call| only.is_none_or(|only| call.name == only) && prepared.scenario.is_judged(&call.line);
+            for call in prepared.calls.iter().filter(is_chosen) {
                 points.extend(FAULTS.map(|fault| Point { scenario, call: call.clone(), fault }));
             }
         }
@@ -73,7 +75,7 @@ impl Worker {
 
     /// The folders for the next run, in the scenario's start state.
     pub fn place(&self, prepared: &Prepared) -> Result<Place> {
-        Place::like(&prepared.start, self.run_folder())
+        self.fresh(prepared.scenario, &prepared.start)
     }
 
     /// The log of strace.
@@ -113,6 +115,15 @@ impl Worker {
         self.folder.join("run")
     }
 
+    /// A copy of the start state, after the commands that prepare it.
+    fn fresh(&self, scenario: &Scenario, start: &Place) -> Result<Place> {
+        let place = Place::like(start, self.run_folder())?;
+        for words in scenario.prepare {
+            shell::run(&mut self.pullet_with(words, scenario, &place))?;
+        }
+        Ok(place)
+    }
+
     fn prepare(&self, scenario: &'static Scenario) -> Result<Prepared> {
         let index = self.prepared.len();
         let start = Place::new(self.folder.join(format!("start-{index}")), scenario.is_ordinary)?;
@@ -127,12 +138,15 @@ impl Worker {
             self.write_archive(scenario, &start)?;
         }
         (scenario.arrange)(&start)?;
-        let (before, names) = (start.state()?, start.names()?);
+        let (before, names) = {
+            let place = self.fresh(scenario, &start)?;
+            (place.state()?, place.names()?)
+        };
         // Runs differ, because data from a socket arrives in varying pieces. The shortest run has the calls that all
         // have.
         let mut shortest: Option<(Vec<Call>, State)> = None;
         for _ in 0..RECORDS {
-            let place = Place::like(&start, self.run_folder())?;
+            let place = self.fresh(scenario, &start)?;
             let events = trace::record(&self.pullet(scenario, &place), &self.log())?;
             let folder = place.folder().display().to_string();
             if !scenario.is_in_place() {
