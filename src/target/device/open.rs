@@ -169,11 +169,17 @@ fn open(path: &Path, options: &WriteOptions) -> Result<Kind> {
     Ok(Kind::New(NewFile::begin(path)?))
 }
 
-/// Returns true for a path in `/dev`, where a mistyped name must never become a file.
+/// Returns true for a path among the devices, where a mistyped name must never become a file: in the filesystem of `/dev`, which
+/// may be mounted elsewhere too. `/dev/shm` has its own.
 fn is_in_dev(path: &Path) -> bool {
+    let filesystem = |path: &Path| fs::metadata(path).map(|found| found.dev()).ok();
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let parent = absolute.parent().and_then(|parent| fs::canonicalize(parent).ok());
-    absolute.starts_with("/dev") || parent.is_some_and(|parent| parent.starts_with("/dev"))
+    let Some(parent) = absolute.parent().and_then(|parent| fs::canonicalize(parent).ok()) else {
+        return absolute.starts_with("/dev");
+    };
+    let devices = Path::new("/dev");
+    filesystem(&parent) == filesystem(devices)
+        && (parent.starts_with(devices) || filesystem(devices) != filesystem(Path::new("/")))
 }
 
 fn refuse_character_device(number: u64) -> Result<Kind> {

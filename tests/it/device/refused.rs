@@ -34,6 +34,12 @@ fn a_mistyped_device_never_becomes_a_file() {
     std::os::unix::fs::symlink("/dev", bench.home.path("dev")).unwrap();
     refused(&bench, &name.replacen("/dev", &bench.home.arg("dev"), 1), &[], 9, "there is no such device");
     assert!(!fs::exists(&name).unwrap());
+    // Where another filesystem is mounted, a file is a file.
+    let shared = format!("/dev/shm/pullet-{}", std::process::id());
+    let digest = bench.registry.put_blob("fw", b"x");
+    bench.home.run(&["blob", &format!("{}@{digest}", bench.registry.name("fw")), "-o", &shared]).exits(0);
+    fs::remove_file(&shared).unwrap();
+    bench.registry.clear_log();
     if is_root() {
         fs::write(&name, "left by dd").unwrap();
         refused(&bench, &name, &[], 9, "it is a file in /dev");
