@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::process::Child;
 
 use super::{Slot, artifact, image, push};
 use kit::bench::Bench;
@@ -70,6 +71,16 @@ fn raw_flash_is_refused_with_the_tool_that_writes_it() {
     refused(&bench, &bench.home.arg("mtd0"), &[], 2, "nandwrite");
 }
 
+/// A process that is killed when the value is dropped, also if the test fails.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 #[test]
 fn devices_in_use_are_refused_with_what_uses_them() {
     if !is_root() {
@@ -85,15 +96,14 @@ fn devices_in_use_are_refused_with_what_uses_them() {
     run(command("umount").arg(bench.home.path("mount"))).expect(0);
     // Mounted where pullet cannot see it.
     let script = format!("mount {} {} && exec sleep 100", device.arg(), bench.home.arg("mount"));
-    let mut elsewhere = command("unshare").args(["--mount", "sh", "-c", &script]).spawn().unwrap();
-    while fs::read_to_string(format!("/proc/{}/mounts", elsewhere.id()))
+    let elsewhere = Killed(command("unshare").args(["--mount", "sh", "-c", &script]).spawn().unwrap());
+    while fs::read_to_string(format!("/proc/{}/mounts", elsewhere.0.id()))
         .is_ok_and(|mounts| !mounts.contains(device.arg()))
     {
         std::thread::yield_now();
     }
     refused(&bench, device.arg(), &[], 9, "the kernel says that it is busy");
-    elsewhere.kill().unwrap();
-    elsewhere.wait().unwrap();
+    drop(elsewhere);
     assert!(device.content().len() == before.len());
     let lock = fs::File::open(&device.path).unwrap();
     lock.lock().unwrap();

@@ -1,5 +1,6 @@
 //! The list of mutations, one for each promise of SECURITY.md that a line of code keeps.
 
+mod device;
 mod disk;
 mod images;
 mod network;
@@ -41,5 +42,7 @@ impl fmt::Display for NoticedBy {
 
 /// All mutations.
 pub fn mutations() -> impl Iterator<Item = &'static Mutation> {
-    [disk::MUTATIONS, network::MUTATIONS, images::MUTATIONS, removal::MUTATIONS].into_iter().flatten()
+    [device::MUTATIONS, disk::MUTATIONS, network::MUTATIONS, images::MUTATIONS, removal::MUTATIONS]
+        .into_iter()
+        .flatten()
 }
