@@ -146,6 +146,25 @@ pub fn default_store() -> Option<std::path::PathBuf> {
     host::store_folder()
 }
 
+/// Returns the platform of this machine, for which images are chosen unless [`Options::platform`] names another one.
+pub fn machine_platform() -> Platform {
+    host::platform()
+}
+
+/// Returns the date of this build in seconds since 1970: `SOURCE_DATE_EPOCH` of the build, at least the date of the release.
+pub fn build_date() -> i64 {
+    host::build_date().0.try_into().unwrap_or(i64::MAX)
+}
+
+/// Describes the root certificates that are built in for machines without any: how many, and the version and date of
+/// `webpki-roots`. `None` without the feature `webpki-roots`.
+pub fn built_in_roots() -> Option<String> {
+    #[cfg(feature = "webpki-roots")]
+    return Some(registry::built_in_roots());
+    #[cfg(not(feature = "webpki-roots"))]
+    None
+}
+
 /// Adds the registry to a short name if this machine's `registries.conf` has exactly one
 /// `unqualified-search-registries`. Returns other names unchanged; a short one then belongs to Docker Hub. Fails with
 /// [`ErrorKind::Usage`] if the name or that file is malformed.

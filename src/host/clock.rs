@@ -6,13 +6,9 @@ use std::os::unix::fs::MetadataExt as _;
 
 use rustix::time::{ClockId, clock_gettime};
 
+use super::build::build_date;
 use super::environment::Environment;
 
-/// The date of this release, 2026-11-28, in seconds since 1970. The release process raises it.
-const RELEASE: u64 = 1_795_824_000;
-/// `SOURCE_DATE_EPOCH` of the build, which distributions set. Never the time of the build itself, because two builds of one
-/// source must be equal.
-const SOURCE_DATE_EPOCH: Option<&str> = option_env!("SOURCE_DATE_EPOCH");
 /// Files whose times systemd takes as a floor for the clock: one of the distribution, one that systemd-timesyncd renews.
 const FILES: [&str; 2] = ["usr/lib/clock-epoch", "var/lib/systemd/timesync/clock"];
 
@@ -20,12 +16,6 @@ const FILES: [&str; 2] = ["usr/lib/clock-epoch", "var/lib/systemd/timesync/clock
 /// system call cannot return such a time.
 pub(crate) fn now() -> u64 {
     u64::try_from(clock_gettime(ClockId::Realtime).tv_sec).unwrap_or_default()
-}
-
-/// Returns the date of the build, in seconds since 1970, and its source.
-pub(crate) fn build_date() -> (u64, String) {
-    let given = SOURCE_DATE_EPOCH.and_then(|text| text.parse().ok());
-    (given.map_or(RELEASE, |seconds: u64| seconds.max(RELEASE)), "the date of this build".to_owned())
 }
 
 /// Returns the latest moment that has certainly passed, in seconds since 1970, and its source.

@@ -1,6 +1,7 @@
 //! The configuration of the machine and of other tools: credentials, mirrors, certificates, proxies. The only module of
 //! the library that reads environment variables.
 
+mod build;
 #[cfg(feature = "sandbox")]
 mod capabilities;
 #[cfg(feature = "tls")]
@@ -29,10 +30,11 @@ mod test_root;
 use std::env;
 use std::path::PathBuf;
 
+pub(crate) use self::build::build_date;
 #[cfg(feature = "tls")]
 pub(crate) use self::certificates::{PemFile, registry_certificates, root_certificates, route_certificates};
 #[cfg(feature = "tls")]
-pub(crate) use self::clock::{build_date, now, passed};
+pub(crate) use self::clock::{now, passed};
 #[cfg(feature = "sandbox")]
 pub(crate) use self::confine::confine;
 pub(crate) use self::credentials::CredentialStore;

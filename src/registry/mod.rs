@@ -37,3 +37,5 @@ pub(crate) use self::session::ManifestResponse;
 pub(crate) use self::system::{Certificates, Notice};
 pub(crate) use self::system::{CredentialProvider, Moment, System};
 pub(crate) use self::tls::TlsConfig;
+#[cfg(feature = "webpki-roots")]
+pub(crate) use self::tls::built_in_roots;

@@ -49,12 +49,12 @@ fn run(line: &CommandLine, common: &Common, reporter: &Reporter) -> Result<(), F
     if common.version {
         return text::print(concat!("pullet ", env!("CARGO_PKG_VERSION"), "\n"));
     }
+    if common.help {
+        return text::print(help::of(line));
+    }
     match line.selected {
-        Selected::Command(command) if common.help => text::print(help::of_command(command, &commands::TABLE)),
         Selected::Command(command) => (command.run)(line, common, reporter),
-        Selected::Family(family) if common.help => text::print(help::of_family(family, &commands::TABLE)),
         Selected::Family(family) => Err(line.misused(format!("a command is missing after {}", family.name))),
-        _ if common.help => text::print(help::of_program(&commands::TABLE)),
         Selected::Unbuilt(feature) => {
             let failure = Failure::new(ErrorKind::Unsupported, "this pullet was built without this command");
             Err(failure.hint(format!("use a build with the feature \"{}\"", feature.name)))

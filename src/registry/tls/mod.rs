@@ -1,6 +1,8 @@
 //! TLS for the HTTP client. A build without the feature `tls` has [`no_tls`] instead, which refuses connections that
 //! need it.
 
+#[cfg(feature = "webpki-roots")]
+mod built_in;
 #[cfg(feature = "tls")]
 mod clock;
 mod config;
@@ -17,6 +19,8 @@ mod unverified;
 #[cfg(feature = "tls")]
 mod verifier;
 
+#[cfg(feature = "webpki-roots")]
+pub(crate) use self::built_in::built_in_roots;
 pub(crate) use self::config::TlsConfig;
 pub(super) use self::config::{InsecureRegistries, Peer};
 #[cfg(feature = "tls")]

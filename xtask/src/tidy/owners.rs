@@ -36,7 +36,7 @@ const OWNERS: &[Owner] = &[
     dependency("webpki-roots", "webpki_roots", &["src/registry/tls/"]),
     standard("std::env", &["src/host/", "src/bin/"]),
     // The platform that the program was built for. It comes from the compiler, not from the environment.
-    standard("std::env::consts", &["src/oci/platform.rs"]),
+    standard("std::env::consts", &["src/bin/pullet/commands/version.rs", "src/oci/platform.rs"]),
     // It panics after 2038 on 32-bit musl.
     standard("std::time::SystemTime", &[]),
     standard("std::thread", &["src/workers/mod.rs"]),

@@ -7,6 +7,7 @@ use std::ffi::{OsStr, OsString};
 use lexopt::{Arg, Parser};
 
 use super::common::{COMMON, Common, STORE_OPTION};
+use super::habits;
 use super::options::{AnyGroup, Group, Spec, specs};
 use super::value::Value;
 use crate::exit::Failure;
@@ -80,6 +81,7 @@ pub(crate) enum Selected {
 
 /// The words after the program's name, matched against the tables. Values of options are not parsed yet.
 pub(crate) struct CommandLine {
+    pub(crate) table: &'static Table,
     pub(crate) selected: Selected,
     given: Vec<Given>,
     operands: Vec<OsString>,
@@ -92,10 +94,23 @@ struct Given {
     value: OsString,
 }
 
+impl Command {
+    /// Whether the command has this option in addition to the common ones.
+    pub(super) fn accepts(&self, option: &str) -> bool {
+        self.groups.iter().copied().flat_map(specs).any(|spec| spec.names().any(|name| name == option))
+    }
+}
+
 impl Table {
     /// Whether a command accepts this common option.
     pub(crate) fn accepts(&self, command: &str, common: &Spec) -> bool {
         common.long() != STORE_OPTION || !self.storeless.contains(&command)
+    }
+
+    /// The words that may be the first one: commands and families.
+    pub(super) fn names(&self) -> impl Iterator<Item = &'static str> {
+        let commands = self.sections.iter().flat_map(|section| section.commands).map(|command| command.name);
+        commands.chain(self.families.iter().map(|family| family.name))
     }
 
     /// The command with this name.
@@ -108,15 +123,18 @@ impl Table {
 impl CommandLine {
     /// Parses the words after the program's name. The first error does not end the parsing, because a later `--progress`
     /// decides how the error is reported.
-    pub(crate) fn parse(words: impl IntoIterator<Item = OsString>, table: &Table) -> (Self, Result<(), Failure>) {
-        let mut line = Self { selected: Selected::Nothing, given: Vec::new(), operands: Vec::new() };
+    pub(crate) fn parse(
+        words: impl IntoIterator<Item = OsString>,
+        table: &'static Table,
+    ) -> (Self, Result<(), Failure>) {
+        let mut line = Self { table, selected: Selected::Nothing, given: Vec::new(), operands: Vec::new() };
         let mut parser = Parser::from_args(words);
         let mut outcome = Ok(());
         loop {
-            match line.parse_next(&mut parser, table) {
+            match line.parse_next(&mut parser) {
                 Ok(true) => {}
                 Ok(false) => {
-                    let accepted = line.check_common_options(table);
+                    let accepted = line.check_common_options();
                     return (line, outcome.and(accepted));
                 }
                 Err(failure) => outcome = outcome.and(Err(failure)),
@@ -125,11 +143,11 @@ impl CommandLine {
     }
 
     /// Parses the next word, and its value if it is an option with one. Returns false at the end.
-    fn parse_next(&mut self, parser: &mut Parser, table: &Table) -> Result<bool, Failure> {
+    fn parse_next(&mut self, parser: &mut Parser) -> Result<bool, Failure> {
         let option = match parser.next().map_err(|e| self.misused(e.to_string()))? {
             None => return Ok(false),
             Some(Arg::Value(word)) => {
-                self.parse_word(word, table)?;
+                self.parse_word(word)?;
                 return Ok(true);
             }
             Some(Arg::Short(letter)) => format!("-{letter}"),
@@ -145,32 +163,36 @@ impl CommandLine {
             (None, Selected::Unbuilt(_)) => {
                 parser.optional_value();
             }
-            (None, _) => return Err(self.misused(format!("unknown option {option}"))),
+            (None, _) => return Err(self.unknown_option(&option)),
         }
         Ok(true)
     }
 
     /// A common option may precede the command, so it is checked at the end.
-    fn check_common_options(&self, table: &Table) -> Result<(), Failure> {
+    fn check_common_options(&self) -> Result<(), Failure> {
         let Some(command) = self.command_name() else { return Ok(()) };
-        match self.given.iter().find(|given| !table.accepts(command, given.spec)) {
+        match self.given.iter().find(|given| !self.table.accepts(command, given.spec)) {
             Some(given) => Err(self.misused(format!("{} has no effect: {command} uses no store", given.spec.long()))),
             None => Ok(()),
         }
     }
 
-    fn parse_word(&mut self, word: OsString, table: &Table) -> Result<(), Failure> {
+    fn parse_word(&mut self, word: OsString) -> Result<(), Failure> {
         let name = match self.selected {
             Selected::Nothing => word.as_os_str(),
             Selected::Family(family) => match family.words.iter().find(|(verb, _)| word == *verb) {
                 Some((_, name)) => OsStr::new(name),
-                None => return Err(self.misused(format!("unknown command {word:?} after {}", family.name))),
+                None => {
+                    let text = format!("unknown command {word:?} after {}", family.name);
+                    return Err(self.unknown_command(text, &word, &mut family.words.iter().map(|(verb, _)| *verb)));
+                }
             },
             Selected::Command(_) | Selected::Unbuilt(_) => {
                 self.operands.push(word);
                 return Ok(());
             }
         };
+        let table = self.table;
         if let Some(command) = table.command(name) {
             self.selected = Selected::Command(command);
             return Ok(());
@@ -187,7 +209,48 @@ impl CommandLine {
             self.selected = Selected::Unbuilt(feature);
             return Ok(());
         }
-        Err(self.misused(format!("unknown command {word:?}")))
+        Err(self.unknown_command(format!("unknown command {word:?}"), &word, &mut table.names()))
+    }
+
+    fn unknown_option(&self, option: &str) -> Failure {
+        let failure = self.misused(format!("unknown option {option}"));
+        if !cfg!(feature = "manage") {
+            return failure;
+        }
+        if let Some(failure) = habits::other_word(option, &|needed| self.accepts(needed)) {
+            return failure;
+        }
+        if let Some(hint) = self.other_place(option) {
+            return failure.hint(hint);
+        }
+        let mut known = self.specs().map(|spec| spec.long().trim_start_matches('-'));
+        match option.strip_prefix("--").and_then(|typed| habits::nearest(typed, &mut known)) {
+            Some(name) => failure.hint(format!("did you mean --{name}?")),
+            None => failure,
+        }
+    }
+
+    /// Says which command has an option that is unknown here.
+    fn other_place(&self, option: &str) -> Option<String> {
+        let has_option = |name: &&str| self.table.command(name.as_ref()).is_some_and(|command| command.accepts(option));
+        let mut commands = self.table.names().filter(has_option);
+        let first = commands.next()?;
+        match (commands.next(), self.selected) {
+            (None, _) => Some(format!("pullet {first} has this option")),
+            (Some(_), Selected::Command(_)) => None,
+            (Some(_), _) => Some(format!("write the option behind the command: pullet {first} {option}")),
+        }
+    }
+
+    fn unknown_command(&self, text: String, word: &OsStr, known: &mut dyn Iterator<Item = &'static str>) -> Failure {
+        let failure = self.misused(text);
+        if !cfg!(feature = "manage") {
+            return failure;
+        }
+        match habits::nearest(&word.to_string_lossy(), known) {
+            Some(name) => failure.hint(format!("did you mean {name}?")),
+            None => failure,
+        }
     }
 
     /// Whether the command has this option.
@@ -200,9 +263,13 @@ impl CommandLine {
         self.given.iter().any(|given| given.spec.long() == name)
     }
 
-    fn find(&self, option: &str) -> Option<&'static Spec> {
-        let mut all = self.groups().flat_map(specs);
-        all.find(|spec| spec.names().any(|name| name == option))
+    pub(super) fn find(&self, option: &str) -> Option<&'static Spec> {
+        self.specs().find(|spec| spec.names().any(|name| name == option))
+    }
+
+    /// The options that are accepted.
+    pub(super) fn specs(&self) -> impl Iterator<Item = &'static Spec> {
+        self.groups().flat_map(specs)
     }
 
     /// The groups whose options are accepted.

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 
-use super::command::{Command, Family, Table};
+use super::command::{Command, CommandLine, Family, Selected, Table};
 use super::common::COMMON;
 use super::options::{Spec, specs};
 
@@ -27,8 +27,18 @@ Exit codes:
                                   130  interrupted (143: by SIGTERM)
 ";
 
+/// The help of what was selected.
+pub(crate) fn of(line: &CommandLine) -> String {
+    let table = line.table;
+    match line.selected {
+        Selected::Command(command) => of_command(command, table),
+        Selected::Family(family) => of_family(family, table),
+        Selected::Nothing | Selected::Unbuilt(_) => of_program(table),
+    }
+}
+
 /// The help of the program. It does not list commands that are not compiled in.
-pub(crate) fn of_program(table: &Table) -> String {
+fn of_program(table: &Table) -> String {
     let mut text =
         "pullet: a docker pull for small machines\n\nUsage: pullet COMMAND [OPTION]… [ARGUMENT]…\n".to_owned();
     for section in table.sections {
@@ -47,7 +57,7 @@ pub(crate) fn of_program(table: &Table) -> String {
 }
 
 /// The help of a word before commands. It does not list commands that are not compiled in.
-pub(crate) fn of_family(family: &Family, table: &Table) -> String {
+fn of_family(family: &Family, table: &Table) -> String {
     let mut text = format!("Usage: pullet {} COMMAND [OPTION]… [ARGUMENT]…\n", family.name);
     push_heading(&mut text, "Commands");
     for (word, name) in family.words {
@@ -59,7 +69,7 @@ pub(crate) fn of_family(family: &Family, table: &Table) -> String {
 }
 
 /// The help of one command.
-pub(crate) fn of_command(command: &Command, table: &Table) -> String {
+fn of_command(command: &Command, table: &Table) -> String {
     let mut text = String::new();
     push_paragraph(&mut text, command.about);
     text.push_str(&format!("\nUsage: pullet {} [OPTION]… {}", command.name, command.arguments));

@@ -7,6 +7,9 @@
 pub(crate) mod admission;
 pub(crate) mod command;
 pub(crate) mod common;
+#[cfg(feature = "manage")]
+pub(crate) mod completion;
+mod habits;
 pub(crate) mod help;
 pub(crate) mod limits;
 pub(crate) mod options;

@@ -56,6 +56,12 @@ impl Spec {
         self.names().next_back().unwrap_or(self.usage)
     }
 
+    /// The placeholder of the value; the long name if the option has none.
+    #[cfg(feature = "manage")]
+    pub(crate) fn placeholder(&self) -> &'static str {
+        self.usage.rsplit(' ').next().unwrap_or_default()
+    }
+
     /// Whether the option has a value.
     pub(crate) fn has_value(&self) -> bool {
         !self.usage.ends_with(self.long())

@@ -9,6 +9,8 @@ mod boot;
 #[cfg(feature = "manage")]
 mod cat;
 #[cfg(feature = "manage")]
+mod completion;
+#[cfg(feature = "manage")]
 mod config;
 #[cfg(feature = "policy")]
 mod confirm;
@@ -18,6 +20,8 @@ mod diff;
 mod digest;
 #[cfg(feature = "manage")]
 mod export;
+#[cfg(feature = "manage")]
+mod help;
 #[cfg(feature = "manage")]
 mod history;
 #[cfg(feature = "manage")]
@@ -56,6 +60,8 @@ mod tags;
 mod unpack;
 #[cfg(feature = "manage")]
 mod verify;
+#[cfg(feature = "manage")]
+mod version;
 #[cfg(feature = "manage")]
 mod watch;
 
@@ -137,6 +143,17 @@ pub(crate) static TABLE: Table = Table {
                 &config::COMMAND,
             ],
         },
+        Section {
+            heading: "Program",
+            commands: &[
+                #[cfg(feature = "manage")]
+                &help::COMMAND,
+                #[cfg(feature = "manage")]
+                &version::COMMAND,
+                #[cfg(feature = "manage")]
+                &completion::COMMAND,
+            ],
+        },
     ],
     families: &[
         #[cfg(feature = "manage")]
@@ -160,7 +177,9 @@ pub(crate) static TABLE: Table = Table {
         #[cfg(feature = "manage")]
         (&["compose", "network", "service", "stack", "swarm", "volume"], "pullet has no containers: use podman"),
     ],
-    storeless: &["artifact", "blob", "boot", "digest", "login", "logout", "manifest", "tags"],
+    storeless: &[
+        "artifact", "blob", "boot", "completion", "digest", "help", "login", "logout", "manifest", "tags", "version",
+    ],
     features: &[
         Feature { name: "boot", commands: &["boot"] },
         Feature { name: "device", commands: &["blob"] },
@@ -168,9 +187,9 @@ pub(crate) static TABLE: Table = Table {
         Feature {
             name: "manage",
             commands: &[
-                "artifact", "cat", "config", "diff", "digest", "export", "history", "image", "images", "import",
-                "inspect", "load", "login", "logout", "ls", "manifest", "prune", "releases", "rmi", "rollback", "save",
-                "tag", "tags", "verify", "watch",
+                "artifact", "cat", "completion", "config", "diff", "digest", "export", "help", "history", "image",
+                "images", "import", "inspect", "load", "login", "logout", "ls", "manifest", "prune", "releases", "rmi",
+                "rollback", "save", "tag", "tags", "verify", "version", "watch",
             ],
         },
     ],
