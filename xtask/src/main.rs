@@ -9,6 +9,7 @@ mod cross;
 mod debian;
 mod demo;
 mod disk;
+mod docs;
 mod filesystems;
 mod fuzz;
 mod image;
@@ -57,6 +58,15 @@ const COMMANDS: &[Command] = &[
         arguments: "",
         about: &["check the law of imports, the owners of dependencies, files and ARCHITECTURE.md"],
         run: Run::Alone(tidy::run),
+    },
+    Command {
+        name: "docs",
+        arguments: "[--check]",
+        about: &[
+            "make the man pages and the tables of options from the program's help;",
+            "--check: fail if they differ from it",
+        ],
+        run: Run::With(docs::run),
     },
     Command {
         name: "size",

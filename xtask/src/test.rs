@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-use crate::{Result, cargo, crash, cross, debian, disk, fuzz, mem, mutants, package, shell, show, size, tidy};
+use crate::{Result, cargo, crash, cross, debian, disk, docs, fuzz, mem, mutants, package, shell, show, size, tidy};
 
 struct Step {
     name: &'static str,
@@ -16,6 +16,7 @@ const STEPS: &[Step] = &[
     Step { name: "clippy", run: clippy },
     Step { name: "tidy", run: tidy::run },
     Step { name: "scripts", run: scripts },
+    Step { name: "docs", run: docs::check },
     Step { name: "mem", run: memory },
     Step { name: "size", run: size::run },
     Step { name: "manual", run: manual },

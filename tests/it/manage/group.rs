@@ -24,7 +24,7 @@ fn the_group_image_has_docker_s_words() {
     pull(&bench, &image("x"), "app", "1");
     bench.home.run(&["image", "remove", &name]).exits(0);
     let help = bench.home.run(&["image", "--help"]).exits(0);
-    assert!(help.stdout.contains("\n  ls        ") && help.stdout.contains("\n  rm        "), "{help}");
+    assert!(help.stdout.contains("\n  ls          ") && help.stdout.contains("\n  rm          "), "{help}");
     assert!(!help.stdout.contains("build"), "{help}");
     let help = bench.home.run(&["image", "rm", "--help"]).exits(0);
     assert!(help.stdout.contains("Usage: pullet rmi "), "{help}");

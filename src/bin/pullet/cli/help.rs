@@ -11,7 +11,7 @@ const WIDTH: usize = 80;
 /// The column where the descriptions of options begin.
 const OPTION_COLUMN: usize = 25;
 /// The column where the descriptions of commands begin.
-const COMMAND_COLUMN: usize = 12;
+const COMMAND_COLUMN: usize = 14;
 
 /// The last part of the program's help.
 const END: &str = "

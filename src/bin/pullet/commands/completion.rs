@@ -27,9 +27,9 @@ pub(super) static COMMAND: Command = Command {
 };
 
 const SCRIPTS: [(&str, &str); 3] = [
-    ("bash", include_str!("../completion/pullet.bash")),
-    ("zsh", include_str!("../completion/pullet.zsh")),
-    ("fish", include_str!("../completion/pullet.fish")),
+    ("bash", include_str!("../../../../share/bash-completion/completions/pullet")),
+    ("zsh", include_str!("../../../../share/zsh/site-functions/_pullet")),
+    ("fish", include_str!("../../../../share/fish/vendor_completions.d/pullet.fish")),
 ];
 
 fn run(line: &CommandLine, common: &Common, reporter: &Reporter) -> Result<(), Failure> {

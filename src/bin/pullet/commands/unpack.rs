@@ -97,7 +97,7 @@ static OPTIONS: Group<Options> = Group {
     heading: "Options",
     options: &[
         Opt::value(
-            "--pull WHEN",
+            "--pull missing|always|never",
             "ask the registry if the image is `missing` in the store (the default), `always`, or `never`",
             |options, value| {
                 options.when = value.choice(&PULL_WHEN)?;
