@@ -3,14 +3,17 @@
 use kit::home::Home;
 
 /// The commands that use no store, each with arguments.
-pub(crate) const STORELESS: [(&str, &[&str]); 7] = [
+pub(crate) const STORELESS: [(&str, &[&str]); 10] = [
     ("artifact", &["r.example/a", "dir"]),
     ("boot", &[]),
+    ("completion", &["bash"]),
     ("digest", &["r.example/a"]),
+    ("help", &[]),
     ("login", &["r.example"]),
     ("logout", &["r.example"]),
     ("manifest", &["r.example/a"]),
     ("tags", &["r.example/a"]),
+    ("version", &[]),
 ];
 
 #[test]

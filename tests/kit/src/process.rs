@@ -155,7 +155,7 @@ impl<'a> Pullet<'a> {
 
     fn no_retries(&self) -> &'static [&'static str] {
         let has = |words: &[&str]| self.args.iter().any(|arg| arg.to_str().is_some_and(|arg| words.contains(&arg)));
-        if has(&["pull", "unpack"]) && !has(&["--retries", "--", "never", "--pull=never"]) {
+        if has(&["pull", "unpack"]) && !has(&["help", "--retries", "--", "never", "--pull=never"]) {
             &["--retries", "0"]
         } else {
             &[]

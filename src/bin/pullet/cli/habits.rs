@@ -91,9 +91,9 @@ pub(super) fn other_word(option: &str, has: &dyn Fn(&str) -> bool) -> Option<Fai
     Some(Failure::usage(text).hint(habit.hint))
 }
 
-/// The word that `typed` begins, or else the one with the fewest edits if at most a third of the letters differ.
+/// The word that `typed` begins, or else the one with the fewest edits: one, or two in a word of five letters.
 pub(super) fn nearest(typed: &str, words: &mut dyn Iterator<Item = &'static str>) -> Option<&'static str> {
-    let most = (typed.len() / 3).max(1);
+    let most = ((typed.len() + 1) / 3).clamp(1, 2);
     let distance = |word: &str| if typed.len() >= PREFIX && word.starts_with(typed) { 0 } else { edits(typed, word) };
     let near = words.map(|word| (distance(word), word)).filter(|(distance, _)| *distance <= most);
     near.min_by_key(|(distance, _)| *distance).map(|(_, word)| word)
@@ -144,6 +144,8 @@ mod tests {
             ("frobnicate", None),
             ("", None),
             ("s", Some("ls")),
+            ("ulpl", None),
+            ("inpsect", Some("inspect")),
         ] {
             assert_eq!(nearest(typed, &mut words.into_iter()), expected, "{typed}");
         }
