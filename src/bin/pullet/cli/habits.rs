@@ -81,7 +81,7 @@ const PREFIX: usize = 3;
 /// The error for an option that other tools have. `has` says whether the command has an option.
 pub(super) fn other_word(option: &str, has: &dyn Fn(&str) -> bool) -> Option<Failure> {
     let is_meant = |word: &&str| *word == option || word.ends_with('-') && option.starts_with(*word);
-    let mut habits = HABITS.iter().filter(|habit| habit.words.iter().any(|word| is_meant(word)));
+    let mut habits = HABITS.iter().filter(|habit| habit.words.iter().any(&is_meant));
     let habit = habits.find(|habit| habit.needs.is_empty() || has(habit.needs))?;
     let text = if habit.reason.is_empty() {
         format!("unknown option {option}")
