@@ -168,7 +168,7 @@ fn command(text: &str) -> Value {
 }
 
 fn exec_form(text: &str) -> Option<Vec<String>> {
-    serde_json::from_str(text).ok()
+    serde_json::from_slice(text.as_bytes()).ok()
 }
 
 fn one_word(text: &str) -> std::result::Result<String, String> {

@@ -24,4 +24,5 @@ pub(crate) mod route;
 #[cfg(feature = "manage")]
 pub(crate) mod runtime;
 pub(crate) mod schema1;
+pub(crate) mod strict;
 pub(crate) mod version;

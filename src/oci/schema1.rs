@@ -16,6 +16,7 @@ use serde_json::{Map, Value, json};
 use super::json;
 use super::media_type;
 use super::platform::Platform;
+use super::strict::{Object, parse_object};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
@@ -24,9 +25,21 @@ use crate::limits::Limits;
 const EMPTY_LAYER: &str = "sha256:a3ed95caeb02ffe68cdd9fd84406680ae93d633cb16422d00e8a7c22955b46d4";
 /// Members of a v1 config that describe its place in the chain of images. They are not part of an image config.
 const V1_ONLY: [&str; 6] = ["id", "parent", "parent_id", "layer_id", "throwaway", "Size"];
+const SCHEMA_VERSION: &str = "schemaVersion";
+const LAYERS: &str = "fsLayers";
+const HISTORY: &str = "history";
+/// The v1 config, as text in an entry of the history.
+const V1_TEXT: &str = "v1Compatibility";
+/// The header that a signature covers, with the length and the end of the payload.
+const PROTECTED: &str = "protected";
+const LENGTH: &str = "formatLength";
+const TAIL: &str = "formatTail";
 /// The platform of images that name none, because they are older than support for others.
 const DEFAULT_OS: &str = "linux";
 const DEFAULT_ARCHITECTURE: &str = "amd64";
+
+/// The error is a text for people.
+type Parsed<T> = std::result::Result<T, String>;
 
 /// A checked schema 1 manifest.
 #[derive(Clone, Debug)]
@@ -51,11 +64,11 @@ pub(crate) fn is_schema_1(bytes: &[u8], content_type: &str) -> bool {
 /// The signed payload, which the digest covers: the bytes without the signatures (libtrust, `ParsePrettySignature`).
 /// Each signature contains the length of the payload. Without signatures the payload is all bytes.
 pub(crate) fn payload(bytes: &[u8]) -> Result<Vec<u8>> {
-    let signed: Signed = json::parse(bytes).map_err(malformed)?;
-    let Some(signatures) = signed.signatures else { return Ok(bytes.to_vec()) };
+    let mut signed = Object::parse(bytes).map_err(malformed)?;
+    let Some(signatures) = signed.take_list("signatures").map_err(malformed)? else { return Ok(bytes.to_vec()) };
     let mut agreed: Option<Format> = None;
     for signature in signatures {
-        let format = signature.format()?;
+        let format = Format::parse(signature).map_err(malformed)?;
         if agreed.as_ref().is_some_and(|agreed| *agreed != format) {
             return Err(malformed("its signatures are of different payloads"));
         }
@@ -64,7 +77,8 @@ pub(crate) fn payload(bytes: &[u8]) -> Result<Vec<u8>> {
     let Format { length, tail } = agreed.ok_or_else(|| malformed("its list of signatures is empty"))?;
     let tail = decode(&tail).ok_or_else(|| malformed("a formatTail is not base64"))?;
     // The tail replaces the signatures. It may only close the object; otherwise signatures could add content.
-    let head = bytes.get(..length).filter(|_| tail.trim_ascii() == b"}");
+    let length = usize::try_from(length).ok();
+    let head = length.and_then(|length| bytes.get(..length)).filter(|_| tail.trim_ascii() == b"}");
     let head = head.ok_or_else(|| malformed("its signatures are of an impossible payload"))?;
     Ok([head, &tail].concat())
 }
@@ -72,20 +86,20 @@ pub(crate) fn payload(bytes: &[u8]) -> Result<Vec<u8>> {
 impl Schema1 {
     /// Parses a [`payload`].
     pub(crate) fn parse(payload: &[u8], limits: &Limits) -> Result<Self> {
-        let raw: Raw = json::parse(payload).map_err(malformed)?;
+        let mut raw = Raw::parse(payload).map_err(malformed)?;
         raw.check(limits)?;
         let mut steps = Vec::new();
-        for (layer, history) in raw.fs_layers.into_iter().zip(raw.history) {
-            steps.push(Step::parse(&layer, history)?);
+        for (layer, history) in std::mem::take(&mut raw.layers).into_iter().zip(std::mem::take(&mut raw.history)) {
+            steps.push(Step::parse(layer, history)?);
         }
         let steps = without_repeated(steps)?;
         let top = steps.first().ok_or_else(|| malformed("it has no fsLayers"))?;
-        let mut config: Map<String, Value> = json::parse(top.text.as_bytes()).map_err(malformed)?;
+        let mut config = parse_object(top.text.as_bytes()).map_err(malformed)?;
         config.retain(|key, _| !V1_ONLY.contains(&key.as_str()));
-        let given = [&top.v1.architecture, &raw.architecture].into_iter().flatten().find(|text| !text.is_empty());
+        let given = [&top.v1.architecture, &raw.architecture].into_iter().find(|text| !text.is_empty());
         let architecture = given.map_or(DEFAULT_ARCHITECTURE, String::as_str).to_owned();
-        let os = top.v1.os.clone().filter(|os| !os.is_empty()).unwrap_or_else(|| DEFAULT_OS.to_owned());
-        let platform = Platform::new(&os, &architecture, top.v1.variant.as_deref().unwrap_or_default());
+        let os = if top.v1.os.is_empty() { DEFAULT_OS.to_owned() } else { top.v1.os.clone() };
+        let platform = Platform::new(&os, &architecture, &top.v1.variant);
         config.insert("os".to_owned(), os.into());
         config.insert("architecture".to_owned(), architecture.into());
         let (mut layers, mut history) = (Vec::new(), Vec::new());
@@ -116,29 +130,23 @@ struct Members {
     fs_layers: Option<IgnoredAny>,
 }
 
-#[derive(Deserialize)]
-struct Signed {
-    signatures: Option<Vec<Signature>>,
-}
-
-#[derive(Deserialize)]
-struct Signature {
-    protected: String,
-}
-
 /// The length of the signed part of the document, and the end of the payload in base64.
-#[derive(Deserialize, PartialEq)]
+#[derive(PartialEq)]
 struct Format {
-    #[serde(rename = "formatLength")]
-    length: usize,
-    #[serde(rename = "formatTail")]
+    length: u64,
     tail: String,
 }
 
-impl Signature {
-    fn format(&self) -> Result<Format> {
-        let protected = decode(&self.protected).ok_or_else(|| malformed("a protected header is not base64"))?;
-        json::parse(&protected).map_err(malformed)
+impl Format {
+    /// Parses the protected header of a signature.
+    fn parse(signature: Value) -> Parsed<Self> {
+        let protected = required(Object::of(signature)?.take_text(PROTECTED)?, PROTECTED)?;
+        let protected = decode(&protected).ok_or("a protected header is not base64")?;
+        let mut header = Object::parse(&protected)?;
+        Ok(Self {
+            length: required(header.take_number(LENGTH)?, LENGTH)?,
+            tail: required(header.take_text(TAIL)?, TAIL)?,
+        })
     }
 }
 
@@ -146,34 +154,31 @@ fn decode(text: &str) -> Option<Vec<u8>> {
     URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).ok()
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+/// A manifest before its layers are checked.
 struct Raw {
     schema_version: u64,
     media_type: Option<String>,
-    architecture: Option<String>,
-    fs_layers: Vec<RawLayer>,
-    history: Vec<RawHistory>,
-    config: Option<IgnoredAny>,
-    layers: Option<IgnoredAny>,
-    manifests: Option<IgnoredAny>,
-}
-
-#[derive(Deserialize)]
-struct RawLayer {
-    #[serde(rename = "blobSum")]
-    blob_sum: String,
-}
-
-#[derive(Deserialize)]
-struct RawHistory {
-    #[serde(rename = "v1Compatibility")]
-    v1: String,
+    architecture: String,
+    layers: Vec<Value>,
+    history: Vec<Value>,
+    has_other_members: bool,
 }
 
 impl Raw {
+    fn parse(payload: &[u8]) -> Parsed<Self> {
+        let mut members = Object::parse(payload)?;
+        Ok(Self {
+            schema_version: required(members.take_number(SCHEMA_VERSION)?, SCHEMA_VERSION)?,
+            media_type: members.take_text("mediaType")?,
+            architecture: members.take_text("architecture")?.unwrap_or_default(),
+            layers: required(members.take_list(LAYERS)?, LAYERS)?,
+            history: required(members.take_list(HISTORY)?, HISTORY)?,
+            has_other_members: ["config", "layers", "manifests"].iter().any(|name| members.has(name)),
+        })
+    }
+
     fn check(&self, limits: &Limits) -> Result<()> {
-        let (layers, history) = (self.fs_layers.len(), self.history.len());
+        let (layers, history) = (self.layers.len(), self.history.len());
         if self.schema_version != 1 {
             return Err(malformed(format!("its schemaVersion is {}, not 1", self.schema_version)));
         }
@@ -181,7 +186,7 @@ impl Raw {
             return Err(malformed("its mediaType is not one of schema 1"));
         }
         // Two readers could take such a document for two different images (CVE-2021-41190).
-        if self.config.is_some() || self.layers.is_some() || self.manifests.is_some() {
+        if self.has_other_members {
             return Err(malformed("it has the members of another schema"));
         }
         if layers != history {
@@ -202,71 +207,78 @@ struct Step {
     v1: V1,
 }
 
-#[derive(Deserialize)]
+/// The members of a v1 config that matter. A missing one is empty.
 struct V1 {
     id: String,
-    parent: Option<String>,
-    created: Option<String>,
-    author: Option<String>,
-    comment: Option<String>,
-    container_config: Option<ContainerConfig>,
-    throwaway: Option<bool>,
-    os: Option<String>,
-    architecture: Option<String>,
-    variant: Option<String>,
+    parent: String,
+    created: String,
+    author: String,
+    comment: String,
+    command: String,
+    is_throwaway: bool,
+    os: String,
+    architecture: String,
+    variant: String,
 }
 
-#[derive(Deserialize)]
-struct ContainerConfig {
-    #[serde(rename = "Cmd")]
-    command: Option<Command>,
+impl V1 {
+    fn parse(text: &str) -> Parsed<Self> {
+        let mut members = Object::parse(text.as_bytes())?;
+        let container = members.take_object("container_config")?;
+        let mut text = |name| members.take_text(name).map(Option::unwrap_or_default);
+        Ok(Self {
+            id: text("id")?,
+            parent: text("parent")?,
+            created: text("created")?,
+            author: text("author")?,
+            comment: text("comment")?,
+            command: container.map_or(Ok(String::new()), command)?,
+            os: text("os")?,
+            architecture: text("architecture")?,
+            variant: text("variant")?,
+            is_throwaway: members.take_flag("throwaway")?,
+        })
+    }
 }
 
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Command {
-    Words(Vec<String>),
-    Line(String),
+/// The command of a container config, a line or a list of words.
+fn command(mut container: Object) -> Parsed<String> {
+    match container.take("Cmd") {
+        None => Ok(String::new()),
+        Some(Value::String(line)) => Ok(line),
+        Some(Value::Array(words)) => {
+            let words: Option<Vec<&str>> = words.iter().map(Value::as_str).collect();
+            words.map(|words| words.join(" ")).ok_or_else(|| "a word of \"Cmd\" is not a string".to_owned())
+        }
+        Some(_) => Err("\"Cmd\" is neither a string nor a list".to_owned()),
+    }
 }
 
 impl Step {
-    fn parse(layer: &RawLayer, history: RawHistory) -> Result<Self> {
-        let blob = layer.blob_sum.parse::<Digest>().map_err(|e| match e.kind() {
+    fn parse(layer: Value, history: Value) -> Result<Self> {
+        let text = |value, name| -> Parsed<String> { required(Object::of(value)?.take_text(name)?, name) };
+        let digest = text(layer, "blobSum").map_err(malformed)?;
+        let blob = digest.parse::<Digest>().map_err(|e| match e.kind() {
             ErrorKind::Unsupported => e.context("layer"),
             _ => malformed(format!("layer: {e}")),
         })?;
-        let v1: V1 = json::parse(history.v1.as_bytes()).map_err(|e| malformed(format!("v1Compatibility: {e}")))?;
+        let text = text(history, V1_TEXT).map_err(malformed)?;
+        let v1 = V1::parse(&text).map_err(|e| malformed(format!("{V1_TEXT}: {e}")))?;
         let is_id = v1.id.len() == 64 && v1.id.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
         if !is_id {
             return Err(malformed(format!("the image ID \"{}\" is invalid", v1.id)));
         }
-        let is_empty = v1.throwaway == Some(true) || layer.blob_sum == EMPTY_LAYER;
-        Ok(Self { blob, is_empty, text: history.v1, v1 })
-    }
-
-    fn parent(&self) -> &str {
-        self.v1.parent.as_deref().unwrap_or_default()
+        let is_empty = v1.is_throwaway || digest == EMPTY_LAYER;
+        Ok(Self { blob, is_empty, text, v1 })
     }
 
     /// The entry in the history of an image config (image-spec, config.md).
     fn history(&self) -> Value {
-        let command = match self.v1.container_config.as_ref().and_then(|config| config.command.as_ref()) {
-            Some(Command::Words(words)) => Some(words.join(" ")),
-            Some(Command::Line(line)) => Some(line.clone()),
-            None => None,
-        };
-        let V1 { created, author, comment, .. } = &self.v1;
-        let members = [
-            ("created", created.clone()),
-            ("created_by", command),
-            ("author", author.clone()),
-            ("comment", comment.clone()),
-        ];
+        let V1 { created, author, comment, command, .. } = &self.v1;
+        let members = [("created", created), ("created_by", command), ("author", author), ("comment", comment)];
         let mut history = Map::new();
-        for (key, text) in members {
-            if let Some(text) = text.filter(|text| !text.is_empty()) {
-                history.insert(key.to_owned(), text.into());
-            }
+        for (key, text) in members.into_iter().filter(|(_, text)| !text.is_empty()) {
+            history.insert(key.to_owned(), text.as_str().into());
         }
         if self.is_empty {
             history.insert("empty_layer".to_owned(), true.into());
@@ -278,7 +290,7 @@ impl Step {
 /// Removes repeated steps: of adjacent steps with the same ID, only the lowest counts (moby, `fixManifestLayers`).
 /// Fails if the parents do not form one chain from the top to a base without a parent.
 fn without_repeated(steps: Vec<Step>) -> Result<Vec<Step>> {
-    if steps.last().is_some_and(|base| !base.parent().is_empty()) {
+    if steps.last().is_some_and(|base| !base.v1.parent.is_empty()) {
         return Err(malformed("its base layer has a parent"));
     }
     let mut kept: Vec<Step> = Vec::new();
@@ -291,11 +303,15 @@ fn without_repeated(steps: Vec<Step>) -> Result<Vec<Step>> {
         }
         kept.push(step);
     }
-    let is_chained = |pair: &[Step]| matches!(pair, [above, below] if above.parent() == below.v1.id);
+    let is_chained = |pair: &[Step]| matches!(pair, [above, below] if above.v1.parent == below.v1.id);
     if !kept.windows(2).all(is_chained) {
         return Err(malformed("its chain of parents is broken"));
     }
     Ok(kept)
+}
+
+fn required<T>(member: Option<T>, name: &str) -> Parsed<T> {
+    member.ok_or_else(|| format!("it has no \"{name}\""))
 }
 
 fn malformed(why: impl std::fmt::Display) -> Error {

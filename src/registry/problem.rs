@@ -3,23 +3,10 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde_json::Value;
 
 use crate::advice::Advice;
 use crate::error::{Error, ErrorKind};
-
-#[derive(Deserialize)]
-struct Problems {
-    errors: Vec<Problem>,
-}
-
-#[derive(Deserialize)]
-struct Problem {
-    #[serde(default)]
-    code: String,
-    #[serde(default)]
-    message: String,
-}
 
 /// Returns the error for a refused request. `retry_after` is the wait that the server requests.
 pub(super) fn refusal(method: &str, url: &str, status: u16, body: &[u8], retry_after: Option<Duration>) -> Error {
@@ -49,7 +36,7 @@ pub(super) fn refusal(method: &str, url: &str, status: u16, body: &[u8], retry_a
 
 /// Returns true if the body is the distribution-spec's JSON for errors, which only a registry sends.
 pub(super) fn is_registry_error(body: &[u8]) -> bool {
-    serde_json::from_slice::<Problems>(body).is_ok_and(|problems| !problems.errors.is_empty())
+    first_problem(body).is_some()
 }
 
 /// Returns the error for a server that does not have the v2 API.
@@ -88,13 +75,20 @@ fn kind(status: u16, code: &str) -> ErrorKind {
 /// Returns code and message of the first error, or the first line of a plain text.
 fn message(body: &[u8]) -> (String, String) {
     let text = String::from_utf8_lossy(body);
-    if let Some(first) = serde_json::from_str::<Problems>(&text).ok().and_then(|p| p.errors.into_iter().next()) {
-        return (clip(&first.code), clip(&first.message));
+    if let Some(first) = first_problem(text.as_bytes()) {
+        let member = |name| clip(first.get(name).and_then(Value::as_str).unwrap_or_default());
+        return (member("code"), member("message"));
     }
     if text.trim_start().starts_with(['<', '{']) {
         return (String::new(), String::new());
     }
     (String::new(), clip(text.trim().lines().next().unwrap_or_default()))
+}
+
+/// The first entry of the distribution-spec's JSON for errors.
+fn first_problem(body: &[u8]) -> Option<Value> {
+    let document: Value = serde_json::from_slice(body).ok()?;
+    document.get("errors")?.as_array()?.first().filter(|problem| problem.is_object()).cloned()
 }
 
 fn clip(text: &str) -> String {

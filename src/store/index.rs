@@ -1,10 +1,8 @@
 //! Reads and writes the text of `index.json` piece by piece. Only the text itself is in memory, because a tree of its values
 //! takes fifteen times as much. Members and entries of other tools are kept as they are.
 
-use std::borrow::Cow;
 use std::fmt;
 
-use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer as _, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
@@ -15,6 +13,7 @@ use crate::oci::descriptor::Descriptor;
 use crate::oci::media_type::OCI_INDEX;
 use crate::oci::platform::Platform;
 use crate::oci::reference::Reference;
+use crate::oci::strict::Object;
 
 /// The annotation with the name of an entry. Holds the full name, because one store holds many repositories.
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
@@ -147,24 +146,23 @@ pub(super) fn edited(text: &[u8], keep: &mut dyn FnMut(&str) -> bool, new: &[Str
 
 /// Parses an entry. `None` if its descriptor is malformed.
 pub(super) fn parse_entry(text: &str) -> Option<ImageEntry> {
-    let entry: RawEntry<'_> = serde_json::from_str(text).ok()?;
-    let annotations = entry.annotations.unwrap_or_default();
-    let manifest =
-        Descriptor { media_type: entry.media_type.into_owned(), digest: entry.digest.parse().ok()?, size: entry.size };
-    let claimed = |text: &Option<Cow<'_, str>>| text.as_ref().and_then(|text| text.parse().ok());
-    let platform = entry.platform.unwrap_or_default();
-    let of_platform = |text: &Option<String>| text.clone().unwrap_or_default();
+    let mut entry = Object::parse(text.as_bytes()).ok()?;
+    let annotations = Annotations::take(&mut entry).ok()?;
+    let manifest = Descriptor {
+        media_type: entry.take_text("mediaType").ok()??,
+        digest: entry.take_text("digest").ok()??.parse().ok()?,
+        size: entry.take_number("size").ok()??,
+    };
+    let mut platform = entry.take_object("platform").ok()?.unwrap_or_default();
+    let mut of_platform = |name| platform.take_text(name).map(Option::unwrap_or_default).ok();
+    let claimed = |text: &Option<String>| text.as_ref().and_then(|text| text.parse().ok());
     Some(ImageEntry {
         resolved: claimed(&annotations.resolved).unwrap_or(manifest.digest),
         source: claimed(&annotations.source).unwrap_or(manifest.digest),
         subject: claimed(&annotations.subject),
         names: annotations.names(),
         manifest,
-        platform: Platform::new(
-            &of_platform(&platform.os),
-            &of_platform(&platform.architecture),
-            &of_platform(&platform.variant),
-        ),
+        platform: Platform::new(&of_platform("os")?, &of_platform("architecture")?, &of_platform("variant")?),
     })
 }
 
@@ -182,8 +180,8 @@ pub(crate) fn foreign_entries(text: &[u8], most: usize) -> Result<Vec<ForeignEnt
     let (mut entries, mut outcome) = (Vec::new(), Ok(()));
     let read = read(text, &mut |piece| {
         let Piece::Entry(text) = piece else { return };
-        let kind = serde_json::from_str::<NamedEntry<'_>>(text).ok().and_then(|entry| entry.annotations?.kind);
-        let is_attached = kind.is_some_and(|kind| COSIGN_ATTACHED.contains(&&*kind));
+        let kind = Annotations::of_entry(text).kind;
+        let is_attached = kind.is_some_and(|kind| COSIGN_ATTACHED.contains(&kind.as_str()));
         match parse_entry(text) {
             _ if entries.len() == most => outcome = Err(format!("more than {most} entries")),
             Some(entry) => entries.push(ForeignEntry { entry, is_attached }),
@@ -201,56 +199,43 @@ pub(crate) fn index_text(entries: &[ImageEntry]) -> String {
     json!({ "schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries }).to_string()
 }
 
-#[derive(Deserialize)]
-struct RawEntry<'a> {
-    #[serde(rename = "mediaType", borrow)]
-    media_type: Cow<'a, str>,
-    #[serde(borrow)]
-    digest: Cow<'a, str>,
-    size: u64,
-    platform: Option<RawPlatform>,
-    #[serde(borrow)]
-    annotations: Option<Annotations<'a>>,
-}
-
-#[derive(Default, Deserialize)]
-struct RawPlatform {
-    os: Option<String>,
-    architecture: Option<String>,
-    variant: Option<String>,
-}
-
-/// An entry of which only the names count.
-#[derive(Deserialize)]
-struct NamedEntry<'a> {
-    #[serde(borrow)]
-    annotations: Option<Annotations<'a>>,
-}
-
-#[derive(Default, Deserialize)]
-struct Annotations<'a> {
-    #[serde(rename = "org.opencontainers.image.ref.name", borrow)]
-    ref_name: Option<Cow<'a, str>>,
-    #[serde(rename = "io.containerd.image.name", borrow)]
-    image_name: Option<Cow<'a, str>>,
-    #[serde(rename = "pullet.resolved.digest", borrow)]
-    resolved: Option<Cow<'a, str>>,
-    #[serde(rename = "pullet.source.digest", borrow)]
-    source: Option<Cow<'a, str>>,
-    #[serde(rename = "pullet.subject", borrow)]
-    subject: Option<Cow<'a, str>>,
+/// The annotations of an entry that matter here.
+#[derive(Default)]
+struct Annotations {
+    ref_name: Option<String>,
+    image_name: Option<String>,
+    resolved: Option<String>,
+    source: Option<String>,
+    subject: Option<String>,
     #[cfg(feature = "manage")]
-    #[serde(borrow)]
-    kind: Option<Cow<'a, str>>,
+    kind: Option<String>,
 }
 
-impl Annotations<'_> {
+impl Annotations {
+    /// The annotations of an entry of which nothing else counts. There are none if they are malformed.
+    fn of_entry(text: &str) -> Self {
+        Object::parse(text.as_bytes()).and_then(|mut entry| Self::take(&mut entry)).unwrap_or_default()
+    }
+
+    fn take(entry: &mut Object) -> Result<Self, String> {
+        let mut members = entry.take_object("annotations")?.unwrap_or_default();
+        Ok(Self {
+            ref_name: members.take_text(REF_NAME)?,
+            image_name: members.take_text(IMAGE_NAME)?,
+            resolved: members.take_text(RESOLVED)?,
+            source: members.take_text(SOURCE)?,
+            subject: members.take_text(SUBJECT)?,
+            #[cfg(feature = "manage")]
+            kind: members.take_text("kind")?,
+        })
+    }
+
     /// containerd's annotation comes first, because next to it the other one may have a tag alone.
     fn names(self) -> Vec<String> {
         let mut names: Vec<String> = Vec::new();
         for name in [self.image_name, self.ref_name].into_iter().flatten() {
-            if !names.iter().any(|known| *known == name) {
-                names.push(name.into_owned());
+            if !names.contains(&name) {
+                names.push(name);
             }
         }
         names
@@ -258,8 +243,7 @@ impl Annotations<'_> {
 }
 
 fn names(text: &str) -> Vec<String> {
-    let entry = serde_json::from_str::<NamedEntry<'_>>(text);
-    entry.ok().and_then(|entry| entry.annotations).map(Annotations::names).unwrap_or_default()
+    Annotations::of_entry(text).names()
 }
 
 /// Whether two names mean the same image, one of them perhaps in short form.

@@ -62,7 +62,7 @@ impl Links {
 }
 
 fn push_all(digests: &mut Vec<Digest>, list: &str) -> Result<(), String> {
-    let links: Option<Vec<Link<'_>>> = serde_json::from_str(list).map_err(|e| e.to_string())?;
+    let links: Option<Vec<Link<'_>>> = serde_json::from_slice(list.as_bytes()).map_err(|e| e.to_string())?;
     for link in links.into_iter().flatten() {
         digests.push(link.digest.parse().map_err(|e: Error| e.to_string())?);
     }
@@ -70,7 +70,7 @@ fn push_all(digests: &mut Vec<Digest>, list: &str) -> Result<(), String> {
 }
 
 fn push(digests: &mut Vec<Digest>, link: &str) -> Result<(), String> {
-    let link: Link<'_> = serde_json::from_str(link).map_err(|e| e.to_string())?;
+    let link: Link<'_> = serde_json::from_slice(link.as_bytes()).map_err(|e| e.to_string())?;
     digests.push(link.digest.parse().map_err(|e: Error| e.to_string())?);
     Ok(())
 }

@@ -4,10 +4,11 @@
 
 use serde_json::Value;
 
-use super::encoding::{decode_base64, parse_object};
+use super::encoding::decode_base64;
 use super::members::{Members, list, object, string, strings};
 use super::signed::{Refusal, Signed};
 use crate::digest::Digest;
+use crate::oci::strict::parse_object;
 
 /// The most bytes of a bundle. Real ones have 2 to 15 KiB.
 pub(crate) const BUNDLE_LIMIT: usize = 1 << 20;

@@ -4,12 +4,12 @@
 use serde_json::Value;
 
 use super::bundle;
-use super::encoding::parse_object;
 use super::members::{Members, list, object, string};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::oci::descriptor::Descriptor;
 use crate::oci::media_type::{OCI_INDEX, OCI_MANIFEST};
+use crate::oci::strict::parse_object;
 
 const SIMPLE_SIGNING: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
 const PREDICATE: &str = "dev.sigstore.bundle.predicateType";

@@ -3,10 +3,10 @@
 
 use serde_json::Value;
 
-use super::encoding::parse_object;
 use super::members::{exactly, object, string, strings};
 use super::signed::Signed;
 use crate::digest::Digest;
+use crate::oci::strict::parse_object;
 
 /// The most bytes of a payload. Real ones have 250.
 pub(crate) const PAYLOAD_LIMIT: usize = 64 << 10;

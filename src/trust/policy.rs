@@ -7,10 +7,11 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use super::encoding::{decode_base64, parse_object};
+use super::encoding::decode_base64;
 use super::identity::IdentityMatch;
 use super::members::{Members, exactly, list, object, string};
 use crate::oci::reference::Reference;
+use crate::oci::strict::parse_object;
 
 /// The kind of place that an image comes from, as policies name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -289,7 +289,7 @@ fn operand(word: &str) -> Result<Operand, String> {
         return Ok(Operand::Variable { name: name.to_owned(), fields: fields(path)? });
     }
     // Numbers, true and false.
-    serde_json::from_str(word).map(Operand::Literal).map_err(|_| format!("unexpected {word:?}"))
+    serde_json::from_slice(word.as_bytes()).map(Operand::Literal).map_err(|_| format!("unexpected {word:?}"))
 }
 
 fn fields(path: &str) -> Result<Vec<String>, String> {
