@@ -155,6 +155,8 @@ fn rustflags(target: &Target, flavour: &Flavour) -> String {
     // zig provides the C library and its start files.
     let mut flags = vec!["-Clink-self-contained=no".to_owned(), format!("-Clink-arg=-Wl,-T,{}", script.display())];
     flags.push("-Cforce-unwind-tables=no".to_owned());
+    // zig links most targets at a fixed address in any case. Code that knows this is smaller.
+    flags.push("-Crelocation-model=static".to_owned());
     flags.extend(remapped().map(|(path, name)| format!("--remap-path-prefix={}={name}", path.display())));
     flags.extend(target.rustflags.iter().chain(&flavour.rustflags).cloned());
     flags.join(" ")
