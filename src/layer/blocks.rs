@@ -12,8 +12,8 @@ pub(super) const BLOCK: usize = 512;
 const BUFFER: usize = 64 << 10;
 
 /// A buffered reader of an archive. It knows blocks and padding, but not the fields of a header.
-pub(super) struct Blocks<R> {
-    reader: R,
+pub(super) struct Blocks<'a> {
+    reader: &'a mut dyn Read,
     /// The bytes from `start` to `end` are not consumed yet.
     buffer: Vec<u8>,
     start: usize,
@@ -27,8 +27,8 @@ pub(super) struct Blocks<R> {
     extension_bytes: usize,
 }
 
-impl<R: Read> Blocks<R> {
-    pub(super) fn new(reader: R, limits: &Limits) -> Self {
+impl<'a> Blocks<'a> {
+    pub(super) fn new(reader: &'a mut dyn Read, limits: &Limits) -> Self {
         Self {
             reader,
             buffer: vec![0; BUFFER],
@@ -39,11 +39,6 @@ impl<R: Read> Blocks<R> {
             extension_limit: limits.extensions,
             extension_bytes: 0,
         }
-    }
-
-    /// Returns the reader below, which may have more bytes after the end of the archive.
-    pub(super) fn into_inner(self) -> R {
-        self.reader
     }
 
     /// Skips the rest of the current entry and resets the count of extension bytes.

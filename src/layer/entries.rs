@@ -12,9 +12,9 @@ use super::sparse::{gnu_sparse, pax_sparse};
 use crate::error::Result;
 use crate::limits::Limits;
 
-/// A reader of an archive's entries.
-pub(crate) struct Entries<R> {
-    blocks: Blocks<R>,
+/// A reader of an archive's entries. The reader below may have more bytes after the end of the archive.
+pub(crate) struct Entries<'a> {
+    blocks: Blocks<'a>,
 }
 
 /// The extension headers that were read since the last entry. They apply to the next one.
@@ -25,8 +25,8 @@ struct Extensions {
     pax: Option<Pax>,
 }
 
-impl<R: Read> Entries<R> {
-    pub(crate) fn new(reader: R, limits: &Limits) -> Self {
+impl<'a> Entries<'a> {
+    pub(crate) fn new(reader: &'a mut dyn Read, limits: &Limits) -> Self {
         Self { blocks: Blocks::new(reader, limits) }
     }
 
@@ -74,11 +74,6 @@ impl<R: Read> Entries<R> {
         let data = self.blocks.data_up_to(buf.len())?;
         buf.iter_mut().zip(data).for_each(|(to, from)| *to = *from);
         Ok(data.len())
-    }
-
-    /// Returns the reader below, which may have more bytes after the end of the archive.
-    pub(crate) fn into_inner(self) -> R {
-        self.blocks.into_inner()
     }
 
     fn body(&mut self, header: &TarHeader<'_>) -> Result<Vec<u8>> {
@@ -194,8 +189,8 @@ mod tests {
         header
     }
 
-    fn names(archive: &[u8]) -> std::result::Result<Vec<String>, ErrorKind> {
-        let mut entries = Entries::new(archive, &Limits::default());
+    fn names(mut archive: &[u8]) -> std::result::Result<Vec<String>, ErrorKind> {
+        let mut entries = Entries::new(&mut archive, &Limits::default());
         let mut names = Vec::new();
         while let Some(entry) = entries.next().map_err(|e| e.kind())? {
             names.push(String::from_utf8_lossy(&entry.path).into_owned());

@@ -60,8 +60,8 @@ pub fn sparse_map(numbers: &[u64], real_size: u64) -> Result<Vec<(u64, u64)>> {
 }
 
 /// Reads all entries of an archive. Returns the path and the stored bytes of each.
-pub fn archive(tar: &[u8]) -> Result<Vec<(Vec<u8>, u64)>> {
-    let mut entries = Entries::new(tar, &Limits::default());
+pub fn archive(mut tar: &[u8]) -> Result<Vec<(Vec<u8>, u64)>> {
+    let mut entries = Entries::new(&mut tar, &Limits::default());
     let mut all = Vec::new();
     while let Some(entry) = entries.next()? {
         let mut stored = 0;

@@ -1,7 +1,5 @@
 //! Sparse files: reads the map of a file's extents in each of the forms that GNU tar has written, and checks it.
 
-use std::io::Read;
-
 use super::blocks::Blocks;
 use super::entry::{Extent, FileContent};
 use super::header::{self, TarHeader};
@@ -9,7 +7,7 @@ use super::records::{SparseRecords, malformed, number};
 use crate::error::Result;
 
 /// Reads the map of the formats 0.0, 0.1 and 1.0, which use pax records. `stored` is the size of the entry's data.
-pub(super) fn pax_sparse<R: Read>(blocks: &mut Blocks<R>, records: SparseRecords, stored: u64) -> Result<FileContent> {
+pub(super) fn pax_sparse(blocks: &mut Blocks<'_>, records: SparseRecords, stored: u64) -> Result<FileContent> {
     // The records were checked: they have the size.
     let real_size = records.real_size.unwrap_or_default();
     blocks.set_data(stored);
@@ -18,7 +16,7 @@ pub(super) fn pax_sparse<R: Read>(blocks: &mut Blocks<R>, records: SparseRecords
 }
 
 /// Reads the map of the old GNU format: four pairs in the header, then 21 in each block that follows it.
-pub(super) fn gnu_sparse<R: Read>(blocks: &mut Blocks<R>, header: &TarHeader<'_>, stored: u64) -> Result<FileContent> {
+pub(super) fn gnu_sparse(blocks: &mut Blocks<'_>, header: &TarHeader<'_>, stored: u64) -> Result<FileContent> {
     let sparse = header.gnu_sparse()?;
     let mut numbers = Vec::new();
     push_pairs(&mut numbers, sparse.pairs)?;
@@ -34,7 +32,7 @@ pub(super) fn gnu_sparse<R: Read>(blocks: &mut Blocks<R>, header: &TarHeader<'_>
 
 /// Reads the map of format 1.0, which precedes the file's content: decimal numbers, one per line, of which the first is
 /// the number of pairs. The map is padded to a whole block.
-fn map_in_data<R: Read>(blocks: &mut Blocks<R>) -> Result<Vec<u64>> {
+fn map_in_data(blocks: &mut Blocks<'_>) -> Result<Vec<u64>> {
     let mut numbers = Vec::new();
     let mut expected = None;
     let mut line = Vec::new();
@@ -74,7 +72,7 @@ fn push_pairs(numbers: &mut Vec<u64>, field: &[u8]) -> Result<()> {
 
 /// Checks the map against the stored data. It must account for each byte, because another parser would read the rest as
 /// the next header.
-fn content<R: Read>(blocks: &Blocks<R>, numbers: &[u64], real_size: u64) -> Result<FileContent> {
+fn content(blocks: &Blocks<'_>, numbers: &[u64], real_size: u64) -> Result<FileContent> {
     let extents = sparse_map(numbers, real_size)?;
     if extents.iter().map(|extent| extent.length).sum::<u64>() != blocks.data_left() {
         return Err(malformed("sparse map does not match the stored data"));

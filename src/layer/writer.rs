@@ -312,7 +312,7 @@ mod tests {
         noise.bytes(stored_size(&entry.kind, 0) as usize)
     }
 
-    fn read_data(reader: &mut Entries<Cursor<&Vec<u8>>>) -> Vec<u8> {
+    fn read_data(reader: &mut Entries<'_>) -> Vec<u8> {
         let mut data = Vec::new();
         loop {
             match reader.data().unwrap() {
@@ -341,7 +341,8 @@ mod tests {
             }
             writer.finish().unwrap();
             assert_eq!(archive.len() % BLOCK, 0);
-            let mut reader = Entries::new(Cursor::new(&archive), &Limits::default());
+            let mut input = Cursor::new(&archive);
+            let mut reader = Entries::new(&mut input, &Limits::default());
             for (entry, data) in &entries {
                 let read = reader.next().unwrap().unwrap();
                 assert_eq!(format!("{read:?}"), format!("{entry:?}"), "{round}");
@@ -385,7 +386,8 @@ mod tests {
     fn a_size_of_more_than_eight_gibibytes_is_in_a_record() {
         let mut archive = Vec::new();
         TarWriter::new(&mut archive).entry(&file(1 << 33)).unwrap();
-        let mut reader = Entries::new(Cursor::new(&archive), &Limits::default());
+        let mut input = Cursor::new(&archive);
+        let mut reader = Entries::new(&mut input, &Limits::default());
         let Some(TarEntry { kind: EntryKind::Regular(content), .. }) = reader.next().unwrap() else {
             panic!("no file")
         };

@@ -2,7 +2,7 @@
 //! metadata. Only a file that was just created is opened for writing.
 
 use std::fs::File;
-use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
+use std::io::{self, Seek as _, SeekFrom, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 
 use rustix::fs::FileType;
@@ -20,11 +20,11 @@ use crate::layer::{DeviceNumber, Entries, EntryKind, Extent, FileContent, SafePa
 const TARGET_LIMIT: usize = 4095;
 
 /// Creates `entry` at `path` and writes its content from `entries`.
-pub(super) fn create_entry<R: Read>(
+pub(super) fn create_entry(
     layer: &mut LayerWriter<'_>,
     path: &SafePath,
     entry: &TarEntry,
-    entries: &mut Entries<R>,
+    entries: &mut Entries<'_>,
 ) -> Result<()> {
     if path.is_root() {
         return set_root_metadata(layer, entry);
@@ -57,12 +57,12 @@ fn set_root_metadata(layer: &mut LayerWriter<'_>, entry: &TarEntry) -> Result<()
     Ok(())
 }
 
-fn create_file<R: Read>(
+fn create_file(
     layer: &mut LayerWriter<'_>,
     path: &SafePath,
     entry: &TarEntry,
     content: &FileContent,
-    entries: &mut Entries<R>,
+    entries: &mut Entries<'_>,
 ) -> Result<()> {
     layer.enter(path)?;
     let directory = layer.root.current()?;
@@ -80,7 +80,7 @@ fn create_file<R: Read>(
         .map_err(|e| failed("set attributes of", path.as_bytes(), e))
 }
 
-fn write_whole<R: Read>(file: &mut File, entries: &mut Entries<R>, path: &SafePath) -> Result<()> {
+fn write_whole(file: &mut File, entries: &mut Entries<'_>, path: &SafePath) -> Result<()> {
     loop {
         let data = entries.data()?;
         if data.is_empty() {
@@ -92,9 +92,9 @@ fn write_whole<R: Read>(file: &mut File, entries: &mut Entries<R>, path: &SafePa
 
 /// Writes the extents of a sparse file and leaves the holes unwritten. The reader checked that the extents are as long
 /// as the data.
-fn write_sparse<R: Read>(
+fn write_sparse(
     file: &mut File,
-    entries: &mut Entries<R>,
+    entries: &mut Entries<'_>,
     extents: &[Extent],
     size: u64,
     path: &SafePath,

@@ -118,13 +118,12 @@ impl Tree {
         let left = self.config.limits.unpacked.saturating_sub(self.tally.bytes + self.holes);
         let what = if self.layers == 0 { "bytes of unpacked layers" } else { "further bytes of unpacked layers" };
         let size = Size::AtMost(left, what);
-        let tar = Verified::new(tar, diff_id, size, self.config.cancel.clone());
-        let mut entries = Entries::new(tar, &self.config.limits);
+        let mut tar = Verified::new(tar, diff_id, size, self.config.cancel.clone());
         let written = (self.layers > 0).then(Written::default);
-        self.apply_entries(&mut entries, written)?;
+        self.apply_entries(&mut Entries::new(&mut tar, &self.config.limits), written)?;
         self.root.leave()?;
         self.layers += 1;
-        self.verify_layer(entries.into_inner(), diff_id)
+        self.verify_layer(tar, diff_id)
     }
 
     /// The root, for reading files of the tree.
@@ -149,7 +148,7 @@ impl Tree {
         Ok(FinishedTree { tally: self.tally, root: self.root.into_inner(), root_mode })
     }
 
-    fn apply_entries<R: Read>(&mut self, entries: &mut Entries<R>, written: Option<Written>) -> Result<()> {
+    fn apply_entries(&mut self, entries: &mut Entries<'_>, written: Option<Written>) -> Result<()> {
         let limits = &self.config.limits;
         let mut layer = LayerWriter {
             root: &mut self.root,
@@ -202,7 +201,7 @@ impl FinishedTree {
     }
 }
 
-fn apply_entry<R: Read>(layer: &mut LayerWriter<'_>, entry: &TarEntry, entries: &mut Entries<R>) -> Result<()> {
+fn apply_entry(layer: &mut LayerWriter<'_>, entry: &TarEntry, entries: &mut Entries<'_>) -> Result<()> {
     let path = SafePath::parse_entry(&entry.path)?;
     let kind = path.kind()?;
     let is_aufs_link = kind == NameKind::AufsLinkedFile && matches!(entry.kind, EntryKind::Regular(_));

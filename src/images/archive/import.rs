@@ -185,7 +185,8 @@ fn check_layer(arrival: &Arrival, limits: &Limits, cancel: &Cancel) -> Result<Ch
     let mut decoder = Decoder::new(stream, compression, limits, cancel)?;
     let tar: &mut dyn Read = &mut decoder;
     let state = VerifyState::unknown(Size::AtMost(limits.unpacked, "bytes of unpacked layers"));
-    let mut entries = Entries::new(Verified::resume(state, tar, cancel.clone()), limits);
+    let mut tar = Verified::resume(state, tar, cancel.clone());
+    let mut entries = Entries::new(&mut tar, limits);
     let mut count = 0;
     while let Some(entry) = entries.next()? {
         count += 1;
@@ -204,7 +205,6 @@ fn check_layer(arrival: &Arrival, limits: &Limits, cancel: &Cancel) -> Result<Ch
     if count == 0 {
         return Err(Error::new(ErrorKind::Unsafe, "the archive has no entry"));
     }
-    let mut tar = entries.into_inner();
     let unreadable = |e: io::Error| Error::through_read(e, |e| Error::disk("read", "the archive", e));
     tar.drain(&mut vec![0; BUFFER]).map_err(unreadable)?;
     let proof = tar.finish()?;

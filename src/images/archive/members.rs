@@ -75,7 +75,7 @@ impl Receiver<'_> {
         Ok(members)
     }
 
-    fn take(&self, entry: TarEntry, entries: &mut Entries<&mut dyn Read>, members: &mut Members) -> Result<()> {
+    fn take(&self, entry: TarEntry, entries: &mut Entries<'_>, members: &mut Members) -> Result<()> {
         let path = SafePath::parse(&entry.path)?;
         let member = match entry.kind {
             EntryKind::Regular(content) => {
@@ -196,7 +196,7 @@ impl Members {
 }
 
 /// The data of the current member.
-struct MemberReader<'e, 'r>(&'e mut Entries<&'r mut dyn Read>);
+struct MemberReader<'e, 'r>(&'e mut Entries<'r>);
 
 impl Read for MemberReader<'_, '_> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {

@@ -5,12 +5,11 @@ use std::path::Path;
 
 use super::options::ReadOptions;
 use super::probe::{Answer, Probe};
-use super::source::Archive;
 use super::tree::{Attributes, MergedTree, NodeKind, ROOT};
 use super::view::{Content, View, copy_content, display, entry_name, no_directory, no_file, wants_directory};
 use crate::error::{Error, ErrorKind, Result};
 use crate::images::image::Image;
-use crate::layer::{EntryKind, FileContent, TarEntry, TarWriter};
+use crate::layer::{Entries, EntryKind, FileContent, TarEntry, TarWriter};
 use crate::target::NewFile;
 use crate::unpack::is_allowed;
 
@@ -150,7 +149,7 @@ impl<'a> Exporter<'a> {
         Ok(())
     }
 
-    fn write_whole(&mut self, node: u32, entry: &mut TarEntry, archive: &mut Archive<'_>) -> Result<()> {
+    fn write_whole(&mut self, node: u32, entry: &mut TarEntry, archive: &mut Entries<'_>) -> Result<()> {
         entry.atime = entry.mtime;
         entry.xattrs.retain(|(name, _)| is_allowed(name));
         if matches!(entry.kind, EntryKind::Directory) {

@@ -13,9 +13,6 @@ use crate::limits::Limits;
 use crate::store::Store;
 use crate::verify::{Size, Verified};
 
-/// The archive of a layer. The same type as in `unpack`, so that its code exists once.
-pub(super) type Archive<'a> = Entries<Verified<&'a mut dyn Read>>;
-
 /// Reads layers and counts what all of them have.
 pub(super) struct LayerSource<'a> {
     pub(super) store: &'a Store,
@@ -31,7 +28,7 @@ pub(super) struct LayerSource<'a> {
 pub(super) struct Found<'a, 'b> {
     pub(super) number: u32,
     pub(super) entry: TarEntry,
-    pub(super) archive: &'a mut Archive<'b>,
+    pub(super) archive: &'a mut Entries<'b>,
 }
 
 impl<'a> LayerSource<'a> {
@@ -82,8 +79,8 @@ impl<'a> LayerSource<'a> {
     ) -> Result<()> {
         let left = self.limits.unpacked.saturating_sub(self.bytes);
         let size = Size::AtMost(left, "bytes of unpacked layers");
-        let tar = Verified::new(tar, layer.diff_id, size, self.cancel.clone());
-        let mut archive: Archive<'_> = Entries::new(tar, self.limits);
+        let mut tar = Verified::new(tar, layer.diff_id, size, self.cancel.clone());
+        let mut archive = Entries::new(&mut tar, self.limits);
         while let Some(entry) = archive.next()? {
             self.cancel.check()?;
             let number = self.entries;
@@ -98,7 +95,6 @@ impl<'a> LayerSource<'a> {
             }
             take(Found { number, entry, archive: &mut archive })?;
         }
-        let mut tar = archive.into_inner();
         tar.drain(&mut [0; 16 << 10]).map_err(|e| Error::through_read(e, |e| malformed(&e.to_string())))?;
         self.bytes = self.bytes.saturating_add(tar.count());
         tar.finish().map(drop).map_err(|e| e.context(format!("diff_id {}", layer.diff_id)))

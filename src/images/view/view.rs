@@ -5,12 +5,12 @@ use std::ops::Range;
 
 use super::merge::Merger;
 use super::options::ReadOptions;
-use super::source::{Archive, Found, LayerSource};
+use super::source::{Found, LayerSource};
 use super::tree::{MergedTree, NodeKind};
 use crate::error::{Error, ErrorKind, Result};
 use crate::images::image::Image;
 use crate::images::layers::{ImageLayer, image_layers};
-use crate::layer::{EntryKind, Extent, SafePath, TarEntry};
+use crate::layer::{Entries, EntryKind, Extent, SafePath, TarEntry};
 
 /// The merged tree of an image and the layers from which it was made.
 pub(super) struct View<'a> {
@@ -29,7 +29,7 @@ pub(super) struct Content<'a, 'b> {
     pub(super) nodes: &'a [Selected],
     pub(super) entry: TarEntry,
     /// The archive, at the data of the entry.
-    pub(super) archive: &'a mut Archive<'b>,
+    pub(super) archive: &'a mut Entries<'b>,
 }
 
 /// A node that is to be read.
@@ -157,7 +157,7 @@ pub(super) fn entry_name(entry: &TarEntry) -> Result<Vec<u8>> {
 /// Passes the content of a regular file on, with zeros for the holes of a sparse one.
 pub(super) fn copy_content(
     entry: &TarEntry,
-    archive: &mut Archive<'_>,
+    archive: &mut Entries<'_>,
     write: &mut dyn FnMut(&[u8]) -> Result<()>,
 ) -> Result<()> {
     let EntryKind::Regular(content) = &entry.kind else { return Ok(()) };
