@@ -21,6 +21,7 @@ mod push;
 mod registry;
 mod shell;
 mod show;
+mod site;
 mod size;
 mod test;
 mod tidy;
@@ -152,6 +153,12 @@ const COMMANDS: &[Command] = &[
             "with the clock at 1970, with 64 MiB of memory, without a network",
         ],
         run: Run::With(boot::run),
+    },
+    Command {
+        name: "site",
+        arguments: "",
+        about: &["build the documentation as a web site into target/site"],
+        run: Run::Alone(site::run),
     },
     Command { name: "help", arguments: "", about: &["show this text"], run: Run::Alone(help) },
 ];

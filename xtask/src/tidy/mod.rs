@@ -2,6 +2,7 @@
 //! rule, as data where possible, with a test for each way to break it.
 
 mod imports;
+mod links;
 mod map;
 mod owners;
 mod paths;
@@ -12,6 +13,7 @@ mod source;
 use std::path::Path;
 
 use crate::{Result, cargo, disk, show};
+use links::Texts;
 use source::Source;
 
 /// The folders with Rust code.
@@ -23,6 +25,7 @@ const CHECKS: &[fn(&Project) -> Vec<String>] = &[
     |project| owners::complaints(&project.sources, &project.manifest),
     |project| project.sources.iter().flat_map(shape::complaints).collect(),
     |project| map::complaints(&project.sources, &project.architecture),
+    |project| links::complaints(&project.texts),
     |project| project.library().flat_map(plain::options).collect(),
     |project| project.library().flat_map(plain::bool_matches).collect(),
     |project| project.library().flat_map(plain::tuple_parameters).collect(),
@@ -35,6 +38,7 @@ struct Project {
     manifest: toml::Table,
     /// ARCHITECTURE.md.
     architecture: String,
+    texts: Texts,
 }
 
 pub fn run() -> Result {
@@ -57,7 +61,12 @@ impl Project {
         }
         let manifest = disk::read(&root.join("Cargo.toml"))?;
         let manifest = manifest.parse().map_err(|error| format!("Cargo.toml: {error}"))?;
-        Ok(Self { sources, manifest, architecture: disk::read(&root.join("ARCHITECTURE.md"))? })
+        Ok(Self {
+            sources,
+            manifest,
+            architecture: disk::read(&root.join("ARCHITECTURE.md"))?,
+            texts: Texts::read(root)?,
+        })
     }
 
     /// The files of src/, without tests.
