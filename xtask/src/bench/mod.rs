@@ -8,6 +8,7 @@ pub mod images;
 mod layers;
 mod measure;
 mod options;
+mod plot;
 mod table;
 mod tools;
 
@@ -53,6 +54,9 @@ pub fn run(words: &[&str]) -> Result {
     if matches!(words, ["-h" | "--help"]) {
         print!("{}", options::HELP);
         return Ok(());
+    }
+    if words == ["--plot"] {
+        return plot::run();
     }
     let options = Options::parse(words)?;
     debian::need(NEEDED)?;

@@ -14,6 +14,7 @@ cargo xtask bench [--json] [--task TASK]... [--image IMAGE]... [--tool TOOL]... 
   --tool TOOL    one of the installed tools; default: all
   --runs N       number of runs, each on a fresh file system; the figures are medians (default: 5)
   --json         print one JSON object per line instead of tables
+  --plot         measure nothing: make the table and the pictures of docs/figures.md from docs/figures.json
 ";
 
 #[derive(Debug, PartialEq)]

@@ -96,7 +96,9 @@ mod tests {
         let outputs = outputs(&cargo::root()).unwrap();
         let paths: Vec<String> = outputs.iter().map(|output| output.path.display().to_string()).collect();
         assert!(paths.contains(&"index.html".to_owned()) && paths.len() > 30);
-        for Output { path, bytes } in outputs.iter().filter(|output| output.path.extension().is_some_and(|name| name == "html")) {
+        for Output { path, bytes } in
+            outputs.iter().filter(|output| output.path.extension().is_some_and(|name| name == "html"))
+        {
             let html = String::from_utf8_lossy(bytes);
             let links = html.split(" href=\"").skip(1).chain(html.split(" src=\"").skip(1));
             for link in links.filter_map(|rest| rest.split('"').next()) {
