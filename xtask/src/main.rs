@@ -14,6 +14,7 @@ mod filesystems;
 mod fuzz;
 mod image;
 mod mem;
+mod msrv;
 mod mutants;
 mod package;
 mod packages;
@@ -136,6 +137,14 @@ const COMMANDS: &[Command] = &[
             "--test: also make them again and compare, and install, use and remove them in clean roots",
         ],
         run: Run::With(package::run),
+    },
+    Command {
+        name: "sign",
+        arguments: "KEY [FOLDER]",
+        about: &[
+            "sign the checksums of the packages in FOLDER (default: target/package) with a secret key of minisign",
+        ],
+        run: Run::With(package::sign::run),
     },
     Command {
         name: "filesystems",

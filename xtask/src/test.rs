@@ -4,7 +4,9 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-use crate::{Result, cargo, crash, cross, debian, disk, docs, fuzz, mem, mutants, package, shell, show, size, tidy};
+use crate::{
+    Result, cargo, crash, cross, debian, disk, docs, fuzz, mem, msrv, mutants, package, shell, show, size, tidy,
+};
 
 struct Step {
     name: &'static str,
@@ -19,6 +21,7 @@ const STEPS: &[Step] = &[
     Step { name: "docs", run: docs::check },
     Step { name: "mem", run: memory },
     Step { name: "size", run: size::run },
+    Step { name: "msrv", run: msrv::check },
     Step { name: "manual", run: manual },
     Step { name: "crash", run: crash::sample },
     Step { name: "mutants", run: mutants::sample },

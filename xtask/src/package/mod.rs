@@ -8,6 +8,7 @@ mod image;
 mod release;
 mod rpm;
 mod sbom;
+pub mod sign;
 mod source;
 mod tree;
 mod trial;

@@ -4,9 +4,11 @@ mod deb;
 mod files;
 mod image;
 mod initramfs;
+mod published;
 mod recipes;
 mod root;
 mod rpm;
+mod signature;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -74,14 +76,19 @@ pub type Trial = (&'static str, fn(&Subject) -> Result);
 /// The trials that take seconds.
 pub const QUICK: &[Trial] = &[
     ("checksums and archive", files::all),
+    ("crate: links of README.md", published::links),
+    ("signature: minisign", signature::verify),
     ("recipes: Alpine, Buildroot, OpenWrt, Yocto, Nix", recipes::check),
     ("image: skopeo, podman", image::load),
     (".rpm: installed and removed in an empty root", rpm::install),
     (".deb: installed, used and removed in a clean root", deb::install),
 ];
 
-/// The trials that install a kernel and the makers of its initramfs.
-pub const LONG: &[Trial] = &[("initramfs-tools and dracut: images with pullet", initramfs::make)];
+/// The trials that take minutes: they build the crate, and install a kernel and the makers of its initramfs.
+pub const LONG: &[Trial] = &[
+    ("crate: cargo publish --dry-run", published::dry_run),
+    ("initramfs-tools and dracut: images with pullet", initramfs::make),
+];
 
 pub fn run(subject: &Subject, trials: &[Trial]) -> Result {
     debian::need(PROGRAMS)?;
