@@ -1,4 +1,8 @@
-{ lib, rustPlatform }:
+{
+  lib,
+  installShellFiles,
+  rustPlatform,
+}:
 let
   root = ../..;
   manifest = (builtins.fromTOML (builtins.readFile (root + "/Cargo.toml"))).package;
@@ -17,7 +21,12 @@ rustPlatform.buildRustPackage {
     "--lib"
   ];
 
+  nativeBuildInputs = [ installShellFiles ];
+
   postInstall = ''
+    installManPage share/man/man1/*.1
+    installShellCompletion --bash share/bash-completion/completions/pullet --fish share/fish/vendor_completions.d/pullet.fish \
+      --zsh share/zsh/site-functions/_pullet
     install -Dm644 -t $out/share/doc/pullet README.md SECURITY.md CHANGELOG.md
     install -Dm755 -t $out/lib/dracut/modules.d/90pullet examples/initramfs/dracut/90pullet/*.sh
   '';

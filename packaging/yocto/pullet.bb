@@ -14,10 +14,14 @@ SRC_URI[sha256sum] = "@SHA256@"
 
 require ${BPN}-crates.inc
 
-inherit cargo cargo-update-recipe-crates
+inherit bash-completion cargo cargo-update-recipe-crates
 
-# For machines that boot from a registry: the module of dracut.
 do_install:append() {
+    install -d ${D}${mandir}/man1
+    install -m 0644 ${S}/share/man/man1/*.1 ${D}${mandir}/man1/
+    install -d ${D}${datadir}/bash-completion/completions
+    install -m 0644 ${S}/share/bash-completion/completions/pullet ${D}${datadir}/bash-completion/completions/
+    # For machines that boot from a registry: the module of dracut.
     install -d ${D}${nonarch_libdir}/dracut/modules.d/90pullet
     install -m 0755 ${S}/examples/initramfs/dracut/90pullet/*.sh ${D}${nonarch_libdir}/dracut/modules.d/90pullet/
 }

@@ -31,6 +31,7 @@ const ALPINE: &str = "set -eu; default_prepare() { :; }; . \"$1/APKBUILD\"; pkgd
 
 /// The least of nixpkgs that the expression uses.
 const NIX: &str = "let p = import ./packaging/nix/package.nix {
+    installShellFiles = 3;
     lib = { cleanSource = x: x; licenses = { mit = 1; asl20 = 2; }; platforms = { linux = []; }; };
     rustPlatform = { buildRustPackage = x: x; };
 }; in assert builtins.pathExists p.cargoLock.lockFile; p.version + p.meta.homepage";
@@ -84,7 +85,12 @@ impl Files<'_> {
         let output = shell::read(Command::new("dash").args(words))?;
         let sum = self.sum("sha512sum")?;
         expect(&output, &format!("{}\n{}\n{sum} pullet-{}.tar.gz\n", self.version, self.url, self.version))?;
-        for name in ["usr/bin/pullet", "usr/share/licenses/pullet/LICENSE-MIT", "usr/share/doc/pullet/README.md"] {
+        for name in [
+            "usr/bin/pullet",
+            "usr/share/man/man1/pullet.1",
+            "usr/share/licenses/pullet/LICENSE-MIT",
+            "usr/share/doc/pullet/README.md",
+        ] {
             disk::metadata(&root.join(name))?;
         }
         Ok(())
@@ -133,7 +139,8 @@ impl Files<'_> {
             return Err(format!("pullet-crates.inc: {listed} crates of {locked}"));
         }
         // The recipe installs these.
-        disk::metadata(&self.source.join("examples/initramfs/dracut/90pullet/module-setup.sh")).map(drop)
+        let installed = ["examples/initramfs/dracut/90pullet/module-setup.sh", "share/man/man1/pullet.1"];
+        installed.iter().try_for_each(|name| disk::metadata(&self.source.join(name)).map(drop))
     }
 
     fn nix(&self, subject: &Subject) -> Result {
