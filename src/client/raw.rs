@@ -23,6 +23,8 @@ use crate::verify::{Size, Verified, VerifyState};
 
 /// Bytes of a blob between two progress events.
 const REPORT_INTERVAL: u64 = 1 << 20;
+/// The most bytes of a zstd frame up to the end of the size of its content.
+const ZSTD_HEADER: usize = 18;
 /// Bytes that are read at once of what a decoder leaves.
 const DRAIN_BUFFER: usize = 16 << 10;
 
@@ -270,6 +272,13 @@ impl Transfer<'_, '_> {
         let source = BlobSource::registry_only(blob);
         let mut body = ResumingBody::new(self.client, self.repository, source, &options.cancel, self.progress)
             .with_response(self.response.take());
+        let mut start = vec![0; ZSTD_HEADER];
+        let start_length = read_start(&mut body, &mut start)?;
+        let start = start.get(..start_length).unwrap_or_default();
+        if let Some(size) = zstd_content_size(start).filter(|_| *compression == Compression::Zstd) {
+            self.writer.check_size(size)?;
+        }
+        let mut body = start.chain(&mut body);
         let mut counted = Counted::new(&mut body, 0, blob, self.progress);
         let mut packed = reader(&mut counted, VerifyState::new(blob.digest, Size::Exactly(blob.size)), self.client);
         let size = size.map_or(Size::AtMost(options.limits.unpacked, "bytes of image"), Size::Exactly);
@@ -316,6 +325,37 @@ fn copy(reader: &mut dyn Read, writer: &mut Writer, until: u64) -> Result<()> {
         writer.advance(n);
     }
     Ok(())
+}
+
+/// Reads the first bytes of a blob, fewer only if it has fewer.
+fn read_start(body: &mut dyn Read, start: &mut [u8]) -> Result<usize> {
+    let mut count = 0;
+    while let Some(rest) = start.get_mut(count..).filter(|rest| !rest.is_empty()) {
+        match body.read(rest) {
+            Ok(0) => break,
+            Ok(n) => count += n,
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(Error::through_read(e, unread)),
+        }
+    }
+    Ok(count)
+}
+
+/// The size of the content that a zstd frame declares (RFC 8878, section 3.1.1.1). It is only a claim: with it, an image that
+/// does not fit is refused before anything is written.
+fn zstd_content_size(frame: &[u8]) -> Option<u64> {
+    let (descriptor, rest) = frame.strip_prefix(&[0x28, 0xb5, 0x2f, 0xfd])?.split_first()?;
+    let is_single_segment = descriptor & 0x20 != 0;
+    let length = match descriptor >> 6 {
+        0 if is_single_segment => 1,
+        0 => return None,
+        flag => 1_usize << flag,
+    };
+    let dictionary = [0, 1, 2, 4].get(usize::from(descriptor & 3)).copied().unwrap_or_default();
+    let skipped = usize::from(!is_single_segment) + dictionary;
+    let bytes = rest.get(skipped..skipped + length)?;
+    let size = bytes.iter().rev().fold(0, |sum: u64, byte| sum << 8 | u64::from(*byte));
+    Some(if length == 2 { size + 256 } else { size })
 }
 
 fn unread(error: std::io::Error) -> Error {
@@ -368,5 +408,23 @@ impl Read for Counted<'_> {
             self.progress.report(Event::Layer { layer: self.layer, state: LayerState::Downloading(self.count) });
         }
         Ok(n)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_the_declared_size_of_a_zstd_frame() {
+        let size = |rest: &[u8]| zstd_content_size(&[&[0x28, 0xb5, 0x2f, 0xfd], rest].concat());
+        assert_eq!(size(&[0x20, 7]), Some(7));
+        assert_eq!(size(&[0x00, 0x58, 7]), None);
+        assert_eq!(size(&[0x60, 1, 2]), Some(256 + 1 + (2 << 8)));
+        assert_eq!(size(&[0x80, 0x58, 1, 0, 0, 1]), Some((1 << 24) + 1));
+        assert_eq!(size(&[0x81, 0x58, 9, 1, 0, 0, 0]), Some(1));
+        assert_eq!(size(&[0xe3, 9, 9, 9, 9, 0, 0, 0, 0, 1, 0, 0, 0]), Some(1 << 32));
+        assert_eq!(size(&[0xc0, 0x58, 1]), None);
+        assert_eq!(zstd_content_size(b"gzip"), None);
     }
 }

@@ -211,6 +211,14 @@ impl Writer {
         Err(error)
     }
 
+    /// Fails if an image of this size does not fit.
+    pub(crate) fn check_size(&self, size: u64) -> Result<()> {
+        match self.place.capacity {
+            Some(capacity) if size > capacity => Err(too_small(&self.place.path, capacity, &size.to_string())),
+            _ => Ok(()),
+        }
+    }
+
     /// The error for a device that has other content than was written to it.
     pub(crate) fn lost_writes(&self, offset: u64) -> Error {
         let path = self.place.path.display();
@@ -378,8 +386,10 @@ impl Writer {
     }
 
     fn check_capacity(&self, end: u64) -> Result<()> {
-        let Some(capacity) = self.place.capacity.filter(|capacity| end > *capacity) else { return Ok(()) };
-        Err(too_small(&self.place.path, capacity, "more"))
+        match self.place.capacity {
+            Some(capacity) if end > capacity => Err(too_small(&self.place.path, capacity, "more")),
+            _ => Ok(()),
+        }
     }
 
     fn flush(&mut self) -> Result<()> {

@@ -59,3 +59,20 @@ fn a_fault_at_any_call_leaves_the_old_image_or_no_valid_head() {
         assert!(hits >= least, "{fault}: only {hits} calls");
     }
 }
+
+#[test]
+fn a_target_that_refuses_direct_writes_is_written_through_the_cache() {
+    debian::command("strace");
+    let bench = Bench::new();
+    let (before, content) = (image(9, SIZE), image(1, SIZE - 100));
+    let digest = bench.registry.put_blob("fw", &content);
+    for inject in ["inject=pwrite64:error=EINVAL:when=1", "inject=fcntl:error=EINVAL"] {
+        let slot = Slot::new(&bench, SIZE, 512, &before);
+        let name = format!("{}@{digest}", bench.registry.name("fw"));
+        let target = slot.arg();
+        let args = [&["blob", &name, "-o", &target, "--readback"], slot.options()].concat();
+        let under = ["strace", "-f", "-o", "/dev/null", "-P", &target, "-e", inject];
+        bench.home.pullet(&args).under(&under).run().exits_in(inject, 0).says("Readback: cached");
+        assert_image(inject, &slot, &content, &before);
+    }
+}

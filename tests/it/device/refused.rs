@@ -71,6 +71,21 @@ fn raw_flash_is_refused_with_the_tool_that_writes_it() {
     refused(&bench, &bench.home.arg("mtd0"), &[], 2, "nandwrite");
 }
 
+#[test]
+fn a_volume_of_ubi_is_refused_with_the_tool_that_writes_it() {
+    if !is_root() {
+        return;
+    }
+    let bench = Bench::new();
+    run(command("mknod").arg(bench.home.path("ubi0_1")).args(["c", "240", "1"])).expect(0);
+    let script = "mount -t tmpfs none /sys/dev/char && mkdir -p /sys/dev/char/ubi/ubi0_1 && \
+                  ln -s ubi/ubi0_1 /sys/dev/char/240:1 && \"$@\"";
+    let name = format!("{}@{}", bench.registry.name("fw"), sha256(b"x"));
+    let pullet = bench.home.pullet(&["blob", &name, "-o", &bench.home.arg("ubi0_1")]);
+    pullet.in_mount_namespace(script).run().exits(10).says("ubiupdatevol").fails_in_one_line();
+    assert!(bench.registry.log().is_empty());
+}
+
 /// A process that is killed when the value is dropped, also if the test fails.
 struct Killed(Child);
 

@@ -2,6 +2,7 @@
 
 use super::{HEAD, MARK, Slot, artifact, assert_image, image, push};
 use kit::bench::Bench;
+use kit::debian::{command, run};
 use kit::digest::sha256;
 use kit::fault::on;
 use kit::image::{gzip, zstd};
@@ -135,5 +136,21 @@ fn sparse_images_write_no_zeros_over_zeros_and_zeros_over_content() {
         let slot = Slot::new(&bench, SIZE, 512, &before);
         slot.write(&bench, &digest, &[]).exits(0);
         assert_image("sparse", &slot, &content, &before);
+    }
+}
+
+#[test]
+fn a_zstd_frame_that_does_not_fit_is_refused_before_anything_is_written() {
+    let bench = Bench::new();
+    let before = image(9, SIZE);
+    let slot = Slot::new(&bench, SIZE, 512, &before);
+    // The program knows the size of a file, and writes it into the frame.
+    let file = bench.home.write("large", image(1, SIZE + 1));
+    run(command("zstd").args(["-q", &file])).expect(0);
+    let digest = bench.registry.put_blob("fw", &std::fs::read(format!("{file}.zst")).unwrap());
+    if matches!(slot, Slot::Device(_)) {
+        let outcome = slot.write(&bench, &digest, &["--decompress", "zstd"]);
+        outcome.exits(9).says("it has 4194304 bytes, and the image has 4194305");
+        assert!(slot.content() == before);
     }
 }
