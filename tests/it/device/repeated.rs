@@ -40,13 +40,13 @@ fn skip_same_writes_at_most_two_percent_after_a_change_of_one_percent() {
     outcome.says(&format!("Blocks of 4 KiB: {blocks} written"));
 }
 
-/// A slot with the first 12 MiB of an image of 20 MiB, which a cut connection has left there.
+/// A slot with the first 4 MiB of an image of 6 MiB, which a cut connection has left there.
 fn cut_off() -> (Bench, Slot, Vec<u8>, Vec<u8>) {
     let bench = Bench::new();
-    let (before, content) = (image(9, 24 * MIB), image(1, 20 * MIB + 77));
+    let (before, content) = (image(9, 8 * MIB), image(1, 6 * MIB + 77));
     let slot = Slot::new(&bench, before.len(), 512, &before);
     let digest = bench.registry.put_blob("fw", &content);
-    bench.registry.fault(on("/blobs/").cut(12 * MIB));
+    bench.registry.fault(on("/blobs/").cut(4 * MIB));
     slot.write(&bench, &digest, &["--retries", "0"]).exits(5).fails_in_one_line();
     assert!(slot.content().starts_with(MARK));
     bench.registry.clear_faults();
@@ -62,7 +62,7 @@ fn a_run_that_was_cut_off_goes_on_in_the_middle() {
     assert_image("resumed", &slot, &content, &before);
     let calls = bench.registry.calls();
     let ranges: Vec<&str> = calls.iter().filter_map(|call| call.request.header("range")).collect();
-    assert_eq!(ranges, [format!("bytes={}-{}", 12 * MIB, content.len() - 1)]);
+    assert_eq!(ranges, [format!("bytes={}-{}", 4 * MIB, content.len() - 1)]);
     // A server that ignores ranges sends everything again.
     let (bench, slot, content, before) = cut_off();
     bench.registry.fault(on("/blobs/").ranged().status(200).body(content.clone()));
@@ -80,14 +80,14 @@ fn what_an_earlier_run_has_left_is_not_believed() {
     };
     let (bench, slot, content, before) = cut_off();
     let digest = kit::digest::sha256(&content);
-    edit(&slot, 5 * MIB, b"damaged");
+    edit(&slot, 2 * MIB, b"damaged");
     slot.write(&bench, &digest, &[]).exits(0).says("starting over");
     assert_image("a damaged body", &slot, &content, &before);
     // A record that claims too much, and one of another blob.
     for (text, case) in [
-        (format!("blob {digest}\ndone {}\n", 20 * MIB), "too much"),
+        (format!("blob {digest}\ndone {}\n", 6 * MIB), "too much"),
         (format!("blob {digest}\ndone {}\n", u64::MAX), "more than everything"),
-        (format!("blob {}\ndone {}\n", kit::digest::sha256(b"x"), 12 * MIB), "another blob"),
+        (format!("blob {}\ndone {}\n", kit::digest::sha256(b"x"), 4 * MIB), "another blob"),
     ] {
         let (bench, slot, content, before) = cut_off();
         edit(&slot, 0, &[&[0; BLOCK][..]].concat());
