@@ -214,7 +214,7 @@ impl Transfer<'_, '_> {
             };
             let was_resumed = self.resumed_until > 0 && error.kind() == ErrorKind::Mismatch;
             if !was_resumed && !mismatches.should_repeat(&error, self.repository) {
-                if matches!(error.kind(), ErrorKind::Network | ErrorKind::Interrupted) {
+                if matches!(error.kind(), ErrorKind::Network | ErrorKind::Interrupted | ErrorKind::RateLimited) {
                     // The next run can do without it, so a failure is not reported.
                     let _ = self.writer.keep_record();
                 }

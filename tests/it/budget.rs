@@ -83,6 +83,27 @@ fn an_image_is_unpacked_by_the_run_that_has_the_rest() {
 }
 
 #[test]
+fn an_image_on_a_device_goes_on_in_the_middle() {
+    let bench = Bench::new();
+    let image = noise::Noise::new(9).bytes(5_000_000);
+    let name = bench.registry.name(&format!("os@{}", bench.registry.put_blob("os", &image)));
+    bench.home.write("slot", vec![1; 6_000_000]);
+    let mut runs = 0;
+    loop {
+        let args = ["blob", "--skip-same", "--retries", "0", "--max-bytes", "1800k", "-o", "slot", &name];
+        let run = bench.home.run(&args);
+        runs += 1;
+        if run.code == 0 {
+            break;
+        }
+        run.exits(6).says("1843200 bytes were received");
+        assert!(runs < 6, "no progress");
+    }
+    assert!(runs > 2);
+    assert!(std::fs::read(bench.home.path("slot")).unwrap().starts_with(&image));
+}
+
+#[test]
 fn the_limit_ends_the_run_without_retries_and_mirrors() {
     let (mirror, bench, image) = (kit::registry::Registry::plain(), Bench::new(), image());
     let name = image.push(&bench.registry, "app", "latest");

@@ -100,7 +100,7 @@ impl RawOptions {
 
     /// Refuses the options if there is no output.
     pub(crate) fn refuse_without_output(line: &CommandLine) -> Result<(), Failure> {
-        let mut names = RAW.options.iter().map(|option| option.spec.long()).chain(["--max-zstd-window"]);
+        let mut names = RAW.options.iter().map(|option| option.spec.long()).chain(["--max-zstd-window", "--max-bytes"]);
         match names.find(|name| line.is_given(name)) {
             Some(name) => Err(line.misused(format!("{name} needs -o"))),
             None => Ok(()),

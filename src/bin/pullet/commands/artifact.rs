@@ -9,7 +9,7 @@ use crate::cli::command::{Command, CommandLine};
 use crate::cli::common::Common;
 use crate::cli::limits::BLOB_LIMITS;
 #[cfg(feature = "device")]
-use crate::cli::limits::WINDOW_LIMIT;
+use crate::cli::limits::{MAX_BYTES, WINDOW_LIMIT};
 #[cfg(feature = "device")]
 use crate::cli::raw::{self, DEVICE_NOTE, RAW, RawOptions};
 use crate::cli::registry::{CLOCK, NAME_NOTE, PLATFORM, REGISTRY, RegistryOptions, SETTINGS_NOTE, TRANSFER, TRUST};
@@ -31,6 +31,8 @@ pub(super) static COMMAND: Command = Command {
     groups: &[
         #[cfg(feature = "device")]
         &RAW,
+        #[cfg(feature = "device")]
+        &MAX_BYTES,
         #[cfg(feature = "device")]
         &WINDOW_LIMIT,
         &PLATFORM,

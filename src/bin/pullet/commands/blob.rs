@@ -5,7 +5,7 @@ use pullet::Sandbox;
 use crate::cli::admission::{CONTENT_TRUST, POLICY};
 use crate::cli::command::{Command, CommandLine};
 use crate::cli::common::Common;
-use crate::cli::limits::{BLOB_LIMITS, WINDOW_LIMIT};
+use crate::cli::limits::{BLOB_LIMITS, MAX_BYTES, WINDOW_LIMIT};
 use crate::cli::raw::{DEVICE_NOTE, RAW, RawOptions, report};
 use crate::cli::registry::{CLOCK, NAME_NOTE, REGISTRY, RegistryOptions, SETTINGS_NOTE, TRANSFER, TRUST};
 use crate::cli::value::name;
@@ -21,7 +21,18 @@ pub(super) static COMMAND: Command = Command {
             blob, and everything is verified. A blob alone has no signature: where a key or a policy demands one, use `pullet \
             artifact`.",
     definitions: &[],
-    groups: &[&RAW, &REGISTRY, &TRUST, &CLOCK, &POLICY, &CONTENT_TRUST, &TRANSFER, &BLOB_LIMITS, &WINDOW_LIMIT],
+    groups: &[
+        &RAW,
+        &REGISTRY,
+        &TRUST,
+        &CLOCK,
+        &POLICY,
+        &CONTENT_TRUST,
+        &TRANSFER,
+        &MAX_BYTES,
+        &BLOB_LIMITS,
+        &WINDOW_LIMIT,
+    ],
     notes: &[DEVICE_NOTE, SETTINGS_NOTE, NAME_NOTE],
     run,
 };
