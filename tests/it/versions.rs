@@ -10,6 +10,7 @@ use kit::image::Image;
 use kit::process::Finished;
 use kit::registry::Registry;
 use kit::signature::{Signer, bundle, payload, push_bundle, push_simply, simple_layer, simple_manifest, statement};
+use kit::tree::Tree;
 use serde_json::{Value, json};
 
 const VERSION: &str = "org.opencontainers.image.version";
@@ -75,7 +76,10 @@ impl Scene {
             let mark = if path.extension().unwrap() == "proposed" { "?" } else { "" };
             format!("{}{mark}", fs::read_to_string(path).unwrap().lines().next().unwrap())
         };
-        let mut kept: Vec<String> = entries.map(|entry| read(entry.path())).collect();
+        // A kill leaves temporary files.
+        let is_stamp =
+            |path: &std::path::PathBuf| ["version", "proposed"].contains(&path.extension().unwrap().to_str().unwrap());
+        let mut kept: Vec<String> = entries.map(|entry| entry.path()).filter(is_stamp).map(read).collect();
         kept.sort();
         kept
     }
@@ -315,4 +319,76 @@ fn commands_without_a_store_for_versions_refuse_the_options() {
     ] {
         home.run(&[command, option, "1"]).exits_in(command, 2).says(&format!("unknown option {option}"));
     }
+}
+
+/// Kills `unpack --replace` at each call that changes a name or makes one durable. Until the new tree is in place, the old
+/// image is not refused.
+#[test]
+fn a_kill_raises_no_version_before_the_new_tree_is_in_place() {
+    kit::debian::program("strace");
+    let (key, mut kills) = (signer().option(), 0);
+    for (call, options) in [
+        ("rename", &["--stream"][..]),
+        ("renameat", &["--stream"]),
+        ("renameat2", &["--stream"]),
+        ("fsync", &["--stream"]),
+        ("renameat2", &["--pull=always"]),
+        ("renameat2", &["--pull=always", "--bundle"]),
+    ] {
+        for number in 1.. {
+            let scene = Scene::new();
+            let root = scene.home.arg("root");
+            let args = |version: &str| {
+                let name = scene.registry.name(&format!("app:{version}"));
+                let words = [&["unpack", "--replace", &key], options, &[&name, &root]].concat();
+                words.iter().map(|word| (*word).to_owned()).collect::<Vec<String>>()
+            };
+            for version in ["1.0.0", "2.0.0"] {
+                scene.publish("app", version, &[signer()]);
+            }
+            scene.home.run(&args("1.0.0")).exits(0);
+            assert_eq!(scene.kept(), ["1.0.0"]);
+            let old = Tree::read(&scene.home.path("root"));
+            let inject = format!("inject={call}:signal=KILL:when={number}");
+            let strace = ["strace", "-f", "-o", "/dev/null", "-e", &inject];
+            let code = scene.home.pullet(&args("2.0.0")).under(&strace).run().code;
+            let case = format!("{call} {number} {options:?}: exit {code}, {:?}", scene.kept());
+            if old.differences(&Tree::read(&scene.home.path("root"))).is_empty() {
+                assert!(scene.kept().contains(&"1.0.0".to_owned()), "{case}: raised too early");
+            }
+            if code == 0 {
+                assert_eq!(scene.kept(), ["2.0.0"], "{case}");
+                break;
+            }
+            kills += 1;
+            // The old image may be put back until then, and the new one can be installed again.
+            scene.home.run(&args("2.0.0")).exits_in(&case, 0);
+            assert_eq!(scene.kept(), ["2.0.0"], "{case}");
+            scene.home.run(&args("1.0.0")).exits_in(&case, 8);
+        }
+    }
+    assert!(kills > 5, "only {kills} kills");
+}
+
+#[test]
+fn a_replacement_confirms_what_it_has_fetched_and_nothing_else() {
+    let scene = Scene::new();
+    for version in ["1.0.0", "2.0.0"] {
+        scene.publish("app", version, &[signer()]);
+    }
+    let (key, root) = (signer().option(), scene.home.arg("root"));
+    let replace = |version: &str, options: &[&str]| {
+        let name = scene.registry.name(&format!("app:{version}"));
+        scene.home.run(&[&["unpack", "--replace", &key], options, &[&name, &root]].concat()).exits(0);
+    };
+    replace("1.0.0", &["--stream"]);
+    assert_eq!(scene.kept(), ["1.0.0"]);
+    replace("2.0.0", &["--stream", "--unconfirmed"]);
+    assert_eq!(scene.kept(), ["1.0.0", "2.0.0?"]);
+    // An image out of the store was accepted before, or waits for its confirmation.
+    scene.pull("2.0.0", &["--unconfirmed"]).exits(0);
+    replace("2.0.0", &["--pull=never"]);
+    assert_eq!(scene.kept(), ["1.0.0", "2.0.0?"]);
+    replace("2.0.0", &["--stream", "--pull=always"]);
+    assert_eq!(scene.kept(), ["2.0.0"]);
 }

@@ -17,7 +17,7 @@ pub(crate) struct AdmissionOptions {
     disable_content_trust: bool,
     min_version: Option<Version>,
     pub(crate) allow_downgrade: bool,
-    unconfirmed: bool,
+    pub(super) unconfirmed: bool,
     /// The store that keeps the versions of images that need no other store.
     pub(crate) version_store: Option<Store>,
 }

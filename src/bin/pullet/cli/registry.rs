@@ -380,6 +380,14 @@ impl RegistryOptions {
         is_kept
     }
 
+    /// Leaves the versions of the image to a later confirmation. Returns true if the command has to confirm them.
+    #[cfg(feature = "manage")]
+    pub(crate) fn leave_unconfirmed(&mut self) -> bool {
+        // Without policies there are no versions to keep.
+        let keeps_versions = cfg!(feature = "policy") && self.admission.version_store.is_some();
+        keeps_versions && !std::mem::replace(&mut self.admission.unconfirmed, true)
+    }
+
     /// Adds what an image must prove.
     fn demand(&self, options: Options) -> Result<Options, Failure> {
         let has_keys = !self.signatures.keys.is_empty();

@@ -159,11 +159,13 @@ struct Unpacked {
     digest: Digest,
     /// The image ID, unless the image was streamed.
     image_id: Option<Digest>,
+    /// Whether the image was fetched now.
+    is_fetched: bool,
 }
 
 impl Unpacked {
-    fn of_image(image: &Image, tally: Tally) -> Self {
-        Self { tally, digest: *image.digest(), image_id: Some(*image.id()) }
+    fn of_image(image: &Image, tally: Tally, is_fetched: bool) -> Self {
+        Self { tally, digest: *image.digest(), image_id: Some(*image.id()), is_fetched }
     }
 }
 
@@ -235,14 +237,35 @@ fn run(line: &CommandLine, common: &Common, reporter: &Reporter) -> Result<(), F
     }
     #[cfg(feature = "manage")]
     if let Some(replacement) = unpack.replace.begin(&unpack.target, &common.cancel)? {
+        // A run that ends before the new tree is in place must not refuse the old one later.
+        let is_confirmed = unpack.registry.leave_unconfirmed();
         let unpacked = unpack.make(&store, &replacement.tree, reporter)?;
         replacement.publish(&unpack.name, unpacked.digest)?;
+        if is_confirmed && unpacked.is_fetched {
+            confirm(&store, &unpack.name, &unpacked.digest, common, reporter)?;
+        }
         unpack.report(&unpacked, reporter);
         return Ok(());
     }
     let unpacked = unpack.make(&store, &unpack.target, reporter)?;
     unpack.report(&unpacked, reporter);
     Ok(())
+}
+
+/// Keeps the versions of an image that is in place, if it has some.
+#[cfg(feature = "manage")]
+fn confirm(
+    store: &Store,
+    name: &Reference,
+    digest: &Digest,
+    common: &Common,
+    reporter: &Reporter,
+) -> Result<(), Failure> {
+    let name: Reference = format!("{}@{digest}", name.repository()).parse()?;
+    match store.confirm(&name, &common.cancel, reporter) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
+        _ => Ok(()),
+    }
 }
 
 impl Unpack {
@@ -252,14 +275,15 @@ impl Unpack {
         let stored = self.stored_image(store, reporter)?;
         #[cfg(feature = "manage")]
         if self.options.is_bundle {
+            let is_fetched = stored.is_none();
             let image = self.fetch_unless_stored(stored, store, reporter)?;
             let tally = image.unpack_bundle(tree, &options, reporter)?;
-            return Ok(Unpacked::of_image(&image, tally));
+            return Ok(Unpacked::of_image(&image, tally, is_fetched));
         }
         let Some(image) = stored else { return self.fetch_and_unpack(store, tree, &options, reporter) };
         sandbox::enter(&self.sandbox().stored(store).offline(), reporter);
         let tally = image.unpack(tree, &options, reporter)?;
-        Ok(Unpacked::of_image(&image, tally))
+        Ok(Unpacked::of_image(&image, tally, false))
     }
 
     fn unpack_options(&self) -> UnpackOptions {
@@ -391,11 +415,11 @@ impl Unpack {
             let sandbox = if self.keeps_versions { sandbox.store(store) } else { sandbox };
             sandbox::enter(&sandbox, reporter);
             let streamed = client.stream(&self.name, tree, options, reporter)?;
-            return Ok(Unpacked { tally: streamed.tally, digest: streamed.digest, image_id: None });
+            return Ok(Unpacked { tally: streamed.tally, digest: streamed.digest, image_id: None, is_fetched: true });
         }
         sandbox::enter(&sandbox.store(store), reporter);
         let (pulled, tally) = client.unpack(&self.name, store, tree, options, reporter)?;
-        Ok(Unpacked::of_image(&pulled.image, tally))
+        Ok(Unpacked::of_image(&pulled.image, tally, true))
     }
 }
 
