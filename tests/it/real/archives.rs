@@ -144,3 +144,47 @@ fn podman_loads_what_save_writes_and_load_reads_what_podman_saves() {
         assert_eq!(id(&second, name), id(&home, name));
     }
 }
+
+/// buildah needs namespaces and mounts that an ordinary user of a build machine may not have.
+#[test]
+fn reads_what_buildah_writes() {
+    if !is_root() {
+        eprintln!("not root: buildah is tested as root only");
+        return;
+    }
+    let scratch = Scratch::new("buildah");
+    let folder = &scratch.path;
+    let buildah = |args: &[&str]| {
+        let mut command = command("buildah");
+        command.args(["--storage-driver", "vfs", "--root"]).arg(folder.join("storage"));
+        command.arg("--runroot").arg(folder.join("run")).args(args).env("TMPDIR", folder);
+        run(&mut command).expect(0).stdout.trim().to_owned()
+    };
+    let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+    let (layout, oci, docker) = (path("layout"), path("oci.tar"), path("docker.tar"));
+    fs::create_dir_all(folder.join("root/d")).unwrap();
+    fs::write(folder.join("root/d/f"), "by buildah").unwrap();
+    let container = buildah(&["from", "scratch"]);
+    buildah(&["copy", &container, &path("root"), "/data"]);
+    buildah(&["config", "--cmd", "[\"/run\"]", "--label", "role=test", &container]);
+    buildah(&["commit", "--format", "oci", &container, &format!("oci:{layout}:one")]);
+    buildah(&["commit", "--format", "oci", &container, &format!("oci-archive:{oci}:localhost/one:1")]);
+    buildah(&["commit", "--format", "docker", &container, &format!("docker-archive:{docker}:localhost/one:1")]);
+    let home = Home::new();
+    let check = |store: &[&str], name: &str| {
+        let on = |args: &[&str]| home.run(&[args, store].concat()).exits_in(name, 0).stdout;
+        assert_eq!(on(&["cat", name, "/data/d/f"]), "by buildah");
+        assert_eq!(on(&["inspect", "--format", "{{.Config.Cmd}} {{.Config.Labels.role}}", name]), "[/run] test\n");
+        on(&["verify", name]);
+        on(&["unpack", "--pull", "never", name, &home.arg("root")]);
+        assert_eq!(fs::read_to_string(home.path("root/data/d/f")).unwrap(), "by buildah");
+        images::remove(&home.path("root"));
+    };
+    check(&["--store", &layout], "one");
+    for archive in [&oci, &docker] {
+        let store = home.arg("loaded");
+        home.run(&["load", "--store", &store, "-i", archive]).exits(0).prints("Loaded image: localhost/one:1\n");
+        check(&["--store", &store], "localhost/one:1");
+        images::remove(&home.path("loaded"));
+    }
+}

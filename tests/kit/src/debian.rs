@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 pub const PACKAGES: &[(&str, &str)] = &[
     ("bash", "bash"),
     ("blockdev", "util-linux"),
+    ("buildah", "buildah"),
     ("cp", "coreutils"),
     ("debootstrap", "debootstrap"),
     // The file that tests need of bash-completion is no program.
