@@ -160,6 +160,7 @@ struct Unpacked {
     /// The image ID, unless the image was streamed.
     image_id: Option<Digest>,
     /// Whether the image was fetched now.
+    #[cfg_attr(not(feature = "manage"), expect(dead_code, reason = "only a replacement confirms versions"))]
     is_fetched: bool,
 }
 
