@@ -77,6 +77,7 @@ mod retry;
 mod sandbox;
 mod save;
 mod schema1;
+mod screens;
 mod shapes;
 mod signals;
 mod signatures;
