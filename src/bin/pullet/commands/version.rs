@@ -38,8 +38,9 @@ static OPTIONS: Group<Options> = Group {
 };
 
 /// The features of the package that this program has.
-const FEATURES: [(&str, bool); 11] = [
+const FEATURES: [(&str, bool); 12] = [
     ("boot", cfg!(feature = "boot")),
+    ("device", cfg!(feature = "device")),
     ("fast-inflate", cfg!(feature = "fast-inflate")),
     ("manage", cfg!(feature = "manage")),
     ("policy", cfg!(feature = "policy")),
