@@ -10,7 +10,7 @@ use kit::digest::base64;
 use kit::home::Home;
 use kit::image::Image;
 use kit::registry::Registry;
-use pullet::{Cancel, Client, Credentials, ErrorKind, Event, LayerState, Options, Reference, Silent, Store};
+use pullet::{Advice, Cancel, Client, Credentials, ErrorKind, Event, LayerState, Options, Reference, Silent, Store};
 #[cfg(feature = "manage")]
 use pullet::{WatchOptions, WatchOutcome};
 
@@ -56,6 +56,24 @@ fn the_configuration_of_the_machine_can_be_switched_off() {
         .unwrap();
     assert!(child.status.success(), "{}", String::from_utf8_lossy(&child.stdout));
     assert!(registry.requests_to("manifests") > 0, "the child sent no request");
+}
+
+#[test]
+fn login_needs_a_file_when_the_configuration_of_the_machine_is_off() {
+    let registry = registry_with_login(&Image::small("login"));
+    let credentials = Credentials::new("robot", "s3cret").unwrap();
+    let client = Client::new(Options::new().system_configuration(false)).unwrap();
+    let error = client.login(&registry.host(), &credentials, &Silent).unwrap_err();
+    assert_eq!((error.kind(), error.advice()), (ErrorKind::Usage, Some(&Advice::GiveAuthFile)));
+    assert!(error.to_string().ends_with("there is no file for credentials: the machine's configuration is not used"));
+    assert_eq!(client.login_file(&registry.host()).unwrap_err().kind(), ErrorKind::Usage);
+    assert_eq!(client.logout(&registry.host()).unwrap_err().kind(), ErrorKind::Usage);
+    // With a file by value, the same works.
+    let home = Home::new();
+    let file = home.path("auth.json");
+    let client = Client::new(Options::new().system_configuration(false).authfile(&file)).unwrap();
+    client.login(&registry.host(), &credentials, &Silent).unwrap();
+    assert!(std::fs::read_to_string(&file).unwrap().contains(&base64(LOGIN.as_bytes())));
 }
 
 #[test]

@@ -4,9 +4,11 @@ use std::str::FromStr;
 
 use super::image::Image;
 use super::lookup::{has_name, images_of};
+use crate::advice::Advice;
 use crate::error::{Error, ErrorKind, Result};
 use crate::host;
 use crate::limits::Limits;
+use crate::oci::platform::Platform;
 use crate::oci::reference::Reference;
 use crate::store::{ImageEntry, Store};
 
@@ -84,8 +86,24 @@ impl Store {
     /// [`image`](Self::image). Fails with [`ErrorKind::NotFound`] if no image matches, and with [`ErrorKind::Usage`] if several
     /// IDs begin like this.
     pub fn select(&self, selector: &Selector) -> Result<Image> {
+        self.find(selector, &host::platform())
+    }
+
+    /// As [`select`](Self::select), for another platform. Fails with [`ErrorKind::Unsupported`] if the image does not run on it.
+    #[cfg(feature = "manage")]
+    pub fn select_for(&self, selector: &Selector, platform: &Platform) -> Result<Image> {
+        let image = self.find(selector, platform)?;
+        if platform.rank(image.platform()).is_some() {
+            return Ok(image);
+        }
+        let text = format!("image {selector} in the store: no image for platform {platform}");
+        let offered = Advice::ChoosePlatform(vec![image.platform().to_string()]);
+        Err(Error::new(ErrorKind::Unsupported, text).with_advice(offered))
+    }
+
+    fn find(&self, selector: &Selector, platform: &Platform) -> Result<Image> {
         if let Some(name) = &selector.name {
-            match self.image_for(name, &host::platform()) {
+            match self.image_for(name, platform) {
                 Err(error) if error.kind() == ErrorKind::NotFound && selector.id.is_some() => {}
                 found => return found,
             }

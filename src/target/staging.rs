@@ -162,12 +162,16 @@ impl Staging {
         written.map_err(|e| Error::disk("write a file next to", &self.target, e))
     }
 
-    /// Creates a file next to the tree. It moves into the tree when it is verified.
+    /// Creates a file next to the tree. It moves into the tree when it is verified. A file of a failed attempt is removed
+    /// first, because only a file that was just created may be opened for writing: another one could have a second name.
     pub(super) fn create_partial(&self) -> Result<File> {
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        fs::openat(&self.staging, PARTIAL, flags, Mode::RUSR | Mode::WUSR)
-            .map(File::from)
-            .map_err(|e| Error::disk("create a file next to", &self.target, e))
+        let failed = |e: Errno| Error::disk("create a file next to", &self.target, e);
+        match fs::unlinkat(&self.staging, PARTIAL, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(e) => return Err(failed(e)),
+        }
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        fs::openat(&self.staging, PARTIAL, flags, Mode::RUSR | Mode::WUSR).map(File::from).map_err(failed)
     }
 
     /// Moves the partial file to `name` in a directory of the tree.
@@ -288,4 +292,32 @@ fn create_private(parent: &OwnedFd, name: &[u8]) -> io::Result<()> {
 fn staging_name(name: &[u8]) -> OsString {
     let name = name.get(..NAME_LIMIT).unwrap_or(name);
     OsString::from_vec([b".", name, b".pullet"].concat())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    #[test]
+    fn a_partial_file_of_a_failed_attempt_is_removed_and_not_opened() {
+        let folder = std::env::temp_dir().join(format!("pullet-partial-{}", std::process::id()));
+        std::fs::create_dir(&folder).unwrap();
+        let staging = Staging::begin(&folder.join("tree"), &Cancel::default()).unwrap();
+        let canary = folder.join("canary");
+        std::fs::write(&canary, "canary").unwrap();
+        let partial = folder.join(&staging.staging_name).join("partial");
+        // Both are other names of a file outside.
+        for second_name in [std::fs::hard_link::<&Path, &Path>, std::os::unix::fs::symlink::<&Path, &Path>] {
+            second_name(&canary, &partial).unwrap();
+            let mut file = staging.create_partial().unwrap();
+            file.write_all(b"new").unwrap();
+            assert_eq!(std::fs::read(&canary).unwrap(), b"canary");
+            assert_eq!(std::fs::read(&partial).unwrap(), b"new");
+            std::fs::remove_file(&partial).unwrap();
+        }
+        drop(staging);
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
 }

@@ -2,6 +2,7 @@
 
 mod golden;
 mod group;
+mod platform;
 mod prune;
 mod rmi;
 mod tag;

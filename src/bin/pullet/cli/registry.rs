@@ -7,9 +7,9 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-#[cfg(feature = "manage")]
-use pullet::ReadOptions;
 use pullet::{Cancel, Client, Credentials, Limits, Options, Platform, Store, UnpackOptions};
+#[cfg(feature = "manage")]
+use pullet::{Image, ReadOptions, Selector};
 
 use super::admission::AdmissionOptions;
 use super::command::CommandLine;
@@ -66,6 +66,20 @@ pub(crate) static PLATFORM: Group<RegistryOptions> = Group {
     options: &[Opt::value(
         "--platform OS[/ARCH[/VARIANT]]",
         "choose this platform instead of $DOCKER_DEFAULT_PLATFORM or the platform of this machine",
+        |registry, value| {
+            registry.platform = Some(value.text()?.parse()?);
+            Ok(())
+        },
+    )],
+};
+
+/// The option of commands that print what is known about an image in the store.
+#[cfg(feature = "manage")]
+pub(crate) static STORED_PLATFORM: Group<RegistryOptions> = Group {
+    heading: "Options",
+    options: &[Opt::value(
+        "--platform OS[/ARCH[/VARIANT]]",
+        "print the image for this platform, where the store has several (default: the platform of this machine)",
         |registry, value| {
             registry.platform = Some(value.text()?.parse()?);
             Ok(())
@@ -392,6 +406,15 @@ impl RegistryOptions {
     fn demand(&self, options: Options) -> Result<Options, Failure> {
         let has_keys = !self.signatures.keys.is_empty();
         self.admission.apply(self.signatures.apply(options)?, has_keys)
+    }
+
+    /// The image in the store that a user means, for the platform of [`STORED_PLATFORM`].
+    #[cfg(feature = "manage")]
+    pub(crate) fn select(&self, store: &Store, selector: &Selector) -> pullet::Result<Image> {
+        match &self.platform {
+            Some(platform) => store.select_for(selector, platform),
+            None => store.select(selector),
+        }
     }
 
     /// The platform that the user chose.

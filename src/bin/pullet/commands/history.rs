@@ -7,7 +7,7 @@ use super::images::FORMAT_NOTE;
 use crate::cli::command::{Command, CommandLine};
 use crate::cli::common::Common;
 use crate::cli::options::{Group, Opt};
-use crate::cli::registry::NAME_NOTE;
+use crate::cli::registry::{NAME_NOTE, RegistryOptions, STORED_PLATFORM};
 use crate::cli::value::selector;
 use crate::exit::Failure;
 use crate::listing::{Columns, ago, at};
@@ -22,7 +22,7 @@ pub(super) static COMMAND: Command = Command {
             of an image ID. SIZE is that of the step's layer in the store, which is compressed. With -q, print only image \
             IDs, of which a config has one.",
     definitions: &[],
-    groups: &[&OPTIONS],
+    groups: &[&OPTIONS, &STORED_PLATFORM],
     notes: &[FORMAT_NOTE, NAME_NOTE],
     run,
 };
@@ -71,11 +71,12 @@ const COMMAND_LIMIT: usize = 45;
 
 fn run(line: &CommandLine, common: &Common, reporter: &Reporter) -> Result<(), Failure> {
     let options: Options = line.options()?;
+    let registry: RegistryOptions = line.options()?;
     let [word] = line.operands()?;
     let selector = selector(word)?;
     let store = common.store()?;
     sandbox::enter(&Sandbox::new().stored(&store).offline(), reporter);
-    let image = store.select(&selector)?;
+    let image = registry.select(&store, &selector)?;
     let config: Value = serde_json::from_slice(&image.config_json()?).unwrap_or_default();
     let mut rows: Vec<Value> = Vec::new();
     for (position, step) in steps(&image, &config).iter().rev().enumerate() {

@@ -1,13 +1,13 @@
 //! `pullet inspect`: prints what is known about images in the store, in Docker's JSON.
 
-use pullet::{Image, Reference, Sandbox, Selector, Store};
+use pullet::{Image, Reference, Sandbox, Store};
 use serde_json::{Value, json};
 
 use super::rmi::Failures;
 use crate::cli::command::{Command, CommandLine};
 use crate::cli::common::Common;
 use crate::cli::options::{Group, Opt};
-use crate::cli::registry::NAME_NOTE;
+use crate::cli::registry::{NAME_NOTE, RegistryOptions, STORED_PLATFORM};
 use crate::cli::value::selector;
 use crate::exit::Failure;
 use crate::report::Reporter;
@@ -19,10 +19,10 @@ pub(super) static COMMAND: Command = Command {
     arguments: "NAME…",
     summary: "print what is known about images in the store",
     about: "Print what is known about images in the store, as a list in Docker's JSON. NAME may be the beginning of an image \
-            ID. Of several platforms, the one of this machine is printed. Size is that of config and layers in the store, \
+            ID. Size is that of config and layers in the store, \
             which are compressed. An image that the store lacks is reported after the others.",
     definitions: &[],
-    groups: &[&OPTIONS],
+    groups: &[&OPTIONS, &STORED_PLATFORM],
     notes: &[
         "FORMAT is `json` or a template, in Go's syntax as with Docker: `{{.Architecture}}`, `{{json .Config.Env}}`, \
          `{{index .Config.Labels \"key\"}}`. An unknown field is an error that lists the known ones.",
@@ -65,6 +65,7 @@ const TEXTS: [&str; 3] = ["StopSignal", "User", "WorkingDir"];
 
 fn run(line: &CommandLine, common: &Common, reporter: &Reporter) -> Result<(), Failure> {
     let Options { format } = line.options()?;
+    let registry: RegistryOptions = line.options()?;
     let selectors = line.all_operands().iter().map(selector).collect::<Result<Vec<_>, _>>()?;
     if selectors.is_empty() {
         return Err(line.missing(COMMAND.arguments));
@@ -77,7 +78,7 @@ fn run(line: &CommandLine, common: &Common, reporter: &Reporter) -> Result<(), F
     sandbox::enter(&Sandbox::new().stored(&store).offline(), reporter);
     let (mut described, mut failures) = (Vec::new(), Failures::default());
     for selector in &selectors {
-        match describe(&store, selector) {
+        match registry.select(&store, selector).map_err(Failure::from).and_then(|image| describe(&store, &image)) {
             Ok(value) => described.push(value),
             Err(failure) => failures.add(failure),
         }
@@ -114,11 +115,10 @@ fn fill(value: &mut Value) {
     }
 }
 
-fn describe(store: &Store, selector: &Selector) -> Result<Value, Failure> {
-    let image = store.select(selector)?;
+fn describe(store: &Store, image: &Image) -> Result<Value, Failure> {
     let config: Value = serde_json::from_slice(&image.config_json()?).unwrap_or_default();
     let text = |name: &str| config.get(name).and_then(Value::as_str).unwrap_or_default();
-    let names = Names::of(store, &image)?;
+    let names = Names::of(store, image)?;
     let descriptor = image.manifest_descriptor();
     let mut value = json!({
         "Id": image.id().to_string(),

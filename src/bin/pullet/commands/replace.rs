@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use pullet::{Cancel, Digest, Reference, ReleaseSource, Releases, Swap};
-use rustix::time::{ClockId, clock_gettime};
 
 use crate::cli::command::CommandLine;
 use crate::cli::options::{Group, Opt};
 use crate::exit::Failure;
+use crate::listing::now;
 
 /// The options of `unpack` about a target that exists.
 #[derive(Default)]
@@ -75,9 +75,7 @@ impl ReplaceOptions {
 impl Replacement {
     /// Puts the tree in the place of the old one.
     pub(super) fn publish(self, name: &Reference, digest: Digest) -> Result<(), Failure> {
-        // Not std's clock, because it panics after 2038 on 32-bit musl targets.
-        let now = clock_gettime(ClockId::Realtime).tv_sec;
-        let source = ReleaseSource { name: name.to_string(), digest, unpacked_unix: Some(now) };
+        let source = ReleaseSource { name: name.to_string(), digest, unpacked_unix: Some(now()) };
         Ok(self.releases.publish(source, self.keep)?)
     }
 }
