@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use super::image::Image;
 use super::lookup::{has_name, images_of};
+#[cfg(feature = "manage")]
 use crate::advice::Advice;
 use crate::error::{Error, ErrorKind, Result};
 use crate::host;
