@@ -1,9 +1,12 @@
 //! Other tools understand the image.
 
+use std::path::PathBuf;
+
 use serde_json::Value;
 
 use super::Subject;
-use crate::{Result, disk, shell};
+use crate::disk::Temporary;
+use crate::{Result, shell};
 
 /// skopeo reads the image, and podman loads it.
 pub fn load(subject: &Subject) -> Result {
@@ -17,11 +20,11 @@ pub fn load(subject: &Subject) -> Result {
             return Err(format!("expected {expected}, got {found}"));
         }
     }
-    let folder = subject.work.join("podman");
-    disk::fresh(&folder)?;
+    // podman refuses a folder for its state whose path is longer than 50 characters.
+    let folder = Temporary::new(PathBuf::from(format!("/tmp/pullet-podman-{}", std::process::id())))?;
     let podman = |words: &[&str]| {
         let mut podman = shell::program("podman");
-        let [store, state] = ["store", "state"].map(|name| folder.join(name));
+        let [store, state] = ["store", "state"].map(|name| folder.path().join(name));
         podman.arg("--root").arg(store).arg("--runroot").arg(state).args(["--storage-driver=vfs"]);
         shell::read(podman.args(words))
     };
