@@ -18,7 +18,7 @@
 //!
 //! [distribution]: https://distribution.github.io/distribution/
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io::BufReader;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -244,6 +244,23 @@ impl Registry {
         self.state().resumed
     }
 
+    /// Waits until all connections have ended, also those that a dead client left in the queue of the listener. Without this, a
+    /// request of a client that was killed can still reach the log of the next one.
+    pub fn wait_until_idle(&self) {
+        let probe = TcpStream::connect(self.address).expect("a connection to the registry");
+        let address = probe.local_addr().unwrap();
+        // Connections are accepted in order.
+        self.wait_while(|state| !state.open.contains(&address));
+        drop(probe);
+        self.wait_while(|state| !state.open.is_empty());
+    }
+
+    fn wait_while(&self, condition: impl Fn(&State) -> bool) {
+        let (state, timeout) =
+            self.shared.called.wait_timeout_while(self.state(), TIMEOUT, |state| condition(state)).unwrap();
+        assert!(!timeout.timed_out(), "connections stay open: {:?}", state.open);
+    }
+
     /// Empties the log and resets the number of connections.
     pub fn clear_log(&self) {
         let mut state = self.state();
@@ -279,6 +296,8 @@ struct State {
     faults: Vec<Fault>,
     gate: Option<Gate>,
     manifests: BTreeMap<(String, String), (String, Vec<u8>)>,
+    /// The clients of the connections that were accepted and have not ended.
+    open: BTreeSet<SocketAddr>,
     /// The number of tags in a page; 0 for no limit.
     page: usize,
     pages: BTreeMap<String, Arc<Vec<u8>>>,
@@ -301,7 +320,18 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
         // A long test makes more connections than the process may have open.
         open.retain(|(_, thread): &(TcpStream, JoinHandle<()>)| !thread.is_finished());
         let (ours, socket) = (Arc::clone(shared), stream.try_clone().unwrap());
-        open.push((socket, std::thread::spawn(move || serve(stream, &ours))));
+        // A client that is gone already has no address.
+        let client = stream.peer_addr().ok();
+        shared.state.lock().unwrap().open.extend(client);
+        shared.called.notify_all();
+        open.push((
+            socket,
+            std::thread::spawn(move || {
+                serve(stream, &ours);
+                ours.state.lock().unwrap().open.retain(|open| Some(*open) != client);
+                ours.called.notify_all();
+            }),
+        ));
     }
     for (stream, thread) in open {
         let _ = stream.shutdown(Shutdown::Both);

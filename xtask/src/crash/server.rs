@@ -87,8 +87,9 @@ impl Server {
         self.images[other].push(&self.registry, repository, "latest");
     }
 
-    /// The paths of the requests, and the bytes of blobs, since the last call.
+    /// The paths of the requests, and the bytes of blobs, since the last call. No client may run.
     pub fn take(&self) -> (Vec<String>, u64) {
+        self.registry.wait_until_idle();
         let targets = self.registry.calls().into_iter().map(|call| call.request.target).collect();
         self.registry.clear_log();
         (targets, std::mem::take(&mut self.line.state().bytes))
