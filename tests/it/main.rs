@@ -36,6 +36,7 @@ mod documents;
 mod early;
 mod events;
 mod foreign;
+mod format;
 mod hardening;
 mod headers;
 mod help;

@@ -9,6 +9,8 @@ pub(crate) mod command;
 pub(crate) mod common;
 #[cfg(feature = "manage")]
 pub(crate) mod completion;
+#[cfg(feature = "manage")]
+pub(crate) mod format;
 mod habits;
 pub(crate) mod help;
 pub(crate) mod limits;

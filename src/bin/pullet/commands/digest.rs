@@ -1,9 +1,11 @@
 //! `pullet digest`: prints the digest that a name points to.
 
 use pullet::Sandbox;
+use serde_json::json;
 
 use crate::cli::command::{Command, CommandLine};
 use crate::cli::common::Common;
+use crate::cli::format::{self, FORMAT, Format};
 use crate::cli::registry::{NAME_NOTE, PLATFORM, REGISTRY, RegistryOptions, SETTINGS_NOTE, TRANSFER, TRUST};
 use crate::cli::value::name;
 use crate::exit::Failure;
@@ -18,12 +20,13 @@ pub(super) static COMMAND: Command = Command {
             the manifest of one platform. Stores nothing. Without it, this is one HEAD request, which Docker Hub does not \
             count as a pull: a cheap way to look for a new image now and then.",
     definitions: &[],
-    groups: &[&PLATFORM, &REGISTRY, &TRUST, &TRANSFER],
+    groups: &[&FORMAT, &PLATFORM, &REGISTRY, &TRUST, &TRANSFER],
     notes: &[SETTINGS_NOTE, NAME_NOTE],
     run,
 };
 
 fn run(line: &CommandLine, common: &Common, reporter: &Reporter) -> Result<(), Failure> {
+    let Format { is_json } = line.options()?;
     let registry = RegistryOptions::parse(line, common)?;
     let [word] = line.operands()?;
     let name = name(word)?;
@@ -36,5 +39,9 @@ fn run(line: &CommandLine, common: &Common, reporter: &Reporter) -> Result<(), F
     };
     let outcome = Outcome { name: Some(&name.to_string()), digest: Some(&digest), ..Outcome::default() };
     reporter.result(&outcome);
+    if is_json {
+        let object = json!({ "Name": name.to_string(), "Digest": digest.to_string() });
+        return text::print(format::lines([object].into_iter()));
+    }
     text::print(format!("{digest}\n"))
 }

@@ -3,9 +3,11 @@
 use std::os::unix::ffi::OsStrExt as _;
 
 use pullet::{FileType, ListedFile, Sandbox};
+use serde_json::{Value, json};
 
 use crate::cli::command::{Command, CommandLine};
 use crate::cli::common::Common;
+use crate::cli::format::{self, FORMAT, Format};
 use crate::cli::limits::{BLOB_LIMITS, TREE_LIMITS, WINDOW_LIMIT};
 use crate::cli::options::{Group, Opt};
 use crate::cli::registry::{NAME_NOTE, RegistryOptions};
@@ -22,7 +24,7 @@ pub(super) static COMMAND: Command = Command {
             where they would lead a program that runs in the image. Names are escaped if the output is a terminal. NAME \
             may be the beginning of an image ID.",
     definitions: &[],
-    groups: &[&OPTIONS, &BLOB_LIMITS, &TREE_LIMITS, &WINDOW_LIMIT],
+    groups: &[&OPTIONS, &FORMAT, &BLOB_LIMITS, &TREE_LIMITS, &WINDOW_LIMIT],
     notes: &[NAME_NOTE],
     run,
 };
@@ -51,6 +53,10 @@ static OPTIONS: Group<Options> = Group {
 
 fn run(line: &CommandLine, common: &Common, reporter: &Reporter) -> Result<(), Failure> {
     let Options { is_long, is_recursive } = line.options()?;
+    let Format { is_json } = line.options()?;
+    if is_json && is_long {
+        return Err(line.misused("-l has no effect with --format json, which prints all that is known"));
+    }
     let options = RegistryOptions::parse(line, common)?.read_options();
     let (word, path) = match line.all_operands() {
         [] => return Err(line.missing(COMMAND.arguments)),
@@ -62,6 +68,9 @@ fn run(line: &CommandLine, common: &Common, reporter: &Reporter) -> Result<(), F
     let store = common.store()?;
     sandbox::enter(&Sandbox::new().stored(&store).offline(), reporter);
     let files = store.select(&selector)?.list(path, is_recursive, &options)?;
+    if is_json {
+        return text::print(format::lines(files.iter().map(object)));
+    }
     let widths = Widths::of(&files);
     let mut lines = Vec::new();
     for file in &files {
@@ -76,6 +85,21 @@ fn run(line: &CommandLine, common: &Common, reporter: &Reporter) -> Result<(), F
         lines.push(b'\n');
     }
     text::print(lines)
+}
+
+/// A file for programs. JSON cannot have bytes that are not UTF-8, so they are replaced.
+fn object(file: &ListedFile) -> Value {
+    let target =
+        if let FileType::Symlink(target) = &file.file_type { Some(String::from_utf8_lossy(target)) } else { None };
+    json!({
+        "Path": String::from_utf8_lossy(&file.path),
+        "Mode": mode(file),
+        "Uid": file.uid,
+        "Gid": file.gid,
+        "Size": file.size,
+        "ModTime": pullet::format_rfc_3339(file.mtime.clamp(YEAR_1, YEAR_9999)),
+        "Target": target,
+    })
 }
 
 /// The widths of columns with numbers.
