@@ -392,3 +392,21 @@ fn a_replacement_confirms_what_it_has_fetched_and_nothing_else() {
     replace("2.0.0", &["--stream", "--pull=always"]);
     assert_eq!(scene.kept(), ["2.0.0"]);
 }
+
+#[test]
+fn a_bundle_or_layers_that_fail_raise_no_version() {
+    for option in ["--bundle", "--layered"] {
+        let scene = Scene::new();
+        scene.publish("app", "1.0.0", &[signer()]);
+        scene.home.write("occupied", "a file");
+        let key = signer().option();
+        let unpack = |target: &str| {
+            let name = scene.registry.name("app:1.0.0");
+            scene.home.run(&["unpack", option, "--pull=always", &key, &name, &scene.home.arg(target)])
+        };
+        unpack("occupied").exits_in(option, 9);
+        assert!(!scene.kept().contains(&"1.0.0".to_owned()), "{option}: {:?}", scene.kept());
+        unpack("root").exits_in(option, 0);
+        assert_eq!(scene.kept(), ["1.0.0"], "{option}");
+    }
+}

@@ -160,7 +160,7 @@ struct Unpacked {
     /// The image ID, unless the image was streamed.
     image_id: Option<Digest>,
     /// Whether the image was fetched now.
-    #[cfg_attr(not(feature = "manage"), expect(dead_code, reason = "only a replacement confirms versions"))]
+    #[cfg_attr(not(feature = "manage"), expect(dead_code, reason = "read where versions are confirmed last"))]
     is_fetched: bool,
 }
 
@@ -233,19 +233,13 @@ fn run(line: &CommandLine, common: &Common, reporter: &Reporter) -> Result<(), F
     let store = common.store()?;
     unpack.keeps_versions = unpack.registry.keep_versions_in(&store);
     #[cfg(feature = "manage")]
-    if unpack.options.is_layered {
-        return unpack.unpack_layered(&store, reporter);
-    }
-    #[cfg(feature = "manage")]
-    if let Some(replacement) = unpack.replace.begin(&unpack.target, &common.cancel)? {
+    if unpack.is_confirmed_last() {
         // A run that ends before the new tree is in place must not refuse the old one later.
         let is_confirmed = unpack.registry.leave_unconfirmed();
-        let unpacked = unpack.make(&store, &replacement.tree, reporter)?;
-        replacement.publish(&unpack.name, unpacked.digest)?;
+        let unpacked = unpack.place(&store, common, reporter)?;
         if is_confirmed && unpacked.is_fetched {
             confirm(&store, &unpack.name, &unpacked.digest, common, reporter)?;
         }
-        unpack.report(&unpacked, reporter);
         return Ok(());
     }
     let unpacked = unpack.make(&store, &unpack.target, reporter)?;
@@ -270,6 +264,29 @@ fn confirm(
 }
 
 impl Unpack {
+    /// Whether the image is in place some time after it was pulled, so that only this command knows when its version counts.
+    #[cfg(feature = "manage")]
+    fn is_confirmed_last(&self) -> bool {
+        self.options.is_layered || self.options.is_bundle || self.replace.is_replacing()
+    }
+
+    /// Makes the layers, the bundle, or the tree that replaces another one.
+    #[cfg(feature = "manage")]
+    fn place(&self, store: &Store, common: &Common, reporter: &Reporter) -> Result<Unpacked, Failure> {
+        if self.options.is_layered {
+            return self.unpack_layered(store, reporter);
+        }
+        let unpacked = if let Some(replacement) = self.replace.begin(&self.target, &common.cancel)? {
+            let unpacked = self.make(store, &replacement.tree, reporter)?;
+            replacement.publish(&self.name, unpacked.digest)?;
+            unpacked
+        } else {
+            self.make(store, &self.target, reporter)?
+        };
+        self.report(&unpacked, reporter);
+        Ok(unpacked)
+    }
+
     /// Unpacks the image to `tree`, which is the target unless that is replaced.
     fn make(&self, store: &Store, tree: &Path, reporter: &Reporter) -> Result<Unpacked, Failure> {
         let options = self.unpack_options();
@@ -309,8 +326,10 @@ impl Unpack {
     }
 
     #[cfg(feature = "manage")]
-    fn unpack_layered(&self, store: &Store, reporter: &Reporter) -> Result<(), Failure> {
-        let image = self.fetch_unless_stored(self.stored_image(store, reporter)?, store, reporter)?;
+    fn unpack_layered(&self, store: &Store, reporter: &Reporter) -> Result<Unpacked, Failure> {
+        let stored = self.stored_image(store, reporter)?;
+        let is_fetched = stored.is_none();
+        let image = self.fetch_unless_stored(stored, store, reporter)?;
         let layered = image.unpack_layered(&self.target, &self.unpack_options(), reporter)?;
         let (entries, bytes) = (layered.tally.entries, text::bytes(layered.tally.bytes));
         let (name, trees) = (&self.name, layered.unpacked);
@@ -324,7 +343,8 @@ impl Unpack {
         }
         let mut line = layered.mount_options;
         line.push("\n");
-        text::print(line.as_encoded_bytes())
+        text::print(line.as_encoded_bytes())?;
+        Ok(Unpacked::of_image(&image, layered.tally, is_fetched))
     }
 
     /// Enters the sandbox, and pulls the image unless it is in the store.
