@@ -113,7 +113,7 @@ pub use advice::{Advice, Limit};
 pub use boot::{BootParameters, Booted};
 pub use cancel::Cancel;
 pub use client::{
-    Artifact, ArtifactFile, Client, Configuration, Options, Pulled, RawDocument, Resolved, Sandbox, Streamed,
+    Artifact, ArtifactFile, Client, Configuration, Fact, Options, Pulled, RawDocument, Resolved, Sandbox, Streamed,
 };
 #[cfg(feature = "manage")]
 pub use client::{Loaded, WatchOptions, WatchOutcome};

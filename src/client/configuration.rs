@@ -42,42 +42,78 @@ impl Client {
     }
 }
 
-impl fmt::Display for Configuration {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "name: {}\nplatform: {}", self.name, self.platform)?;
-        if let Some(roots) = &self.roots {
-            writeln!(f, "roots: {}", Escaped(roots))?;
+impl Configuration {
+    /// The facts, in the order in which they count.
+    pub fn facts(&self) -> Vec<Fact> {
+        let mut facts =
+            vec![Fact::new("name", self.name.to_string()), Fact::new("platform", self.platform.to_string())];
+        facts.extend(self.roots.iter().map(|roots| Fact::new("roots", roots)));
+        for (key, value) in &self.policy {
+            let fact = Fact::new(key.trim_start(), value);
+            match facts.last_mut() {
+                Some(policy) if key.starts_with(' ') => policy.details.push(fact),
+                _ => facts.push(fact),
+            }
         }
-        self.policy.iter().try_for_each(|(key, value)| writeln!(f, "{key}: {}", Escaped(value)))?;
-        self.endpoints.iter().try_for_each(|(planned, whose)| endpoint(f, planned, whose))
+        facts.extend(self.endpoints.iter().map(|(planned, whose)| endpoint(planned, whose)));
+        facts
     }
 }
 
-fn endpoint(f: &mut fmt::Formatter<'_>, planned: &Planned, whose: &str) -> fmt::Result {
-    let mut line = |key: &str, value: &str| writeln!(f, "{key}: {}", Escaped(value));
-    line("endpoint", &planned.urls.join(", else "))?;
-    line("  from", if planned.from.is_empty() { "its name" } else { &planned.from })?;
-    line(
-        "  asked for",
+/// One fact of a [`Configuration`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Fact {
+    /// What it is about, such as `endpoint` or `proxy`.
+    pub key: &'static str,
+    /// The value, for people.
+    pub value: String,
+    /// More about it. Several can have the same key.
+    pub details: Vec<Fact>,
+}
+
+impl Fact {
+    fn new(key: &'static str, value: impl Into<String>) -> Self {
+        Self { key, value: value.into(), details: Vec::new() }
+    }
+}
+
+impl fmt::Display for Configuration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for fact in self.facts() {
+            writeln!(f, "{}: {}", fact.key, Escaped(&fact.value))?;
+            fact.details.iter().try_for_each(|more| writeln!(f, "  {}: {}", more.key, Escaped(&more.value)))?;
+        }
+        Ok(())
+    }
+}
+
+fn endpoint(planned: &Planned, whose: &str) -> Fact {
+    let mut details = Vec::new();
+    let mut add = |key: &'static str, value: &str| details.push(Fact::new(key, value));
+    add("from", if planned.from.is_empty() { "its name" } else { &planned.from });
+    add(
+        "asked for",
         match (planned.resolves, planned.pulls) {
             (true, true) => "tags, digests",
             (true, false) => "tags",
             (false, true) => "digests",
             (false, false) => "nothing",
         },
-    )?;
+    );
     if let Some(namespace) = &planned.namespace {
-        line("  namespace", namespace)?;
+        add("namespace", namespace);
     }
     if let Some(tls) = &planned.tls {
         let unverified = tls.insecure.as_ref().map(|from| format!("not verified ({from})"));
-        line("  certificate", unverified.as_deref().unwrap_or("verified"))?;
-        tls.authorities.iter().try_for_each(|file| line("  ca", file))?;
-        tls.client.iter().try_for_each(|file| line("  client certificate", file))?;
+        add("certificate", unverified.as_deref().unwrap_or("verified"));
+        tls.authorities.iter().for_each(|file| add("ca", file));
+        tls.client.iter().for_each(|file| add("client certificate", file));
     }
     if planned.proxies.is_empty() {
-        line("  proxy", "none")?;
+        add("proxy", "none");
     }
-    planned.proxies.iter().try_for_each(|(url, from)| line("  proxy", &format!("{url} ({from})")))?;
-    line("  credentials", whose)
+    planned.proxies.iter().for_each(|(url, from)| add("proxy", &format!("{url} ({from})")));
+    add("credentials", whose);
+    Fact { details, ..Fact::new("endpoint", planned.urls.join(", else ")) }
 }

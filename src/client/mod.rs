@@ -38,7 +38,7 @@ mod watch;
 
 pub use self::artifact::{Artifact, ArtifactFile};
 pub use self::client::Client;
-pub use self::configuration::Configuration;
+pub use self::configuration::{Configuration, Fact};
 pub use self::document::RawDocument;
 #[cfg(feature = "manage")]
 pub use self::load::Loaded;

@@ -44,6 +44,24 @@ fn lists_and_facts_are_printed_as_objects() {
     assert!(releases[0]["Unpacked"].take().is_string());
     assert_eq!(releases, [json!({ "Number": 1, "Current": true, "Name": second, "Digest": digest, "Unpacked": null })]);
 
+    assert_eq!(
+        objects(&home, &["verify", "--format", "json", &second]),
+        [json!({ "Verified": 3, "Corrupt": 0, "Removed": false })]
+    );
+    let facts = objects(&home, &["config", "--format", "json", &second]);
+    let fact = |facts: &Value, key: &str| {
+        facts
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|fact| fact["Key"] == key)
+            .unwrap_or_else(|| panic!("{key}: {facts}"))
+            .clone()
+    };
+    let facts = json!(facts);
+    assert_eq!(fact(&facts, "name")["Value"], json!(second));
+    assert_eq!(fact(&fact(&facts, "endpoint")["Details"], "from")["Value"], "its name");
+
     for args in [&["tags", "--format", "yaml", &repository][..], &["ls", "-l", "--format", "json", &second]] {
         home.run(args).exits(2);
     }

@@ -3,7 +3,8 @@
 use serde_json::Value as Json;
 
 use super::options::{Group, Opt};
-use crate::json;
+use crate::exit::Failure;
+use crate::{json, text};
 
 /// The form of the output.
 #[derive(Default)]
@@ -18,6 +19,12 @@ pub(crate) static FORMAT: Group<Format> = Group {
         Ok(())
     })],
 };
+
+/// Prints an object for programs, or a line for people.
+pub(crate) fn print(is_json: bool, object: Json, line: String) -> Result<(), Failure> {
+    let line = if is_json { json::compact(&object) } else { line };
+    text::print(format!("{line}\n"))
+}
 
 /// Objects as lines of JSON.
 pub(crate) fn lines(objects: impl Iterator<Item = Json>) -> String {

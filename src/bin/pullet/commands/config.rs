@@ -1,10 +1,12 @@
 //! `pullet config`: shows what would be used for a name, and which file, variable or option says so.
 
-use pullet::{Escaped, Sandbox};
+use pullet::{Escaped, Fact, Sandbox};
+use serde_json::{Value, json};
 
 use crate::cli::admission::POLICY;
 use crate::cli::command::{Command, CommandLine};
 use crate::cli::common::Common;
+use crate::cli::format::{self, FORMAT, Format};
 use crate::cli::registry::{NAME_NOTE, PLATFORM, REGISTRY, RegistryOptions, SETTINGS_NOTE, TRUST};
 use crate::cli::value::name;
 use crate::exit::Failure;
@@ -19,12 +21,13 @@ pub(super) static COMMAND: Command = Command {
             credentials, and which file, variable or option says so. Sends no request, runs no credential helper, and shows \
             no secret.",
     definitions: &[],
-    groups: &[&PLATFORM, &REGISTRY, &TRUST, &POLICY],
+    groups: &[&FORMAT, &PLATFORM, &REGISTRY, &TRUST, &POLICY],
     notes: &[SETTINGS_NOTE, NAME_NOTE],
     run,
 };
 
 fn run(line: &CommandLine, common: &Common, reporter: &Reporter) -> Result<(), Failure> {
+    let Format { is_json } = line.options()?;
     let registry = RegistryOptions::parse(line, common)?;
     let [word] = line.operands()?;
     let name = name(word)?;
@@ -32,5 +35,15 @@ fn run(line: &CommandLine, common: &Common, reporter: &Reporter) -> Result<(), F
     let client = registry.client()?;
     sandbox::enter(&Sandbox::new().offline(), reporter);
     let configuration = client.configuration(&name, reporter)?;
-    text::print(format!("store: {}\n{configuration}", Escaped(&store.folder().display().to_string())))
+    let store = store.folder().display().to_string();
+    if is_json {
+        let first = json!({ "Key": "store", "Value": store, "Details": [] });
+        return text::print(format::lines([first].into_iter().chain(configuration.facts().iter().map(object))));
+    }
+    text::print(format!("store: {}\n{configuration}", Escaped(&store)))
+}
+
+/// A fact for programs.
+fn object(fact: &Fact) -> Value {
+    json!({ "Key": fact.key, "Value": fact.value, "Details": fact.details.iter().map(object).collect::<Vec<_>>() })
 }

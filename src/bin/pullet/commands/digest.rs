@@ -10,7 +10,7 @@ use crate::cli::registry::{NAME_NOTE, PLATFORM, REGISTRY, RegistryOptions, SETTI
 use crate::cli::value::name;
 use crate::exit::Failure;
 use crate::report::{Outcome, Reporter};
-use crate::{sandbox, text};
+use crate::sandbox;
 
 pub(super) static COMMAND: Command = Command {
     name: "digest",
@@ -39,9 +39,5 @@ fn run(line: &CommandLine, common: &Common, reporter: &Reporter) -> Result<(), F
     };
     let outcome = Outcome { name: Some(&name.to_string()), digest: Some(&digest), ..Outcome::default() };
     reporter.result(&outcome);
-    if is_json {
-        let object = json!({ "Name": name.to_string(), "Digest": digest.to_string() });
-        return text::print(format::lines([object].into_iter()));
-    }
-    text::print(format!("{digest}\n"))
+    format::print(is_json, json!({ "Name": name.to_string(), "Digest": digest.to_string() }), digest.to_string())
 }

@@ -1,16 +1,18 @@
 //! `pullet verify`: reads blobs back from the store and checks their digests.
 
 use pullet::{Check, Client, ErrorKind, Reference, Sandbox, Store};
+use serde_json::json;
 
 use crate::cli::command::{Command, CommandLine};
 use crate::cli::common::Common;
+use crate::cli::format::{self, FORMAT, Format};
 use crate::cli::options::{Group, Opt};
 use crate::cli::registry::{NAME_NOTE, RegistryOptions};
 use crate::cli::signatures::VERIFY;
 use crate::cli::value::name;
 use crate::exit::Failure;
 use crate::report::Reporter;
-use crate::{sandbox, text};
+use crate::sandbox;
 
 pub(super) static COMMAND: Command = Command {
     name: "verify",
@@ -20,7 +22,7 @@ pub(super) static COMMAND: Command = Command {
             Print those that are corrupt or missing. Given a key, also prove the images by the signatures that the \
             pull has kept, without a network. With -q, print nothing.",
     definitions: &[],
-    groups: &[&OPTIONS, &VERIFY],
+    groups: &[&OPTIONS, &FORMAT, &VERIFY],
     notes: &[NAME_NOTE],
     run,
 };
@@ -44,6 +46,7 @@ static OPTIONS: Group<Options> = Group {
 /// Prints each fault as soon as it is found.
 fn run(line: &CommandLine, common: &Common, reporter: &Reporter) -> Result<(), Failure> {
     let Options { remove_corrupt } = line.options()?;
+    let Format { is_json } = line.options()?;
     let mut registry = RegistryOptions::parse(line, common)?;
     // An older image in the store is as well signed as a newer one.
     registry.admission.allow_downgrade = true;
@@ -66,15 +69,18 @@ fn run(line: &CommandLine, common: &Common, reporter: &Reporter) -> Result<(), F
         Some(fault) => {
             bad += 1;
             if printed.is_ok() && !common.is_quiet {
-                printed = text::print(format!("{}: {fault}\n", check.digest));
+                let object = json!({ "Digest": check.digest.to_string(), "Fault": fault.to_string() });
+                printed = format::print(is_json, object, format!("{}: {fault}", check.digest));
             }
         }
     };
     store.verify(&names, remove_corrupt, &common.cancel, &mut count)?;
     printed?;
     if !common.is_quiet {
-        let removed = if remove_corrupt && bad > 0 { ", removed" } else { "" };
-        text::print(format!("{good} blobs verified, {bad} corrupt or missing{removed}\n"))?;
+        let is_removed = remove_corrupt && bad > 0;
+        let removed = if is_removed { ", removed" } else { "" };
+        let object = json!({ "Verified": good, "Corrupt": bad, "Removed": is_removed });
+        format::print(is_json, object, format!("{good} blobs verified, {bad} corrupt or missing{removed}"))?;
     }
     if bad > 0 && !remove_corrupt {
         let hint = "pullet verify --remove-corrupt removes them; the next pull fetches them again";
@@ -87,7 +93,7 @@ fn run(line: &CommandLine, common: &Common, reporter: &Reporter) -> Result<(), F
     if common.is_quiet {
         return Ok(());
     }
-    text::print(format!("{proven} images signed\n"))
+    format::print(is_json, json!({ "Signed": proven }), format!("{proven} images signed"))
 }
 
 /// Proves the named images, or all, with the signatures in the store. Returns their number.
