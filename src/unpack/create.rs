@@ -292,9 +292,15 @@ fn create_hard_link(layer: &mut LayerWriter<'_>, path: &SafePath, target: &[u8])
     // If the name is the target already, replacing it would remove the file, because it may have no other name.
     let is_linked = existing.is_some_and(|existing| (existing.st_dev, existing.st_ino) == (stat.st_dev, stat.st_ino));
     if !is_linked {
-        create_replacing(layer, path, &|directory, name| {
+        let created = create_replacing(layer, path, &|directory, name| {
             directory.create_hard_link(name, &source, target_path.name())
-        })?;
+        });
+        let is_gone = || source.stat(target_path.name()).is_ok_and(|stat| stat.is_none());
+        if created.as_ref().is_err_and(|e| e.kind() == ErrorKind::Disk) && is_gone() {
+            // The target was in the directory that the link replaced; its path led there through another link.
+            return unsafe_link("the target is below the link");
+        }
+        created?;
     }
     layer.record(path)
 }

@@ -228,6 +228,8 @@ fn rejects_hard_links_that_leave_the_target() {
         assert_refused(&format!("a hard link to {target:?}"), &[hardlink("h", target)]);
     }
     assert_refused("a hard link to a folder", &[dir("d"), hardlink("h", "d")]);
+    let replaced = [dir("d"), file("d/f", "1"), symlink("s", "."), hardlink("s/d", "d/f")];
+    assert_refused("a hard link in the place of the folder with its target", &replaced);
     assert_refused("a hard link to a later entry", &[hardlink("h", "f"), file("f", "1")]);
     let nest = [dir("a"), file("a/b", "1"), dir("a/c"), file("a/c/d", "2")];
     for target in ["a/b", "./a//b", "/a/b", "a/c/d"] {

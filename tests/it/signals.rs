@@ -356,3 +356,17 @@ fn closed_standard_streams_do_no_harm() {
         bad.exits_in(closed, 3);
     }
 }
+
+#[test]
+fn no_archive_is_written_to_a_terminal() {
+    let bench = Bench::new();
+    let image = Image::small("terminal");
+    bench.pull(&image).exits(0);
+    let name = bench.registry.name("app:latest");
+    for (verb, text) in [("export", "the tar is not written"), ("save", "the archive is not written")] {
+        let command = format!("{} {verb} {name}; echo exit $?", program().display());
+        let screen = run_in_terminal(&bench.home, &command, &mut |_| None);
+        assert!(screen.contains(&format!("{text} to a terminal")) && screen.contains("exit 2"), "{verb}: {screen}");
+        assert!(!screen.contains("ustar"), "{verb}: {screen}");
+    }
+}

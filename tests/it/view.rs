@@ -326,6 +326,12 @@ fn limits_hold_and_hostile_archives_are_refused() {
         ("a loop of links", vec![symlink("a", "a"), file("a/b", "")], vec![], "too many links"),
         ("a missing target", vec![hardlink("a", "b")], vec![], "does not exist"),
         ("a link to a folder", vec![dir("b"), hardlink("a", "b")], vec![], "is a directory"),
+        (
+            "a link in the place of the folder with its target",
+            vec![dir("d"), file("d/f", ""), symlink("s", "."), hardlink("s/d", "d/f")],
+            vec![],
+            "the target is below the link",
+        ),
     ] {
         let bench = store(&[("1", &[&entries])]);
         for command in ["export", "ls"] {
