@@ -174,6 +174,23 @@ fn an_image_of_empty_steps_has_no_layer() {
     assert_eq!(listing(&bench.home.path("root")), "");
 }
 
+#[test]
+fn a_repeated_member_is_refused_at_any_depth() {
+    let layers = layers();
+    let good = String::from_utf8(payload(&manifest(&steps(&layers)))).unwrap();
+    for (case, member, twice) in [
+        ("at the top", r#""fsLayers":"#, r#""fsLayers":[],"fsLayers":"#),
+        ("in a layer", r#""blobSum":"#, r#""blobSum":"","blobSum":"#),
+        ("in a step", r#"\"id\":"#, r#"\"id\":\"\",\"id\":"#),
+    ] {
+        let (bench, text) = (Bench::new(), good.replacen(member, twice, 1));
+        assert_ne!(text, good, "{case}");
+        let name = push(&bench.registry, "latest", SCHEMA_1, text.as_bytes(), &[&layers[0], &layers[1]]);
+        bench.home.run(&["pull", &name]).exits_in(case, 11).fails_in_one_line().says("is repeated");
+        assert_eq!(bench.registry.requests_to("/blobs/"), 0, "{case}");
+    }
+}
+
 /// As in Docker: of consecutive steps with the same ID only the lowest counts.
 #[test]
 fn a_repeated_step_counts_once() {
