@@ -144,11 +144,12 @@ impl Client {
     /// Checks the version of an image that needs no signature, if the caller has set a minimum: the annotation of its manifest
     /// then says it, which whoever can change the image can change too.
     pub(super) fn check_unsigned_version(&self, resolved: &Resolved<'_>) -> Result<()> {
-        let manifest = match &resolved.content {
-            ResolvedContent::Image(ImageManifest::Schema2(manifest)) => Some(manifest),
-            _ => None,
+        let annotations = match &resolved.content {
+            ResolvedContent::Image(ImageManifest::Schema2(manifest)) => Some(&manifest.annotations),
+            ResolvedContent::Image(ImageManifest::Schema1(_)) => None,
+            ResolvedContent::Artifact(artifact) => Some(&artifact.annotations),
         };
-        let text = manifest.and_then(|manifest| manifest.annotations.get(VERSION_ANNOTATION));
+        let text = annotations.and_then(|annotations| annotations.get(VERSION_ANNOTATION));
         self.check_annotated_version(text.map(String::as_str), resolved.progress)
     }
 

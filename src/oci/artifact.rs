@@ -1,6 +1,8 @@
 //! Artifact manifests: manifests whose config is not an image config (image-spec, manifest.md, "Guidelines for Artifact
 //! Usage"). Parses them; does not judge the titles.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use super::descriptor::{Descriptor, RawAnnotations, RawDescriptor, check_total_size, malformed, unsupported};
@@ -16,6 +18,8 @@ pub(crate) struct ArtifactManifest {
     /// Its `artifactType`, else the media type of its config. Untrusted text.
     pub(crate) kind: String,
     pub(crate) blobs: Vec<ArtifactBlob>,
+    #[cfg_attr(not(feature = "trust"), expect(dead_code, reason = "only the check of a version reads them"))]
+    pub(crate) annotations: BTreeMap<String, String>,
 }
 
 /// One blob of an artifact.
@@ -46,13 +50,14 @@ impl ArtifactManifest {
         artifact_type: Option<String>,
         config: RawDescriptor,
         blobs: Vec<RawDescriptor>,
+        annotations: BTreeMap<String, String>,
         limits: &Limits,
     ) -> Result<Self> {
         let kind = artifact_type.unwrap_or_else(|| config.media_type.clone());
         config.check("config")?;
         let blobs: Vec<ArtifactBlob> = blobs.into_iter().map(ArtifactBlob::parse).collect::<Result<_>>()?;
         check_total_size(blobs.iter().map(|one| &one.blob), limits)?;
-        Ok(Self { kind, blobs })
+        Ok(Self { kind, blobs, annotations })
     }
 
     /// The total size of its blobs in bytes.

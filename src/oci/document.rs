@@ -114,12 +114,12 @@ impl RawDocument {
         if layers.len() > limits.layers {
             return Err(Limits::exceeded("layers", limits.layers));
         }
+        let annotations = annotations(self.annotations.as_ref());
         if media_type::is_config(&config.media_type, media_type) {
-            let annotations = annotations(self.annotations.as_ref());
             let manifest = Manifest::parse(config, layers, annotations, limits)?;
             return Ok(Document::Manifest(manifest));
         }
-        Ok(Document::Artifact(ArtifactManifest::parse(self.artifact_type, config, layers, limits)?))
+        Ok(Document::Artifact(ArtifactManifest::parse(self.artifact_type, config, layers, annotations, limits)?))
     }
 }
 

@@ -247,6 +247,23 @@ fn a_minimum_without_a_key_reads_the_manifest_and_says_so() {
 }
 
 #[test]
+fn a_minimum_counts_for_artifacts_before_a_file_is_fetched() {
+    let scene = Scene::new();
+    let image = Image::small("artifact").edited(|manifest| {
+        manifest["annotations"] = json!({ VERSION: "1.0.0" });
+        manifest["config"]["mediaType"] = json!("application/vnd.example.config+json");
+        manifest["layers"][0]["annotations"] = json!({ "org.opencontainers.image.title": "file" });
+    });
+    let name = image.push(&scene.registry, "app", "1.0.0");
+    let fetch = |minimum: &str| scene.home.run(&["artifact", "--min-version", minimum, &name, &scene.home.arg("out")]);
+    fetch("1.0.1").exits(8).fails_in_one_line().says("1.0.0 is older than 1.0.1");
+    assert_eq!(scene.registry.requests_to("/blobs/"), 0, "{:?}", scene.registry.log());
+    assert!(!scene.home.path("out").exists());
+    fetch("1.0.0").exits(0).says("no key has signed it");
+    assert!(scene.home.path("out/file").exists());
+}
+
+#[test]
 fn bundles_have_versions_too() {
     let scene = Scene::new();
     let publish = |version: &str| {
