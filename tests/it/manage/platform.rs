@@ -31,15 +31,15 @@ fn inspect_and_history_take_a_platform() {
     let id = format!("{}\n", here.config_digest());
     home.pullet(&args).env("DOCKER_DEFAULT_PLATFORM", "linux/s390x").run().exits(0).prints(&id);
     for command in ["inspect", "history"] {
-        let outcome = home.run(&[command, "--platform", "linux/riscv64", name]).exits(10).fails_in_one_line();
-        outcome.says("no image for platform linux/riscv64").says("this name offers linux/s390x");
+        let outcome = home.run(&[command, "--platform", "linux/ppc64le", name]).exits(10).fails_in_one_line();
+        outcome.says("no image for platform linux/ppc64le").says("this name offers linux/s390x");
     }
     // An image that is the only one of its name is not printed for another platform.
     let bench = Bench::new();
     let name = pull(&bench, &here, "app", "1");
     bench.home.run(&["history", "--platform", &platform, &name]).exits(0);
     for command in ["inspect", "history"] {
-        let outcome = bench.home.run(&[command, "--platform", "linux/riscv64", &name]).exits(10).fails_in_one_line();
-        outcome.says("no image for platform linux/riscv64").says(&format!("this name offers {platform}: "));
+        let outcome = bench.home.run(&[command, "--platform", "linux/ppc64le", &name]).exits(10).fails_in_one_line();
+        outcome.says("no image for platform linux/ppc64le").says(&format!("this name offers {platform}"));
     }
 }
