@@ -94,7 +94,7 @@ fn refuses_a_descriptor_that_it_cannot_write_to() {
     for way in WAYS {
         let (bench, name) = bench();
         for (number, redirection, text) in [
-            ("3", "", "the descriptor is not open"),
+            ("3", "3>&-", "the descriptor is not open"),
             ("4294967295", "", "the descriptor is not open"),
             ("-1", "", "expected a number"),
             ("3", "3</dev/null", "the descriptor is not open for writing"),
