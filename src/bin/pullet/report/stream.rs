@@ -50,7 +50,7 @@ impl Stream {
 pub(super) mod descriptor {
     use std::fs::{self, File};
     use std::io::{self, Write as _};
-    use std::os::fd::OwnedFd;
+    use std::os::fd::{AsRawFd as _, OwnedFd};
     use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 
     use pullet::{Cancel, ErrorKind};
@@ -84,9 +84,14 @@ pub(super) mod descriptor {
     /// dup(2) of a number, but one that copies a descriptor out of a process, which may be the own one.
     fn duplicate(number: u32) -> rustix::io::Result<Option<OwnedFd>> {
         let Ok(number) = i32::try_from(number) else { return Err(Errno::BADF) };
-        let copied = pidfd_open(getpid(), PidfdFlags::empty())
-            .and_then(|process| pidfd_getfd(process, number, PidfdGetfdFlags::empty()));
-        match copied {
+        let copy = |process: OwnedFd| {
+            // If the number was free, `process` has it now.
+            if process.as_raw_fd() == number {
+                return Err(Errno::BADF);
+            }
+            pidfd_getfd(process, number, PidfdGetfdFlags::empty())
+        };
+        match pidfd_open(getpid(), PidfdFlags::empty()).and_then(copy) {
             Ok(file) if fcntl_getfl(&file)?.intersects(OFlags::WRONLY | OFlags::RDWR) => Ok(Some(file)),
             Ok(_) => Err(Errno::ACCESS),
             // Before Linux 5.6, and under the system call filter of many container engines.
