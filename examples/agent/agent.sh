@@ -229,7 +229,7 @@ save() {
     sync "$folder"
 }
 
-# Reads the record. Anything else than a record is none.
+# Reads the record. A damaged one counts as a missing one.
 load() {
     [ -f "$record" ] || return 0
     line=$(cat "$record")

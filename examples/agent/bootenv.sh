@@ -1,6 +1,6 @@
 #!/bin/sh
 # The variables of a boot loader in a plain file, for trying the agents without one. A real machine has fw_printenv and fw_setenv
-# of U-Boot, grub-editenv, or a small file on a partition of its own.
+# of U-Boot, grub-editenv, or a small file on a separate partition.
 #
 # bootenv.sh FILE get NAME prints a variable, or nothing. bootenv.sh FILE set NAME VALUE sets one.
 set -eu

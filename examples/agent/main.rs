@@ -401,7 +401,7 @@ impl Slot {
 }
 
 impl Record {
-    /// Reads the record. Anything else than a record is none.
+    /// Reads the record. A damaged one counts as a missing one.
     fn load(path: &Path) -> Outcome<Self> {
         let none =
             Self { state: State::Idle, digest: None, slot: Slot::A, size: 0, image: None, good: None, bad: Vec::new() };

@@ -53,7 +53,7 @@ fn bench() -> Bench {
     bench
 }
 
-/// An interactive shell on a terminal of its own.
+/// An interactive shell on a new terminal.
 struct Shell {
     child: Child,
     keys: ChildStdin,

@@ -29,7 +29,7 @@ pub(super) enum Answer {
     /// A file that is neither a directory nor a symlink.
     File(Position),
     Absent,
-    /// Only all layers together can tell.
+    /// These layers do not decide it: all layers are needed.
     Unsure,
 }
 

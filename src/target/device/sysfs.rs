@@ -75,7 +75,7 @@ fn mount_of(numbers: &[u64]) -> Option<String> {
         let mut fields = mount.split(' ');
         let number = fields.nth(2).and_then(parse);
         let point = fields.nth(1)?;
-        // btrfs has a number of its own.
+        // btrfs shows a number that no device has, so the source counts too.
         let source = origin.split(' ').nth(1).and_then(device_number);
         let is_one = [number, source].into_iter().flatten().any(|number| numbers.contains(&number));
         is_one.then(|| format!("it is mounted at {point}"))

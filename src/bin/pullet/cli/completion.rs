@@ -36,7 +36,7 @@ impl Typed {
         Self { line, last, current: current.to_string_lossy().into_owned() }
     }
 
-    /// What can stand at the cursor, whatever is there already.
+    /// The words that can follow at the cursor, whatever part of one is typed.
     pub(crate) fn wanted(&self) -> Wanted {
         let table = self.line.table;
         if let Some(spec) = self.line.find(&self.last.to_string_lossy()).filter(|spec| spec.has_value()) {

@@ -141,7 +141,7 @@ impl Handler {
     fn execute(&mut self, digest: &Digest) -> Result<WatchOutcome, Failure> {
         let mut process = Process::new("/bin/sh");
         process.arg("-c").arg(&self.command).stdin(Stdio::null());
-        // In a process group of its own, so that what the shell has started is ended too.
+        // In a new process group, so that a signal to the group also ends what the shell has started.
         process.process_group(0);
         process.env("PULLET_NAME", self.name.to_string());
         process.env("PULLET_DIGEST", digest.to_string());

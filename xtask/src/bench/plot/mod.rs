@@ -184,7 +184,7 @@ impl Figures {
     }
 }
 
-/// The page with this table in the place of its own.
+/// The page with its table replaced by this one.
 fn with_table(page: &str, table: &str) -> Result<String> {
     let start = page.find(TABLE).ok_or_else(|| format!("{PAGE}: no table {TABLE}"))?;
     let length = page[start..].find("\n\n").ok_or_else(|| format!("{PAGE}: no end of the table"))? + 1;
