@@ -5,6 +5,7 @@ mod archive;
 mod contents;
 mod deb;
 mod image;
+mod lock;
 mod release;
 mod rpm;
 mod sbom;

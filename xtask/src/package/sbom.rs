@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Target;
+use super::lock::Lock;
 use super::release::Release;
 use crate::{Result, cargo, disk, shell};
 
@@ -43,18 +44,6 @@ struct Dependency {
     pkg: String,
 }
 
-#[derive(Deserialize)]
-struct Lock {
-    package: Vec<Locked>,
-}
-
-#[derive(Deserialize)]
-struct Locked {
-    name: String,
-    version: String,
-    checksum: Option<String>,
-}
-
 pub fn make(release: &Release, target: &Target) -> Result<PathBuf> {
     let metadata = shell::read(&mut cargo::command(&[
         "metadata",
@@ -64,8 +53,7 @@ pub fn make(release: &Release, target: &Target) -> Result<PathBuf> {
         target.triple,
     ]))?;
     let metadata: Metadata = serde_json::from_str(&metadata).map_err(|error| format!("cargo metadata: {error}"))?;
-    let lock = disk::read(&release.root.join("Cargo.lock"))?;
-    let lock: Lock = toml::from_str(&lock).map_err(|error| format!("Cargo.lock: {error}"))?;
+    let lock = Lock::parse(&disk::read(&release.root.join("Cargo.lock"))?)?;
     let crates = Crates { metadata: &metadata, lock: &lock, linked: linked(target)? };
     let bill = crates.bill(release, target)?;
     check(&bill)?;

@@ -4,8 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use serde::Deserialize;
-
+use super::lock::{Lock, Locked};
 use super::release::Release;
 use super::tree;
 use crate::{Result, cargo, disk, shell};
@@ -21,19 +20,6 @@ const RECIPES: &[(&str, &str)] = &[
     ("openwrt/pullet/Makefile", "openwrt/pullet/Makefile"),
     ("yocto/pullet.bb", "yocto/pullet_@VERSION@.bb"),
 ];
-
-#[derive(Deserialize)]
-struct Lock {
-    package: Vec<Locked>,
-}
-
-/// A crate in Cargo.lock. pullet itself has no checksum.
-#[derive(Deserialize)]
-struct Locked {
-    name: String,
-    version: String,
-    checksum: Option<String>,
-}
 
 /// Makes the source archive and the archive of recipes.
 pub fn make(release: &Release) -> Result<Vec<PathBuf>> {
@@ -77,10 +63,9 @@ fn write(release: &Release, source: &Path, folder: &Path) -> Result {
 
 /// The crates for BitBake, as `bitbake -c update_crates` writes them.
 fn crates(lock: &str) -> Result<String> {
-    let lock: Lock = toml::from_str(lock).map_err(|error| format!("Cargo.lock: {error}"))?;
     let mut uris = String::from("# from Cargo.lock\nSRC_URI += \" \\\n");
     let mut sums = String::new();
-    for Locked { name, version, checksum } in &lock.package {
+    for Locked { name, version, checksum } in Lock::parse(lock)?.package {
         if let Some(checksum) = checksum {
             uris += &format!("    crate://crates.io/{name}/{version} \\\n");
             sums += &format!("SRC_URI[{name}-{version}.sha256sum] = \"{checksum}\"\n");
