@@ -199,7 +199,7 @@ impl Transfer<'_, '_> {
                 return Err(self.writer.lost_writes(self.writer.first_difference().unwrap_or_default()));
             }
             self.progress
-                .report(Event::Note("the device returned other content than was written: writing it once more"));
+                .report(Event::Warning("the device returned other content than was written: writing it once more"));
             self.start_over(u64::MAX);
         }
     }
@@ -220,7 +220,7 @@ impl Transfer<'_, '_> {
                 }
                 return Err(error);
             }
-            self.progress.report(Event::Note(&format!("starting over: {error}")));
+            self.progress.report(Event::Warning(&format!("starting over: {error}")));
             self.start_over(self.compared_until);
         }
     }
