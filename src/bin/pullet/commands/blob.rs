@@ -15,7 +15,7 @@ use crate::sandbox;
 
 pub(super) static COMMAND: Command = Command {
     name: "blob",
-    arguments: "NAME@DIGEST",
+    arguments: "NAME@DIGEST -o FILE|DEVICE",
     summary: "write one blob to a file or a block device",
     about: "Write one blob of a repository to a file or a block device, unpacked if an option says so. The digest is that of the \
             blob, and everything is verified. A blob alone has no signature: where a key or a policy demands one, use `pullet \
