@@ -5,14 +5,11 @@ use std::fs::File;
 use std::io::{self, IsTerminal as _, Read};
 
 use pullet::{Cancel, ErrorKind};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
+use rustix::event::PollFlags;
 
 use crate::exit::Failure;
 use crate::interrupt::uninterruptible;
-
-/// Time between two checks of the cancel flag.
-const CHECK_INTERVAL: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
+use crate::ready::wait;
 
 /// An open archive.
 pub(crate) struct Input {
@@ -47,16 +44,10 @@ impl Input {
 impl Read for Input {
     /// The caller checks the cancel flag after an error.
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        loop {
-            match poll(&mut [PollFd::new(&self.file, PollFlags::IN)], Some(&CHECK_INTERVAL)) {
-                Ok(0) | Err(Errno::INTR) if self.cancel.is_cancelled() => {
-                    return Err(io::Error::other("interrupted"));
-                }
-                Ok(0) | Err(Errno::INTR) => {}
-                Ok(_) => return self.file.read(buf),
-                Err(e) => return Err(e.into()),
-            }
+        if !wait(&self.file, PollFlags::IN, &self.cancel)? {
+            return Err(io::Error::other("interrupted"));
         }
+        self.file.read(buf)
     }
 }
 

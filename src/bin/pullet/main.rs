@@ -16,6 +16,8 @@ mod json;
 mod listing;
 #[cfg(feature = "manage")]
 mod output;
+#[cfg(feature = "manage")]
+mod ready;
 mod report;
 mod sandbox;
 #[cfg(feature = "manage")]

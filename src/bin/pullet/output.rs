@@ -4,10 +4,11 @@ use std::fs::File;
 use std::io::{self, IsTerminal as _, Write};
 
 use pullet::{Cancel, ErrorKind, Escaped};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::PollFlags;
 use rustix::io::Errno;
 
 use crate::exit::Failure;
+use crate::ready::{PIPE_BUFFER, wait};
 
 /// Standard output for content of any size. It stops at a signal while it waits for the reader of a pipe.
 struct Output<'a> {
@@ -17,23 +18,10 @@ struct Output<'a> {
     is_closed: bool,
 }
 
-/// Time between two checks of the cancel flag.
-const CHECK_INTERVAL: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
-/// Bytes that a pipe takes without blocking when it is ready (`PIPE_BUF` of Linux).
-const PIPE_BUFFER: usize = 4096;
-
 impl Write for Output<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        loop {
-            let ready = poll(&mut [PollFd::new(&self.file, PollFlags::OUT)], Some(&CHECK_INTERVAL));
-            if self.cancel.is_cancelled() {
-                return Err(io::Error::other("interrupted"));
-            }
-            match ready {
-                Ok(0) | Err(Errno::INTR) => {}
-                Ok(_) => break,
-                Err(e) => return Err(e.into()),
-            }
+        if !wait(&self.file, PollFlags::OUT, self.cancel)? || self.cancel.is_cancelled() {
+            return Err(io::Error::other("interrupted"));
         }
         let written = self.file.write(bytes.get(..PIPE_BUFFER).unwrap_or(bytes));
         self.is_closed |= written.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::BrokenPipe);

@@ -4,16 +4,15 @@
 use std::io;
 
 use pullet::{Cancel, ErrorKind};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 
 use crate::exit::Failure;
+use crate::ready::wait;
 
 /// The most bytes of a line. No password that is typed is longer.
 const LINE_LIMIT: usize = 4096;
-/// Time between two checks of the cancel flag.
-const CHECK_INTERVAL: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
 
 /// A terminal at standard input that does not show what is typed. Dropping this turns the echo on again.
 pub(crate) struct HiddenInput {
@@ -56,13 +55,8 @@ fn read_key(cancel: &Cancel) -> Result<Option<u8>, Failure> {
     let unreadable = |e: Errno| Failure::new(ErrorKind::Disk, format!("read standard input: {}", io::Error::from(e)));
     let mut key = [0];
     loop {
-        if cancel.is_cancelled() {
+        if cancel.is_cancelled() || !wait(io::stdin(), PollFlags::IN, cancel).map_err(unreadable)? {
             return Err(interrupted());
-        }
-        match poll(&mut [PollFd::new(&io::stdin(), PollFlags::IN)], Some(&CHECK_INTERVAL)) {
-            Ok(0) | Err(Errno::INTR) => continue,
-            Ok(_) => {}
-            Err(e) => return Err(unreadable(e)),
         }
         match rustix::io::read(io::stdin(), &mut key) {
             Ok(0) => return Ok(None),

@@ -54,18 +54,14 @@ pub(super) mod descriptor {
     use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 
     use pullet::{Cancel, ErrorKind};
-    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    use rustix::event::PollFlags;
     use rustix::fs::{Mode, OFlags, fcntl_getfl, open};
     use rustix::io::Errno;
     use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 
     use super::Stream;
     use crate::exit::Failure;
-
-    /// Time between two checks of the cancel flag.
-    const CHECK_INTERVAL: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
-    /// Bytes that a pipe takes without blocking when it is ready (`PIPE_BUF` of Linux).
-    const PIPE_BUFFER: usize = 4096;
+    use crate::ready::{PIPE_BUFFER, wait};
 
     /// Opens a descriptor of this process for writing. Fails if it is not open or not writable.
     pub(in super::super) fn open_stream(number: u32, cancel: &Cancel) -> Result<Stream, Failure> {
@@ -122,11 +118,8 @@ pub(super) mod descriptor {
     /// Writes all bytes. Stops at a signal while the reader of a full pipe reads nothing.
     pub(super) fn write(mut file: &File, mut bytes: &[u8], cancel: &Cancel) -> io::Result<()> {
         while !bytes.is_empty() {
-            match poll(&mut [PollFd::new(file, PollFlags::OUT)], Some(&CHECK_INTERVAL)) {
-                Ok(0) | Err(Errno::INTR) if cancel.is_cancelled() => return Err(Errno::INTR.into()),
-                Ok(0) | Err(Errno::INTR) => continue,
-                Ok(_) => {}
-                Err(e) => return Err(e.into()),
+            if !wait(file, PollFlags::OUT, cancel)? {
+                return Err(Errno::INTR.into());
             }
             match file.write(bytes.get(..PIPE_BUFFER).unwrap_or(bytes)) {
                 Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
