@@ -103,7 +103,9 @@ impl InPlace<'_> {
 
     /// Removes these entries of the target, and then the list, which must not be gone while one of them is still there.
     fn remove(&self, moved: &[Vec<u8>]) -> io::Result<()> {
-        for name in moved.iter().filter(|name| !name.contains(&b'/')) {
+        // The list may be damaged, or made by whoever made the filesystem.
+        let is_entry = |name: &&Vec<u8>| !name.contains(&b'/') && name.as_slice() != b"." && name.as_slice() != b"..";
+        for name in moved.iter().filter(is_entry) {
             remove_tree(self.target, name, self.cancel)?;
         }
         sync(self.target)?;

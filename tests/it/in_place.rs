@@ -227,10 +227,12 @@ fn only_what_was_moved_is_cleared() {
     let root = bench.home.path("root");
     fs::create_dir_all(root.join(".pullet-incomplete/root/x")).unwrap();
     fs::create_dir_all(root.join("etc/old")).unwrap();
-    fs::write(root.join(".pullet-incomplete.moved"), "etc\0../root\0other").unwrap();
+    fs::write(root.join(".pullet-incomplete.moved"), "etc\0../root\0..\0.\0other").unwrap();
     fs::write(root.join("mine"), "").unwrap();
+    fs::write(bench.home.path("beside"), "").unwrap();
     in_place(&bench, &name).exits(9).says("the folder is not empty");
     assert_eq!(names(&bench), ["mine"]);
+    assert!(bench.home.path("beside").exists());
     fs::remove_file(root.join("mine")).unwrap();
     in_place(&bench, &name).exits(0);
     assert!(!is_marked(&bench) && !root.join("etc/old").exists());
