@@ -74,8 +74,12 @@ fn push_usage(text: &mut String, usage: &str) -> Result {
 }
 
 fn push_options(text: &mut String, page: &Page) -> Result {
-    text.push_str(".SH OPTIONS\n");
-    for section in page.sections.iter().filter(|section| section.is_about_options()) {
+    let sections: Vec<&Section> = page.sections.iter().filter(|section| section.is_about_options()).collect();
+    // A group of commands has no options.
+    if !sections.is_empty() {
+        text.push_str(".SH OPTIONS\n");
+    }
+    for section in sections {
         text.push_str(&format!(".SS {}\n", escaped(&section.heading)?));
         push_entries(text, &section.entries)?;
     }

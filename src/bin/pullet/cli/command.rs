@@ -51,6 +51,8 @@ pub(crate) struct Table {
 /// A word before other words that mean commands: `image ls`.
 pub(crate) struct Family {
     pub(crate) name: &'static str,
+    /// A few words for the list of commands.
+    pub(crate) summary: &'static str,
     /// The words, and the commands that they mean.
     pub(crate) words: &'static [(&'static str, &'static str)],
 }
@@ -107,10 +109,16 @@ impl Table {
         common.long() != STORE_OPTION || !self.storeless.contains(&command)
     }
 
-    /// The words that may be the first one: commands and families.
+    /// The words that may be the first one, commands and families, with their summaries.
+    pub(super) fn entries(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        let commands = self.sections.iter().flat_map(|section| section.commands);
+        let commands = commands.map(|command| (command.name, command.summary));
+        commands.chain(self.families.iter().map(|family| (family.name, family.summary)))
+    }
+
+    /// The words that may be the first one.
     pub(super) fn names(&self) -> impl Iterator<Item = &'static str> {
-        let commands = self.sections.iter().flat_map(|section| section.commands).map(|command| command.name);
-        commands.chain(self.families.iter().map(|family| family.name))
+        self.entries().map(|(name, _)| name)
     }
 
     /// The command with this name.
@@ -399,7 +407,7 @@ mod tests {
     static TABLE: Table = Table {
         sections: &[Section { heading: "Commands", commands: &[&CUT, &NAIL] }],
         features: &[Feature { name: "glue", commands: &["glue"] }],
-        families: &[Family { name: "wood", words: &[("chop", "cut"), ("split", "axe"), ("fix", "glue")] }],
+        families: &[Family { name: "wood", summary: "", words: &[("chop", "cut"), ("split", "axe"), ("fix", "glue")] }],
         elsewhere: &[(&["paint", "axe"], "a brush or a smith does this")],
         storeless: &["nail"],
     };

@@ -69,9 +69,7 @@ impl Typed {
 
 /// All commands.
 fn commands(table: &Table) -> Wanted {
-    let summary =
-        |name: &str| table.command(name.as_ref()).map_or("commands of Docker's group", |command| command.summary);
-    Wanted::Words(table.names().map(|name| (name.to_owned(), summary(name))).collect())
+    Wanted::Words(table.entries().map(|(name, summary)| (name.to_owned(), summary)).collect())
 }
 
 /// What can stand for a placeholder of a usage line.

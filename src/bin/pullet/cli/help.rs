@@ -50,6 +50,10 @@ fn of_program(table: &Table) -> String {
             push_entry(&mut text, command.name, command.summary, COMMAND_COLUMN);
         }
     }
+    for family in table.families {
+        push_heading(&mut text, "Groups");
+        push_entry(&mut text, family.name, family.summary, COMMAND_COLUMN);
+    }
     push_heading(&mut text, COMMON.heading);
     push_options(&mut text, specs(&COMMON));
     text.push_str(END);
@@ -58,11 +62,15 @@ fn of_program(table: &Table) -> String {
 
 /// The help of a word before commands. It does not list commands that are not compiled in.
 fn of_family(family: &Family, table: &Table) -> String {
-    let mut text = format!("Usage: pullet {} COMMAND [OPTION]… [ARGUMENT]…\n", family.name);
+    let name = family.name;
+    let mut text = format!(
+        "Each word is another name of a command, which has its own help.\n\n\
+         Usage: pullet {name} COMMAND [OPTION]… [ARGUMENT]…\n"
+    );
     push_heading(&mut text, "Commands");
     for (word, name) in family.words {
         if let Some(command) = table.command(OsStr::new(name)) {
-            push_entry(&mut text, word, command.summary, COMMAND_COLUMN);
+            push_entry(&mut text, word, &format!("`pullet {name}`: {}", command.summary), COMMAND_COLUMN);
         }
     }
     text

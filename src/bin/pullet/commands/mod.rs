@@ -234,6 +234,7 @@ pub(crate) static TABLE: Table = Table {
 #[cfg(feature = "manage")]
 const IMAGE: Family = Family {
     name: "image",
+    summary: "the commands for images under Docker's names",
     words: &[
         ("build", "build"),
         ("history", "history"),
