@@ -300,7 +300,7 @@ impl<'v> SignatureSearch<'v> {
         }
         parts.extend(refused.reason.clone());
         if let Some(attestations) = counted(refused.attestations, "attestation") {
-            parts.push(format!("it has {attestations}, which approve nothing"));
+            parts.push(format!("it has {attestations}, but an attestation approves nothing"));
         }
         if let Some(notary) = counted(refused.notary, "Notary Project signature") {
             parts.push(format!("it has {notary}, which pullet cannot check"));

@@ -40,10 +40,12 @@ pub(super) fn parse(payload: &[u8], subject: &Digest) -> Result<Signed, String> 
         return Ok(signed);
     }
     let optional = object(&members, "optional")?;
-    if optional.get("timestamp").is_some_and(|timestamp| !timestamp.is_i64()) {
+    // containers/image takes null for a missing member here.
+    let given = |name| optional.get(name).filter(|value| !value.is_null());
+    if given("timestamp").is_some_and(|timestamp| !timestamp.is_i64()) {
         return Err("member \"timestamp\" is not an integer".to_owned());
     }
-    if optional.get("creator").is_some_and(|creator| !creator.is_string()) {
+    if given("creator").is_some_and(|creator| !creator.is_string()) {
         return Err("member \"creator\" is not a string".to_owned());
     }
     signed.annotations = strings(optional);
@@ -70,6 +72,7 @@ mod tests {
     fn returns_the_identity_and_the_annotations_that_are_text() {
         let signed = parse(payload(CRITICAL, "null").as_bytes(), &digest()).unwrap();
         assert_eq!((signed.identity.as_deref(), signed.annotations.len()), (Some("r.io/a"), 0));
+        assert!(parse(payload(CRITICAL, r#"{"timestamp":null,"creator":null}"#).as_bytes(), &digest()).is_ok());
         let optional = r#"{"creator":"skopeo","timestamp":1700000000,"version":"1.2","deep":{"x":1}}"#;
         let signed = parse(payload(CRITICAL, optional).as_bytes(), &digest()).unwrap();
         let annotations: Vec<(&str, &str)> = signed.annotations.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();

@@ -14,6 +14,7 @@ mod model;
 mod oddities;
 mod platforms;
 mod policy;
+mod sigstore;
 mod source;
 mod store;
 mod tar_reader;

@@ -1,7 +1,8 @@
 //! Decisions of policies, compared with those of `skopeo copy --policy` for the same files and names.
 //!
-//! Debian has disabled `sigstoreSigned` in its skopeo 1.9.3. So skopeo gets a policy with `signedBy` in its place, and OpenPGP
-//! signatures for the same identities. Identities do not depend on the kind of the signature.
+//! Debian has disabled `sigstoreSigned` in its skopeo 1.9.3. So that gets a policy with `signedBy` in its place, and OpenPGP
+//! signatures for the same identities. Identities do not depend on the kind of the signature. Newer ones get the policy as it
+//! is; by hand the tables were compared with skopeo 1.18.0 and 1.22.0.
 
 use std::fs::{self, DirBuilder};
 use std::os::unix::fs::DirBuilderExt;
@@ -38,6 +39,8 @@ struct Scene {
     digest: String,
     signer: Signer,
     stranger: Signer,
+    /// Whether skopeo evaluates `sigstoreSigned`.
+    has_sigstore: bool,
 }
 
 /// A policy, and the names for which both programs must accept or refuse an image alike.
@@ -53,10 +56,10 @@ impl Scene {
         let (registry, home) = (Registry::plain(), Home::new());
         let (signer, stranger) = (Signer::new("p256"), Signer::new("p256"));
         let digest = Image::small("team/app:1").digest();
-        let scene = Scene { registry, home, digest, signer, stranger };
+        let mut scene = Scene { registry, home, digest, signer, stranger, has_sigstore: true };
         fs::create_dir_all(scene.home.path("registries.d")).unwrap();
         let lookaside = format!("default-docker:\n  lookaside: file://{}\n", scene.home.arg("lookaside"));
-        scene.home.write("registries.d/default.yaml", lookaside);
+        scene.home.write("registries.d/default.yaml", lookaside + "  use-sigstore-attachments: true\n");
         for user in [SIGNER, STRANGER] {
             let gpg = scene.gpg().args(["--passphrase", "", "--quick-generate-key", user, "rsa2048", "sign"]).output();
             assert!(gpg.unwrap().status.success());
@@ -71,6 +74,7 @@ impl Scene {
         scene.publish("team/mirrored/app", "1", Some((&scene.signer, "quay.io/up/app:1")));
         scene.publish("unsigned", "1", None);
         scene.publish("stranger", "1", Some((&scene.stranger, "HOST/stranger:1")));
+        scene.has_sigstore = !scene.skopeo_says_disabled();
         scene
     }
 
@@ -105,6 +109,9 @@ impl Scene {
 
     /// The policy for skopeo: OpenPGP keys in the place of the others.
     fn for_skopeo(&self, policy: &Value) -> Value {
+        if self.has_sigstore {
+            return policy.clone();
+        }
         match policy {
             Value::Array(values) => values.iter().map(|value| self.for_skopeo(value)).collect(),
             Value::Object(members) => {
@@ -128,6 +135,13 @@ impl Scene {
 
     fn fill(&self, text: &str) -> String {
         text.replace("HOST", &self.registry.host()).replace("DIGEST", &self.digest)
+    }
+
+    /// Whether skopeo refuses a signed image because Debian has disabled `sigstoreSigned`.
+    fn skopeo_says_disabled(&self) -> bool {
+        let policy = json!({ "default": [{ "type": "sigstoreSigned", "keyPath": self.signer.key() }] });
+        self.home.write("skopeo.json", policy.to_string());
+        self.skopeo_accepts(&self.fill("HOST/team/app:1")).1.contains("sigstore disabled")
     }
 
     /// Whether skopeo copies the image.

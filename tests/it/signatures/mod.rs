@@ -4,6 +4,7 @@
 mod accepted;
 mod failing;
 mod keys;
+mod peers;
 mod pitfalls;
 mod refused;
 mod stored;

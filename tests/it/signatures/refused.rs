@@ -208,7 +208,7 @@ fn an_attestation_is_no_signature() {
         "an attestation",
         |statement| statement["predicateType"] = json!("https://slsa.dev/provenance/v1"),
         unchanged,
-        "the image is not signed; it has 1 attestation, which approve nothing",
+        "the image is not signed; it has 1 attestation, but an attestation approves nothing",
     );
     // Under cosign's tag for attestations, which is only looked at to explain the refusal.
     let scene = Scene::new();
