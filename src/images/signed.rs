@@ -265,7 +265,7 @@ impl<'v> SignatureSearch<'v> {
         }
         let error = Error::new(ErrorKind::Mismatch, format!("verify signatures: {}", self.describe())).finally();
         if self.refused.other_keys > 0 && may_be_prehashed(self.verification.keys()) {
-            return Err(error.with_hint("cosign signs with Ed25519ph if its key is Ed25519, which is not supported"));
+            return Err(error.with_hint("cosign 3 signs with Ed25519ph if its key is Ed25519, which is not supported"));
         }
         if self.evidence.proven.iter().any(|proven| verification.is_downgrade(proven)) {
             return Err(error.with_advice(Advice::AllowDowngrade));
