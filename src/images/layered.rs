@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::assembly::{Assembly, report_left_out};
 use super::image::{AdmittedImage, Image};
+use super::layer_folders::record_folder;
 use super::layers::{ImageLayer, image_layers};
 use super::space::{Need, check_space, least_tree};
 use super::unpack_options::UnpackOptions;
@@ -52,8 +53,8 @@ pub struct Layered {
 impl AdmittedImage {
     /// Unpacks each layer into a separate tree in the store, unless the store has it, and fills `target` with links to
     /// the trees. `target` must not exist or be an empty folder; it appears by one rename, complete, or not at all. The trees
-    /// are shared between images, and [`Store::prune`](crate::Store::prune) keeps them as long as an image uses them. Needs
-    /// no privileges, but mounting does.
+    /// are shared between images, and [`Store::prune`](crate::Store::prune) keeps them as long as an image or a target uses
+    /// them. Needs no privileges, but mounting does.
     ///
     /// The mounted tree is the same as that of [`unpack`](Self::unpack), with two exceptions: device nodes 0:0 are missing,
     /// and so are all device nodes for a process without the rights of root. Fails with
@@ -98,7 +99,10 @@ impl AdmittedImage {
             tally: Tally::default(),
         };
         let trees = work.complete()?;
-        let Options { text, is_relative } = publish(staging, target, &trees, form)?;
+        let absolute = absolute(target)?;
+        // Before the target has links to the trees, so that they are never without an owner.
+        record_folder(self.store(), &absolute)?;
+        let Options { text, is_relative } = publish(staging, &absolute, &trees, form)?;
         report_left_out(&work.tally, progress);
         Ok(Layered { mount_options: text, is_relative, unpacked: work.unpacked, tally: work.tally })
     }
@@ -290,9 +294,12 @@ fn publish(staging: Staging, target: &Path, trees: &[PathBuf], form: OverlayForm
     for (index, tree) in visible.iter().rev().enumerate() {
         staging.add_link(&index.to_string(), tree)?;
     }
-    let absolute = std::path::absolute(target).map_err(|e| Error::disk("find", target, e))?;
     staging.publish()?;
-    Ok(mount_options(&absolute, visible.len().max(1), form))
+    Ok(mount_options(target, visible.len().max(1), form))
+}
+
+fn absolute(target: &Path) -> Result<PathBuf> {
+    std::path::absolute(target).map_err(|e| Error::disk("find", target, e))
 }
 
 /// Mount options, and whether their paths are relative to the target.

@@ -15,6 +15,8 @@ mod convert;
 mod fuzzing;
 mod image;
 #[cfg(feature = "manage")]
+mod layer_folders;
+#[cfg(feature = "manage")]
 mod layered;
 mod layers;
 mod lookup;

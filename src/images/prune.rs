@@ -53,7 +53,8 @@ impl PruneOptions {
 
 impl Store {
     /// Removes the images that have no name, and those that the options add; with `filter`, only those that it accepts. Then
-    /// removes all blobs that no image needs, and what killed loads and imports left. Signatures go with what they sign. Waits while another process fetches into
+    /// removes all blobs that no image needs, and what killed loads and imports left. Signatures go with what they sign. Trees of
+    /// layers go if no folder has links to them. Waits while another process fetches into
     /// the store or reads from it. If a document in the store cannot be read, no blob is removed. A store that does not
     /// exist has nothing to remove.
     ///
@@ -78,10 +79,11 @@ impl Store {
         let unwanted = self.unwanted(options, filter).map_err(context)?;
         let report = Report::new(self, &unwanted);
         removal.unname(&|entry| unwanted.iter().any(|other| is_same(other, entry))).map_err(context)?;
-        let swept = removal.sweep(Sweep::All).map_err(context)?;
+        #[cfg_attr(not(feature = "manage"), expect(unused_mut, reason = "there are no trees to count"))]
+        let mut swept = removal.sweep(Sweep::All).map_err(context)?;
         #[cfg(feature = "manage")]
         if !swept.has_obstacle {
-            remove_unused_trees(self, &options.cancel).map_err(context)?;
+            swept.bytes += remove_unused_trees(self, wait).map_err(context)?;
         }
         let mut removed = report.removed(self, swept).map_err(context)?;
         #[cfg(feature = "manage")]

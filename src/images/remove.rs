@@ -31,7 +31,7 @@ pub struct Removed {
     pub untagged: Vec<String>,
     /// The digests of the blobs that were removed, image IDs first.
     pub deleted: Vec<Digest>,
-    /// The size of the removed files in bytes.
+    /// The size of the removed blobs and other files of the store in bytes, and the space that removed trees of layers took.
     pub bytes: u64,
 }
 
@@ -82,10 +82,11 @@ impl Store {
         let report = Report::new(self, &entries);
         let is_unwanted = |entry: &ImageEntry| entries.iter().any(|unwanted| is_same(unwanted, entry));
         removal.unname(&is_unwanted).map_err(context)?;
-        let swept = removal.sweep(Sweep::Of(&entries)).map_err(context)?;
+        #[cfg_attr(not(feature = "manage"), expect(unused_mut, reason = "there are no trees to count"))]
+        let mut swept = removal.sweep(Sweep::Of(&entries)).map_err(context)?;
         #[cfg(feature = "manage")]
         if !swept.has_obstacle {
-            remove_unused_trees(self, &options.cancel).map_err(context)?;
+            swept.bytes += remove_unused_trees(self, wait).map_err(context)?;
         }
         report.removed(self, swept).map_err(context)
     }

@@ -158,10 +158,11 @@ impl Store {
         Ok(folder)
     }
 
-    /// The paths of the folders that [`layer_subfolder`](Self::layer_subfolder) created.
+    /// The paths of everything in a folder that [`layer_subfolder`](Self::layer_subfolder) creates, or of these folders
+    /// if the name is empty. None if there is no such folder.
     #[cfg(feature = "manage")]
-    pub(crate) fn layer_subfolders(&self) -> Result<Vec<PathBuf>> {
-        disk::files(&self.layers())
+    pub(crate) fn layer_files(&self, name: &str) -> Result<Vec<PathBuf>> {
+        disk::files(&self.layers().join(name))
     }
 
     /// The file for the record of a watch of `name`.

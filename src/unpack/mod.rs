@@ -33,6 +33,8 @@ pub(crate) use self::metadata::is_allowed;
 pub(crate) use self::overlay::Overlay;
 #[cfg(feature = "manage")]
 pub(crate) use self::overlay::{OverlayForm, copy_metadata};
+#[cfg(feature = "manage")]
+pub(crate) use self::remove::remove_counted;
 pub(crate) use self::remove::remove_tree;
 #[cfg(feature = "manage")]
 pub(crate) use self::root::{LINK_COMPONENTS, LINK_COMPONENTS_AHEAD, LINK_LIMIT};

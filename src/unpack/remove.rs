@@ -2,7 +2,7 @@
 //! open at a time. No link is followed, and each directory is scanned once.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{self, AtFlags, Dir, Mode, ResolveFlags, Timestamps};
 use rustix::io::Errno;
@@ -37,17 +37,29 @@ enum Scan {
 /// Removes `name` and everything below it from `directory`. It is no error if the name does not exist. If something is
 /// mounted below it, fails and leaves that.
 pub(crate) fn remove_tree(directory: impl AsFd, name: &[u8], cancel: &Cancel) -> io::Result<()> {
-    match fs::unlinkat(&directory, name, AtFlags::empty()) {
+    remove_with(directory.as_fd(), name, &mut Written::default(), cancel)
+}
+
+/// The same, and returns the bytes that the removed files took.
+#[cfg(feature = "manage")]
+pub(crate) fn remove_counted(directory: impl AsFd, name: &[u8], cancel: &Cancel) -> io::Result<u64> {
+    let mut written = Written::counting();
+    remove_with(directory.as_fd(), name, &mut written, cancel)?;
+    Ok(written.freed())
+}
+
+fn remove_with(directory: BorrowedFd<'_>, name: &[u8], written: &mut Written, cancel: &Cancel) -> io::Result<()> {
+    match fs::unlinkat(directory, name, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => return Ok(()),
         // It is a directory. POSIX specifies EPERM for this, Linux returns EISDIR.
         Err(Errno::ISDIR | Errno::PERM) => {}
         Err(e) => return Err(e.into()),
     }
-    let tree = open(&directory, name)?;
-    if fs::fstat(&tree)?.st_dev != fs::fstat(&directory)?.st_dev {
+    let tree = open(directory, name)?;
+    if fs::fstat(&tree)?.st_dev != fs::fstat(directory)?.st_dev {
         return Err(is_mount_point(name));
     }
-    remove_unwritten(tree, &mut Written::default(), cancel)?;
+    remove_unwritten(tree, written, cancel)?;
     Ok(fs::unlinkat(&directory, name, AtFlags::REMOVEDIR)?)
 }
 
@@ -104,7 +116,7 @@ pub(super) fn remove_if_empty(parent: impl AsFd, name: &[u8]) -> io::Result<bool
 }
 
 /// Removes the files of a directory that are not in `written`, and lists its subdirectories.
-fn scan(directory: &OwnedFd, name: Vec<u8>, written: &Written, cancel: &Cancel) -> io::Result<Scan> {
+fn scan(directory: &OwnedFd, name: Vec<u8>, written: &mut Written, cancel: &Cancel) -> io::Result<Scan> {
     let stat = fs::fstat(directory)?;
     let inode = stat.st_ino;
     if let Some(is_kept) = written.cleared(inode) {
@@ -128,6 +140,8 @@ fn scan(directory: &OwnedFd, name: Vec<u8>, written: &Written, cancel: &Cancel) 
         } else if written.has(inode, name) {
             frame.is_kept = true;
         } else {
+            #[cfg(feature = "manage")]
+            written.count(directory, name)?;
             fs::unlinkat(directory, name, AtFlags::empty())?;
         }
     }

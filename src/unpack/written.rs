@@ -8,8 +8,14 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 use rustix::fs;
+#[cfg(feature = "manage")]
+use rustix::fs::{AtFlags, FileType};
 
 use super::metadata::set_implied_metadata;
+
+/// The unit of `st_blocks`, in bytes.
+#[cfg(feature = "manage")]
+const STAT_BLOCK: u64 = 512;
 
 /// The names that one layer wrote, in a few bytes per entry. The first layer keeps no such record, because nothing is below it.
 #[derive(Default)]
@@ -20,9 +26,37 @@ pub(super) struct Written {
     cleared: HashMap<u64, bool>,
     /// Inodes of directories that became implied since the last call of [`take_implied`](Written::take_implied).
     implied: Vec<u64>,
+    /// The bytes that the removed files took so far; `None` if they are not counted.
+    #[cfg(feature = "manage")]
+    freed: Option<u64>,
 }
 
 impl Written {
+    /// A record of nothing, which counts what is removed.
+    #[cfg(feature = "manage")]
+    pub(super) fn counting() -> Self {
+        Self { freed: Some(0), ..Self::default() }
+    }
+
+    /// The bytes that the removed files took, as far as they were counted.
+    #[cfg(feature = "manage")]
+    pub(super) fn freed(&self) -> u64 {
+        self.freed.unwrap_or(0)
+    }
+
+    /// Counts a file that is about to be removed, if files are counted. One with another name frees nothing, and a hole takes
+    /// no space.
+    #[cfg(feature = "manage")]
+    pub(super) fn count(&mut self, directory: &OwnedFd, name: &[u8]) -> io::Result<()> {
+        let Some(freed) = &mut self.freed else { return Ok(()) };
+        let stat = fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && stat.st_nlink == 1 {
+            let stored = u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(STAT_BLOCK);
+            *freed = freed.saturating_add(u64::try_from(stat.st_size).unwrap_or(0).min(stored));
+        }
+        Ok(())
+    }
+
     /// Records that the layer wrote `name` in the directory with this inode.
     pub(super) fn add(&mut self, directory: u64, name: &[u8]) {
         self.names.insert(directory, name);

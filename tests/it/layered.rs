@@ -20,10 +20,10 @@ fn image(layers: &[&[Entry]]) -> Image {
 }
 
 /// The content of overlayfs, until it is dropped.
-struct Mounted(PathBuf);
+pub(crate) struct Mounted(pub(crate) PathBuf);
 
 impl Mounted {
-    fn new(home: &Home, target: &str, options: &str) -> Mounted {
+    pub(crate) fn new(home: &Home, target: &str, options: &str) -> Mounted {
         let at = home.path("mounted");
         fs::create_dir_all(&at).unwrap();
         let mut mount = command("mount");
@@ -41,24 +41,28 @@ impl Drop for Mounted {
 }
 
 /// The names of all trees in the store.
-fn trees(home: &Home) -> BTreeSet<String> {
+pub(crate) fn trees(home: &Home) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for form in fs::read_dir(home.store().join("layers")).into_iter().flatten() {
-        for tree in fs::read_dir(form.unwrap().path()).unwrap() {
+        let form = form.unwrap().path();
+        if form.ends_with("folders") {
+            continue;
+        }
+        for tree in fs::read_dir(form).unwrap() {
             names.insert(tree.unwrap().file_name().into_string().unwrap());
         }
     }
     names
 }
 
-fn name_of(layer: &Layer) -> String {
+pub(crate) fn name_of(layer: &Layer) -> String {
     layer.diff_id.replace(':', "-")
 }
 
 /// Unpacks an image in layers and merged. If possible, mounts the first and compares. Returns the names of the trees, in
 /// the order of the links.
 #[track_caller]
-fn check(case: &str, layers: &[&[Entry]]) -> Vec<String> {
+pub(crate) fn check(case: &str, layers: &[&[Entry]]) -> Vec<String> {
     check_image(case, &image(layers))
 }
 
@@ -80,7 +84,7 @@ fn check_image(case: &str, image: &Image) -> Vec<String> {
 /// Compares everything but the number of names of a file. overlayfs shows the number of the layer's tree, also if another
 /// layer removed one of them.
 #[track_caller]
-fn compare(case: &str, merged: &Path, mounted: &Path) {
+pub(crate) fn compare(case: &str, merged: &Path, mounted: &Path) {
     let comparable = |root: &Path| {
         Tree::read(root).map(|_, node| {
             node.nlink = 1;
@@ -91,7 +95,7 @@ fn compare(case: &str, merged: &Path, mounted: &Path) {
 }
 
 /// A base layer with everything that an upper layer may change.
-fn base() -> Vec<Entry> {
+pub(crate) fn base() -> Vec<Entry> {
     vec![
         dir(".").mode(0o751).mtime(5),
         dir("d").mode(0o700).owner(3, 4).mtime(7),
@@ -260,12 +264,15 @@ fn versions_share_their_layers_until_none_uses_them() {
     expected.insert(chain.clone());
     assert_eq!(trees(home), expected);
     // What killed processes left goes too.
-    let form = fs::read_dir(home.store().join("layers")).unwrap().next().unwrap().unwrap().path();
+    let form = fs::read_link(home.path("one/0")).unwrap().ancestors().nth(2).unwrap().to_owned();
     for leftover in [".sha256-0.pullet/root/tree/d", "removed-sha256-1/tree/d", "sha256-2/tree/d"] {
         fs::create_dir_all(form.join(leftover)).unwrap();
     }
     home.run(&["prune", "-f"]).exits(0);
     assert_eq!(trees(home), expected);
+    for folder in ["one", "two", "again", "three", "three-again"] {
+        fs::remove_dir_all(home.path(folder)).unwrap();
+    }
     home.run(&["rmi", &three]).exits(0);
     expected.remove(&chain);
     assert_eq!(trees(home), expected);
@@ -274,6 +281,37 @@ fn versions_share_their_layers_until_none_uses_them() {
     home.run(&["verify"]).exits(0);
     home.run(&["prune", "-af"]).exits(0);
     assert_eq!(trees(home), BTreeSet::new());
+}
+
+/// A folder and a mount of it need trees as an image does, although no image has them any more.
+#[test]
+fn trees_stay_while_a_folder_links_to_them() {
+    let bench = Bench::new();
+    let home = &bench.home;
+    let (shared, own) = (Layer::of(&base()), Layer::of(&[dir("own"), file("own/v", "x".repeat(70_000))]));
+    let other = Image::new(vec![shared.clone()]).push(&bench.registry, "app", "other");
+    let name = Image::new(vec![shared.clone(), own.clone()]).push(&bench.registry, "app", "1");
+    home.run(&["unpack", "--layered", &other, &home.arg("other")]).exits(0);
+    let ran = home.run(&["unpack", "--layered", &name, &home.arg("one")]).exits(0);
+    home.run(&["unpack", "--layered", &name, &home.arg("two")]).exits(0);
+    let mounted = is_root().then(|| Mounted::new(home, &home.arg("one"), &ran.stdout));
+    let both: BTreeSet<String> = [&shared, &own].map(name_of).into();
+    home.run(&["rmi", &name]).exits(0).says(&format!("{} needs 1 trees of layers", home.arg("one")));
+    fs::remove_dir_all(home.path("two")).unwrap();
+    let ran = home.run(&["prune", "-f"]).exits(0).prints("Total reclaimed space: 0B\n");
+    ran.says(&format!("{} needs 1 trees of layers that no image has", home.arg("one"))).hides("two").hides("other");
+    assert_eq!(trees(home), both);
+    if let Some(mounted) = mounted {
+        assert_eq!(fs::metadata(mounted.0.join("own/v")).unwrap().len(), 70_000);
+        assert_eq!(fs::read(mounted.0.join("d/a")).unwrap(), b"1");
+    }
+    // Another use of the path is none of the trees.
+    fs::remove_dir_all(home.path("one")).unwrap();
+    fs::create_dir(home.path("one")).unwrap();
+    fs::write(home.path("one/0"), "no link").unwrap();
+    home.run(&["prune", "-f"]).exits(0).prints("Total reclaimed space: 70kB\n").hides("trees of layers");
+    assert_eq!(trees(home), BTreeSet::from([name_of(&shared)]));
+    assert_eq!(fs::read_dir(home.store().join("layers/folders")).unwrap().count(), 1);
 }
 
 #[test]

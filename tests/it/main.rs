@@ -47,6 +47,7 @@ mod in_place;
 mod jobs;
 mod large;
 mod layered;
+mod layered_forms;
 mod limits;
 mod load;
 mod load_refused;

@@ -146,8 +146,8 @@ pub const FINALS: &[Final] = &[
     Final { path: "store/versions/*.version", needs: &[] },
     Final { path: "home/.docker/config.json", needs: &[] },
     Final { path: "store/watch/*.json", needs: &[] },
-    // The record says which tree it is.
-    Final { path: "targets/root", needs: &["targets/.*.releases/*/pending.json"] },
+    // The record says which tree it is, and the link that it needs trees of layers.
+    Final { path: "targets/root", needs: &["targets/.*.releases/*/pending.json", "store/layers/folders/*"] },
     Final { path: "targets/.*.releases/*/root", needs: &[] },
     Final { path: "targets/.*.releases/*/release.json", needs: &[] },
     Final { path: "store/layers/*/sha256-*", needs: &[] },
@@ -161,6 +161,9 @@ pub const REMOVALS: &[Removal] = &[
     Removal { path: "store/layers/*/removed-*/**", needs: &["store/layers/*/removed-*"] },
     Removal { path: "store/versions/*.proposed", needs: &["store/versions/*.version"] },
 ];
+
+/// Links that are not in a tree.
+pub const LINKS: &[&str] = &["store/layers/folders/*"];
 
 /// Folders with trees that get their final names later and are synced then, or whose trees have lost them.
 pub const STAGING: &[&str] = &[

@@ -19,7 +19,8 @@ pub(super) static COMMAND: Command = Command {
     arguments: "",
     summary: "remove images without a name, and unneeded blobs",
     about: "Remove the images that have no name, and all blobs that no image needs, such as those of an image whose name moved \
-            to a newer one. Partial downloads stay, unless -a is given. Asks at the terminal first. Waits while another \
+            to a newer one. Trees of layers stay as long as an image or a DIR of unpack --layered needs them. Partial downloads \
+            stay, unless -a is given. Asks at the terminal first. Waits while another \
             process fetches images into the store. With -q, print nothing.",
     definitions: &[],
     groups: &[&OPTIONS],
