@@ -16,9 +16,9 @@ pub(super) static COMMAND: Command = Command {
     arguments: "NAME…",
     summary: "remove images from the store",
     about: "Take each NAME from its image, and remove the image if it has no other name: the blobs that no other image needs. \
-            NAME may be the beginning of an image ID; then an image with several names is only removed with -f. \
-            Trees of layers stay as long as an image or a DIR of unpack --layered needs them. Waits \
-            while another process fetches images into the store. With -q, print nothing.",
+            NAME may be the beginning of an image ID; then an image with several names is only removed with -f. Trees of layers \
+            stay as long as an image or a DIR of unpack --layered needs them. Waits while another process fetches images into \
+            the store. With -q, print nothing.",
     definitions: &[],
     groups: &[&OPTIONS],
     notes: &[NAME_NOTE],
