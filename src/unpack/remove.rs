@@ -60,7 +60,7 @@ fn remove_with(directory: BorrowedFd<'_>, name: &[u8], written: &mut Written, ca
         return Err(is_mount_point(name));
     }
     remove_unwritten(tree, written, cancel)?;
-    Ok(fs::unlinkat(&directory, name, AtFlags::REMOVEDIR)?)
+    Ok(fs::unlinkat(directory, name, AtFlags::REMOVEDIR)?)
 }
 
 /// Removes everything below `top` that is not in `written`. Directories that contain such entries are kept with their
