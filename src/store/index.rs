@@ -230,8 +230,16 @@ impl Annotations {
         })
     }
 
-    /// containerd's annotation comes first, because next to it the other one may have a tag alone.
-    fn names(self) -> Vec<String> {
+    /// containerd's annotation comes first, because next to it the other one may have a tag or a short name. It does not count
+    /// if the other one has another name: umoci copies an entry with all annotations, and changes only the one that it knows.
+    fn names(mut self) -> Vec<String> {
+        if let (Some(image), Some(name)) = (&self.image_name, &self.ref_name)
+            && name.contains(['/', ':'])
+            && !image.ends_with(name.as_str())
+            && !is_same_name(image, name)
+        {
+            self.image_name = None;
+        }
         let mut names: Vec<String> = Vec::new();
         for name in [self.image_name, self.ref_name].into_iter().flatten() {
             if !names.contains(&name) {

@@ -226,6 +226,32 @@ fn short_names_and_those_of_containerd_are_found() {
     }
 }
 
+/// umoci copies an entry with all its annotations for a new name, and changes only the one that it knows.
+#[test]
+fn an_annotation_that_another_tool_has_copied_is_no_name() {
+    let bench = Bench::new();
+    let home = &bench.home;
+    let (old, copy) = (native("old"), native("copy"));
+    let name = native("new").push(&bench.registry, "app", "1");
+    let entry = |image: &Image, name: &str, of_containerd: &str| {
+        named(image.entry("linux/any"), json!({ CONTAINERD_NAME: of_containerd, REF_NAME: name }))
+    };
+    let copied = bench.registry.name("app:copy");
+    for (kept, of_containerd) in [(copied.as_str(), name.as_str()), ("copy:1", "docker.io/library/app:1")] {
+        write_store(home, &[&old, &copy], &[], &[entry(&old, &name, &name), entry(&copy, kept, of_containerd)]);
+        let listed = home.run(&["images", "--format", "{{.Repository}}:{{.Tag}}"]).exits(0).stdout;
+        assert_eq!(listed.lines().collect::<std::collections::BTreeSet<_>>(), [name.as_str(), kept].into());
+        home.run(&["pull", "-q", &name]).exits(0);
+        assert_eq!(unpack_stored(home, &[], &name), Ok(vec!["new".to_string()]));
+        assert_eq!(unpack_stored(home, &[], kept), Ok(vec!["copy".to_string()]));
+        home.run(&["rmi", kept]).exits(0);
+        assert_eq!(home.names(), [name.as_str()]);
+    }
+    // Next to the full name, a part of it is no other name.
+    write_store(home, &[&copy], &[], &[entry(&copy, "team/app:1", NAME)]);
+    home.run(&["images", "--format", "{{.Repository}}:{{.Tag}}"]).exits(0).prints(&format!("{NAME}\n"));
+}
+
 #[test]
 fn a_pull_replaces_the_short_name_of_another_tool() {
     let bench = Bench::new();

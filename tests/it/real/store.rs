@@ -116,6 +116,41 @@ fn inspect_and_history_agree_with_skopeo_and_umoci() {
     }
 }
 
+/// umoci writes into the store of pullet: a name, a changed config, and a layer with a whiteout.
+#[test]
+fn reads_what_umoci_writes_into_the_store() {
+    let home = Home::new();
+    let image = images::small("real/edited:1");
+    home.run(&["pull", "-q", &image.name]).exits(0);
+    let store = home.store().display().to_string();
+    let new = image.name.replace("edited:1", "edited:2");
+    let of = |name: &str| format!("{store}:{name}");
+    let bundle = home.arg("bundle");
+    let rootless: &[&str] = if kit::process::is_root() { &[] } else { &["--rootless"] };
+    run(command("umoci").arg("unpack").args(rootless).args(["--image", &of(&image.name), &bundle])).expect(0);
+    fs::write(home.path("bundle/rootfs/by-umoci"), "1").unwrap();
+    run(command("umoci").args(["repack", "--image", &of(&new), &bundle])).expect(0);
+    run(command("umoci").args(["config", "--config.cmd", "/run", "--image", &of(&new)])).expect(0);
+    run(command("umoci").args(["tag", "--image", &of(&new), "localhost/third:3"])).expect(0);
+    images::remove(&home.path("bundle"));
+    let listed = home.run(&["images", "--format", "{{.Repository}}:{{.Tag}}"]).exits(0).stdout;
+    let mut listed: Vec<&str> = listed.lines().collect();
+    listed.sort_unstable();
+    let mut names = [image.name.as_str(), new.as_str(), "localhost/third:3"];
+    names.sort_unstable();
+    assert_eq!(listed, names);
+    home.run(&["verify"]).exits(0);
+    home.run(&["diff", &image.name, &new]).exits(0).prints("A /by-umoci\n");
+    home.run(&["inspect", "--format", "{{.Config.Cmd}}", &new]).exits(0).prints("[/run]\n");
+    // A pull of the old name leaves the new ones.
+    home.run(&["pull", "-q", &image.name]).exits(0);
+    home.run(&["prune", "-f"]).exits(0);
+    home.run(&["cat", "localhost/third:3", "/by-umoci"]).exits(0).prints("1");
+    home.run(&["rmi", &new]).exits(0);
+    home.run(&["unpack", "--pull", "never", "localhost/third:3", &home.arg("root")]).exits(0);
+    assert!(home.path("root/by-umoci").exists());
+}
+
 /// The layers of another image in the store are not fetched again.
 #[test]
 fn a_shared_layer_is_fetched_once() {
