@@ -63,6 +63,13 @@ pub(super) fn remove(root: &Path, wait: LockWait<'_>) -> Result<PruneGuard> {
     Ok(PruneGuard(Some(file)))
 }
 
+/// The same without waiting; `None` if some process relies on unnamed blobs.
+#[cfg(feature = "manage")]
+pub(super) fn remove_if_free(root: &Path) -> Result<Option<PruneGuard>> {
+    let file = open_private(&root.join(PRUNE))?;
+    Ok(file.try_lock().is_ok().then_some(PruneGuard(Some(file))))
+}
+
 /// Locks the index in order to change it.
 pub(super) fn index(root: &Path, wait: LockWait<'_>) -> Result<File> {
     let path = root.join(INDEX);

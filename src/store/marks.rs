@@ -43,6 +43,16 @@ impl<'a> Marks<'a> {
         Ok(Self { root, cancel, blobs, marks, pending: Vec::new(), obstacle: None })
     }
 
+    /// The blobs in the store, these of them marked, and nothing that they name.
+    #[cfg(feature = "manage")]
+    pub(super) fn of(root: &'a Path, cancel: &'a Cancel, blobs: &[Digest]) -> Result<Self> {
+        let mut marks = Self::new(root, cancel)?;
+        for digest in blobs {
+            marks.mark(digest, Mark::Blob);
+        }
+        Ok(marks)
+    }
+
     /// Whether a blob is in the store.
     pub(super) fn has(&self, digest: &Digest) -> bool {
         self.position(digest).is_some()

@@ -253,6 +253,14 @@ impl Store {
         Removal::begin(&self.root, wait)
     }
 
+    /// Removes those of the blobs that nothing needs. The caller has added them, and no longer prevents their removal. Does not
+    /// wait: returns false, and removes none, if another process relies on unnamed blobs.
+    #[cfg(feature = "manage")]
+    pub(crate) fn remove_added(&self, blobs: &[Digest], wait: LockWait<'_>) -> Result<bool> {
+        let Some(removal) = Removal::begin_if_free(&self.root, wait)? else { return Ok(false) };
+        removal.sweep(Sweep::Added(blobs)).map(|swept| !swept.has_obstacle)
+    }
+
     /// The digests of all blobs in the store, sorted.
     pub(crate) fn blobs(&self) -> Result<Vec<Digest>> {
         disk::blobs(&self.root)

@@ -25,6 +25,9 @@ pub(crate) enum Sweep<'a> {
     All,
     /// Those that these entries needed, which are no longer in the index.
     Of(&'a [ImageEntry]),
+    /// These, which a load that failed has added.
+    #[cfg(feature = "manage")]
+    Added(&'a [Digest]),
 }
 
 /// The right to remove. No other process relies on unnamed blobs while this exists.
@@ -56,6 +59,13 @@ impl<'a> Removal<'a> {
         Ok(Some(Self { root: root.to_owned(), wait, _guard: guard }))
     }
 
+    /// The same without waiting; `None` too if some process relies on unnamed blobs.
+    #[cfg(feature = "manage")]
+    pub(super) fn begin_if_free(root: &Path, wait: LockWait<'a>) -> Result<Option<Self>> {
+        let guard = lock::remove_if_free(root)?;
+        Ok(guard.map(|guard| Self { root: root.to_owned(), wait, _guard: guard }))
+    }
+
     /// Removes the entries that `is_unwanted` accepts from the index.
     pub(crate) fn unname(&self, is_unwanted: &dyn Fn(&ImageEntry) -> bool) -> Result<()> {
         layout::unname(&self.root, is_unwanted, self.wait)
@@ -67,6 +77,8 @@ impl<'a> Removal<'a> {
         let former = match sweep {
             Sweep::All => None,
             Sweep::Of(entries) => Some(self.needed_by(entries)?),
+            #[cfg(feature = "manage")]
+            Sweep::Added(blobs) => Some(Marks::of(&self.root, self.wait.cancel, blobs)?),
         };
         let needed = self.needed(former.as_ref())?;
         let mut swept = Swept::default();

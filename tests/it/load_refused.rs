@@ -1,10 +1,16 @@
 //! `load` refuses archives that are wrong or hostile, and keeps nothing of them.
 
 use kit::archive::{Entry, archive, dir, file, symlink};
+use kit::bench::Bench;
 use kit::digest::sha256;
+use kit::fault::on;
 use kit::home::Home;
+use kit::http::Latch;
 use kit::image::{Image, Layer, OCI_INDEX, architecture, gzip, index};
+use kit::noise::noise;
+use kit::signature::{Signer, sign_simply};
 use serde_json::{Value, json};
+use std::fs;
 
 use super::load::{NAME, blobs, count_blobs, docker, hex, image, layer_name, layout, load, oci};
 
@@ -172,4 +178,81 @@ fn indexes_that_name_each_other_many_times_are_read_once() {
     // Two layers, config, manifest and the indexes.
     assert_eq!(count_blobs(&home), 8);
     home.run(&["save", "--format", "oci-archive", "-o", &home.arg("saved.tar"), "app:1"]).exits(0);
+}
+
+/// The members of a docker-archive with a good image, and after it one whose config names other layers.
+fn half_good(good: &Image) -> Vec<u8> {
+    let bad = image(true);
+    let mut members = docker(good, &json!(["good:1"]));
+    members.pop();
+    let mut more = docker(&bad, &json!(["bad:1"]));
+    more.pop();
+    let item = |image: &Image, layers: &[Layer], tag: &str| {
+        let layers: Vec<String> = layers.iter().map(layer_name).collect();
+        json!({ "Config": format!("{}.json", hex(&image.config_digest())), "RepoTags": [tag], "Layers": layers })
+    };
+    let swapped: Vec<Layer> = bad.layers.iter().rev().cloned().collect();
+    let list = json!([item(good, &good.layers, "good:1"), item(&bad, &swapped, "bad:1")]);
+    more.push(file("manifest.json", list.to_string()));
+    archive(&[members, more].concat())
+}
+
+/// What the archive has added goes. What the store had before stays, with a name or without one.
+#[test]
+fn nothing_is_left_of_the_good_images_of_a_refused_archive() {
+    let home = Home::new();
+    let layers = ["kept", "unnamed", "new"].map(|name| Layer::of(&[file(name, noise(3000))]));
+    let kept = Image::new(vec![layers[0].clone()]);
+    load(&home, &archive(&docker(&kept, &json!(["kept:1"])))).exits(0);
+    fs::write(home.blob(&layers[1].digest()), &layers[1].blob).unwrap();
+    let (before, blobs) = (home.index(), count_blobs(&home));
+    load(&home, &half_good(&Image::new(layers.to_vec()))).exits(8).fails_in_one_line().prints("").hides("unneeded");
+    assert_eq!((home.index(), count_blobs(&home)), (before, blobs));
+    assert!(home.blob(&layers[0].digest()).exists() && home.blob(&layers[1].digest()).exists());
+    home.run(&["verify"]).exits(0);
+    home.run(&["prune", "-f"]).exits(0);
+    assert_eq!(count_blobs(&home), blobs - 1);
+}
+
+#[test]
+fn nothing_is_left_of_an_archive_without_the_signatures_that_are_demanded() {
+    let bench = Bench::new();
+    let (signer, other) = (Signer::new("p256"), Signer::new("p256"));
+    let signed = Image::small("signed");
+    let name = signed.push(&bench.registry, "app", "1");
+    sign_simply(&bench.registry, "app", &signed.digest(), &[&signer]);
+    bench.home.run(&["pull", "-q", &signer.option(), &name]).exits(0);
+    let saved = bench.home.arg("saved.tar");
+    for format in ["oci-archive", "docker-archive"] {
+        bench.home.run(&["save", "--format", format, "-o", &saved, &name]).exits(0);
+        let home = Home::new();
+        home.run(&["load", &other.option(), "-i", &saved]).exits(8).fails_in_one_line();
+        assert_eq!((home.index().len(), count_blobs(&home)), (0, 0), "{format}");
+    }
+}
+
+/// A pull that is running relies on blobs without a name, and may have counted one of the archive as present.
+#[test]
+fn a_pull_at_the_same_time_keeps_what_a_refused_archive_has_added() {
+    let (bench, latch) = (Bench::new(), Latch::default());
+    let layers = [Layer::of(&[file("a", noise(5000))]), Layer::of(&[file("b", noise(6000))])];
+    let name = Image::new(layers.to_vec()).push(&bench.registry, "app", "1");
+    bench.registry.fault(on(layers[0].digest()).held(&latch));
+    bench.registry.clear_log();
+    let pulling = bench.home.pullet(&["pull", &name]).start();
+    bench.registry.wait_for(&layers[0].digest());
+    let good = Image::new(vec![layers[1].clone()]);
+    let tar = bench.home.write("archive.tar", half_good(&good));
+    let refused = bench.home.run(&["load", "-i", &tar]).exits(8);
+    refused.says("what was added of the archive has no name, and goes when unneeded blobs are removed");
+    assert!(bench.home.blob(&layers[1].digest()).exists());
+    latch.open();
+    pulling.wait().exits(0);
+    assert_eq!(bench.registry.requests_to(&layers[1].digest()), 0, "{:?}", bench.registry.log());
+    assert_eq!(bench.home.names(), [name.as_str()]);
+    bench.home.run(&["verify", &name]).exits(0);
+    // The config and the manifest of the good image of the archive.
+    assert_eq!(count_blobs(&bench.home), 6);
+    bench.home.run(&["prune", "-f"]).exits(0);
+    assert_eq!(count_blobs(&bench.home), 4);
 }

@@ -86,16 +86,15 @@ impl Loader<'_> {
 
     /// Commits the blobs of an image and its manifest.
     fn commit(&mut self, manifest: &Manifest) -> Result<Descriptor> {
-        let store = self.reader.store;
         for layer in &manifest.layers {
-            self.members.commit(&layer.blob.digest)?;
+            self.reader.commit(self.members, &layer.blob.digest)?;
         }
-        self.members.commit(&manifest.config.digest)?;
+        self.reader.commit(self.members, &manifest.config.digest)?;
         let (descriptor, bytes) = manifest.to_oci();
         if bytes.len() > self.reader.limits.document {
             return Err(Limits::exceeded("bytes of manifest", self.reader.limits.document));
         }
-        store.put(&descriptor, &bytes, self.reader.wait())?;
+        self.reader.put(&descriptor, &bytes)?;
         Ok(descriptor)
     }
 }

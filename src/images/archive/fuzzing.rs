@@ -18,7 +18,9 @@ pub fn load_images(mut archive: &[u8], store: &Path, limits: &Limits) -> Result<
     let wait = LockWait { cancel: &cancel, progress: &Silent };
     let _guard = store.create(wait)?;
     let platform: Platform = "linux/amd64".parse()?;
-    let reader = ArchiveReader { store: &store, platform: &platform, limits, cancel: &cancel, progress: &Silent };
+    let added = std::cell::RefCell::default();
+    let reader =
+        ArchiveReader { store: &store, platform: &platform, limits, cancel: &cancel, progress: &Silent, added };
     let received = load_archive(&reader, &mut archive)?;
     store.name_all(&received.signatures, wait)?;
     let mut images = Vec::new();

@@ -167,12 +167,9 @@ impl Members {
         self.blobs.get(digest)
     }
 
-    /// Commits a blob to the store, if the archive has it.
-    pub(super) fn commit(&mut self, digest: &Digest) -> Result<()> {
-        match self.blobs.get_mut(digest) {
-            Some(arrival) => arrival.commit(),
-            None => Ok(()),
-        }
+    /// The blob with this digest, in order to commit it.
+    pub(super) fn blob_mut(&mut self, digest: &Digest) -> Option<&mut Arrival> {
+        self.blobs.get_mut(digest)
     }
 
     /// Reads a small blob of the archive or else of the store.

@@ -156,27 +156,26 @@ impl Loader<'_> {
 
     /// Commits an image, and returns the manifest to name, which has OCI media types.
     fn commit(&mut self, found: &Found, entry: &ImageEntry) -> Result<Descriptor> {
-        let (store, wait) = (self.reader.store, self.reader.wait());
         for layer in &found.manifest.layers {
-            self.members.commit(&layer.blob.digest)?;
+            self.reader.commit(self.members, &layer.blob.digest)?;
         }
-        self.members.commit(&found.manifest.config.digest)?;
+        self.reader.commit(self.members, &found.manifest.config.digest)?;
         for document in &found.indexes {
-            store.put(&document.descriptor, &document.bytes, wait)?;
+            self.reader.put(&document.descriptor, &document.bytes)?;
         }
-        store.put(&found.descriptor, &found.bytes, wait)?;
+        self.reader.put(&found.descriptor, &found.bytes)?;
         // What the index of our own archives claims is proven with these documents. Without them it is dropped.
         for claimed in [entry.resolved, entry.source] {
             let read = |digest: &Digest| self.document(digest);
             for document in documents_below(&claimed, self.reader.limits, self.reader.cancel, &read)? {
-                self.members.commit(&document.digest)?;
+                self.reader.commit(self.members, &document.digest)?;
             }
         }
         if found.descriptor.media_type == OCI_MANIFEST {
             return Ok(found.descriptor.clone());
         }
         let (descriptor, bytes) = found.manifest.to_oci();
-        store.put(&descriptor, &bytes, wait)?;
+        self.reader.put(&descriptor, &bytes)?;
         Ok(descriptor)
     }
 
@@ -208,9 +207,9 @@ impl Loader<'_> {
         let blobs =
             linked_blobs(&bytes).ok_or_else(|| malformed("what is attached to an image is not a manifest"))?.blobs;
         for digest in &blobs {
-            self.members.commit(digest)?;
+            self.reader.commit(self.members, digest)?;
         }
-        self.reader.store.put(&entry.manifest, &bytes, self.reader.wait())?;
+        self.reader.put(&entry.manifest, &bytes)?;
         Ok(Some(ImageEntry { names: Vec::new(), subject: Some(subject), ..entry }))
     }
 }

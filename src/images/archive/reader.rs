@@ -1,10 +1,14 @@
 //! What loading an archive needs, and its result.
 
+use std::cell::RefCell;
+
+use super::members::Members;
 use crate::cancel::Cancel;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::images::image::Image;
 use crate::limits::Limits;
+use crate::oci::descriptor::Descriptor;
 use crate::oci::platform::Platform;
 use crate::progress::{Event, Progress};
 use crate::store::{ImageEntry, LockWait, Store};
@@ -17,6 +21,8 @@ pub(crate) struct ArchiveReader<'a> {
     pub(crate) limits: &'a Limits,
     pub(crate) cancel: &'a Cancel,
     pub(crate) progress: &'a dyn Progress,
+    /// The blobs that the store did not have before.
+    pub(crate) added: RefCell<Vec<Digest>>,
 }
 
 /// What an archive has. All blobs are in the store.
@@ -47,6 +53,28 @@ impl ArchiveReader<'_> {
 
     pub(super) fn wait(&self) -> LockWait<'_> {
         LockWait { cancel: self.cancel, progress: self.progress }
+    }
+
+    /// Commits a blob to the store, if the archive has it.
+    pub(super) fn commit(&self, members: &mut Members, digest: &Digest) -> Result<()> {
+        match members.blob_mut(digest) {
+            Some(arrival) => self.add(digest).and_then(|()| arrival.commit()),
+            None => Ok(()),
+        }
+    }
+
+    /// Adds a small blob to the store.
+    pub(super) fn put(&self, blob: &Descriptor, bytes: &[u8]) -> Result<()> {
+        self.add(&blob.digest)?;
+        self.store.put(blob, bytes, self.wait())
+    }
+
+    /// Remembers a blob that is about to be added, unless the store has it.
+    fn add(&self, digest: &Digest) -> Result<()> {
+        if self.store.size(digest)?.is_none() {
+            self.added.borrow_mut().push(*digest);
+        }
+        Ok(())
     }
 
     /// The image of an entry whose blobs are in the store.

@@ -23,7 +23,7 @@ pub(super) static COMMAND: Command = Command {
     about: "Take the images of an archive into the store, from standard input or a file: an archive of `pullet save`, `docker \
             save` or `podman save`, or an OCI image layout in a tar, uncompressed or compressed with gzip or zstd. Everything \
             in it is verified: digests, sizes and the diff_ids of all layers. Images get their names when all of it is in \
-            the store.",
+            the store. Nothing stays of an archive that is refused.",
     definitions: &[],
     groups: &[&OPTIONS, &PLATFORM, &VERIFY, &POLICY, &CONTENT_TRUST, &ADMISSION, &BLOB_LIMITS, &WINDOW_LIMIT],
     notes: &[],
