@@ -3,7 +3,10 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
+#[cfg(target_pointer_width = "64")]
+use std::time::{SystemTime, UNIX_EPOCH};
 
+#[cfg(not(target_pointer_width = "64"))]
 use rustix::time::{ClockId, clock_gettime};
 
 use super::build::build_date;
@@ -12,8 +15,15 @@ use super::environment::Environment;
 /// Files whose times systemd takes as a floor for the clock: one of the distribution, one that systemd-timesyncd renews.
 const FILES: [&str; 2] = ["usr/lib/clock-epoch", "var/lib/systemd/timesync/clock"];
 
+/// Returns the time in seconds since 1970. It comes from the C library, so that tests can set it with faketime.
+#[cfg(target_pointer_width = "64")]
+pub(crate) fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
 /// Returns the time in seconds since 1970. `std::time::SystemTime` panics on 32-bit musl after 2038, because musl's old
 /// system call cannot return such a time.
+#[cfg(not(target_pointer_width = "64"))]
 pub(crate) fn now() -> u64 {
     u64::try_from(clock_gettime(ClockId::Realtime).tv_sec).unwrap_or_default()
 }

@@ -1,19 +1,25 @@
-//! `--clock`: certificates on a machine whose clock is behind. The clock of the tests is right, so the certificates are from
-//! the future, or the files with times are. `cargo xtask boot` sets the clock itself.
+//! `--clock`: certificates on a machine whose clock is behind. In most tests the clock is right, so the certificates are from
+//! the future, or the files with times are; the others have another clock, by faketime. `cargo xtask boot` sets the clock
+//! itself.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use kit::authority::{Authority, Leaf};
+use kit::debian;
 use kit::home::Home;
 use kit::image::Image;
 use kit::process::{Finished, Pullet};
 use kit::registry::Registry;
+use kit::signature::{Signer, sign_simply};
 
 const NAMES: [&str; 2] = ["localhost", "127.0.0.1"];
 /// Sets the time that systemd-timesyncd has kept.
 const TIMESYNC: &str = "mount -t tmpfs none /var/lib; mkdir -p /var/lib/systemd/timesync; \
                         touch -d 2050-01-01T00:00:00Z /var/lib/systemd/timesync/clock; exec \"$@\"";
+/// Hides the times that systemd and the distribution have kept.
+const NO_TIMES: &str = "mount -t tmpfs none /var/lib; touch -d @0 /var/lib/old; \
+                        if [ -e /usr/lib/clock-epoch ]; then mount --bind /var/lib/old /usr/lib/clock-epoch; fi; exec \"$@\"";
 
 /// An image in a registry with a certificate for these years.
 struct Scene {
@@ -45,6 +51,16 @@ impl Scene {
 
     fn run(&self, words: &[&str]) -> Finished {
         self.command(words).run()
+    }
+
+    /// Runs with the clock at the beginning of a year, on a machine without systemd's files with times.
+    fn run_at(&self, year: &str, words: &[&str]) -> Finished {
+        let _ = fs::remove_dir_all(self.home.store());
+        let faketime = debian::program("faketime");
+        let start = format!("@{year}-01-01 00:00:00");
+        let pullet =
+            self.command(words).in_mount_namespace(NO_TIMES).under(&[faketime.to_str().unwrap(), "-f", &start]);
+        pullet.envs(&[("TZ", "UTC"), ("DONT_FAKE_MONOTONIC", "1"), ("NO_FAKE_STAT", "1")]).run()
     }
 
     fn requested_layers(&self) -> bool {
@@ -156,4 +172,71 @@ fn commands_that_admit_no_image_have_no_choice_of_clock() {
         home.run(&[command, "--clock", "floor", "localhost:1/app"]).exits_in(command, 2).fails_in_one_line();
     }
     home.run(&["pull", "--clock", "ntp", "localhost:1/app"]).exits(2).fails_in_one_line().says("strict, floor");
+}
+
+/// What a pull of a tag or of a digest does with a clock.
+#[derive(Clone, Copy)]
+enum Then {
+    /// Is accepted, and says where the time for certificates comes from.
+    Accepts(&'static str),
+    /// Is refused with exit code 7 and this text.
+    Refuses(&'static str),
+}
+
+const BY_CLOCK: Then = Then::Accepts(": from this machine's clock");
+const BY_BUILD: Then = Then::Accepts(": from the date of this build");
+const BY_CERTIFICATE: Then = Then::Accepts("2050-01-01T00:00:00Z: from the beginning of the server's certificate");
+const STRICT: Then = Then::Accepts("");
+const TAG: Then = Then::Refuses("clock is behind, so a tag proves nothing");
+const EARLY: Then = Then::Refuses("not valid before 20");
+const EXPIRED: Then = Then::Refuses("expired at 20");
+
+/// The certificates: three that last, of 1980, of before the build and of after it, and two that expire in 2020 and in 2090.
+const PERIODS: [(i32, i32); 5] = [(1980, 4000), (2020, 4000), (2050, 4000), (2010, 2020), (2020, 2090)];
+
+#[test]
+fn certificates_with_the_clock_at_1970_2000_and_2100() {
+    let before_1980 = Then::Refuses("not valid before 1980");
+    let scenes = PERIODS.map(|(from, to)| scene(from, to));
+    for (clock, mode, tag, digest) in [
+        ("1970", "strict", [before_1980, EARLY, EARLY, EARLY, EARLY], [before_1980, EARLY, EARLY, EARLY, EARLY]),
+        ("2000", "strict", [STRICT, EARLY, EARLY, EARLY, EARLY], [STRICT, EARLY, EARLY, EARLY, EARLY]),
+        ("2100", "strict", [STRICT, STRICT, STRICT, EXPIRED, EXPIRED], [STRICT, STRICT, STRICT, EXPIRED, EXPIRED]),
+        ("1970", "floor", [TAG, TAG, TAG, EXPIRED, TAG], [BY_BUILD, BY_BUILD, BY_CERTIFICATE, EXPIRED, BY_BUILD]),
+        ("2000", "floor", [TAG, TAG, TAG, EXPIRED, TAG], [BY_BUILD, BY_BUILD, BY_CERTIFICATE, EXPIRED, BY_BUILD]),
+        (
+            "2100",
+            "floor",
+            [BY_CLOCK, BY_CLOCK, BY_CLOCK, EXPIRED, EXPIRED],
+            [BY_CLOCK, BY_CLOCK, BY_CLOCK, EXPIRED, EXPIRED],
+        ),
+    ] {
+        for (scene, (period, (tag, digest))) in scenes.iter().zip(PERIODS.into_iter().zip(tag.into_iter().zip(digest)))
+        {
+            for (name, then) in [(&scene.tagged, tag), (&scene.pinned, digest)] {
+                scene.registry.clear_log();
+                let case = format!("clock {clock}, {mode}, certificate {period:?}, {name}");
+                let outcome = scene.run_at(clock, &["pull", "--clock", mode, name]);
+                match then {
+                    Then::Accepts(text) => outcome.exits_in(&case, 0).says(text),
+                    Then::Refuses(text) => outcome.exits_in(&case, 7).fails_in_one_line().says(text),
+                };
+                assert_eq!(scene.requested_layers(), matches!(then, Then::Accepts(_)), "{case}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_signature_stands_for_a_digest_where_the_clock_is_behind() {
+    let scene = scene(2020, 4000);
+    let (signer, other) = (Signer::new("p256"), Signer::new("p256"));
+    let digest = scene.pinned.split_once('@').unwrap().1;
+    sign_simply(&scene.registry, "app", digest, &[&signer]);
+    let pull =
+        |clock: &str, key: &Signer| scene.run_at(clock, &["pull", "--clock", "floor", &key.option(), &scene.tagged]);
+    for clock in ["1970", "2000"] {
+        pull(clock, &signer).exits_in(clock, 0).says("from the date of this build");
+        pull(clock, &other).exits_in(clock, 8).says("by no given key");
+    }
 }

@@ -21,6 +21,7 @@ pub const PACKAGES: &[(&str, &str)] = &[
     // The file that tests need of bash-completion is no program.
     ("dh_bash-completion", "bash-completion"),
     ("docker-registry", "docker-registry"),
+    ("faketime", "faketime"),
     ("fish", "fish"),
     ("gpg", "gpg"),
     ("gzip", "gzip"),
