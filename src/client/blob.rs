@@ -9,7 +9,6 @@ use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
 use crate::oci::descriptor::Descriptor;
-use crate::oci::manifest::LayerDescriptor;
 use crate::progress::{Event, Layer, LayerState, Progress};
 use crate::registry::{Body, Repository};
 use crate::store::{Ingest, LockWait, Store};
@@ -26,8 +25,8 @@ pub(crate) struct BlobFetcher<'c, 'r> {
 
 impl BlobFetcher<'_, '_> {
     /// Fetches one layer.
-    pub(crate) fn fetch(&mut self, layer: Layer, descriptor: &LayerDescriptor) -> Result<()> {
-        self.fetch_blob(layer, BlobSource::layer(descriptor), None)
+    pub(crate) fn fetch(&mut self, layer: Layer, source: BlobSource<'_>) -> Result<()> {
+        self.fetch_blob(layer, source, None)
     }
 
     /// Fetches a layer of which only the digest is known, and returns its size. A body without `Content-Length` is read twice.

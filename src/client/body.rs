@@ -5,11 +5,19 @@ use std::io::{self, Read};
 
 use super::client::Client;
 use super::retry::RetryState;
+#[cfg(feature = "manage")]
+use super::start::{Judgement, StartCheck};
 use crate::advice::Advice;
 use crate::cancel::Cancel;
 use crate::error::{Error, ErrorKind, Result};
+#[cfg(feature = "manage")]
+use crate::layer::Format;
+#[cfg(feature = "manage")]
+use crate::progress::Event;
 use crate::oci::descriptor::{Descriptor, unsupported_foreign_layer};
 use crate::oci::manifest::LayerDescriptor;
+#[cfg(feature = "device")]
+use crate::oci::media_type::Compression;
 use crate::progress::Progress;
 use crate::registry::{Body, Repository};
 use crate::store::KnownBytes;
@@ -25,18 +33,43 @@ pub(crate) struct BlobSource<'s> {
     urls: &'s [String],
     /// True if the manifest has such URLs, but they may not be requested.
     has_forbidden_urls: bool,
+    /// How the blob will be read, if a transfer that cannot be read so may be ended.
+    #[cfg(feature = "manage")]
+    format: Option<Format>,
 }
 
 impl<'s> BlobSource<'s> {
     /// A blob that only the registry and its mirrors may serve.
     pub(crate) fn registry_only(blob: &'s Descriptor) -> Self {
-        Self { blob, urls: &[], has_forbidden_urls: false }
+        Self {
+            blob,
+            urls: &[],
+            has_forbidden_urls: false,
+            #[cfg(feature = "manage")]
+            format: None,
+        }
     }
 
     /// A layer, which its URLs may serve too if they are allowed.
     pub(crate) fn layer(layer: &'s LayerDescriptor) -> Self {
         let urls = if layer.may_use_urls { layer.urls.as_slice() } else { &[] };
-        Self { blob: &layer.blob, urls, has_forbidden_urls: urls.len() < layer.urls.len() }
+        let has_forbidden_urls = urls.len() < layer.urls.len();
+        Self { urls, has_forbidden_urls, ..Self::registry_only(&layer.blob) }
+    }
+
+    /// A layer that will be unpacked.
+    pub(crate) fn unpacked_layer(layer: &'s LayerDescriptor) -> Self {
+        Self {
+            #[cfg(feature = "manage")]
+            format: Some(Format { compression: layer.compression, is_archive: true }),
+            ..Self::layer(layer)
+        }
+    }
+
+    /// A blob that will be decompressed.
+    #[cfg(feature = "device")]
+    pub(crate) fn decompressed(blob: &'s Descriptor, compression: Compression) -> Self {
+        Self { format: Some(Format { compression, is_archive: false }), ..Self::registry_only(blob) }
     }
 }
 
@@ -60,6 +93,11 @@ pub(crate) struct ResumingBody<'f, 'r> {
     was_range_refused: bool,
     /// Whether the next request must not have a range.
     from_start: bool,
+    #[cfg(feature = "manage")]
+    check: StartCheck<'f>,
+    /// The error after the bytes that were read before it.
+    #[cfg(feature = "manage")]
+    pending: Option<Error>,
 }
 
 impl<'f, 'r> ResumingBody<'f, 'r> {
@@ -84,6 +122,10 @@ impl<'f, 'r> ResumingBody<'f, 'r> {
             known: None,
             was_range_refused: false,
             from_start: false,
+            #[cfg(feature = "manage")]
+            check: StartCheck::new(client, source.blob.size, source.format),
+            #[cfg(feature = "manage")]
+            pending: None,
         }
     }
 
@@ -106,6 +148,10 @@ impl<'f, 'r> ResumingBody<'f, 'r> {
     }
 
     fn read_once(&mut self, buf: &mut [u8]) -> Result<usize> {
+        #[cfg(feature = "manage")]
+        if let Some(error) = self.pending.take() {
+            return Err(error);
+        }
         // The read beyond the end, which finds a body that is too long, costs a byte of the budget.
         let has_ended = self.body.is_none() || self.repository.has_used_up_budget();
         if has_ended && self.at == self.source.blob.size {
@@ -115,7 +161,12 @@ impl<'f, 'r> ResumingBody<'f, 'r> {
             Some(body) => body,
             None => self.open()?,
         };
-        let n = body.read(buf).map_err(|e| Error::through_read(e, unread))?;
+        let read = self.read_from(&mut body, buf)?;
+        let Some(n) = read else {
+            // One connection is enough for both transfers.
+            drop(body);
+            return self.read_once(buf);
+        };
         #[cfg(feature = "manage")]
         if n == 0 && !buf.is_empty() && body.is_bounded() {
             // The next request fails, unless another job put back a part of the budget.
@@ -125,6 +176,40 @@ impl<'f, 'r> ResumingBody<'f, 'r> {
         self.body = Some(body);
         self.at += n as u64;
         Ok(n)
+    }
+
+    /// Reads the next bytes. Returns `None` if the first ones show that this transfer is of no use.
+    #[cfg(feature = "manage")]
+    fn read_from(&mut self, body: &mut Body, buf: &mut [u8]) -> Result<Option<usize>> {
+        let wanted = if self.at == 0 { self.check.wanted(body).min(buf.len()) } else { 0 };
+        let mut count = body.read(buf).map_err(|e| Error::through_read(e, unread))?;
+        let mut has_ended = count == 0;
+        while count < wanted && !has_ended {
+            let rest = buf.get_mut(count..).unwrap_or_default();
+            let n = body.read(rest).unwrap_or_else(|e| {
+                self.pending = Some(Error::through_read(e, unread));
+                0
+            });
+            has_ended = n == 0;
+            count += n;
+        }
+        if wanted > 0 {
+            let start = buf.get(..count).unwrap_or_default();
+            match self.check.judge(start, self.repository)? {
+                Judgement::Accepted => {}
+                Judgement::Again => return Ok(None),
+                Judgement::Differs(error) => {
+                    let text = format!("{}: starting over: {error}", self.source.blob.digest.short());
+                    self.retry.progress.report(Event::Warning(&text));
+                }
+            }
+        }
+        Ok(Some(count))
+    }
+
+    #[cfg(not(feature = "manage"))]
+    fn read_from(&mut self, body: &mut Body, buf: &mut [u8]) -> Result<Option<usize>> {
+        body.read(buf).map(Some).map_err(|e| Error::through_read(e, unread))
     }
 
     /// Requests the missing bytes. A server that ignores the range starts with the first byte; then the known part is
@@ -201,6 +286,10 @@ impl Read for ResumingBody<'_, '_> {
             // Bytes that differ from the known ones are for the caller to judge, because the known ones may be wrong.
             if error.kind() == ErrorKind::Mismatch {
                 return Err(error.into());
+            }
+            #[cfg(feature = "manage")]
+            if self.check.gives_up(self.repository) {
+                continue;
             }
             if !self.repository.fail_over(&error) {
                 self.recover(error)?;

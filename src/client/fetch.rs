@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use super::blob::BlobFetcher;
+use super::body::BlobSource;
 use super::client::Client;
 use super::resolved::Resolved;
 use crate::cancel::Cancel;
@@ -21,6 +22,8 @@ pub(crate) type Apply<'a> = dyn FnMut(&ImageLayer<'_>) -> Result<()> + 'a;
 struct Step<'m> {
     layer: &'m ImageLayer<'m>,
     is_missing: bool,
+    /// Whether it will be unpacked, so that it need not be fetched if it cannot be.
+    is_unpacked: bool,
 }
 
 impl Client {
@@ -34,7 +37,8 @@ impl Client {
         target: Option<&Path>,
         apply: &mut Apply<'_>,
     ) -> Result<usize> {
-        let steps = plan(layers, store)?;
+        let is_unpacked = target.is_some() || self.options.unpacks;
+        let steps = plan(layers, store, is_unpacked)?;
         report_plan(&steps, store, resolved.progress)?;
         for step in &steps {
             let state = if step.is_missing { LayerState::Waiting } else { LayerState::Exists };
@@ -48,7 +52,7 @@ impl Client {
         } else {
             self.fetch_in_order(resolved, store, &steps, apply)?;
         }
-        let lost = lost_layers(layers, store)?;
+        let lost = lost_layers(layers, store, is_unpacked)?;
         self.fetch_in_order(resolved, store, &lost, &mut |_| Ok(()))?;
         Ok(lost.len() + steps.iter().filter(|step| step.is_missing).count())
     }
@@ -107,19 +111,21 @@ impl Step<'_> {
         if !self.is_missing {
             return Ok(());
         }
-        let layer = self.layer.layer;
-        fetcher.fetch(layer, self.layer.descriptor).map_err(|e| e.context(layer.label()))
+        let (layer, descriptor) = (self.layer.layer, self.layer.descriptor);
+        let source =
+            if self.is_unpacked { BlobSource::unpacked_layer(descriptor) } else { BlobSource::layer(descriptor) };
+        fetcher.fetch(layer, source).map_err(|e| e.context(layer.label()))
     }
 }
 
 /// Decides which layers must be fetched. A layer that an image has twice is fetched once.
-fn plan<'m>(layers: &'m [ImageLayer<'m>], store: &Store) -> Result<Vec<Step<'m>>> {
+fn plan<'m>(layers: &'m [ImageLayer<'m>], store: &Store, is_unpacked: bool) -> Result<Vec<Step<'m>>> {
     let mut steps: Vec<Step<'_>> = Vec::new();
     for layer in layers {
         let digest = layer.descriptor.blob.digest;
         let is_repeated = steps.iter().any(|step| step.is_missing && step.layer.descriptor.blob.digest == digest);
         let is_missing = !is_repeated && !store.contains(&layer.descriptor.blob)?;
-        steps.push(Step { layer, is_missing });
+        steps.push(Step { layer, is_missing, is_unpacked });
     }
     Ok(steps)
 }
@@ -143,11 +149,11 @@ fn report_plan(steps: &[Step<'_>], store: &Store, progress: &dyn Progress) -> Re
 
 /// The layers that the store has lost since they were planned: a tool that removes blobs without taking the lock may have
 /// removed them.
-fn lost_layers<'m>(layers: &'m [ImageLayer<'m>], store: &Store) -> Result<Vec<Step<'m>>> {
+fn lost_layers<'m>(layers: &'m [ImageLayer<'m>], store: &Store, is_unpacked: bool) -> Result<Vec<Step<'m>>> {
     let mut lost = Vec::new();
     for layer in layers {
         if !store.contains(&layer.descriptor.blob)? {
-            lost.push(Step { layer, is_missing: true });
+            lost.push(Step { layer, is_missing: true, is_unpacked });
         }
     }
     Ok(lost)

@@ -31,6 +31,8 @@ mod retry;
 mod sandbox;
 #[cfg(feature = "trust")]
 mod signatures;
+#[cfg(feature = "manage")]
+mod start;
 mod stream;
 mod system;
 #[cfg(feature = "manage")]

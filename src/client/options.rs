@@ -47,6 +47,8 @@ pub struct Options {
     #[cfg(feature = "boot")]
     pub(crate) outage: Duration,
     pub(crate) jobs: usize,
+    /// Whether pulled images will be unpacked.
+    pub(crate) unpacks: bool,
     pub(crate) foreign_layers: bool,
     pub(crate) verification: Verification,
     pub(crate) policy: Option<PathBuf>,
@@ -82,6 +84,7 @@ impl Default for Options {
             #[cfg(feature = "boot")]
             outage: Duration::ZERO,
             jobs: 1,
+            unpacks: false,
             foreign_layers: false,
             verification: Verification::default(),
             policy: None,
@@ -270,6 +273,14 @@ impl Options {
     /// system cannot interrupt them.
     pub fn jobs(self, jobs: NonZeroUsize) -> Self {
         Self { jobs: jobs.get(), ..self }
+    }
+
+    /// Whether the images that [`Client::pull`](crate::Client::pull) fetches will be unpacked. Then a layer whose first bytes
+    /// show that it cannot be is not received: the pull fails with [`ErrorKind::Unsafe`](crate::ErrorKind::Unsafe).
+    /// [`Client::unpack`](crate::Client::unpack) always does this. Default: no.
+    #[cfg(feature = "manage")]
+    pub fn unpacks(self, enabled: bool) -> Self {
+        Self { unpacks: enabled, ..self }
     }
 
     /// The longest wait for a response or for its next bytes. Over the same time, a body must arrive with at least 100 bytes

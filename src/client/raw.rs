@@ -11,7 +11,7 @@ use crate::advice::Advice;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::images::{Need, check_space};
-use crate::layer::Decoder;
+use crate::layer::{Decoder, START};
 use crate::oci::artifact::{ArtifactBlob, ArtifactManifest, UnpackedFacts};
 use crate::oci::descriptor::Descriptor;
 use crate::oci::media_type::Compression;
@@ -23,8 +23,6 @@ use crate::verify::{Size, Verified, VerifyState};
 
 /// Bytes of a blob between two progress events.
 const REPORT_INTERVAL: u64 = 1 << 20;
-/// The most bytes of a zstd frame up to the end of the size of its content.
-const ZSTD_HEADER: usize = 18;
 /// Bytes that are read at once of what a decoder leaves.
 const DRAIN_BUFFER: usize = 16 << 10;
 
@@ -269,10 +267,10 @@ impl Transfer<'_, '_> {
     fn unpack_blob(&mut self) -> Result<Digest> {
         let options = &self.client.options;
         let RawImage { blob, compression, digest, size } = self.image;
-        let source = BlobSource::registry_only(blob);
+        let source = BlobSource::decompressed(blob, *compression);
         let mut body = ResumingBody::new(self.client, self.repository, source, &options.cancel, self.progress)
             .with_response(self.response.take());
-        let mut start = vec![0; ZSTD_HEADER];
+        let mut start = vec![0; START];
         let start_length = read_start(&mut body, &mut start)?;
         let start = start.get(..start_length).unwrap_or_default();
         if let Some(size) = zstd_content_size(start).filter(|_| *compression == Compression::Zstd) {

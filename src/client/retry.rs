@@ -17,7 +17,7 @@ pub(crate) struct RetryState<'a> {
     #[cfg(feature = "boot")]
     outage: Outage,
     cancel: &'a Cancel,
-    progress: &'a dyn Progress,
+    pub(super) progress: &'a dyn Progress,
 }
 
 impl<'a> RetryState<'a> {

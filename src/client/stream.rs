@@ -110,12 +110,12 @@ impl Client {
     ) -> Result<()> {
         let cancel = &self.options.cancel;
         let blob = &layer.descriptor.blob;
-        let source = BlobSource::layer(layer.descriptor);
+        let source = BlobSource::unpacked_layer(layer.descriptor);
         let body = ResumingBody::new(self, &mut resolved.repository, source, cancel, resolved.progress);
         let mut bytes = Verified::new(body, blob.digest, Size::Exactly(blob.size), cancel.clone());
         let applied = assembly.apply(layer, &mut bytes);
         if let Err(error) = &applied
-            && !matches!(error.kind(), ErrorKind::Mismatch | ErrorKind::Unsafe)
+            && (!matches!(error.kind(), ErrorKind::Mismatch | ErrorKind::Unsafe) || !error.may_be_retried())
         {
             return applied;
         }

@@ -16,6 +16,8 @@ mod path;
 mod records;
 mod sparse;
 #[cfg(feature = "manage")]
+mod start;
+#[cfg(feature = "manage")]
 mod writer;
 
 pub(crate) use self::decoder::Decoder;
@@ -30,5 +32,7 @@ pub(crate) use self::identify::{Sniffed, sniff};
 pub(crate) use self::path::COMPONENT_LIMIT;
 pub(crate) use self::path::{AUFS_LINKS, NameKind, SafePath};
 pub(crate) use self::records::{Time, malformed};
+#[cfg(feature = "manage")]
+pub(crate) use self::start::{Format, START, refusal};
 #[cfg(feature = "manage")]
 pub(crate) use self::writer::TarWriter;

@@ -171,6 +171,12 @@ impl<'a> Repository<'a> {
         true
     }
 
+    /// Lets every endpoint that was not abandoned serve the current request again.
+    #[cfg(feature = "manage")]
+    pub(crate) fn forget_failures(&mut self) {
+        self.current = CurrentRequest::default();
+    }
+
     /// Returns the error of the whole request, after `error` of the last endpoint. If every endpoint that responded does
     /// not have the content, it is not found, although others could not be reached: in a network without access to the
     /// registry, the mirrors decide.

@@ -25,7 +25,8 @@ pub(crate) struct Worker<W> {
 /// of the items, as soon as the result is there.
 ///
 /// Returns the first failure by index. Workers that process a later item are cancelled. Workers that process an earlier
-/// one continue, because it may fail too, and because its result is still needed.
+/// one continue, because it may fail too, and because its result is still needed. An item that is refused for good ends all
+/// work, because no other result is of use then.
 pub(crate) fn in_order<T: Sync, R: Send, W: FnMut(&T) -> Result<R> + Send>(
     workers: Vec<Worker<W>>,
     items: &[T],
@@ -58,6 +59,8 @@ struct State<R> {
     next: usize,
     /// No item from this index on is begun: the number of items, or the index of the first failure.
     end: usize,
+    /// The item that is refused for good.
+    refused: Option<usize>,
     workers: Vec<Current>,
     results: Vec<Option<Result<R>>>,
 }
@@ -72,7 +75,7 @@ impl<R> Board<R> {
     fn new(count: usize, flags: impl Iterator<Item = Cancel>) -> Self {
         let workers = flags.map(|cancel| Current { index: 0, cancel }).collect();
         let results = (0..count).map(|_| None).collect();
-        Self { state: Mutex::new(State { next: 0, end: count, workers, results }), changed: Condvar::new() }
+        Self { state: Mutex::new(State { next: 0, end: count, refused: None, workers, results }), changed: Condvar::new() }
     }
 
     /// Processes items until none is left to begin.
@@ -80,8 +83,8 @@ impl<R> Board<R> {
         while let Some(index) = self.begin(worker) {
             let Some(result) = work(index) else { return };
             let mut state = self.state();
-            if result.is_err() {
-                state.end_at(index);
+            if let Err(error) = &result {
+                state.fail(index, error);
             }
             if let Some(slot) = state.results.get_mut(index) {
                 *slot = Some(result);
@@ -105,6 +108,7 @@ impl<R> Board<R> {
     fn wait_for(&self, index: usize) -> Result<R> {
         let mut state = self.state();
         loop {
+            let index = state.refused.unwrap_or(index);
             if let Some(result) = state.results.get_mut(index).and_then(Option::take) {
                 return result;
             }
@@ -118,6 +122,14 @@ impl<R> Board<R> {
 }
 
 impl<R> State<R> {
+    fn fail(&mut self, index: usize, error: &Error) {
+        let is_refused = error.kind() == ErrorKind::Unsafe && !error.may_be_retried();
+        if is_refused && self.refused.is_none() {
+            self.refused = Some(index);
+        }
+        self.end_at(if is_refused { 0 } else { index });
+    }
+
     /// Cancels all work from `index` on.
     fn end_at(&mut self, index: usize) {
         self.end = self.end.min(index);

@@ -35,6 +35,7 @@ mod disk;
 mod documents;
 mod early;
 mod events;
+mod first_bytes;
 mod foreign;
 mod format;
 mod hardening;

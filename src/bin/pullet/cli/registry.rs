@@ -42,6 +42,9 @@ pub(crate) struct RegistryOptions {
     registry_mirrors: Vec<String>,
     mirrors_only: bool,
     jobs: Option<NonZeroUsize>,
+    /// Whether the command unpacks the images that it pulls.
+    #[cfg(feature = "manage")]
+    pub(crate) unpacks: bool,
     retries: Option<u32>,
     stall_timeout: Option<Duration>,
     timeout: Option<Duration>,

@@ -230,6 +230,10 @@ fn registry_option(line: &CommandLine) -> Option<&'static str> {
 
 fn run(line: &CommandLine, common: &Common, reporter: &Reporter) -> Result<(), Failure> {
     let mut unpack = Unpack::parse(line, common)?;
+    #[cfg(feature = "manage")]
+    {
+        unpack.registry.unpacks = true;
+    }
     let store = common.store()?;
     unpack.keeps_versions = unpack.registry.keep_versions_in(&store);
     #[cfg(feature = "manage")]
