@@ -10,14 +10,12 @@ use super::start::{Judgement, StartCheck};
 use crate::advice::Advice;
 use crate::cancel::Cancel;
 use crate::error::{Error, ErrorKind, Result};
-#[cfg(feature = "manage")]
-use crate::layer::Format;
-#[cfg(feature = "manage")]
-use crate::progress::Event;
 use crate::oci::descriptor::{Descriptor, unsupported_foreign_layer};
 use crate::oci::manifest::LayerDescriptor;
-#[cfg(feature = "device")]
+#[cfg(feature = "manage")]
 use crate::oci::media_type::Compression;
+#[cfg(feature = "manage")]
+use crate::progress::Event;
 use crate::progress::Progress;
 use crate::registry::{Body, Repository};
 use crate::store::KnownBytes;
@@ -35,7 +33,7 @@ pub(crate) struct BlobSource<'s> {
     has_forbidden_urls: bool,
     /// How the blob will be read, if a transfer that cannot be read so may be ended.
     #[cfg(feature = "manage")]
-    format: Option<Format>,
+    format: Option<Compression>,
 }
 
 impl<'s> BlobSource<'s> {
@@ -61,7 +59,7 @@ impl<'s> BlobSource<'s> {
     pub(crate) fn unpacked_layer(layer: &'s LayerDescriptor) -> Self {
         Self {
             #[cfg(feature = "manage")]
-            format: Some(Format { compression: layer.compression, is_archive: true }),
+            format: Some(layer.compression),
             ..Self::layer(layer)
         }
     }
@@ -69,7 +67,8 @@ impl<'s> BlobSource<'s> {
     /// A blob that will be decompressed.
     #[cfg(feature = "device")]
     pub(crate) fn decompressed(blob: &'s Descriptor, compression: Compression) -> Self {
-        Self { format: Some(Format { compression, is_archive: false }), ..Self::registry_only(blob) }
+        let format = Some(compression).filter(|compression| *compression != Compression::None);
+        Self { format, ..Self::registry_only(blob) }
     }
 }
 
@@ -95,7 +94,7 @@ pub(crate) struct ResumingBody<'f, 'r> {
     from_start: bool,
     #[cfg(feature = "manage")]
     check: StartCheck<'f>,
-    /// The error after the bytes that were read before it.
+    /// The error that followed the bytes that were returned last. Their body is gone.
     #[cfg(feature = "manage")]
     pending: Option<Error>,
 }
@@ -173,8 +172,12 @@ impl<'f, 'r> ResumingBody<'f, 'r> {
             self.begun = self.at;
             return self.read_once(buf);
         }
-        self.body = Some(body);
         self.at += n as u64;
+        #[cfg(feature = "manage")]
+        if self.pending.is_some() {
+            return Ok(n);
+        }
+        self.body = Some(body);
         Ok(n)
     }
 

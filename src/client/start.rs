@@ -3,15 +3,17 @@
 
 use super::client::Client;
 use crate::error::{Error, Result};
-use crate::layer::{Format, START, refusal};
+use crate::layer::{START, refusal};
 use crate::limits::Limits;
+use crate::oci::media_type::Compression;
 use crate::registry::{Body, Repository};
 
 /// Judges the transfers of one blob from its first byte on.
 pub(super) struct StartCheck<'f> {
     limits: &'f Limits,
     size: u64,
-    format: Option<Format>,
+    /// How the blob will be read; `None` if its transfers are not judged.
+    format: Option<Compression>,
     refused: Option<Refused>,
 }
 
@@ -33,7 +35,7 @@ pub(super) enum Judgement {
 }
 
 impl<'f> StartCheck<'f> {
-    pub(super) fn new(client: &'f Client, size: u64, format: Option<Format>) -> Self {
+    pub(super) fn new(client: &'f Client, size: u64, format: Option<Compression>) -> Self {
         Self { limits: &client.options.limits, size, format, refused: None }
     }
 
@@ -48,7 +50,7 @@ impl<'f> StartCheck<'f> {
     pub(super) fn judge(&mut self, start: &[u8], repository: &mut Repository<'_>) -> Result<Judgement> {
         let Some(format) = self.format else { return Ok(Judgement::Accepted) };
         let start = start.get(..START).unwrap_or(start);
-        let error = refusal(start, self.size, format, self.limits);
+        let error = refusal(start, format, self.limits);
         match (self.refused.take(), error) {
             (None, Some(error)) => {
                 let is_elsewhere = repository.fail_over(&error);

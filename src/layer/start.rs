@@ -1,5 +1,8 @@
-//! Judges a blob by its first bytes, so that one that cannot be unpacked need not be received. The decoder and the parser
-//! themselves judge, so that nothing is refused here that they would accept.
+//! Judges a blob by its first bytes, so that one that cannot be unpacked need not be received.
+//!
+//! A copy that was damaged where it is stored begins with the same bytes each time, and its fault is a wrong digest. So bytes
+//! are refused only if they are the sound start of something: of another format, or of a zstd frame that no decoder here can
+//! read. The decoder and the parser judge, so nothing is refused that they would accept.
 
 use std::io::{self, Read};
 
@@ -11,43 +14,63 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
 use crate::oci::media_type::Compression;
 
-/// The bytes of a blob that are judged: the header of an archive's first entry if the blob is not compressed.
-pub(crate) const START: usize = 512;
+/// The bytes of a blob that are judged: up to the end of EROFS's magic number.
+pub(crate) const START: usize = 1028;
 
-/// How a blob will be read.
-#[derive(Clone, Copy)]
-pub(crate) struct Format {
-    pub(crate) compression: Compression,
-    /// True if the uncompressed bytes are a layer's archive.
-    pub(crate) is_archive: bool,
+/// Names of formats, with the offsets and the bytes of their magic numbers.
+const FORMATS: [(&str, usize, &[u8]); 11] = [
+    ("gzip", 0, &[0x1f, 0x8b, 8]),
+    (ZSTD, 0, &[0x28, 0xb5, 0x2f, 0xfd]),
+    ("xz", 0, &[0xfd, b'7', b'z', b'X', b'Z', 0]),
+    ("bzip2", 0, b"BZh"),
+    ("lz4", 0, &[0x04, 0x22, 0x4d, 0x18]),
+    ("ZIP", 0, b"PK\x03\x04"),
+    ("squashfs", 0, b"hsqs"),
+    ("HTML", 0, b"<!"),
+    ("HTML", 0, b"<html"),
+    ("tar", 257, b"ustar"),
+    ("EROFS", 1024, &[0xe2, 0xe1, 0xf5, 0xe0]),
+];
+const ZSTD: &str = "zstd";
+/// The most bytes of the header of a zstd frame. Behind it, an error is more likely damage.
+const ZSTD_HEADER: usize = 18;
+
+/// Returns the error with which decompressing a blob will fail, or reading it as an archive if it is not compressed, if its first
+/// bytes decide that.
+pub(crate) fn refusal(start: &[u8], compression: Compression, limits: &Limits) -> Option<Error> {
+    let (name, ..) = FORMATS.iter().find(|(_, at, magic)| start.get(*at..).is_some_and(|b| b.starts_with(magic)))?;
+    let declared = match compression {
+        Compression::None => "tar",
+        Compression::Gzip => "gzip",
+        Compression::Zstd => ZSTD,
+    };
+    let start = match (*name == declared, compression) {
+        (false, _) => start,
+        // What is refused of a sound frame is a dictionary, or a window that no decoder has.
+        (true, Compression::Zstd) => start.get(..ZSTD_HEADER).unwrap_or(start),
+        (true, _) => return None,
+    };
+    let error = read(&mut Start(start), compression, limits).err()?;
+    let is_certain = matches!(error.kind(), ErrorKind::Unsafe | ErrorKind::Unsupported);
+    is_certain.then(|| if *name == declared { error } else { error.with_hint(format!("it begins as {name} does")) })
 }
 
-/// Returns the error with which reading a blob of `size` bytes will fail, if its first bytes decide that.
-pub(crate) fn refusal(start: &[u8], size: u64, format: Format, limits: &Limits) -> Option<Error> {
-    let mut start = Start { bytes: start, is_whole: start.len() as u64 == size };
-    let error = read(&mut start, format, limits).err()?;
-    matches!(error.kind(), ErrorKind::Unsafe | ErrorKind::Unsupported).then_some(error)
-}
-
-fn read(start: &mut (dyn Read + Send), format: Format, limits: &Limits) -> Result<()> {
-    let mut decoder = Decoder::new(start, format.compression, limits, &Cancel::default())?;
-    if format.is_archive {
+fn read(start: &mut (dyn Read + Send), compression: Compression, limits: &Limits) -> Result<()> {
+    let mut decoder = Decoder::new(start, compression, limits, &Cancel::default())?;
+    if compression == Compression::None {
         return Entries::new(&mut decoder, limits).next().map(drop);
     }
     decoder.read(&mut [0]).map(drop).map_err(|e| Error::through_read(e, |e| malformed(&e.to_string())))
 }
 
-/// The first bytes of a blob, then an error unless they are all of it.
-struct Start<'a> {
-    bytes: &'a [u8],
-    is_whole: bool,
-}
+/// The first bytes of a blob, then an error, because the blob goes on.
+struct Start<'a>(&'a [u8]);
 
 impl Read for Start<'_> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        if self.bytes.is_empty() && !self.is_whole {
+        if self.0.is_empty() {
             return Err(Error::new(ErrorKind::Internal, "the blob goes on").into());
         }
-        self.bytes.read(buf)
+        self.0.read(buf)
     }
 }

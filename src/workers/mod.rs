@@ -75,7 +75,10 @@ impl<R> Board<R> {
     fn new(count: usize, flags: impl Iterator<Item = Cancel>) -> Self {
         let workers = flags.map(|cancel| Current { index: 0, cancel }).collect();
         let results = (0..count).map(|_| None).collect();
-        Self { state: Mutex::new(State { next: 0, end: count, refused: None, workers, results }), changed: Condvar::new() }
+        Self {
+            state: Mutex::new(State { next: 0, end: count, refused: None, workers, results }),
+            changed: Condvar::new(),
+        }
     }
 
     /// Processes items until none is left to begin.

@@ -313,6 +313,10 @@ impl RegistryOptions {
             .mirrors_only(self.mirrors_only)
             .foreign_layers(self.allow_foreign_layers)
             .clock_floor(self.clock_floor == Some(true));
+        #[cfg(feature = "manage")]
+        {
+            options = options.unpacks(self.unpacks);
+        }
         if let Some(retries) = self.retries {
             options = options.retries(retries);
         }
