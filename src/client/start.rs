@@ -55,9 +55,9 @@ impl<'f> StartCheck<'f> {
             (None, Some(error)) => {
                 let is_elsewhere = repository.fail_over(&error);
                 self.refused = Some(Refused { start: start.to_vec(), error, is_elsewhere });
-                return Ok(Judgement::Again);
+                Ok(Judgement::Again)
             }
-            (Some(refused), Some(error)) if refused.start == start => return Err(error.finally()),
+            (Some(refused), Some(error)) if refused.start == start => Err(error.finally()),
             (refused, _) => {
                 self.format = None;
                 Ok(refused.map_or(Judgement::Accepted, |refused| Judgement::Differs(refused.error)))
