@@ -136,7 +136,11 @@ fn a_signature_of_another_name_or_with_a_tag_is_told_apart() {
     let exact = scene.policy(json!([signed_by(signer(), "matchExact")]));
     sign_for(&format!("{host}/other:latest"));
     scene.pull(&[&exact]).exits(8).says("/other:latest, which matchExact of the policy does not accept");
+    let default = scene.policy(json!([{ "type": "sigstoreSigned", "keyPath": signer().key() }]));
+    sign_for(&format!("{host}/app:1"));
+    scene.pull(&[&default]).exits(8).says("/app:1, which matchRepoDigestOrExact of the policy does not accept");
     sign_for(&format!("{host}/app:latest"));
+    let exact = scene.policy(json!([signed_by(signer(), "matchExact")]));
     scene.pull(&[&exact]).exits(0);
     let name = json!({ "type": "exactReference", "dockerReference": "quay.io/team/app:1" });
     let mirrored = json!({ "type": "sigstoreSigned", "keyPath": signer().key(), "signedIdentity": name });

@@ -109,6 +109,17 @@ fn what_a_mirror_lacks_decides_nothing() {
     mirror.put_referrers(APP, &scene.image.digest(), &[list(&[])]);
     sign(&scene.bench.registry, &scene);
     scene.accepts("the mirror has no signature", &[&option, &signer().option()]);
+    // Bundles, with a mirror that has an empty list, no API for lists, or another signature.
+    for of_mirror in [&[][..], &[super::stranger()]] {
+        let (scene, mirror, option) = mirrored();
+        let digest = scene.image.digest();
+        sign_with_bundles(&mirror, APP, &digest, of_mirror);
+        sign_with_bundles(&scene.bench.registry, APP, &digest, &[signer()]);
+        scene.accepts("the mirror has no bundle of the key", &[&option, &signer().option()]);
+    }
+    let (scene, _mirror, option) = mirrored();
+    sign_with_bundles(&scene.bench.registry, APP, &scene.image.digest(), &[signer()]);
+    scene.accepts("the mirror has no lists", &[&option, &signer().option()]);
     // The signature may be an old one at the mirror.
     let (scene, mirror, option) = mirrored();
     sign_simply(&mirror, APP, &scene.image.digest(), &[super::stranger()]);

@@ -1,5 +1,7 @@
 //! The options for keys, and the files that they name.
 
+use kit::debian::{command, run};
+use kit::digest::base64;
 use kit::signature::{
     Signer, bundle, list, payload, push_bundle, push_simply, sign_simply, sign_with_bundles, simple_layer,
 };
@@ -32,6 +34,32 @@ fn a_file_that_is_no_supported_key_is_refused_by_name() {
         let option = format!("--verify-key={path}");
         scene.pull(&[&option]).exits_in(&path, code).fails_in_one_line().says(text).says(&path);
         assert_eq!(scene.requests(), Vec::<String>::new(), "{path}");
+    }
+}
+
+/// One key has one fingerprint, so that one key counts once.
+#[test]
+fn a_key_in_another_encoding_is_refused() {
+    let scene = Scene::new();
+    sign_simply(&scene.bench.registry, APP, &scene.image.digest(), &[signer()]);
+    let file = scene.bench.home.arg("key.der");
+    run(command("openssl").args(["pkey", "-pubin", "-outform", "DER", "-in", &signer().key(), "-out", &file]))
+        .expect(0);
+    let der = std::fs::read(file).unwrap();
+    let mut long = der.clone();
+    long.insert(1, 0x81);
+    let mut longer = der.clone();
+    longer[1] += 1;
+    longer.push(0);
+    for (case, der, code) in [
+        ("unchanged", der.clone(), 0),
+        ("a length of two bytes", long, 2),
+        ("a byte more", [der, vec![0]].concat(), 2),
+        ("a byte more within", longer, 2),
+    ] {
+        let text = format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", base64(&der));
+        let option = format!("--verify-key={}", scene.bench.home.write("key.pub", text));
+        scene.pull(&[&option]).exits_in(case, code);
     }
 }
 

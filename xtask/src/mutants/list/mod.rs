@@ -5,6 +5,7 @@ mod disk;
 mod images;
 mod network;
 mod removal;
+mod trust;
 
 use std::fmt;
 
@@ -42,7 +43,7 @@ impl fmt::Display for NoticedBy {
 
 /// All mutations.
 pub fn mutations() -> impl Iterator<Item = &'static Mutation> {
-    [device::MUTATIONS, disk::MUTATIONS, network::MUTATIONS, images::MUTATIONS, removal::MUTATIONS]
+    [device::MUTATIONS, disk::MUTATIONS, network::MUTATIONS, images::MUTATIONS, removal::MUTATIONS, trust::MUTATIONS]
         .into_iter()
         .flatten()
 }
