@@ -55,6 +55,12 @@ impl Value<'_> {
         self.text()?.parse().map_err(|_| self.invalid("a number"))
     }
 
+    /// How many of something, at least one.
+    #[cfg(feature = "manage")]
+    pub(crate) fn count(&self) -> Result<NonZeroUsize, Failure> {
+        self.text()?.parse().map_err(|_| self.invalid("a number, at least 1"))
+    }
+
     /// A number of seconds, or of another unit with its suffix `s`, `m` or `h`. At least one second.
     pub(crate) fn duration(&self) -> Result<Duration, Failure> {
         pullet::parse_duration(self.text()?).ok_or_else(|| self.invalid("a time such as 30, 30s, 5m or 1h"))

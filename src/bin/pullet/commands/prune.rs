@@ -46,7 +46,7 @@ static OPTIONS: Group<Options> = Group {
             "--keep N",
             "keep N images of each repository, those that were pulled or tagged last, and remove the others",
             |options, value| {
-                options.keep = Some(value.number()?);
+                options.keep = Some(value.count()?);
                 Ok(())
             },
         ),

@@ -56,6 +56,10 @@ fn run(line: &CommandLine, common: &Common, reporter: &Reporter) -> Result<(), F
             Ok(removed) => print_removed(&removed, ["Untagged", "Deleted"])?,
             Err(error) if force && error.kind() == ErrorKind::NotFound => reporter.note(&error.to_string()),
             Err(error) if error.kind() == ErrorKind::Interrupted => return Err(error.into()),
+            // Without the hint that one may pull it.
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                failures.add(Failure::new(error.kind(), error.to_string()));
+            }
             Err(error) => failures.add(error.into()),
         }
     }
