@@ -155,6 +155,13 @@ fn limits_hold_while_loading() {
     home.pullet(&["load", "--max-unpacked", "10m"]).stdin(&tar).run().exits(11).says("--max-unpacked");
     let many: Vec<Entry> = (0..20_001).map(|n| dir(n.to_string())).collect();
     refuses("20,001 members", &archive(&many), 11);
+    let long: Vec<Entry> = (0..1100).map(|n| symlink(n.to_string(), "x".repeat(4000))).collect();
+    refuses("4 MB of names", &archive(&[long, docker(&image(false), &json!(["app:1"]))].concat()), 11);
+    // No image has it, but it takes space until that is known.
+    let more = [docker(&image(false), &json!(["app:1"])), vec![file("more", vec![0; 2 << 20])]].concat();
+    home.pullet(&["load", "--max-unpacked", "1m"]).stdin(archive(&more)).run().exits(11).says("--max-unpacked");
+    home.pullet(&["load", "--max-unpacked", "3m"]).stdin(archive(&more)).run().exits(0);
+    let home = Home::new();
     assert_eq!((home.index().len(), count_blobs(&home)), (0, 0));
 }
 

@@ -40,23 +40,62 @@ fn loads_what_skopeo_writes() {
     let image = images::small("real/archive:latest");
     pulled(&home, &image);
     let from = format!("oci:{}:{}", home.store().display(), image.name);
-    for (kind, suffix, line) in [
-        ("docker-archive", ":localhost/app:1", "localhost/app:1"),
-        ("oci-archive", ":localhost/app:1", "localhost/app:1"),
-        ("oci-archive", ":latest", "localhost/latest:latest"),
+    for (kind, suffix, line, compression) in [
+        ("docker-archive", ":localhost/app:1", "localhost/app:1", ""),
+        ("oci-archive", ":localhost/app:1", "localhost/app:1", ""),
+        ("oci-archive", ":latest", "localhost/latest:latest", ""),
+        ("oci-archive", ":localhost/app:1", "localhost/app:1", "zstd"),
     ] {
         let to = home.path("archive.tar");
-        run(skopeo("copy").args([&from, &format!("{kind}:{}{suffix}", to.display())])).expect(0);
+        let mut copy = skopeo("copy");
+        if !compression.is_empty() {
+            // It compresses only what is not.
+            let plain = format!("dir:{}", home.arg("plain"));
+            run(skopeo("copy").args(["--dest-decompress", &from, &plain])).expect(0);
+            copy.args(["--dest-compress-format", compression, &plain]);
+        } else {
+            copy.arg(&from);
+        }
+        run(copy.arg(format!("{kind}:{}{suffix}", to.display()))).expect(0);
+        let _ = fs::remove_dir_all(home.path("plain"));
         let second = loaded(&to, &format!("Loaded image: {line}\n"));
         assert_eq!(id(&second, line), id(&home, &image.name), "{kind}{suffix}");
         let name = line.to_owned();
         second.run(&["unpack", "--pull", "never", &name, &second.arg("root")]).exits(0);
         expected(&image).assert_same(&read_and_remove(&second, "root"), &format!("{kind}{suffix}"));
-        if kind == "oci-archive" {
-            assert_eq!(second.index()[0]["digest"], home.index()[0]["digest"], "the manifest changed");
+        let digest = &second.index()[0]["digest"];
+        if !compression.is_empty() {
+            let manifest = fs::read_to_string(second.blob(digest.as_str().unwrap())).unwrap();
+            assert!(manifest.contains("tar+zstd") && !manifest.contains("gzip"), "{compression}: {manifest}");
+        } else if kind == "oci-archive" {
+            assert_eq!(*digest, home.index()[0]["digest"], "the manifest changed");
         }
         fs::remove_file(to).unwrap();
     }
+}
+
+/// The layers of such an archive have frames that a reader skips, and annotations.
+#[test]
+fn loads_zstd_chunked_layers_that_skopeo_writes() {
+    let home = Home::new();
+    let image = images::zstd_chunked();
+    pulled(&home, &image);
+    let from = format!("oci:{}:{}", home.store().display(), image.name);
+    let to = home.path("archive.tar");
+    run(skopeo("copy").args([&from, &format!("oci-archive:{}:localhost/app:1", to.display())])).expect(0);
+    let second = loaded(&to, "Loaded image: localhost/app:1\n");
+    let manifest = fs::read_to_string(second.blob(second.index()[0]["digest"].as_str().unwrap())).unwrap();
+    assert!(manifest.contains("io.containers.zstd-chunked.manifest-checksum"), "{manifest}");
+    second.run(&["unpack", "--pull", "never", "localhost/app:1", &second.arg("root")]).exits(0);
+    expected(&image).assert_same(&read_and_remove(&second, "root"), "zstd:chunked");
+    // What is saved as docker-archive has plain layers.
+    let plain = second.arg("plain.tar");
+    second.run(&["save", "-o", &plain, "localhost/app:1"]).exits(0);
+    run(skopeo("inspect").arg(format!("docker-archive:{plain}:localhost/app:1"))).expect(0);
+    assert_eq!(
+        id(&loaded(Path::new(&plain), "Loaded image: localhost/app:1\n"), "localhost/app:1"),
+        id(&home, &image.name)
+    );
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Bundles: umoci makes the same one of the same image, and runc starts it.
+//! Bundles: umoci makes the same one of the same image, and runc and crun start it.
 
 use kit::archive::{dir, file};
 use kit::debian::{command, program, run};
@@ -48,10 +48,12 @@ fn pulled(home: &Home) -> String {
     name
 }
 
-/// Runc needs root or user namespaces, so this runs as root only; CI does. Not crun: Debian's 1.8.1 starts
-/// nothing where cgroups are in hybrid mode, also without a cgroup manager.
+/// crun starts nothing where cgroups are in hybrid mode, so it sees cgroup 2 alone.
+const CRUN: &str = "mount -t cgroup2 none /sys/fs/cgroup && exec crun --cgroup-manager disabled \"$@\"";
+
+/// Both need root or user namespaces, so this runs as root only; CI does.
 #[test]
-fn runc_starts_a_bundle() {
+fn runc_and_crun_start_a_bundle() {
     if !is_root() {
         return;
     }
@@ -60,9 +62,13 @@ fn runc_starts_a_bundle() {
     home.run(&["unpack", "--bundle", &name, &home.arg("bundle")]).exits(0).prints("");
     let state = home.arg("state");
     let id = format!("pullet-test-{}", std::process::id());
-    let mut runc = command("runc");
-    let ran = run(runc.args(["--root", &state, "run", "--bundle", &home.arg("bundle"), &id])).expect(0);
-    assert_eq!(ran.stdout, "hello from /tmp\nUid: 1000\nGid: 1001\n", "{}", ran.stderr);
+    program("crun");
+    let mut crun = command("unshare");
+    crun.args(["--mount", "sh", "-c", CRUN, "sh"]);
+    for mut runtime in [command("runc"), crun] {
+        let ran = run(runtime.args(["--root", &state, "run", "--bundle", &home.arg("bundle"), &id])).expect(0);
+        assert_eq!(ran.stdout, "hello from /tmp\nUid: 1000\nGid: 1001\n", "{}", ran.stderr);
+    }
 }
 
 /// What differs from umoci 0.4.7, and why:

@@ -17,6 +17,7 @@ pub const PACKAGES: &[(&str, &str)] = &[
     ("blockdev", "util-linux"),
     ("buildah", "buildah"),
     ("cp", "coreutils"),
+    ("crun", "crun"),
     ("debootstrap", "debootstrap"),
     // The file that tests need of bash-completion is no program.
     ("dh_bash-completion", "bash-completion"),
