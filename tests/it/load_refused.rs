@@ -165,6 +165,42 @@ fn limits_hold_while_loading() {
     assert_eq!((home.index().len(), count_blobs(&home)), (0, 0));
 }
 
+/// The list of docker save counts only if the layout next to it lacks something.
+#[test]
+fn a_hostile_layout_is_refused_although_a_good_list_is_next_to_it() {
+    let image = image(false);
+    let (list, layout) = (docker(&image, &json!(["app:1"])), oci(&image, &json!({ NAME: "A B" })));
+    refuses("a malformed name", &archive(&[&layout[..], &list[..]].concat()), 11);
+    let lacking = oci(&image, &json!({ NAME: "app:1" }));
+    let home = Home::new();
+    // Without the manifest.
+    load(&home, &archive(&[&lacking[..lacking.len() - 1], &list[..]].concat()))
+        .exits(0)
+        .prints("Loaded image: app:1\n");
+}
+
+/// A layer that occurs twice counts twice, although it is read once.
+#[test]
+fn the_limit_of_unpacked_bytes_is_for_all_layers_of_an_image() {
+    let zeros = |size: usize| Layer::gzip(&archive(&[file(size.to_string(), vec![0; size])]));
+    let (one, two) = (zeros(6 << 20), zeros(7 << 20));
+    for layers in [vec![one.clone(), two], vec![one.clone(), one]] {
+        let image = Image::new(layers);
+        let members = docker(&image, &json!(["app:1"]));
+        let unique = members
+            .iter()
+            .enumerate()
+            .filter(|(at, member)| !members[..*at].iter().any(|m| m.bytes() == member.bytes()));
+        let unique: Vec<Entry> = unique.map(|(_, member)| member.clone()).collect();
+        for tar in [archive(&unique), archive(&members), archive(&oci(&image, &json!({ NAME: "app:1" })))] {
+            let home = Home::new();
+            home.pullet(&["load", "--max-unpacked", "11m"]).stdin(&tar).run().exits(11).says("--max-unpacked");
+            assert_eq!((home.index().len(), count_blobs(&home)), (0, 0));
+            home.pullet(&["load", "--max-unpacked", "14m"]).stdin(&tar).run().exits(0);
+        }
+    }
+}
+
 /// Followed along every path, these indexes would take a thousand million reads.
 #[test]
 fn indexes_that_name_each_other_many_times_are_read_once() {
