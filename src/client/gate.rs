@@ -48,7 +48,11 @@ impl Client {
     #[cfg(feature = "manage")]
     pub(crate) fn admit_loaded(&self, loaded: &LoadedImage, is_layout: bool, progress: &dyn Progress) -> Result<()> {
         self.check_features()?;
-        self.prove_loaded(&loaded.image, is_layout, progress).map_err(|e| e.context(loaded.image.name()))
+        let image = &loaded.image;
+        self.prove_loaded(image, is_layout, progress).map_err(|e| match image.name() {
+            "" => e.context(image.digest()),
+            name => e.context(name),
+        })
     }
 
     /// Decides whether this client may fetch a blob that was asked for by its digest, without a manifest. It may not if

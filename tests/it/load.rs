@@ -344,6 +344,13 @@ fn signatures_of_cosign_save_stay_with_their_image() {
     let second = Home::new();
     second.run(&["load", "-i", &saved]).exits(0).prints("Loaded image: ghcr.io/a/b:1\n");
     assert_eq!((second.index(), count_blobs(&second)), (index, 7));
+    // cosign gives images no names, so an error has the digest.
+    let entry = kind(image.entry("linux/amd64"), "image");
+    let unnamed = layout(&[entry], &blobs(&image).iter().map(Vec::as_slice).collect::<Vec<_>>());
+    let unnamed = home.write("unnamed.tar", archive(&unnamed));
+    let key = concat!("--verify-key=", env!("CARGO_MANIFEST_DIR"), "/tests/data/signatures/container-libs/cosign.pub");
+    let outcome = Home::new().run(&["load", key, "-i", &unnamed]).exits(8).fails_in_one_line();
+    outcome.says(&format!("load archive: {}: verify signatures: the image is not signed", image.digest()));
 }
 
 #[test]
