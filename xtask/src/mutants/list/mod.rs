@@ -1,5 +1,6 @@
 //! The list of mutations, one for each promise of SECURITY.md that a line of code keeps.
 
+mod archive;
 mod device;
 mod disk;
 mod images;
@@ -43,7 +44,14 @@ impl fmt::Display for NoticedBy {
 
 /// All mutations.
 pub fn mutations() -> impl Iterator<Item = &'static Mutation> {
-    [device::MUTATIONS, disk::MUTATIONS, network::MUTATIONS, images::MUTATIONS, removal::MUTATIONS, trust::MUTATIONS]
-        .into_iter()
-        .flatten()
+    let lists = [
+        archive::MUTATIONS,
+        device::MUTATIONS,
+        disk::MUTATIONS,
+        images::MUTATIONS,
+        network::MUTATIONS,
+        removal::MUTATIONS,
+        trust::MUTATIONS,
+    ];
+    lists.into_iter().flatten()
 }
