@@ -311,6 +311,47 @@ fn an_archive_of_both_kinds_is_one_image() {
 }
 
 #[test]
+fn of_one_name_for_two_platforms_the_image_for_this_machine_is_loaded() {
+    let native = image(true);
+    let other = Image::for_platform(vec![native.layers[0].clone()], "linux/s390x");
+    let platform = format!("linux/{}", architecture());
+    let mut entries = [other.entry("linux/s390x"), native.entry(&platform)];
+    for entry in &mut entries {
+        entry["annotations"] = json!({ NAME: "app:1" });
+    }
+    let all = [blobs(&native), blobs(&other)].concat();
+    let tar = archive(&layout(&entries, &all.iter().map(Vec::as_slice).collect::<Vec<_>>()));
+    let home = Home::new();
+    load(&home, &tar).exits(0).prints("Loaded image: app:1\n").hides("s390x");
+    assert_eq!((home.index().len(), count_blobs(&home)), (1, 4));
+    assert_eq!(home.index()[0]["digest"], native.digest());
+}
+
+/// An archive could fill the store with signatures of images that it does not have.
+#[test]
+fn what_is_attached_to_another_image_is_not_loaded() {
+    let image = image(true);
+    let payload = b"{\"critical\":{}}".to_vec();
+    let signature = json!({
+        "schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": descriptor("application/vnd.oci.image.config.v1+json", b"{}"),
+        "layers": [descriptor("application/vnd.dev.cosign.simplesigning.v1+json", &payload)],
+    });
+    let signature = signature.to_string().into_bytes();
+    let mut named = image.entry(&format!("linux/{}", architecture()));
+    named["annotations"] = json!({ NAME: "app:1" });
+    let mut attached = descriptor(OCI_MANIFEST, &signature);
+    for (subject, count) in [(sha256(b"another"), 1), (image.digest(), 2)] {
+        attached["annotations"] = json!({ "pullet.subject": subject });
+        let all = [blobs(&image), vec![payload.clone(), b"{}".to_vec(), signature.clone()]].concat();
+        let entries = [named.clone(), attached.clone()];
+        let tar = archive(&layout(&entries, &all.iter().map(Vec::as_slice).collect::<Vec<_>>()));
+        let home = Home::new();
+        load(&home, &tar).exits(0).prints("Loaded image: app:1\n");
+        assert_eq!((home.index().len(), count_blobs(&home)), (count, 1 + 3 * count));
+    }
+}
+
+#[test]
 fn signatures_of_cosign_save_stay_with_their_image() {
     let image = image(true);
     let payload = b"{\"critical\":{}}".to_vec();

@@ -71,6 +71,7 @@ fn refuses_archives_that_are_wrong_or_hostile() {
         ("deep JSON", archive(&[&good[..3], &[file("manifest.json", "[".repeat(100_000))]].concat()), 11),
         ("truncated", whole[..whole.len() - 2000].to_vec(), 11),
         ("truncated gzip", gzip(&whole)[..200].to_vec(), 11),
+        ("a checksum of gzip that lies", with_changed_checksum(gzip(&whole)), 11),
         ("a size that lies", with(&[file("x", "y").size(1 << 40)]), 11),
         ("a sparse member", with(&[file("x", "y").pax("GNU.sparse.size", "9").pax("GNU.sparse.map", "0,1")]), 11),
         (
@@ -221,6 +222,13 @@ fn indexes_that_name_each_other_many_times_are_read_once() {
     // Two layers, config, manifest and the indexes.
     assert_eq!(count_blobs(&home), 8);
     home.run(&["save", "--format", "oci-archive", "-o", &home.arg("saved.tar"), "app:1"]).exits(0);
+}
+
+/// Changes the checksum at the end of gzip data.
+fn with_changed_checksum(mut gzip: Vec<u8>) -> Vec<u8> {
+    let at = gzip.len() - 8;
+    gzip[at] ^= 1;
+    gzip
 }
 
 /// The members of a docker-archive with a good image, and after it one whose config names other layers.

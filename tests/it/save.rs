@@ -77,6 +77,36 @@ fn a_docker_archive_has_uncompressed_layers_once_and_the_same_bytes_again() {
     assert!(tar == save(&second, &[&names[0], &names[1]]), "what was loaded gives another archive");
 }
 
+/// Manifests that differ only in the compression of layers are one image of Docker.
+#[test]
+fn a_docker_archive_has_an_image_once_for_all_its_manifests() {
+    let bench = Bench::new();
+    let tar = archive(&[file("f", "x".repeat(5000))]);
+    let images = [Image::new(vec![Layer::plain(&tar)]), Image::new(vec![Layer::gzip(&tar)])];
+    assert_eq!(images[0].config_digest(), images[1].config_digest());
+    let names = [("a", &images[0]), ("b", &images[1])].map(|(tag, image)| image.push(&bench.registry, "app", tag));
+    for name in &names {
+        bench.home.run(&["pull", "-q", name]).exits(0);
+    }
+    let members = members(&save(&bench.home, &[&names[0], &names[1]]));
+    let manifest: Value = serde_json::from_slice(&members[members.len() - 2].1).unwrap();
+    assert_eq!((members.len(), manifest.as_array().unwrap().len()), (4, 1), "{manifest}");
+    assert_eq!(manifest[0]["RepoTags"], serde_json::json!(names));
+}
+
+#[test]
+fn nothing_is_written_of_an_image_that_lacks_a_layer() {
+    let bench = Bench::new();
+    let image = image("x");
+    bench.pull(&image).exits(0);
+    fs::remove_file(bench.home.blob(&image.layers[2].digest())).unwrap();
+    let name = bench.registry.name("app:latest");
+    for format in ["docker-archive", "oci-archive"] {
+        let ran = bench.home.run(&["save", "--format", format, &name]).exits(3).fails_in_one_line();
+        ran.says("the store lacks a layer of it").says(&format!("hint: pullet pull {name}")).prints("");
+    }
+}
+
 #[test]
 fn an_image_by_its_id_has_no_name_and_two_names_are_one_image() {
     let bench = Bench::new();

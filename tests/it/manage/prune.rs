@@ -213,6 +213,34 @@ fn a_pull_at_the_same_time_keeps_its_blobs() {
     }
 }
 
+/// Its temporary files, and blobs without a name, are those of a process that works.
+#[test]
+fn a_load_at_the_same_time_keeps_what_it_has_received() {
+    let bench = Bench::new();
+    let home = &bench.home;
+    let name = pull(&bench, &image("x"), "app", "1");
+    let saved = home.arg("saved.tar");
+    home.run(&["save", "-o", &saved, &name]).exits(0);
+    home.run(&["rmi", &name]).exits(0);
+    let tar = fs::read(&saved).unwrap();
+    let fifo = home.path("fifo");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, 0o600.into()).unwrap();
+    let loading = home.pullet(&["load", "-i", &home.arg("fifo")]).start();
+    let mut writer = fs::OpenOptions::new().write(true).open(&fifo).unwrap();
+    // The first member and the header of the second.
+    let (begin, end) = tar.split_at(tar.windows(4).skip(512).position(|bytes| bytes == b".tar").unwrap() + 1024);
+    writer.write_all(begin).unwrap();
+    until("a blob has arrived", || fs::read_dir(home.store().join("ingest")).unwrap().count() > 0);
+    let pruning = home.pullet(&["prune", "-a", "-f"]).start();
+    until_at_the_lock(&pruning);
+    std::thread::yield_now();
+    writer.write_all(end).unwrap();
+    drop(writer);
+    loading.wait().exits(0).prints(&format!("Loaded image: {name}\n"));
+    pruning.wait().exits(0);
+    assert!(blobs(home).is_empty() && home.index().is_empty());
+}
+
 #[test]
 fn the_wait_for_a_pull_can_be_interrupted() {
     let (bench, latch) = (Bench::new(), Latch::default());
