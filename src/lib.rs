@@ -206,6 +206,8 @@ pub mod fuzzing {
     pub use crate::oci::fuzzing::{config, document, pretty, schema1};
     pub use crate::registry::{challenges, joined, refusal, retry_after, token_answer};
     pub use crate::store::index_json;
+    #[cfg(feature = "manage")]
+    pub use crate::store::watch_record;
     #[cfg(feature = "policy")]
     pub use crate::trust::policy_rule as policy;
     #[cfg(feature = "trust")]

@@ -34,6 +34,8 @@ use std::path::{Path, PathBuf};
 pub(crate) use self::arrival::{Arrival, Expected};
 #[cfg(fuzzing)]
 pub use self::fuzzing::index_json;
+#[cfg(all(fuzzing, feature = "manage"))]
+pub use self::fuzzing::watch_record;
 pub(crate) use self::index::ImageEntry;
 #[cfg(feature = "manage")]
 pub(crate) use self::index::{ForeignEntry, foreign_entries, index_text};

@@ -110,8 +110,7 @@ impl WatchRecord {
     pub(crate) fn fail(&mut self, digest: Digest) -> Result<()> {
         self.failed.retain(|failed| *failed != digest);
         self.failed.push(digest);
-        let excess = self.failed.len().saturating_sub(FAILED_LIMIT);
-        self.failed.drain(..excess);
+        drop_oldest(&mut self.failed);
         self.postpone()
     }
 
@@ -147,11 +146,18 @@ impl WatchRecord {
         for value in value.get("failed")?.as_array()? {
             failed.push(value.as_str()?.parse::<Digest>().ok()?);
         }
+        drop_oldest(&mut failed);
         self.name = name.to_owned();
         (self.handled, self.running, self.failed) = (handled, running, failed);
         self.starts = value.get("starts").and_then(Value::as_u64).unwrap_or(0);
         Some(())
     }
+}
+
+/// Keeps the digests that failed last.
+fn drop_oldest(failed: &mut Vec<Digest>) {
+    let excess = failed.len().saturating_sub(FAILED_LIMIT);
+    failed.drain(..excess);
 }
 
 /// Locks the record by a file next to it, because the record itself is replaced.

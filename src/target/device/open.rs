@@ -149,7 +149,7 @@ fn open(path: &Path, options: &WriteOptions) -> Result<Kind> {
     };
     let kind = found.file_type();
     if kind.is_block_device() {
-        return open_device(path, &BlockDevice::new(found.rdev()), options).map(Kind::InPlace);
+        return open_device(path, found.rdev(), options).map(Kind::InPlace);
     }
     if options.partlabel.is_some() {
         return refuse(ErrorKind::Usage, "it is no partition");
@@ -194,7 +194,8 @@ fn refuse_character_device(number: u64) -> Result<Kind> {
     refuse(ErrorKind::Usage, "it is a character device, and neither a file nor a block device")
 }
 
-fn open_device(path: &Path, device: &BlockDevice, options: &WriteOptions) -> Result<InPlace> {
+fn open_device(path: &Path, number: u64, options: &WriteOptions) -> Result<InPlace> {
+    let device = &BlockDevice::new(number);
     if let Some(expected) = &options.partlabel {
         match device.label() {
             Some(label) if label == *expected => {}
@@ -222,6 +223,11 @@ fn open_device(path: &Path, device: &BlockDevice, options: &WriteOptions) -> Res
             .with_hint("it may be mounted elsewhere, or be part of a RAID or another device"),
         _ => Error::disk("open", path, e),
     })?;
+    // The name may be another device's by now, or a link that was changed.
+    let opened = file.metadata().map_err(|e| Error::disk("read", path, e))?;
+    if !opened.file_type().is_block_device() || opened.rdev() != number {
+        return refuse(ErrorKind::Disk, "it was replaced by another device meanwhile");
+    }
     let capacity =
         rustix::fs::seek(&file, rustix::fs::SeekFrom::End(0)).map_err(|e| Error::disk("measure", path, e))?;
     let sector = ioctl_blksszget(&file).ok().and_then(|sector| usize::try_from(sector).ok()).unwrap_or(SECTOR);

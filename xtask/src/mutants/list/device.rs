@@ -61,4 +61,28 @@ pub const MUTATIONS: &[Mutation] = &[
         new: "        let _ = self.prove_blob(name, progress);\n",
         noticed_by: NoticedBy::Test("device::refused::a_blob_is_refused_where_a_signature_is_demanded"),
     },
+    Mutation {
+        name: "device-flush-missing",
+        promise: "the image is durable before its head is written",
+        file: "target/device/writer.rs",
+        old: "        if self.is_invalid {\n            self.flush()?;\n        }\n        Ok(())",
+        new: "        Ok(())",
+        noticed_by: NoticedBy::Trace("artifact in place"),
+    },
+    Mutation {
+        name: "device-mounted-unnoticed",
+        promise: "the error says what uses a device",
+        file: "target/device/open.rs",
+        old: "if let Some(user) = device.user() {",
+        new: "if let Some(user) = device.user().filter(|_| options.skip_same) {",
+        noticed_by: NoticedBy::Test("device::refused::devices_in_use_are_refused_with_what_uses_them"),
+    },
+    Mutation {
+        name: "device-resumed-unproven",
+        promise: "nothing that an earlier run has noted is believed",
+        file: "client/raw.rs",
+        old: "if self.resumed_until > HEAD as u64 {",
+        new: "if self.resumed_until > HEAD as u64 {\n            return Ok(blob.digest);",
+        noticed_by: NoticedBy::Test("device::repeated::what_an_earlier_run_has_left_is_not_believed"),
+    },
 ];

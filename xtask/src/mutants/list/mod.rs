@@ -4,6 +4,7 @@ mod archive;
 mod device;
 mod disk;
 mod images;
+mod in_place;
 mod network;
 mod removal;
 mod trust;
@@ -49,6 +50,7 @@ pub fn mutations() -> impl Iterator<Item = &'static Mutation> {
         device::MUTATIONS,
         disk::MUTATIONS,
         images::MUTATIONS,
+        in_place::MUTATIONS,
         network::MUTATIONS,
         removal::MUTATIONS,
         trust::MUTATIONS,
