@@ -13,25 +13,34 @@ use crate::error::{Error, ErrorKind, Result};
 /// give a name to another image.
 pub(super) fn check_owner(root: &Path) -> Result<()> {
     check_folder(root, root)?;
-    for folder in ["blobs", "blobs/sha256", "blobs/sha512", "ingest", "layers"] {
+    for folder in ["blobs", "blobs/sha256", "blobs/sha512", "ingest", "layers", "versions", "watch"] {
         check_folder(root, &root.join(folder))?;
     }
     Ok(())
 }
 
 fn check_folder(root: &Path, folder: &Path) -> Result<()> {
+    check(root, folder).map_err(|e| e.context(format!("use the store {}", folder.display())))
+}
+
+/// Fails if another user than root or the caller can write to the file at `path`. A missing one will be created.
+#[cfg(feature = "manage")]
+pub(super) fn check_file(path: &Path) -> Result<()> {
+    check(path, path).map_err(|e| e.context(format!("use {}", path.display())))
+}
+
+/// Checks what is at `path`, in the folder `root`, whose owner the hint changes.
+fn check(root: &Path, path: &Path) -> Result<()> {
     // A missing folder will be created. One that cannot be read fails with its own reason when it is used.
-    let Ok(metadata) = fs::metadata(folder) else { return Ok(()) };
+    let Ok(metadata) = fs::metadata(path) else { return Ok(()) };
     let uid = metadata.uid();
     if uid != 0 && uid != geteuid().as_raw() {
-        let text = format!("use the store {}: it belongs to another user (UID {uid})", folder.display());
         let hint = format!("if you trust its content: chown -R {} {}", geteuid().as_raw(), root.display());
-        return Err(Error::new(ErrorKind::Disk, text).with_hint(hint));
+        return Err(Error::new(ErrorKind::Disk, format!("it belongs to another user (UID {uid})")).with_hint(hint));
     }
     if is_writable_by_others(&metadata) {
-        let text = format!("use the store {}: other users can write to it", folder.display());
         let hint = format!("if you trust its content: chmod -R go-w {}", root.display());
-        return Err(Error::new(ErrorKind::Disk, text).with_hint(hint));
+        return Err(Error::new(ErrorKind::Disk, "other users can write to it").with_hint(hint));
     }
     Ok(())
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 
 use super::disk::{create_folder, create_private_folder, open_private, read_small, replace};
+use super::owner::{check_file, check_owner};
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::oci::reference::Reference;
@@ -51,7 +52,9 @@ impl WatchRecord {
     pub(crate) fn open(path: &Path, is_in_store: bool, name: &Reference, progress: &dyn Progress) -> Result<Self> {
         let path = &std::path::absolute(path).map_err(|e| Error::disk("find", path, e))?;
         if is_in_store && let Some(folder) = path.parent() {
-            folder.parent().map_or(Ok(()), create_folder)?;
+            let root = folder.parent().unwrap_or(folder);
+            create_folder(root)?;
+            check_owner(root)?;
             create_private_folder(folder)?;
         }
         let lock = lock(path)?;
@@ -64,6 +67,8 @@ impl WatchRecord {
             starts: 0,
             failed: Vec::new(),
         };
+        // Another user could suppress an update: by a record that says that it is done, or has failed.
+        check_file(path)?;
         let Some(text) = read_small(path, RECORD_LIMIT)? else { return Ok(record) };
         if !record.read(&text) {
             let text = format!("{} is damaged: beginning a new record", path.display());

@@ -2,15 +2,17 @@
 
 use std::fs;
 use std::io::Read as _;
+use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
 use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
 
 use kit::bench::Bench;
+use kit::debian::{command, run};
 use kit::fault::on;
 use kit::image::Image;
-use kit::process::{Finished, Running, Signal};
+use kit::process::{Finished, Running, Signal, is_root};
 
 /// A name, and the images that its tag pointed to.
 struct Watched {
@@ -301,4 +303,50 @@ fn refuses_what_it_would_ignore() {
         watched.bench.home.run(args).exits(2).fails_in_one_line();
     }
     assert!(watched.bench.registry.log().is_empty() && !Path::new("s").exists());
+}
+
+/// Another user could suppress an update with a record that says that it is done.
+#[test]
+fn refuses_what_another_user_can_write() {
+    let watched = Watched::new();
+    let (home, name) = (&watched.bench.home, watched.name.as_str());
+    let watch = |args: &[&str]| home.run(&[&["watch", "--once", "--exec", "true"], args, &[name]].concat());
+    let text = format!(r#"{{"name":"{name}","handled":"{}","failed":[]}}"#, watched.digest);
+    let file = home.write("s.json", text);
+    watch(&["--state", &file]).exits(0).hides("succeeded");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o666)).unwrap();
+    watch(&["--state", &file]).exits(9).says("other users can write to it").fails_in_one_line();
+    if is_root() {
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+        chown(&file, Some(12345), None).unwrap();
+        watch(&["--state", &file]).exits(9).says("it belongs to another user (UID 12345)");
+        watch(&[]).exits(0);
+        chown(home.store().join("watch"), Some(12345), None).unwrap();
+        watch(&[]).exits(9).says("it belongs to another user (UID 12345)");
+        chown(home.store().join("watch"), Some(0), None).unwrap();
+        chown(home.store(), Some(12345), None).unwrap();
+        watch(&[]).exits(9).says("it belongs to another user (UID 12345)");
+    }
+}
+
+#[test]
+fn a_record_that_is_no_file_is_refused() {
+    let watched = Watched::new();
+    let (home, name) = (&watched.bench.home, watched.name.as_str());
+    home.write("other", "precious");
+    let watch = |state: &str| home.run(&["watch", "--once", "--exec", "true", "--state", state, name]);
+    for (record, place) in [("a", "a"), ("b", "b.lock")] {
+        symlink("other", home.path(place)).unwrap();
+        watch(record).exits(9).fails_in_one_line();
+        fs::remove_file(home.path(place)).unwrap();
+        run(command("mkfifo").arg(home.path(place))).expect(0);
+        watch(record).exits(9).says("not a regular file").fails_in_one_line();
+        fs::remove_file(home.path(place)).unwrap();
+        fs::create_dir(home.path(place)).unwrap();
+        watch(record).exits(9).fails_in_one_line();
+    }
+    // What is left of a record that was being written is replaced, and a link there is not followed.
+    symlink("other", home.path("new.json.new")).unwrap();
+    watch("new.json").exits(0);
+    assert_eq!(fs::read_to_string(home.path("other")).unwrap(), "precious");
 }
