@@ -86,19 +86,28 @@ fn expect_empty(target: &OwnedFd, path: &Path) -> Result<()> {
 impl InPlace<'_> {
     /// Removes what a process that was killed has moved already. Fails if there is anything else.
     pub(super) fn clear(&self) -> Result<()> {
-        let read = || {
-            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-            let mut list = Vec::new();
-            match fs::openat(self.target, LIST, flags, Mode::empty()) {
-                Ok(fd) => File::from(fd).take(LIST_LIMIT as u64).read_to_end(&mut list).map(|_| list),
-                Err(Errno::NOENT) => Ok(list),
-                Err(e) => Err(e.into()),
-            }
-        };
-        let list = read().map_err(|e| Error::disk("read the list in", self.path, e))?;
+        let list = self.read_list();
+        let list = list.map_err(|e| Error::through_read(e, |e| Error::disk("read the list in", self.path, e)))?;
         let moved: Vec<Vec<u8>> = list.split(|b| *b == 0).filter(|name| !name.is_empty()).map(<[u8]>::to_vec).collect();
         self.remove(&moved).map_err(|e| Error::through_read(e, |e| Error::disk("clear", self.path, e)))?;
         expect_empty(self.target, self.path)
+    }
+
+    /// Reads the list; empty if there is none.
+    fn read_list(&self) -> io::Result<Vec<u8>> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let mut list = Vec::new();
+        let fd = match fs::openat(self.target, LIST, flags, Mode::empty()) {
+            Err(Errno::NOENT) => return Ok(list),
+            fd => fd?,
+        };
+        // In a folder like /tmp, another user could have entries removed that only this user may remove.
+        if fs::fstat(&fd)?.st_uid != rustix::process::geteuid().as_raw() {
+            let text = format!("unpack to {}: {LIST} belongs to another user", self.path.display());
+            return Err(Error::new(ErrorKind::Disk, text).into());
+        }
+        File::from(fd).take(LIST_LIMIT as u64).read_to_end(&mut list)?;
+        Ok(list)
     }
 
     /// Removes these entries of the target, and then the list, which must not be gone while one of them is still there.

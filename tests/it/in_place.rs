@@ -1,7 +1,7 @@
 //! `unpack --in-place`: an existing folder is filled, and is marked until it is complete.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, chown};
 use std::path::Path;
 
 use rustix::fs::{FlockOperation, flock};
@@ -10,7 +10,7 @@ use kit::archive::{Entry, dir, file, hardlink, symlink};
 use kit::bench::Bench;
 use kit::debian;
 use kit::image::{Image, Layer};
-use kit::process::{Finished, ordinary_user};
+use kit::process::{Finished, is_root, ordinary_user};
 use kit::tree::Tree;
 
 fn entries() -> Vec<Entry> {
@@ -236,6 +236,23 @@ fn only_what_was_moved_is_cleared() {
     fs::remove_file(root.join("mine")).unwrap();
     in_place(&bench, &name).exits(0);
     assert!(!is_marked(&bench) && !root.join("etc/old").exists());
+}
+
+/// In a folder like /tmp, only the owner of an entry and root may remove it.
+#[test]
+fn the_list_of_another_user_removes_nothing() {
+    if !is_root() {
+        return;
+    }
+    let bench = Bench::new();
+    let name = push(&bench, &entries());
+    let root = bench.home.path("root");
+    fs::create_dir_all(root.join("precious")).unwrap();
+    let list = root.join(".pullet-incomplete.moved");
+    fs::write(&list, "precious").unwrap();
+    chown(&list, Some(12345), None).unwrap();
+    in_place(&bench, &name).exits(9).says("belongs to another user").fails_in_one_line();
+    assert_eq!(names(&bench), [".pullet-incomplete.moved", "precious"]);
 }
 
 #[test]

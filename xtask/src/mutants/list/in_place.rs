@@ -17,8 +17,8 @@ pub const MUTATIONS: &[Mutation] = &[
         name: "in-place-in-any-folder",
         promise: "a folder that is not empty is not filled",
         file: "target/in_place.rs",
-        old: "    if !is_begun(&folder) {\n        expect_empty(&folder, target)?;",
-        new: "    if !is_begun(&folder) {\n        let _ = expect_empty(&folder, target);",
+        old: "if name == STAGING.as_bytes() || (name == LOST_FOUND",
+        new: "if !name.is_empty() || (name == LOST_FOUND",
         noticed_by: NoticedBy::Test("in_place::refuses_what_is_no_empty_folder_and_leaves_it_as_it_is"),
     },
     Mutation {
