@@ -62,12 +62,14 @@ pub const MUTATIONS: &[Mutation] = &[
         noticed_by: NoticedBy::Test("device::refused::a_blob_is_refused_where_a_signature_is_demanded"),
     },
     Mutation {
-        name: "device-flush-missing",
-        promise: "the image is durable before its head is written",
-        file: "target/device/writer.rs",
-        old: "        if self.is_invalid {\n            self.flush()?;\n        }\n        Ok(())",
-        new: "        Ok(())",
-        noticed_by: NoticedBy::Trace("artifact in place"),
+        name: "device-size-unread",
+        promise: "a zstd frame that does not fit is refused before anything is written",
+        file: "client/raw.rs",
+        old: "            self.writer.check_size(size)?;\n",
+        new: "            let _ = self.writer.check_size(size);\n",
+        noticed_by: NoticedBy::Test(
+            "device::written::a_zstd_frame_that_does_not_fit_is_refused_before_anything_is_written",
+        ),
     },
     Mutation {
         name: "device-mounted-unnoticed",

@@ -30,14 +30,6 @@ pub const MUTATIONS: &[Mutation] = &[
         noticed_by: FAULTS,
     },
     Mutation {
-        name: "in-place-mark-gone-early",
-        promise: "the tree is durable before the last mark is removed",
-        file: "target/in_place.rs",
-        old: "            retry_on_intr(|| fs::syncfs(self.target))?;\n            fs::unlinkat(self.target, LIST",
-        new: "            fs::unlinkat(self.target, LIST",
-        noticed_by: NoticedBy::Trace("unpack to a folder in place"),
-    },
-    Mutation {
         name: "in-place-left-after-an-error",
         promise: "after an error nothing of the tree is in the target",
         file: "target/in_place.rs",
