@@ -142,6 +142,42 @@ fn sparse_files_are_whole_in_an_export() {
     check_export("sparse files", &unpacked);
 }
 
+/// Another tool may unpack an export as root.
+#[test]
+fn an_export_has_only_the_attributes_that_images_may_set() {
+    let with = |entry: Entry| {
+        let entry = entry.pax("SCHILY.xattr.user.kept", "v").pax("SCHILY.xattr.trusted.overlay.opaque", "y");
+        entry.pax("SCHILY.xattr.user.overlay.redirect", "/x").pax("SCHILY.xattr.security.evm", "x")
+    };
+    let upper = [with(dir(".")), with(dir("etc")), with(file("f", "1")), hardlink("g", "f"), with(fifo("p"))];
+    let bench = store(&[("1", &[&base(), &upper])]);
+    let tar = on_image(&bench, "export", &[]).exits(0).stdout;
+    // User attributes are for files and folders; a name is in an archive once.
+    assert!(tar.matches("SCHILY.xattr.user.kept=v").count() >= 3, "{}", tar.matches("user.kept").count());
+    for name in ["overlay", "security.evm"] {
+        assert!(!tar.contains(name), "{name}");
+    }
+}
+
+/// The layers that both images share are not compared, so they must be known to be the same.
+#[test]
+fn diff_notices_a_config_that_lies_about_a_shared_blob() {
+    let bench = Bench::new();
+    let layer = Layer::of(&base());
+    let mut lying = layer.clone();
+    lying.diff_id = format!("sha256:{}", "0".repeat(64));
+    let names = [("1", layer), ("2", lying)].map(|(tag, layer)| {
+        let name = Image::new(vec![layer]).push(&bench.registry, "app", tag);
+        bench.home.run(&["pull", "-q", &name]).exits(0);
+        name
+    });
+    let [honest, lying] = [&names[0], &names[1]];
+    bench.home.run(&["diff", honest, honest]).exits(0).prints("");
+    for pair in [[honest, lying], [lying, honest]] {
+        bench.home.run(&[&["diff"][..], &pair.map(String::as_str)].concat()).exits(8).fails_in_one_line().prints("");
+    }
+}
+
 #[test]
 fn an_output_file_appears_complete_or_not_at_all() {
     let bench = store(&[("1", &[&base()])]);
