@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::{blobs, image, parts, pull, put};
 use crate::lookup::{REF_NAME, named, native, other, unpack_stored, write_store};
 use crate::signals::until;
-use kit::archive::file;
+use kit::archive::{archive, file};
 use kit::bench::Bench;
 use kit::debian;
 use kit::fault::on;
@@ -174,6 +174,25 @@ fn partial_downloads_stay_until_all_goes() {
     assert_eq!(partial(), 0);
     bench.home.run(&["pull", &name]).exits(0);
     bench.home.run(&["verify", &name]).exits(0);
+}
+
+#[test]
+fn what_a_killed_load_left_goes_and_counts() {
+    let home = Home::new();
+    let fifo = home.path("fifo");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, 0o600.into()).unwrap();
+    let loading = home.pullet(&["load", "-i", &home.arg("fifo")]).start();
+    let mut writer = fs::OpenOptions::new().write(true).open(&fifo).unwrap();
+    // A member of 5000 bytes, and the beginning of another one.
+    let tar = archive(&[file("one", noise(5000)), file("two", noise(5000))]);
+    writer.write_all(&tar[..512 + 5120 + 512]).unwrap();
+    let arrived = || fs::read_dir(home.store().join("ingest")).is_ok_and(|folder| folder.count() == 2);
+    until("the second blob arrives", arrived);
+    loading.signal(Signal::KILL);
+    loading.wait();
+    assert!(arrived());
+    home.run(&["prune", "-f"]).exits(0).prints("Total reclaimed space: 5kB\n");
+    assert_eq!(fs::read_dir(home.store().join("ingest")).unwrap().count(), 0);
 }
 
 /// Waits until a run has the lock file open.
