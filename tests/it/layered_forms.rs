@@ -133,6 +133,19 @@ fn a_store_on_overlayfs_has_whiteouts_that_are_files() {
         let Some(user) = user else {
             let mounted = Mounted::new(&bench.home, &at("layered"), &ran.stdout);
             compare(form, Path::new(&at("merged")), &mounted.0);
+            drop(mounted);
+            // A folder cannot both have whiteouts that are files and hide everything.
+            for upper in [
+                &[dir("d"), whiteout("d/a"), opaque("d"), file("d/n", "6")][..],
+                &[dir("d"), opaque("d"), whiteout("d/a"), file("d/n", "6")],
+            ] {
+                let odd = Image::new(vec![Layer::of(&base()), Layer::of(upper)]).push(&bench.registry, "app", "odd");
+                let ran = pullet(&["unpack", "--layered", "--pull", "always", &odd, &at("odd")]).exits(0);
+                pullet(&["unpack", &odd, &at("whole")]).exits(0);
+                compare("odd", Path::new(&at("whole")), &Mounted::new(&bench.home, &at("odd"), &ran.stdout).0);
+                fs::remove_dir_all(at("odd")).unwrap();
+                fs::remove_dir_all(at("whole")).unwrap();
+            }
             continue;
         };
         let script = "cd \"$4\" && mkdir \"$2\" && mount -t overlay -o \"$1\" overlay \"$2\" && cp -a \"$2\" \"$3\"";
