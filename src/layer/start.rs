@@ -17,42 +17,43 @@ use crate::oci::media_type::Compression;
 /// The bytes of a blob that are judged: up to the end of EROFS's magic number.
 pub(crate) const START: usize = 1028;
 
-/// Names of formats, with the offsets and the bytes of their magic numbers.
-const FORMATS: [(&str, usize, &[u8]); 11] = [
-    ("gzip", 0, &[0x1f, 0x8b, 8]),
-    (ZSTD, 0, &[0x28, 0xb5, 0x2f, 0xfd]),
-    ("xz", 0, &[0xfd, b'7', b'z', b'X', b'Z', 0]),
-    ("bzip2", 0, b"BZh"),
-    ("lz4", 0, &[0x04, 0x22, 0x4d, 0x18]),
-    ("ZIP", 0, b"PK\x03\x04"),
-    ("squashfs", 0, b"hsqs"),
-    ("HTML", 0, b"<!"),
-    ("HTML", 0, b"<html"),
-    ("tar", 257, b"ustar"),
-    ("EROFS", 1024, &[0xe2, 0xe1, 0xf5, 0xe0]),
-];
-const ZSTD: &str = "zstd";
 /// The most bytes of the header of a zstd frame. Behind it, an error is more likely damage.
 const ZSTD_HEADER: usize = 18;
 
 /// Returns the error with which decompressing a blob will fail, or reading it as an archive if it is not compressed, if its first
 /// bytes decide that.
 pub(crate) fn refusal(start: &[u8], compression: Compression, limits: &Limits) -> Option<Error> {
-    let (name, ..) = FORMATS.iter().find(|(_, at, magic)| start.get(*at..).is_some_and(|b| b.starts_with(magic)))?;
-    let declared = match compression {
-        Compression::None => "tar",
-        Compression::Gzip => "gzip",
-        Compression::Zstd => ZSTD,
-    };
-    let start = match (*name == declared, compression) {
-        (false, _) => start,
+    let start = match (start, compression) {
+        ([0x1f, 0x8b, 8, ..], Compression::Gzip) => return None,
         // What is refused of a sound frame is a dictionary, or a window that no decoder has.
-        (true, Compression::Zstd) => start.get(..ZSTD_HEADER).unwrap_or(start),
-        (true, _) => return None,
+        ([0x28, 0xb5, 0x2f, 0xfd, ..], Compression::Zstd) => start.get(..ZSTD_HEADER).unwrap_or(start),
+        _ if is_known(start) || (is_tar(start) && compression != Compression::None) => start,
+        _ => return None,
     };
     let error = read(&mut Start(start), compression, limits).err()?;
     let is_certain = matches!(error.kind(), ErrorKind::Unsafe | ErrorKind::Unsupported);
-    is_certain.then(|| if *name == declared { error } else { error.with_hint(format!("it begins as {name} does")) })
+    is_certain.then_some(error)
+}
+
+/// Returns true for the start of gzip, zstd, xz, bzip2, lz4, ZIP, squashfs, HTML or EROFS.
+fn is_known(start: &[u8]) -> bool {
+    let is_at_start = matches!(
+        start,
+        [0x1f, 0x8b, 8, ..]
+            | [0x28, 0xb5, 0x2f, 0xfd, ..]
+            | [0xfd, b'7', b'z', b'X', b'Z', ..]
+            | [b'B', b'Z', b'h', ..]
+            | [0x04, 0x22, 0x4d, 0x18, ..]
+            | [b'P', b'K', 3, 4, ..]
+            | [b'h', b's', b'q', b's', ..]
+            | [b'<', b'!', ..]
+            | [b'<', b'h', b't', b'm', b'l', ..]
+    );
+    is_at_start || start.get(1024..) == Some(&[0xe2, 0xe1, 0xf5, 0xe0])
+}
+
+fn is_tar(start: &[u8]) -> bool {
+    start.get(257..262) == Some(b"ustar")
 }
 
 fn read(start: &mut (dyn Read + Send), compression: Compression, limits: &Limits) -> Result<()> {
