@@ -64,6 +64,22 @@ impl Scene {
 }
 
 #[test]
+fn agrees_on_a_key_in_each_group_with_each_kind_of_certificate() {
+    for group in ["X25519", "secp256r1", "secp384r1"] {
+        for algorithm in ["P-256", "P-384", "Ed25519"] {
+            let authority = Authority::new();
+            let server = authority.issue_with(algorithm, &LOOPBACK).server_with_group(group);
+            let registry = Registry::tls_with(server);
+            let name = Image::small("groups").push(&registry, "app", "latest");
+            let home = Home::new();
+            let ca = home.write("ca.pem", authority.pem());
+            let case = format!("{group}, {algorithm}");
+            home.run(&["pull", "--ca-file", &ca, &name]).exits_in(&case, 0);
+        }
+    }
+}
+
+#[test]
 fn reports_why_a_certificate_is_invalid() {
     type Issue = fn(&Authority) -> Leaf;
     let cases: [(&str, Issue, &[&str]); 5] = [

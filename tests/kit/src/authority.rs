@@ -5,6 +5,7 @@ use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
@@ -47,12 +48,26 @@ impl Authority {
 
     /// Issues a certificate that is valid from the first day of one year to the first day of another.
     pub fn issue_for(&self, names: &[&str], from: i32, to: i32) -> Leaf {
+        self.issue_to(&KeyPair::generate().unwrap(), names, from, to)
+    }
+
+    /// Issues a certificate with a key of this algorithm: P-256, P-384 or Ed25519.
+    pub fn issue_with(&self, algorithm: &str, names: &[&str]) -> Leaf {
+        let algorithm = match algorithm {
+            "P-256" => &rcgen::PKCS_ECDSA_P256_SHA256,
+            "P-384" => &rcgen::PKCS_ECDSA_P384_SHA384,
+            "Ed25519" => &rcgen::PKCS_ED25519,
+            _ => panic!("unknown algorithm {algorithm}"),
+        };
+        self.issue_to(&KeyPair::generate_for(algorithm).unwrap(), names, 2000, 4000)
+    }
+
+    fn issue_to(&self, key: &KeyPair, names: &[&str], from: i32, to: i32) -> Leaf {
         let names: Vec<String> = names.iter().map(|name| name.to_string()).collect();
-        let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(names).unwrap();
         params.not_before = rcgen::date_time_ymd(from, 1, 1);
         params.not_after = rcgen::date_time_ymd(to, 1, 1);
-        let leaf = params.signed_by(&key, &self.issuer).unwrap();
+        let leaf = params.signed_by(key, &self.issuer).unwrap();
         Leaf { certificate: leaf.pem(), key: key.serialize_pem() }
     }
 
@@ -93,7 +108,19 @@ pub enum Clients<'a> {
 impl Leaf {
     /// Returns the configuration of a server with this certificate, also if the key does not belong to it.
     pub fn server(&self, clients: Option<Clients<'_>>) -> Arc<ServerConfig> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        self.server_of(rustls::crypto::ring::default_provider(), clients)
+    }
+
+    /// Returns the configuration of a server that agrees on keys in this group only, such as `secp256r1`.
+    pub fn server_with_group(&self, group: &str) -> Arc<ServerConfig> {
+        let mut provider = rustls::crypto::ring::default_provider();
+        provider.kx_groups.retain(|known| format!("{:?}", known.name()) == group);
+        assert_eq!(provider.kx_groups.len(), 1, "unknown group {group}");
+        self.server_of(provider, None)
+    }
+
+    fn server_of(&self, provider: CryptoProvider, clients: Option<Clients<'_>>) -> Arc<ServerConfig> {
+        let provider = Arc::new(provider);
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider));
         let builder = builder.with_safe_default_protocol_versions().unwrap();
         let verifier = clients.map(|clients| {

@@ -151,7 +151,7 @@ fn zig() -> Result<PathBuf> {
 }
 
 fn rustflags(target: &Target, flavour: &Flavour) -> String {
-    let script = cargo::root().join("xtask/src/cross/no-unwind.ld");
+    let script = cargo::root().join("xtask/src/cross/static.ld");
     // zig provides the C library and its start files.
     let mut flags = vec!["-Clink-self-contained=no".to_owned(), format!("-Clink-arg=-Wl,-T,{}", script.display())];
     flags.push("-Cforce-unwind-tables=no".to_owned());
