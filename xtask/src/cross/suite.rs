@@ -25,6 +25,7 @@ const TOPICS: &[(&str, Option<&str>)] = &[
     ("redirect::", None),
     ("requests::", None),
     ("retry::", None),
+    ("signatures::", Some("manage")),
     ("stream::", None),
     ("tls::", Some("tls")),
     ("unpack::", None),
