@@ -65,7 +65,7 @@ pub const MUTATIONS: &[Mutation] = &[
         promise: "the limit of unpacked bytes is for all layers of a loaded image",
         file: "images/archive/docker.rs",
         old: "            unpacked = unpacked.saturating_add(layer.size);",
-        new: "            unpacked = unpacked.max(layer.size);",
+        new: "            unpacked = unpacked.min(layer.size);",
         noticed_by: Test("load_refused::the_limit_of_unpacked_bytes_is_for_all_layers_of_an_image"),
     },
     Mutation {
