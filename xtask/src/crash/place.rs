@@ -9,6 +9,7 @@ use crate::{Result, disk, shell};
 pub const INDEX: &str = "index.json";
 pub const LAYOUT: &str = "oci-layout";
 pub const LOGIN: &str = ".docker/config.json";
+const TARGETS: &str = "targets";
 const TARGET: &str = "root";
 
 /// The beginning of the names in a target that is filled in place and is not complete.
@@ -37,7 +38,7 @@ impl Place {
     pub fn new(folder: PathBuf, is_ordinary: bool) -> Result<Self> {
         disk::fresh(&folder)?;
         let place = Self(folder);
-        for name in ["home", "targets"] {
+        for name in ["home", TARGETS] {
             disk::create_folder(&place.0.join(name))?;
         }
         if is_ordinary {
@@ -66,11 +67,16 @@ impl Place {
     }
 
     pub fn target(&self) -> PathBuf {
-        self.targets().join(TARGET)
+        Place::target_in(&self.0)
+    }
+
+    /// The target of a run whose place is this folder.
+    pub fn target_in(folder: &Path) -> PathBuf {
+        folder.join(TARGETS).join(TARGET)
     }
 
     fn targets(&self) -> PathBuf {
-        self.0.join("targets")
+        self.0.join(TARGETS)
     }
 
     /// An archive that the command reads.

@@ -6,7 +6,10 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, ExitStatus};
 
+use kit::digest::sha256;
+
 use super::events::{self, Event};
+use super::place::Place;
 use crate::{Result, disk, shell};
 
 /// The system calls that can change a file, a name or metadata. A question mark: not on every architecture.
@@ -126,7 +129,8 @@ pub fn inject(pullet: &Command, below: &Path, call: &Call, fault: Fault, log: &P
     };
     let (trace, inject) = (format!("trace={name}"), format!("inject={name}:{effect}:when={nth}"));
     let mut options = vec!["-e", &trace, "-e", &inject];
-    let path = path.as_ref().map(|path| below.join(path).display().to_string());
+    let hash = target_hash(&below.display().to_string());
+    let path = path.as_ref().map(|path| below.join(path.replace(HASH, &hash)).display().to_string());
     if let Some(path) = &path {
         options.extend(["-P", path]);
     }
@@ -156,10 +160,20 @@ fn strace(pullet: &Command, log: &Path, options: &[&str]) -> Command {
     command
 }
 
+/// Stands for the hash of the target's path in a `Call`, because each run has its target in another folder.
+const HASH: &str = "HASH-OF-THE-TARGET";
+
+/// The name of the store's record of the target in this folder.
+fn target_hash(below: &str) -> String {
+    let target = Place::target_in(Path::new(below)).display().to_string();
+    sha256(target.as_bytes()).replace("sha256:", "")
+}
+
 /// The calls that change something below the folder, each once. With several threads, they are counted by path.
 pub fn calls(events: &[Event], below: &str, has_threads: bool) -> Vec<Call> {
     let mut counts: HashMap<(&str, &str, Option<&str>), usize> = HashMap::new();
     let (mut known, mut calls) = (HashSet::new(), Vec::new());
+    let hash = target_hash(below);
     for event in events {
         let below_path = event.first_path(below);
         let path = if has_threads { below_path } else { None };
@@ -168,9 +182,10 @@ pub fn calls(events: &[Event], below: &str, has_threads: bool) -> Vec<Call> {
         let opens = event.name.starts_with("open");
         let changes = !opens || ["O_CREAT", "O_TRUNC", "O_TMPFILE"].iter().any(|flag| event.line.contains(flag));
         if changes && below_path.is_some() && known.insert((&event.name, *nth, path)) {
-            let path = path.and_then(|path| path.strip_prefix(below)?.strip_prefix('/')).map(str::to_owned);
-            let name = event.name.clone();
-            calls.push(Call { name, nth: *nth, path, line: event.line.replace(below, "") });
+            let path = path.and_then(|path| path.strip_prefix(below)?.strip_prefix('/'));
+            let path = path.map(|path| path.replace(&hash, HASH));
+            let (name, line) = (event.name.clone(), event.line.replace(below, "").replace(&hash, HASH));
+            calls.push(Call { name, nth: *nth, path, line });
         }
     }
     calls
@@ -197,6 +212,14 @@ mod tests {
     #[test]
     fn counts_all_calls_and_lists_those_that_change_the_folder() {
         assert_eq!(listed(false), [("openat".into(), 2, None), ("write".into(), 2, None), ("write".into(), 1, None)]);
+    }
+
+    #[test]
+    fn the_name_of_a_record_does_not_depend_on_the_folder() {
+        let log = format!("7 symlink(\"/t/targets/root\", \"/t/store/{}\") = 0\n", target_hash("/t"));
+        let calls = calls(&events::read(&log), "/t", true);
+        assert_eq!(calls[0].path.as_deref(), Some("store/HASH-OF-THE-TARGET"));
+        assert!(calls[0].line.contains("/store/HASH-OF-THE-TARGET"), "{}", calls[0].line);
     }
 
     #[test]
