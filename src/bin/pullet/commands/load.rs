@@ -26,7 +26,10 @@ pub(super) static COMMAND: Command = Command {
             the store. Nothing stays of an archive that is refused.",
     definitions: &[],
     groups: &[&OPTIONS, &PLATFORM, &VERIFY, &POLICY, &CONTENT_TRUST, &ADMISSION, &BLOB_LIMITS, &WINDOW_LIMIT],
-    notes: &[],
+    notes: &[
+        "An archive in Docker's format has no signatures, so --verify-key needs one that `pullet save --format oci-archive` or \
+         `cosign save` has written.",
+    ],
     run,
 };
 

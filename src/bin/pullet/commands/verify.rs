@@ -93,7 +93,7 @@ fn run(line: &CommandLine, common: &Common, reporter: &Reporter) -> Result<(), F
     if common.is_quiet {
         return Ok(());
     }
-    format::print(is_json, json!({ "Signed": proven }), format!("{proven} images signed"))
+    format::print(is_json, json!({ "Signed": proven }), format!("images signed: {proven}"))
 }
 
 /// Proves the named images, or all, with the signatures in the store. Returns their number.
