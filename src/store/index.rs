@@ -242,7 +242,7 @@ impl Annotations {
         }
         let mut names: Vec<String> = Vec::new();
         for name in [self.image_name, self.ref_name].into_iter().flatten() {
-            if !names.contains(&name) {
+            if !name.is_empty() && !names.contains(&name) {
                 names.push(name);
             }
         }

@@ -253,6 +253,17 @@ fn an_annotation_that_another_tool_has_copied_is_no_name() {
 }
 
 #[test]
+fn an_empty_name_is_no_name() {
+    let home = Home::new();
+    let image = native("x");
+    for key in [CONTAINERD_NAME, REF_NAME] {
+        write_store(&home, &[&image], &[], &[named(image.entry("linux/any"), json!({ key: "" }))]);
+        home.run(&["prune", "-f"]).exits(0);
+        assert!(home.index().is_empty(), "{key}");
+    }
+}
+
+#[test]
 fn a_pull_replaces_the_short_name_of_another_tool() {
     let bench = Bench::new();
     let old = native("old");
