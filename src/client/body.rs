@@ -184,10 +184,10 @@ impl<'f, 'r> ResumingBody<'f, 'r> {
     /// Reads the next bytes. Returns `None` if the first ones show that this transfer is of no use.
     #[cfg(feature = "manage")]
     fn read_from(&mut self, body: &mut Body, buf: &mut [u8]) -> Result<Option<usize>> {
-        let wanted = if self.at == 0 { self.check.wanted(body).min(buf.len()) } else { 0 };
+        let is_judged = self.at == 0 && self.check.judges(body);
         let mut count = body.read(buf).map_err(|e| Error::through_read(e, unread))?;
         let mut has_ended = count == 0;
-        while count < wanted && !has_ended {
+        while is_judged && !has_ended && self.check.needs_more(buf.get(..count).unwrap_or_default()) {
             let rest = buf.get_mut(count..).unwrap_or_default();
             let n = body.read(rest).unwrap_or_else(|e| {
                 self.pending = Some(Error::through_read(e, unread));
@@ -196,7 +196,7 @@ impl<'f, 'r> ResumingBody<'f, 'r> {
             has_ended = n == 0;
             count += n;
         }
-        if wanted > 0 {
+        if is_judged {
             let start = buf.get(..count).unwrap_or_default();
             match self.check.judge(start, self.repository)? {
                 Judgement::Accepted => {}

@@ -3,7 +3,7 @@
 
 use super::client::Client;
 use crate::error::{Error, Result};
-use crate::layer::{START, refusal};
+use crate::layer::{deciding_length, refusal};
 use crate::limits::Limits;
 use crate::oci::media_type::Compression;
 use crate::registry::{Body, Repository};
@@ -39,17 +39,20 @@ impl<'f> StartCheck<'f> {
         Self { limits: &client.options.limits, size, format, refused: None }
     }
 
-    /// The number of bytes to judge; 0 if this transfer is not judged. A body of another length is certainly wrong, and the
-    /// digest shows that.
-    pub(super) fn wanted(&self, body: &Body) -> usize {
-        let is_whole = body.length() == Some(self.size) || body.is_bounded();
-        if self.format.is_some() && is_whole { START } else { 0 }
+    /// Returns true if this transfer is judged. A body of another length is certainly wrong, and the digest shows that.
+    pub(super) fn judges(&self, body: &Body) -> bool {
+        self.format.is_some() && (body.length() == Some(self.size) || body.is_bounded())
+    }
+
+    /// Returns true if these first bytes do not decide yet.
+    pub(super) fn needs_more(&self, start: &[u8]) -> bool {
+        self.format.is_some_and(|format| start.len() < deciding_length(start, format))
     }
 
     /// Judges the first bytes of a transfer. Fails if they refuse the blob, and those of the transfer before were the same.
     pub(super) fn judge(&mut self, start: &[u8], repository: &mut Repository<'_>) -> Result<Judgement> {
         let Some(format) = self.format else { return Ok(Judgement::Accepted) };
-        let start = start.get(..START).unwrap_or(start);
+        let start = start.get(..deciding_length(start, format)).unwrap_or(start);
         let error = refusal(start, format, self.limits);
         match (self.refused.take(), error) {
             (None, Some(error)) => {

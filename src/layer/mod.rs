@@ -33,6 +33,6 @@ pub(crate) use self::path::COMPONENT_LIMIT;
 pub(crate) use self::path::{AUFS_LINKS, NameKind, SafePath};
 pub(crate) use self::records::{Time, malformed};
 #[cfg(feature = "manage")]
-pub(crate) use self::start::{START, refusal};
+pub(crate) use self::start::{START, deciding_length, refusal};
 #[cfg(feature = "manage")]
 pub(crate) use self::writer::TarWriter;

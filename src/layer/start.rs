@@ -14,11 +14,24 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
 use crate::oci::media_type::Compression;
 
-/// The bytes of a blob that are judged: up to the end of EROFS's magic number.
+/// The most bytes of a blob that are judged: up to the end of EROFS's magic number.
 pub(crate) const START: usize = 1028;
 
 /// The most bytes of the header of a zstd frame. Behind it, an error is more likely damage.
 const ZSTD_HEADER: usize = 18;
+/// The bytes of the first header of a tar.
+const TAR_HEADER: usize = 512;
+
+/// The number of bytes that decide about a blob that begins with these. It is small for a blob of the right format, so that its
+/// transfer is not held back.
+pub(crate) fn deciding_length(start: &[u8], compression: Compression) -> usize {
+    match (start, compression) {
+        ([0x1f, 0x8b, 8, ..], Compression::Gzip) => 3,
+        ([0x28, 0xb5, 0x2f, 0xfd, ..], Compression::Zstd) => ZSTD_HEADER,
+        (_, Compression::None) if is_tar(start) => TAR_HEADER,
+        _ => START,
+    }
+}
 
 /// Returns the error with which decompressing a blob will fail, or reading it as an archive if it is not compressed, if its first
 /// bytes decide that.
