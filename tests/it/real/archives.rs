@@ -87,7 +87,7 @@ fn loads_zstd_chunked_layers_that_skopeo_writes() {
     let manifest = fs::read_to_string(second.blob(second.index()[0]["digest"].as_str().unwrap())).unwrap();
     assert!(manifest.contains("io.containers.zstd-chunked.manifest-checksum"), "{manifest}");
     second.run(&["unpack", "--pull", "never", "localhost/app:1", &second.arg("root")]).exits(0);
-    expected(&image).assert_same(&read_and_remove(&second, "root"), "zstd:chunked");
+    expected(image).assert_same(&read_and_remove(&second, "root"), "zstd:chunked");
     // What is saved as docker-archive has plain layers.
     let plain = second.arg("plain.tar");
     second.run(&["save", "-o", &plain, "localhost/app:1"]).exits(0);

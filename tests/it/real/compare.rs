@@ -46,11 +46,11 @@ fn layers_compressed_with_zstd() {
 #[test]
 fn layers_compressed_as_zstd_chunked() {
     let image = images::zstd_chunked();
-    for layer in document(&image)["layers"].as_array().unwrap() {
+    for layer in document(image)["layers"].as_array().unwrap() {
         assert_eq!(layer["mediaType"], "application/vnd.oci.image.layer.v1.tar+zstd");
         assert!(layer["annotations"].to_string().contains("zstd-chunked"), "{layer}");
     }
-    compare(&image);
+    compare(image);
 }
 
 /// umoci 0.4.7 fails on entries of type `S`.

@@ -124,13 +124,16 @@ pub(crate) fn zstd() -> &'static Pushed {
 
 /// A layer compressed as zstd:chunked. It is a simple one: skopeo 1.9.3 changes the bytes of others when it splits them, so that
 /// they no longer have their diff_id.
-pub(crate) fn zstd_chunked() -> Pushed {
-    let folder = folder("zstd-chunked");
-    let (plain, chunked) = (new_layout(&folder, "chunked"), folder.join("chunked"));
-    add_layer(&plain, "chunked", "chunked", &layers::platform(&folder, "linux/amd64"));
-    let [from, to] = [&plain, &chunked].map(|layout| format!("oci:{}:chunked", layout.display()));
-    run(skopeo("copy").arg("--dest-compress-format=zstd:chunked").args([from, to])).expect(0);
-    push(&chunked, "chunked", "real/chunked:latest", &["--preserve-digests"])
+pub(crate) fn zstd_chunked() -> &'static Pushed {
+    static IMAGE: OnceLock<Pushed> = OnceLock::new();
+    IMAGE.get_or_init(|| {
+        let folder = folder("zstd-chunked");
+        let (plain, chunked) = (new_layout(&folder, "chunked"), folder.join("chunked"));
+        add_layer(&plain, "chunked", "chunked", &layers::platform(&folder, "linux/amd64"));
+        let [from, to] = [&plain, &chunked].map(|layout| format!("oci:{}:chunked", layout.display()));
+        run(skopeo("copy").arg("--dest-compress-format=zstd:chunked").args([from, to])).expect(0);
+        push(&chunked, "chunked", "real/chunked:latest", &["--preserve-digests"])
+    })
 }
 
 /// Files with holes in GNU tar's old format.
