@@ -79,7 +79,7 @@ fn loads_what_skopeo_writes() {
 fn loads_zstd_chunked_layers_that_skopeo_writes() {
     let home = Home::new();
     let image = images::zstd_chunked();
-    pulled(&home, &image);
+    pulled(&home, image);
     let from = format!("oci:{}:{}", home.store().display(), image.name);
     let to = home.path("archive.tar");
     run(skopeo("copy").args([&from, &format!("oci-archive:{}:localhost/app:1", to.display())])).expect(0);
