@@ -54,9 +54,8 @@ impl PruneOptions {
 impl Store {
     /// Removes the images that have no name, and those that the options add; with `filter`, only those that it accepts. Then
     /// removes all blobs that no image needs, and what killed loads and imports left. Signatures go with what they sign. Trees of
-    /// layers go if no folder has links to them. Waits while another process fetches into
-    /// the store or reads from it. If a document in the store cannot be read, no blob is removed. A store that does not
-    /// exist has nothing to remove.
+    /// layers go if no image and no folder with links needs them. Waits while another process fetches into the store or reads
+    /// from it. If a document in the store cannot be read, no blob is removed. A store that does not exist has nothing to remove.
     ///
     /// ```no_run
     /// use pullet::{PruneOptions, Silent, Store};

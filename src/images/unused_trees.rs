@@ -19,9 +19,9 @@ use crate::unpack::{open_directory, remove_counted};
 /// if this one is killed.
 const REMOVED: &str = "removed-";
 
-/// Removes the trees that no image in the index uses, whether it has a name or not, and no folder of `unpack --layered`; and
-/// what killed processes left next to them. Reports the folders that keep trees of no image. Returns the bytes that were freed. No other
-/// process may be making trees or naming images: the caller has the right to remove blobs.
+/// Removes the trees that no image in the index uses, whether it has a name or not, and to which no folder has links; and what
+/// killed processes left next to them. Reports the folders that keep trees of no image. Returns the bytes that were freed. No
+/// other process may be making trees or naming images: the caller has the right to remove blobs.
 pub(super) fn remove_unused_trees(store: &Store, wait: LockWait<'_>) -> Result<u64> {
     let LockWait { cancel, progress } = wait;
     let mut forms = store.layer_files("")?;

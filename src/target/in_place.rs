@@ -93,7 +93,7 @@ impl InPlace<'_> {
         expect_empty(self.target, self.path)
     }
 
-    /// Reads the list; empty if there is none.
+    /// Reads the list, which is empty if the file is missing.
     fn read_list(&self) -> io::Result<Vec<u8>> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let mut list = Vec::new();

@@ -305,7 +305,7 @@ fn trees_stay_while_a_folder_links_to_them() {
         assert_eq!(fs::metadata(mounted.0.join("own/v")).unwrap().len(), 70_000);
         assert_eq!(fs::read(mounted.0.join("d/a")).unwrap(), b"1");
     }
-    // Another use of the path is none of the trees.
+    // If the path is used for something else, it keeps no trees.
     fs::remove_dir_all(home.path("one")).unwrap();
     fs::create_dir(home.path("one")).unwrap();
     fs::write(home.path("one/0"), "no link").unwrap();
