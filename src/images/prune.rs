@@ -5,9 +5,7 @@ use std::num::NonZeroUsize;
 
 use super::image::Image;
 use super::lookup::images_of;
-use super::remove::{Removed, Report, is_same};
-#[cfg(feature = "manage")]
-use super::unused_trees::remove_unused_trees;
+use super::remove::{Removed, Report, is_same, sweep_unneeded};
 use crate::cancel::Cancel;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
@@ -78,12 +76,7 @@ impl Store {
         let unwanted = self.unwanted(options, filter).map_err(context)?;
         let report = Report::new(self, &unwanted);
         removal.unname(&|entry| unwanted.iter().any(|other| is_same(other, entry))).map_err(context)?;
-        #[cfg_attr(not(feature = "manage"), expect(unused_mut, reason = "there are no trees to count"))]
-        let mut swept = removal.sweep(Sweep::All).map_err(context)?;
-        #[cfg(feature = "manage")]
-        if !swept.has_obstacle {
-            swept.bytes += remove_unused_trees(self, wait).map_err(context)?;
-        }
+        let swept = sweep_unneeded(self, &removal, Sweep::All, wait).map_err(context)?;
         let mut removed = report.removed(self, swept).map_err(context)?;
         #[cfg(feature = "manage")]
         {

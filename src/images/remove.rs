@@ -12,7 +12,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
 use crate::oci::reference::Reference;
 use crate::progress::Progress;
-use crate::store::{ImageEntry, LockWait, Store, Sweep, Swept};
+use crate::store::{ImageEntry, LockWait, Removal, Store, Sweep, Swept};
 
 /// Options of [`Store::remove`].
 #[derive(Clone, Debug, Default)]
@@ -82,12 +82,7 @@ impl Store {
         let report = Report::new(self, &entries);
         let is_unwanted = |entry: &ImageEntry| entries.iter().any(|unwanted| is_same(unwanted, entry));
         removal.unname(&is_unwanted).map_err(context)?;
-        #[cfg_attr(not(feature = "manage"), expect(unused_mut, reason = "there are no trees to count"))]
-        let mut swept = removal.sweep(Sweep::Of(&entries)).map_err(context)?;
-        #[cfg(feature = "manage")]
-        if !swept.has_obstacle {
-            swept.bytes += remove_unused_trees(self, wait).map_err(context)?;
-        }
+        let swept = sweep_unneeded(self, &removal, Sweep::Of(&entries), wait).map_err(context)?;
         report.removed(self, swept).map_err(context)
     }
 
@@ -105,6 +100,26 @@ impl Store {
         };
         Err(Error::new(ErrorKind::Usage, problem).with_advice(Advice::ForceRemoval))
     }
+}
+
+/// Removes the blobs that nothing needs any more, and the trees of layers. Counts the bytes of both.
+pub(super) fn sweep_unneeded(
+    store: &Store,
+    removal: &Removal<'_>,
+    blobs: Sweep<'_>,
+    wait: LockWait<'_>,
+) -> Result<Swept> {
+    let mut swept = removal.sweep(blobs)?;
+    if !swept.has_obstacle {
+        swept.bytes += remove_unused_trees(store, wait)?;
+    }
+    Ok(swept)
+}
+
+/// Without the feature, a store has no trees of layers.
+#[cfg(not(feature = "manage"))]
+fn remove_unused_trees(_store: &Store, _wait: LockWait<'_>) -> Result<u64> {
+    Ok(0)
 }
 
 /// What is known about entries before they are removed.
