@@ -11,7 +11,7 @@ use crate::advice::Advice;
 use crate::digest::Digest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::images::{Need, check_space};
-use crate::layer::{Decoder, START};
+use crate::layer::{Decoder, START, ZSTD_MAGIC};
 use crate::oci::artifact::{ArtifactBlob, ArtifactManifest, UnpackedFacts};
 use crate::oci::descriptor::Descriptor;
 use crate::oci::media_type::Compression;
@@ -342,7 +342,7 @@ fn read_start(body: &mut dyn Read, start: &mut [u8]) -> Result<usize> {
 /// The size of the content that a zstd frame declares (RFC 8878, section 3.1.1.1). It is only a claim: with it, an image that
 /// does not fit is refused before anything is written.
 fn zstd_content_size(frame: &[u8]) -> Option<u64> {
-    let (descriptor, rest) = frame.strip_prefix(&[0x28, 0xb5, 0x2f, 0xfd])?.split_first()?;
+    let (descriptor, rest) = frame.strip_prefix(ZSTD_MAGIC)?.split_first()?;
     let is_single_segment = descriptor & 0x20 != 0;
     let length = match descriptor >> 6 {
         0 if is_single_segment => 1,
@@ -415,7 +415,7 @@ mod tests {
 
     #[test]
     fn reads_the_declared_size_of_a_zstd_frame() {
-        let size = |rest: &[u8]| zstd_content_size(&[&[0x28, 0xb5, 0x2f, 0xfd], rest].concat());
+        let size = |rest: &[u8]| zstd_content_size(&[ZSTD_MAGIC, rest].concat());
         assert_eq!(size(&[0x20, 7]), Some(7));
         assert_eq!(size(&[0x00, 0x58, 7]), None);
         assert_eq!(size(&[0x60, 1, 2]), Some(256 + 1 + (2 << 8)));

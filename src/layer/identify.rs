@@ -15,7 +15,7 @@ use crate::verify::filled;
 
 const BUFFER: usize = 16 << 10;
 const GZIP_MAGIC: &[u8] = &[0x1f, 0x8b];
-const ZSTD_MAGIC: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
+pub(crate) const ZSTD_MAGIC: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
 
 /// The properties of a layer that only its bytes have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -27,7 +27,7 @@ pub(crate) use self::entry::{DeviceNumber, EntryKind, Extent, FileContent, TarEn
 pub use self::fuzzing::{Format, archive, decode, numbers, pax, sparse_map};
 pub(crate) use self::identify::{IdentifiedLayer, identify};
 #[cfg(feature = "manage")]
-pub(crate) use self::identify::{Sniffed, sniff};
+pub(crate) use self::identify::{Sniffed, ZSTD_MAGIC, sniff};
 #[cfg(feature = "manage")]
 pub(crate) use self::path::COMPONENT_LIMIT;
 pub(crate) use self::path::{AUFS_LINKS, NameKind, SafePath};

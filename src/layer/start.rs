@@ -8,6 +8,7 @@ use std::io::{self, Read};
 
 use super::decoder::Decoder;
 use super::entries::Entries;
+use super::identify::ZSTD_MAGIC;
 use super::records::malformed;
 use crate::cancel::Cancel;
 use crate::error::{Error, ErrorKind, Result};
@@ -17,6 +18,14 @@ use crate::oci::media_type::Compression;
 /// The most bytes of a blob that are judged: up to the end of EROFS's magic number.
 pub(crate) const START: usize = 1028;
 
+/// The start of a gzip member, with the only method that exists.
+const GZIP: &[u8] = &[0x1f, 0x8b, 8];
+/// The starts of gzip, zstd, xz, bzip2, lz4, ZIP, squashfs and HTML.
+const KNOWN: [&[u8]; 9] =
+    [GZIP, ZSTD_MAGIC, b"\xfd7zXZ", b"BZh", b"\x04\x22\x4d\x18", b"PK\x03\x04", b"hsqs", b"<!", b"<html"];
+/// The magic number of EROFS, at byte 1024.
+const EROFS: &[u8] = &[0xe2, 0xe1, 0xf5, 0xe0];
+
 /// The most bytes of the header of a zstd frame. Behind it, an error is more likely damage.
 const ZSTD_HEADER: usize = 18;
 /// The bytes of the first header of a tar.
@@ -25,10 +34,10 @@ const TAR_HEADER: usize = 512;
 /// The number of bytes that decide about a blob that begins with these. It is small for a blob of the right format, so that its
 /// transfer is not held back.
 pub(crate) fn deciding_length(start: &[u8], compression: Compression) -> usize {
-    match (start, compression) {
-        ([0x1f, 0x8b, 8, ..], Compression::Gzip) => 3,
-        ([0x28, 0xb5, 0x2f, 0xfd, ..], Compression::Zstd) => ZSTD_HEADER,
-        (_, Compression::None) if is_tar(start) => TAR_HEADER,
+    match compression {
+        Compression::Gzip if start.starts_with(GZIP) => GZIP.len(),
+        Compression::Zstd if start.starts_with(ZSTD_MAGIC) => ZSTD_HEADER,
+        Compression::None if is_tar(start) => TAR_HEADER,
         _ => START,
     }
 }
@@ -36,10 +45,10 @@ pub(crate) fn deciding_length(start: &[u8], compression: Compression) -> usize {
 /// Returns the error with which decompressing a blob will fail, or reading it as an archive if it is not compressed, if its first
 /// bytes decide that.
 pub(crate) fn refusal(start: &[u8], compression: Compression, limits: &Limits) -> Option<Error> {
-    let start = match (start, compression) {
-        ([0x1f, 0x8b, 8, ..], Compression::Gzip) => return None,
+    let start = match compression {
+        Compression::Gzip if start.starts_with(GZIP) => return None,
         // What is refused of a sound frame is a dictionary, or a window that no decoder has.
-        ([0x28, 0xb5, 0x2f, 0xfd, ..], Compression::Zstd) => start.get(..ZSTD_HEADER).unwrap_or(start),
+        Compression::Zstd if start.starts_with(ZSTD_MAGIC) => start.get(..ZSTD_HEADER).unwrap_or(start),
         _ if is_known(start) || (is_tar(start) && compression != Compression::None) => start,
         _ => return None,
     };
@@ -48,21 +57,9 @@ pub(crate) fn refusal(start: &[u8], compression: Compression, limits: &Limits) -
     is_certain.then_some(error)
 }
 
-/// Returns true for the start of gzip, zstd, xz, bzip2, lz4, ZIP, squashfs, HTML or EROFS.
+/// Returns true for the start of a format that is not an uncompressed tar.
 fn is_known(start: &[u8]) -> bool {
-    let is_at_start = matches!(
-        start,
-        [0x1f, 0x8b, 8, ..]
-            | [0x28, 0xb5, 0x2f, 0xfd, ..]
-            | [0xfd, b'7', b'z', b'X', b'Z', ..]
-            | [b'B', b'Z', b'h', ..]
-            | [0x04, 0x22, 0x4d, 0x18, ..]
-            | [b'P', b'K', 3, 4, ..]
-            | [b'h', b's', b'q', b's', ..]
-            | [b'<', b'!', ..]
-            | [b'<', b'h', b't', b'm', b'l', ..]
-    );
-    is_at_start || start.get(1024..) == Some(&[0xe2, 0xe1, 0xf5, 0xe0])
+    KNOWN.iter().any(|known| start.starts_with(known)) || start.get(1024..) == Some(EROFS)
 }
 
 fn is_tar(start: &[u8]) -> bool {
