@@ -50,8 +50,10 @@ fn of_program(table: &Table) -> String {
             push_entry(&mut text, command.name, command.summary, COMMAND_COLUMN);
         }
     }
-    for family in table.families {
+    if !table.families.is_empty() {
         push_heading(&mut text, "Groups");
+    }
+    for family in table.families {
         push_entry(&mut text, family.name, family.summary, COMMAND_COLUMN);
     }
     push_heading(&mut text, COMMON.heading);
